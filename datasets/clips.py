@@ -1,0 +1,91 @@
+"""Which frames make a clip, and how they are cropped, resized and flipped together with their masks.
+
+Nothing here sees a label: the frames follow from the length of the video and an anchor, crop and flip from a generator.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as TF
+
+STRIDE = 2
+POSITION = 4        # index of the anchor (in training a labelled frame) in its clip
+
+
+@dataclass(frozen=True)
+class ClipGeometry:
+    """A frame is resized to `frame`, cropped to `crop`, and the crop resized to size x size. All in pixels (h, w)."""
+
+    frame: tuple[int, int]
+    crop: tuple[int, int]
+    size: int
+
+    def __post_init__(self):
+        object.__setattr__(self, "frame", tuple(self.frame))
+        object.__setattr__(self, "crop", tuple(self.crop))
+        if any(c > f for c, f in zip(self.crop, self.frame, strict=True)):
+            raise ValueError(f"crop {self.crop} is larger than the frame {self.frame}")
+
+    def to_dict(self):
+        return asdict(self)
+
+
+# wide keeps nearly the whole 4:3 frame; square is the published straight crop
+GEOMETRY = {
+    ("full", "wide"): ClipGeometry((240, 320), (224, 296), 224),
+    ("full", "square"): ClipGeometry((240, 320), (224, 224), 224),
+    ("small", "wide"): ClipGeometry((72, 96), (66, 88), 64),
+    ("small", "square"): ClipGeometry((72, 96), (64, 64), 64),
+}
+
+PIXEL_RANGE = {"-1..1": (2.0, -1.0), "0..1": (1.0, 0.0)}     # -1..1 is what the I3D weights were trained on
+
+
+def clip_indices(frames, anchor, length=8, stride=STRIDE, position=POSITION):
+    """Frame indices (length,) of the clip with `anchor` at `position`, int64 in [0, frames).
+
+    A clip that leaves the video is shifted by whole strides, so that the anchor stays among its frames; where no such
+    clip exists the stride is 1, and where the video is too short even for that its last frame is repeated.
+    """
+    if not 0 <= anchor < frames:
+        raise ValueError(f"anchor {anchor} is not a frame of a video of {frames}")
+    for step in (stride, 1):
+        start, span = anchor - position * step, (length - 1) * step
+        start += max(0, -(start // step)) * step                             # up to the first start >= 0
+        start -= max(0, -((frames - 1 - span - start) // step)) * step       # down until the end fits
+        if 0 <= start and start + span < frames:
+            return start + step * np.arange(length)
+    return np.minimum(np.arange(length) + max(0, frames - length), frames - 1)
+
+
+def random_crop(geometry, rng):
+    """(top, left) of a crop drawn uniformly, int."""
+    return tuple(int(rng.integers(f - c + 1)) for f, c in zip(geometry.frame, geometry.crop, strict=True))
+
+
+def centre_crop(geometry):
+    """(top, left) of the centred crop, int."""
+    return tuple((f - c) // 2 for f, c in zip(geometry.frame, geometry.crop, strict=True))
+
+
+def transform(clip, geometry, corner, flip=False):
+    """Resize, crop, resize and flip frames, masks, or both, jointly.
+
+    clip: uint8 frames (T,H,W,3) or masks (T,H,W); corner (top, left) in the resized frame. Frames are interpolated
+    bilinearly with antialiasing, masks take the nearest pixel. Returns uint8 (T,3,S,S) or (T,S,S) torch tensors.
+    """
+    clip = torch.from_numpy(np.ascontiguousarray(clip))
+    x = tv_tensors.Video(clip.permute(0, 3, 1, 2)) if clip.dim() == 4 else tv_tensors.Mask(clip)
+    if tuple(x.shape[-2:]) != geometry.frame:
+        x = TF.resize(x, list(geometry.frame))
+    x = TF.resized_crop(x, *corner, *geometry.crop, size=[geometry.size] * 2)
+    x = TF.horizontal_flip(x) if flip else x
+    return x.as_subclass(torch.Tensor).contiguous()
+
+
+def normalise(frames, pixel_range):
+    """uint8 frames (B,T,3,S,S) on any device -> float clips (B,3,T,S,S) in the range the network was trained on."""
+    scale, shift = PIXEL_RANGE[pixel_range]
+    return frames.transpose(1, 2).float() * (scale / 255) + shift

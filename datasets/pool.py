@@ -1,0 +1,94 @@
+"""The videos on disk as a pool without labels: where a run starts that has no ground truth to simulate with."""
+
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from datasets.annotations import Annotations, Video
+from datasets.ucf101 import CLASSES, find_video, scan_videos
+from utils.runtime import UserError
+
+
+def read_pool(root, classes, test_list=None, *, known, strict=False):
+    """Every readable video `<Class>/<name>.avi` below `root` whose class is in `classes` -> (Annotations, failed).
+
+    Videos named in `test_list` (a text file, one a line) stay out. Each video is decoded once to count its frames;
+    the counts go line by line to the file `known`, so that an interrupted count goes on where it was and a second one
+    costs nothing. A video that cannot be read is left out: failed is {name: reason}; with `strict` it raises instead.
+    Raises UserError where no video is found.
+    """
+    hidden = _listed(test_list) if test_list else set()
+    names = [name for name in scan_videos(root) if name.partition("/")[0] in classes and name not in hidden]
+    if not names:
+        raise UserError(f"{root}: no video of the classes {', '.join(classes[:3])}, ... that is not in the test list; "
+                        "name the videos' folder with --data and their classes with --classes")
+    counted, videos, failed = _read_known(known), {}, {}
+    for name in tqdm(names, desc="counting frames", unit="video", disable=None):
+        path = find_video(root, name)
+        state = [path.stat().st_size, path.stat().st_mtime_ns]
+        if counted.get(name, ())[:2] != state:
+            try:
+                counted[name] = [*state, *_probe(path)]
+            except UserError as error:
+                if strict:
+                    raise
+                failed[name] = str(error)
+                continue
+            _append(known, json.dumps([name, *counted[name]]))
+        videos[name] = Video(name, *counted[name][2:])
+    if not videos:
+        raise UserError(f"none of the {len(names)} videos below {root} can be read: {next(iter(failed.values()))}")
+    return Annotations("ucf101-24" if tuple(classes) == CLASSES else "own", classes, videos), failed
+
+
+def read_classes(text):
+    """Class names from a comma-separated list, or from a text file with one name a line; CLASSES for None."""
+    if text is None:
+        return CLASSES
+    if Path(text).is_file():
+        names = Path(text).read_text(encoding="utf-8").splitlines()
+    else:
+        names = text.split(",")
+    names = tuple(name.strip() for name in names if name.strip())
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"--classes {text}: give class names (the videos' folders), each once, or a file of one a line")
+    return names
+
+
+def _probe(path):
+    from datasets.video import probe  # here, so that runs with ground truth need no video library
+    return probe(path)
+
+
+def _read_known(path):
+    """name -> [bytes, mtime, frames, height, width] of an earlier count; a last line cut short is passed over."""
+    counted = {}
+    if Path(path).is_file():
+        for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                name, *numbers = json.loads(line)
+            except (ValueError, TypeError):
+                continue
+            if len(numbers) == 5:
+                counted[name] = numbers
+    return counted
+
+
+def _append(path, line):
+    """Add a line to a file; it starts on a line of its own even where the one before was cut short."""
+    try:
+        with open(path, "a+b") as file:
+            if file.tell() and (file.seek(-1, 2), file.read(1))[1] != b"\n":
+                line = "\n" + line
+            file.write(line.encode() + b"\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _listed(path):
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: the list of test videos cannot be read; give testlist01.txt") from error
+    return {line.split()[0].removesuffix(".avi") for line in lines if line.strip()}

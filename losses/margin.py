@@ -1,0 +1,18 @@
+"""Class margin (spread) loss of matrix capsules (Hinton et al., ICLR 2018), with a margin that grows over training."""
+
+import torch
+
+FIRST_MARGIN, LAST_MARGIN = 0.2, 0.9
+
+
+def margin_at(progress, last=LAST_MARGIN):
+    """Margin after a share `progress` in [0,1] of training: linear from 0.2 to `last`."""
+    return FIRST_MARGIN + (last - FIRST_MARGIN) * min(max(progress, 0.0), 1.0)
+
+
+def margin_loss(scores, label, margin):
+    """Mean over the batch of Σ_{j≠y} max(0, m - (a_y - a_j))². scores (B,C), label (B,) int, margin in (0,1)."""
+    scores = scores.float()
+    true = scores.gather(1, label[:, None])                                  # (B, 1)
+    gap = torch.clamp(margin - (true - scores), min=0) ** 2                  # (B, C)
+    return gap.scatter(1, label[:, None], 0.0).sum(1).mean()

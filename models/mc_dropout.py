@@ -1,0 +1,48 @@
+"""MC dropout over one video's clips: seeded masks, the encoder once per clip, R passes of the head.
+
+Only the two channel-dropout layers are random; batch norm stays in evaluation mode. The masks of a clip are seeded by
+(seed, video, tile, phase, pass), so order, batching and sharding cannot change a score.
+"""
+
+import zlib
+
+import numpy as np
+import torch
+
+from datasets.clips import normalise
+from models.detector import DROPOUT, scores_and_latent
+
+
+def seeded_masks(detector, seed, video, tile, phase, passes):
+    """Channel-dropout factors of `passes` passes over one clip: (R,832), (R,128), values 0 or 1/(1-p), on the CPU."""
+    sizes = detector.dropped_channels
+    rows = []
+    for r in range(passes):
+        rng = np.random.default_rng([seed, zlib.crc32(video.encode()), tile, phase, r])
+        rows.append(rng.random(sum(sizes)) >= DROPOUT)
+    factors = torch.from_numpy(np.stack(rows)).float() / (1 - DROPOUT)
+    return factors.split(sizes, dim=1)
+
+
+@torch.no_grad()
+def mc_forward(detector, clip, masks_in, masks_out):
+    """R dropout passes over one clip, with the encoder and everything the masks cannot change computed once.
+
+    clip (1,3,8,H,W); masks_in (R,832), masks_out (R,128). Returns (logits (R,8,H,W), latent (D,)), the latent being the
+    evaluation-mode one (nothing dropped), which clustering uses.
+    """
+    assert not detector.training, "scoring keeps batch norm in evaluation mode"
+    features = detector.encode(clip)
+    _, latent = scores_and_latent(*detector.capsules(features.mixed_4f))
+    return detector.head(features, masks_in, masks_out).logits[:, 0], latent[0]
+
+
+@torch.no_grad()
+def tile_latents(detector, clips, pixel_range):
+    """Evaluation-mode latents (n,D) float32 numpy of a video's clips, uint8 (n,8,3,S,S)."""
+    device = next(detector.parameters()).device
+    latents = []
+    for clip in clips:
+        features = detector.encode(normalise(clip[None].to(device), pixel_range))
+        latents.append(scores_and_latent(*detector.capsules(features.mixed_4f))[1][0].float().cpu())
+    return torch.stack(latents).numpy()

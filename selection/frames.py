@@ -1,0 +1,170 @@
+"""Which frames of a video to label: take the best, damp what is near, take the best of the rest, and so on.
+
+With the reference frames a (already labelled, or chosen before), d = f - a and width sigma, the score of frame f is
+    paper     score_f * prod_a (1 - exp(-d^2 / 2 sigma^2))
+    authors   score_f - sum_a exp(-d^2 / 2 sigma^2)           (the form of the code the authors published)
+    none      score_f
+Frames of many videos lie in one flat array: frame f of video i is element offsets[i] + f.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.runtime import UserError
+
+DAMPINGS = ("paper", "authors", "none")
+SIGMA = 8 / 3  # video frames
+BLOCK = 1 << 20  # frames handled at once: bounds the memory, does not change the result
+
+
+@dataclass(frozen=True, eq=False)
+class Picks:
+    """Chosen frames of N videos, in the order of choice; those of video i are offsets[i]:offsets[i+1].
+
+    frames (M,) int64 frame numbers, distinct within a video · damped (M,) float64 the score at the moment of choice ·
+    offsets (N+1,) int64.
+    """
+
+    frames: np.ndarray
+    damped: np.ndarray
+    offsets: np.ndarray
+
+    def videos(self):
+        """The video each chosen frame belongs to, int64 (M,)."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+
+def choose_frames(scores, offsets, counts, *, eligible=None, labelled=None, ranked_last=None, damping="paper",
+                  sigma=SIGMA):
+    """Greedily choose counts[i] frames of every video i, or all its eligible ones where it has fewer -> Picks.
+
+    scores (total,) finite; offsets (N+1,) int; counts (N,) int or one number for all.
+    Boolean masks (total,): `eligible` frames may be chosen (default all); `labelled` frames damp their surroundings
+    and are never chosen; `ranked_last` frames (no foreground, nothing to be uncertain about) come after all others,
+    whatever their score.
+    Ties, and the frames ranked last among themselves, go to the frame farthest from every chosen or labelled frame,
+    then to the earlier. The first k choices are the same for every count >= k. Inputs are not changed.
+    """
+    scores, offsets = np.asarray(scores), np.asarray(offsets, dtype=np.int64)
+    lengths = np.diff(offsets)
+    _check(scores, offsets, lengths, damping, sigma)
+    labelled = _mask(labelled, scores, False)
+    eligible = _mask(eligible, scores, True) & ~labelled
+    ranked_last = _mask(ranked_last, scores, False)
+    if damping == "paper" and np.any(scores[eligible & ~ranked_last] < 0):
+        raise UserError("frame scores below zero cannot be damped by a factor: use --damping authors or none")
+    available = eligible_frames(eligible, offsets)
+    counts = np.clip(np.broadcast_to(np.asarray(counts, dtype=np.int64), lengths.shape), 0, available)
+    picks = Picks(np.empty(counts.sum(), np.int64), np.empty(counts.sum(), np.float64), _cumulative(counts))
+    videos = np.flatnonzero(counts)
+    videos = videos[np.argsort(lengths[videos], kind="stable")]  # videos of a block have much the same length
+    for rows in _blocks(videos, lengths):
+        _choose_in_block(rows, scores, offsets, counts, (eligible, labelled, ranked_last), (damping, sigma), picks)
+    return picks
+
+
+def eligible_frames(eligible, offsets):
+    """How many frames of the boolean mask (total,) are set in each video -> int64 (N,)."""
+    offsets = np.asarray(offsets, dtype=np.int64)
+    counts, filled = np.zeros(len(offsets) - 1, np.int64), np.diff(offsets) > 0
+    if filled.any():
+        counts[filled] = np.add.reduceat(eligible, offsets[:-1][filled], dtype=np.int64)
+    return counts
+
+
+def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
+    """Choose in the n videos `rows` at once, on matrices (n, F) padded to the longest; fills their part of `picks`."""
+    lengths = offsets[rows + 1] - offsets[rows]
+    reach = np.arange(lengths.max())
+    inside = reach < lengths[:, None]
+    where = np.where(inside, offsets[rows][:, None] + reach, 0)
+    damped = scores[where].astype(np.float64)
+    eligible, labelled, last = (mask[where] & inside for mask in masks)
+    first, last = eligible & ~last, eligible & last
+    distance = np.full(damped.shape, len(reach) + 1, np.int32)  # frames to the nearest reference
+    tables = _tables(len(reach), *rule)
+
+    number = np.cumsum(labelled, axis=1)
+    for k in range(1, int(number[:, -1].max()) + 1):  # the k-th labelled frame of every video that has one
+        having = np.flatnonzero(number[:, -1] >= k)
+        _damp(damped, distance, having, np.argmax(number[having] == k, axis=1), tables)
+
+    slots, wanted = picks.offsets[rows], counts[rows]
+    for k in range(int(wanted.max())):
+        active = np.flatnonzero(wanted > k)
+        frames = _best(damped, distance, first, last, active)
+        picks.frames[slots[active] + k] = frames
+        picks.damped[slots[active] + k] = damped[active, frames]
+        first[active, frames] = last[active, frames] = False
+        _damp(damped, distance, active, frames, tables)
+
+
+def _best(damped, distance, first, last, active):
+    """Best frame of each active row: highest damped score, farthest, earliest; `last` frames where no other is left."""
+    if len(active) == len(damped):
+        active = slice(None)
+    value = np.where(first[active], damped[active], -np.inf)
+    top = value.max(axis=1)
+    spent = np.flatnonzero(top == -np.inf)
+    if spent.size:
+        value[spent] = np.where(last[active][spent], 0.0, -np.inf)
+        top[spent] = 0.0
+    return np.where(value == top[:, None], distance[active], -1).argmax(axis=1)
+
+
+def _damp(damped, distance, rows, frames, tables):
+    """Damp rows around their new reference frames in place, and bring the distances up to date."""
+    weights, gaps, combine = tables
+    centre = len(gaps) - 1 - frames  # row `centre` of a table lists frames 0, 1, ... as seen from the reference
+    if len(rows) == len(damped):
+        rows = slice(None)
+    if combine is not None:
+        damped[rows] = combine(damped[rows], weights[centre])
+    distance[rows] = np.minimum(distance[rows], gaps[centre])
+
+
+def _tables(length, damping, sigma):
+    """Sliding views (length, length): what a reference in frame length-1-row does to each frame, and how far it is."""
+    gap = np.abs(np.arange(1 - length, length))
+    bump = np.exp(-(gap.astype(np.float64) ** 2) / (2 * sigma**2))
+    weight, combine = {"paper": (1 - bump, np.multiply), "authors": (bump, np.subtract), "none": (bump, None)}[damping]
+
+    def view(values):
+        return np.lib.stride_tricks.sliding_window_view(values, length)
+
+    return view(weight), view(gap.astype(np.int32)), combine
+
+
+def _blocks(videos, lengths):
+    """Cut `videos` (by rising length) into runs whose padded matrix has at most BLOCK frames (one video at least)."""
+    start = 0
+    while start < len(videos):
+        stop = min(start + max(1, BLOCK // lengths[videos[start]]), len(videos))
+        stop = min(stop, start + max(1, BLOCK // lengths[videos[stop - 1]]))
+        yield videos[start:stop]
+        start = stop
+
+
+def _cumulative(counts):
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def _mask(mask, scores, default):
+    if mask is None:
+        return np.full(scores.shape, default)
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape != scores.shape:
+        raise ValueError(f"masks must be boolean {scores.shape}, not {mask.dtype} {mask.shape}")
+    return mask
+
+
+def _check(scores, offsets, lengths, damping, sigma):
+    if scores.ndim != 1 or offsets[0] != 0 or offsets[-1] != len(scores) or (lengths < 0).any():
+        raise ValueError("scores must be flat and offsets rise from 0 to their number")
+    if damping not in DAMPINGS:
+        raise UserError(f"unknown damping {damping!r}: choose one of {', '.join(DAMPINGS)}")
+    if damping != "none" and not (np.isfinite(sigma) and sigma > 0):
+        raise UserError(f"the damping width --sigma must be above 0, not {sigma}")
+    if not np.isfinite(scores).all():
+        raise ValueError("frame scores must be finite")

@@ -1,0 +1,36 @@
+"""Fixtures shared by the tests, and a closing line that counts what was skipped for want of the real data."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+SHARED = Path(os.environ.get("CLAUS_SHARED", ROOT.parent / "shared"))
+NO_DATA = "needs the real data (../shared, or where CLAUS_SHARED points)"
+
+
+def _shared(part):
+    folder = SHARED / part
+    if not folder.is_dir():
+        pytest.skip(NO_DATA)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder with real UCF-101 and J-HMDB data; the test is skipped where it is absent."""
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def shared_golden():
+    """Folder with numbers from the field's own code; the test is skipped where it is absent."""
+    return _shared("golden")
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if NO_DATA in str(r.longrepr)]
+    terminalreporter.write_line(f"skipped for want of the real data: {len(skipped)}")

@@ -1,0 +1,145 @@
+"""How many videos and frames: exact decimals, money, what is left, and the remainder shared out."""
+
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selection.budget import Budget, cycle_budget, fit_budget, share_frames
+from utils.runtime import UserError
+
+
+def test_ucf101_at_5_and_5_is_114_videos_and_989_frames():
+    budget = cycle_budget(2284, 395868, videos_percent="5", frames_percent="5")
+    assert (budget.videos, budget.frames, budget.per_video, budget.notes) == (114, 989, 8, ())
+
+
+def test_ucf101_budget_from_the_real_annotations(shared_data):
+    from datasets.ucf101 import read_ground_truth
+    folder = shared_data / "ucf101_24"
+    truth = read_ground_truth(folder / "pyannot.pkl", folder / "testlist01.txt", part="train")
+    budget = cycle_budget(len(truth.videos), truth.total_frames())
+    assert (budget.videos, budget.frames, budget.per_video) == (114, 989, 8)
+
+
+def test_jhmdb_at_5_and_3_from_the_real_split(shared_data):
+    from scipy.io import whosmat
+    folder = shared_data / "jhmdb"
+    clips = (folder / "trainlist_split1.txt").read_text().split()
+    masks = folder / "puppet_mask"
+    frames = [next(shape for name, shape, _ in whosmat(masks / clip.removesuffix(".avi") / "puppet_mask.mat")
+                   if name == "part_mask")[2] for clip in clips]
+    budget = cycle_budget(len(clips), sum(frames), videos_percent="5", frames_percent="3")
+    assert (len(clips), budget.videos, budget.frames, budget.per_video) == (660, 33, 34, 1)
+
+
+def test_percentages_are_exact_decimals():
+    # 0.7% of 1000 videos is 7; the binary 0.7 is a little less than 7/10, and 0.7 / 100 * 1000 < 7
+    assert cycle_budget(1000, 10**6, videos_percent="0.7").videos == 7
+    assert cycle_budget(1000, 10**6, videos_percent=0.7).videos == 7
+    assert cycle_budget(1000, 10**6, videos_percent=Decimal("0.7")).videos == 7
+    assert cycle_budget(1000, 10**6, videos_percent=Fraction(7, 10)).videos == 7
+    # A% * V% * F with V the percentage, not the floored count: 10% * 15% * 1000 = 15, while 10% * 1/10 * 1000 = 10
+    assert cycle_budget(10, 1000, videos_percent="15", frames_percent="10").frames == 15
+
+
+def test_counts_replace_percentages():
+    budget = cycle_budget(100, 10000, videos=7, frames=30)
+    assert (budget.videos, budget.frames, budget.per_video) == (7, 30, 4)
+    assert cycle_budget(100, 10000, videos=10, frames_percent="5").frames == 50  # 5% of a tenth of 10,000
+
+
+def test_money_only_lowers_the_counts():
+    rich = cycle_budget(100, 10000, videos=10, frames=50, video_money="1000", frame_money="1000")
+    assert (rich.videos, rich.frames, rich.notes) == (10, 50, ())
+    poor = cycle_budget(100, 10000, videos=10, frames=50, video_cost="1.5", video_money="10", frame_cost="0.1",
+                        frame_money="2.35")
+    assert (poor.videos, poor.frames) == (6, 23)
+    assert poor.notes == ("--video-money 10 pays for 6 videos of 10", "--frame-money 2.35 pays for 23 frames of 50")
+    assert cycle_budget(100, 10000, videos=10, frames=50, video_cost=0, video_money=0).videos == 10  # free of charge
+
+
+def test_a_chosen_video_gets_a_frame_so_few_frames_mean_few_videos():
+    budget = cycle_budget(100, 10000, videos=10, frames=4)
+    assert (budget.videos, budget.frames, budget.per_video) == (4, 4, 1)
+    assert budget.notes == ("4 frames are enough for 4 videos only, not for 10: every video needs one",)
+
+
+@pytest.mark.parametrize("settings_, named", [
+    (dict(videos_percent="0"), "--videos-percent must be above 0"),
+    (dict(videos_percent="-5"), "--videos-percent must be above 0"),
+    (dict(frames_percent="100.1"), "--frames-percent must be above 0 and at most 100"),
+    (dict(videos_percent="five"), "--videos-percent must be a number, not 'five'"),
+    (dict(videos_percent=float("nan")), "--videos-percent must be a number"),
+    (dict(videos_percent="inf"), "--videos-percent must be a number"),
+    (dict(videos_percent="0.5"), "0.5% of 100 videos makes 0 videos"),
+    (dict(frames_percent="0.1"), "makes 0 frames"),
+    (dict(videos=0), "--videos-count 0 makes 0 videos"),
+    (dict(videos=-1), "raise --videos-count"),
+    (dict(frames="2.5"), "--frames-count must be a whole number"),
+    (dict(frames=0), "raise --frames-count"),
+    (dict(video_cost="-1"), "--video-cost must not be negative"),
+    (dict(video_money="0.5"), "--video-money 0.5 does not pay for one video"),
+    (dict(frame_money="0"), "--frame-money 0 does not pay for one frame"),
+])
+def test_impossible_budgets_are_refused_in_one_line(settings_, named):
+    with pytest.raises(UserError) as error:
+        cycle_budget(100, 10000, **settings_)
+    assert named in str(error.value) and "\n" not in str(error.value)
+
+
+def test_more_than_is_left_is_an_error_or_taken_whole():
+    budget = Budget(10, 40)
+    assert fit_budget(budget, 10, 40) is not None
+    with pytest.raises(UserError, match="asks for 10 videos, but only 3 videos are left"):
+        fit_budget(budget, 3, 100)
+    with pytest.raises(UserError, match="asks for 40 frames, but only 39 frames are left"):
+        fit_budget(budget, 10, 39)
+    rest = fit_budget(budget, 3, 35, take_rest=True)
+    assert (rest.videos, rest.frames, rest.per_video) == (3, 35, 11)
+    assert rest.notes == ("the budget asks for 10 videos, only 3 left: all taken",
+                          "the budget asks for 40 frames, only 35 left: all taken")
+    with pytest.raises(UserError, match="nothing is left"):
+        fit_budget(budget, 0, 0, take_rest=True)
+
+
+def test_remainder_goes_to_the_best_videos_first():
+    # 11 frames, 4 videos: 2 each and 3 left over; the second video is full, so videos 0, 2, 3 get one more
+    assert share_frames([9, 2, 9, 9], Budget(4, 11)).tolist() == [3, 2, 3, 3]
+    assert share_frames([9, 9, 9, 9], Budget(4, 11)).tolist() == [3, 3, 3, 2]
+    # short videos leave 1 + 2 frames of their share; two rounds over the others, best first
+    assert share_frames([2, 9, 1, 9], Budget(4, 12)).tolist() == [2, 5, 1, 4]
+    assert share_frames([1, 1], Budget(2, 10)).tolist() == [1, 1]  # nothing more to be had
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(0, 200))
+@settings(deadline=None, max_examples=150)
+def test_shares_are_spent_fully_never_exceeded_and_fair(eligible, more):
+    budget = Budget(len(eligible), len(eligible) + more)
+    counts = share_frames(np.array(eligible), budget)
+    assert counts.sum() == min(budget.frames, sum(eligible))
+    assert (counts >= 1).all() and (counts <= eligible).all()
+    slow = [min(budget.per_video, places) for places in eligible]
+    while sum(slow) < min(budget.frames, sum(eligible)):
+        for video, places in enumerate(eligible):
+            if slow[video] < places and sum(slow) < budget.frames:
+                slow[video] += 1
+    assert counts.tolist() == slow
+
+
+@given(st.integers(1, 3000), st.integers(1, 200), st.integers(1, 10000), st.integers(1, 10000))
+@settings(deadline=None, max_examples=150)
+def test_counts_are_the_floor_of_the_exact_share(videos, length, v, a):
+    total = videos * length
+    b_v, b_f = v * videos // 10**4, a * v * total // 10**8
+    arguments = dict(videos_percent=f"{v // 100}.{v % 100:02d}", frames_percent=f"{a / 100:.2f}")
+    if b_v < 1 or b_f < 1:
+        with pytest.raises(UserError):
+            cycle_budget(videos, total, **arguments)
+    else:
+        budget = cycle_budget(videos, total, **arguments)
+        assert (budget.videos, budget.frames) == (min(b_v, b_f), b_f)
+        assert budget.videos * budget.per_video <= budget.frames

@@ -1,0 +1,83 @@
+"""Plain-text tables of evaluation results, for the screen. Input is what `to_dict()` of a protocol's result gives.
+
+Numbers are percent with one decimal; "-" is a number that does not exist (a class without videos, no class scores).
+"""
+
+import textwrap
+
+COLUMNS = (0.1, 0.2, 0.3, 0.5, 0.75)
+TITLE = "protocol: capsule (class-agnostic masks; not the frame-mAP / video-mAP of the detection field)"
+
+
+def capsule_table(result, floor=None):
+    """Table of a capsule result: protocol and switches, overall numbers, then one row per class.
+
+    result: CapsuleResult.to_dict(), also read back from JSON. floor: floor.to_dict() of the same videos, whose
+    numbers then stand beside; ValueError if it was made with other switches, for then they cannot be compared.
+    """
+    if floor is not None and floor["switches"] != result["switches"]:
+        raise ValueError("the floor was scored with other switches than the result")
+    parts = [_header(result, floor), _overall(result, floor), _per_class(result, floor)]
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+
+
+def _header(result, floor):
+    switches = ", ".join(f"{name}={value}" for name, value in result["switches"].items())
+    lines = [TITLE, *textwrap.wrap(f"switches: {switches}", 110, subsequent_indent="  ", break_on_hyphens=False)]
+    missing = result["videos_without_gt"]
+    lines.append(f"scored: {result['videos']:,} videos, {result['frames']:,} frames"
+                 + (f"; left out, without ground truth: {missing:,}" if missing else ""))
+    if floor is not None:
+        height, width = (floor["rectangle"][side] for side in ("height", "width"))
+        lines.append(f"floor: no model, one centred rectangle of {100 * height:g}% x {100 * width:g}% of the crop's "
+                     "height x width")
+    return lines
+
+
+def _overall(result, floor):
+    """f-mAP and v-mAP at some thresholds and averaged over .5, .55, ..., .95."""
+    rows = [["IoU at least", *[f"{t:g}".lstrip("0") for t in COLUMNS], ".5:.95"]]
+    for text, key in (("f-mAP", "f_map"), ("v-mAP", "v_map")):
+        rows.append([text, *_curve(result, key)])
+        if result[f"{key}_class_aware"] is not None:
+            rows.append([f"{text}, class-aware", *_curve(result, f"{key}_class_aware")])
+        if floor is not None:
+            rows.append([f"{text}, floor", *_curve(floor, key)])
+    return [*_align(rows), f"accuracy  {_percent(result['accuracy'])}"]
+
+
+def _per_class(result, floor):
+    """One row per class, present or not; class-aware and floor columns where there are such numbers."""
+    sources = [(result, "", "f_ap", 0.5), (result, "", "v_ap", 0.2), (result, "", "v_ap", 0.5)]
+    if result["accuracy"] is not None:
+        sources += [(result, " aware", "f_ap_class_aware", 0.5), (result, " aware", "v_ap_class_aware", 0.5)]
+    if floor is not None:
+        sources += [(floor, " floor", "f_ap", 0.5), (floor, " floor", "v_ap", 0.2), (floor, " floor", "v_ap", 0.5)]
+    head = [f"{key[0]}@{t:g}{beside}".replace("@0", "@") for _, beside, key, t in sources]
+    rows = [["class", "videos", "frames", "accuracy", *head]]
+    for i, row in enumerate(result["per_class"]):
+        accuracy = row["correct"] / row["videos"] if row["correct"] is not None and row["videos"] else None
+        rates = [_at(source, source["per_class"][i], key, t) for source, _, key, t in sources]
+        rows.append([row["class"], f"{row['videos']:,}", f"{row['frames']:,}", _percent(accuracy), *rates])
+    return _align(rows)
+
+
+def _curve(result, key):
+    high = [value for t, value in zip(result["thresholds"], result[key], strict=True) if t >= 0.5]
+    mean = None if None in high else sum(high) / len(high)
+    return [*[_at(result, result, key, t) for t in COLUMNS], _percent(mean)]
+
+
+def _at(result, row, key, threshold):
+    return "-" if row[key] is None else _percent(row[key][result["thresholds"].index(threshold)])
+
+
+def _percent(value):
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _align(rows):
+    """First column to the left, the others to the right, two spaces between."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.rjust(width) if i else cell.ljust(width)
+                      for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]

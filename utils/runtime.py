@@ -1,0 +1,99 @@
+"""What every script needs around its own work: one-line errors, atomic files, proof that a folder can be written.
+
+Standard library only, so that a script that needs no network starts without importing torch.
+"""
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Bad input or a full disk: one line that says what, where (the file) and how to mend it."""
+
+
+def run_script(main):
+    """Run `main()`; a UserError becomes one line on stderr and exit status 2, Ctrl-C and SIGTERM status 130."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status = main()
+    except UserError as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"\n{Path(sys.argv[0]).name}: stopped; what was finished is kept, "
+              "the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _interrupt(signum, frame):
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def atomic_write(path, mode="wb"):
+    """Yield a file object; `path` appears whole when the block ends, or not at all when it fails.
+
+    The bytes go to a temporary file in the same folder, are flushed to disk, and replace `path` in one step, so a
+    reader (or a run that was killed) never sees a half-written file. Raises UserError for a full or read-only disk.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(descriptor, mode, **({} if "b" in mode else {"encoding": "utf-8"})) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {_reason(error)}") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def write_text(path, text):
+    """Write `text` to `path` atomically (see atomic_write)."""
+    with atomic_write(path, "w") as file:
+        file.write(text)
+
+
+def check_writable(folder):
+    """Make `folder` and prove that a file can be written in it; UserError if not. Called before long work."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe.", suffix=".tmp") as probe:
+            probe.write(b"x" * 4096)
+            probe.flush()
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {_reason(error)}; choose another place with --files") from error
+    for leftover in folder.glob(".*.tmp"):  # of a run that was killed while writing
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+    return folder
+
+
+def _reason(error):
+    if error.errno == errno.ENOSPC:
+        return "the disk is full; free some space and run the same command again"
+    return (error.strerror or str(error)).lower()
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
