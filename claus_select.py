@@ -22,13 +22,15 @@ Run again it changes nothing that is finished: --force chooses anew.
 """
 
 import argparse
+import contextlib
+from dataclasses import replace
 
 import numpy as np
 
 from datasets import annotations as annotation_file
 from datasets import oracle
 from datasets.pool import read_classes, read_pool
-from datasets.ucf101 import read_ground_truth
+from datasets.ucf101 import find_video, read_ground_truth
 from selection.baselines import select_random
 from selection.budget import cycle_budget, fit_budget
 from selection.frames import DAMPINGS, SIGMA
@@ -55,8 +57,10 @@ def parse_args(argv=None):
                      "stands as it was chosen, flags of selection and price play no part any more")
     add = group.add_argument
     add("--test-list", help="text file of test videos, which stay out of the pool (testlist01.txt)")
-    add("--data", default="Datasets/UCF101", help="folder of the videos, for cycle 0 without --oracle "
-        "(default: %(default)s)")
+    add("--data", default="Datasets/UCF101", help="folder of the videos, for cycle 0 without --oracle or with "
+        "--on-disk (default: %(default)s)")
+    add("--on-disk", action="store_true", help="with --oracle: leave out of the pool what is not below --data (for a "
+        "part of a data set)")
     add("--classes", help="with --data: class names, comma-separated or a file of one a line (default: those of "
         "UCF-101-24)")
     add("--strict", action="store_true", help="with --data: stop at a video that cannot be read, instead of leaving it "
@@ -103,7 +107,8 @@ def main(argv=None):
     check_writable(folder)
     if args.answers:
         return take_answers(args, folder)
-    if not args.force and not args.oracle and (folder / "request.json").exists() and (folder / "selection.json").exists():
+    waiting = all((folder / name).exists() for name in ("request.json", "selection.json"))
+    if waiting and not args.force and not args.oracle:
         print(f"the request of cycle {args.cycle} is waiting for answers (--force chooses anew)")
         print_next_step(args, folder)
         return 0
@@ -142,16 +147,29 @@ def labels_so_far(args, truth):
     if args.cycle > 0:
         path = handoffs.cycle_dir(args.run, args.cycle - 1, args.files) / "annotations.pkl"
         if not path.exists():
-            raise UserError(f"{path} is not there: first finish claus_select.py --run {args.run} "
-                            f"--cycle {args.cycle - 1}")
+            raise UserError(f"{path} is not there: first finish claus_select.py {flags_of(args, args.cycle - 1)}")
         return annotation_file.load(path), {}
     if truth is not None:
-        return oracle.hide(truth), {}
+        hidden = oracle.hide(truth)
+        return (on_disk(hidden, args) if args.on_disk else hidden), {}
     run = handoffs.run_dir(args.run, args.files)
     pool, failed = read_pool(args.data, read_classes(args.classes), args.test_list,
                              known=run / "frame_counts.jsonl", strict=args.strict)
     annotation_file.save(pool, run / "pool.pkl")
     return pool, failed
+
+
+def on_disk(pool, args):
+    """The pool's videos that are found below --data; UserError where none is."""
+    present = {}
+    for name, video in pool.videos.items():
+        with contextlib.suppress(UserError):
+            find_video(args.data, name)
+            present[name] = video
+    if not present:
+        raise UserError(f"none of the {len(pool.videos)} videos of {args.oracle} is below {args.data}; correct --data")
+    print(f"{len(present)} of {len(pool.videos)} videos are below {args.data} and make up the pool")
+    return replace(pool, videos=present)
 
 
 def pool_of_cycle(args, before, unreadable):
@@ -179,7 +197,7 @@ def load_extracted(args, before):
     """Features and uncertainty of the cycle before, proved to belong to each other and to the annotation file."""
     folder = handoffs.cycle_dir(args.run, args.cycle - 1, args.files)
     paths = [folder / name for name in ("features.pkl", "uncertainty.pkl", "annotations.pkl")]
-    mend = f"run cluster_extract.py --run {args.run} --cycle {args.cycle - 1} on this annotation file"
+    mend = f"run cluster_extract.py {flags_of(args, args.cycle - 1)}"
     for path in paths[:2]:
         if not path.exists():
             raise UserError(f"{path} is not there: {mend}")
@@ -267,7 +285,7 @@ def finish(args, folder, before, answers):
     print(f"labelled: {row['videos']} videos, {row['frames']} frames, {row['boxes']} boxes, cost {row['cost']}; in all "
           f"{row['total_videos']} videos, {row['total_frames']} frames ({row['percent_of_frames']}% of the pool), "
           f"cost {row['total_cost']}")
-    print(f"wrote {folder / 'annotations.pkl'}; next: train_ucf101.py --run {args.run} --cycle {args.cycle}")
+    print(f"wrote {folder / 'annotations.pkl'}; next: train_ucf101.py {flags_of(args, args.cycle)}")
     return 0
 
 
@@ -282,9 +300,13 @@ def check_nothing_built_on(args, folder):
 
 
 def print_next_step(args, folder):
-    files = "" if args.files == "files" else f" --files {args.files}"
     print(f"next: fill in {folder / 'request.json'} (or a copy), then\n"
-          f"  python claus_select.py --run {args.run} --cycle {args.cycle}{files} --answers {folder / 'request.json'}")
+          f"  python claus_select.py {flags_of(args, args.cycle)} --answers {folder / 'request.json'}")
+
+
+def flags_of(args, cycle):
+    """The flags that lead any script to this run's `cycle`."""
+    return f"--run {args.run} --cycle {cycle}" + ("" if args.files == "files" else f" --files {args.files}")
 
 
 def _whole(text):

@@ -61,7 +61,8 @@ def train_epoch(detector, clusters, batches, optimizer, options, pixel_range, fi
     device = next(detector.parameters()).device
     detector.train()
     sums, clips, failed, began = defaultdict(float), 0, {}, time.perf_counter()
-    for step, batch in enumerate(tqdm(batches, desc="train", leave=False, unit="batch"), start=first_step):
+    progress = tqdm(batches, desc="train", leave=False, unit="batch", disable=None)
+    for step, batch in enumerate(progress, start=first_step):
         failed.update(batch["failed"])
         if not batch["name"]:
             continue

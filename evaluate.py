@@ -97,7 +97,7 @@ def score_videos(trained, videos, geometry, args):
     workers = args.workers if args.workers is not None else 8 if args.device.startswith("cuda") else 0
     tiles = VideoTiles(videos, functools.partial(ucf101.find_video, args.data), geometry, phases=2, fill="black")
     overlaps, failed = [], {}
-    for item in tqdm(tile_loader(tiles, workers), desc="evaluate", unit="video", leave=False):
+    for item in tqdm(tile_loader(tiles, workers), desc="evaluate", unit="video", leave=False, disable=None):
         if "failed" in item:
             if args.strict:
                 raise UserError(item["failed"])

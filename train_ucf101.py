@@ -208,7 +208,7 @@ class Training:
         self.reestimate()
         videos = [self.labels.videos[name] for name in self.names]
         for tiles in tqdm(tile_loader(VideoTiles(videos, find_video, self.geometry), self.args.workers),
-                          desc="cluster", leave=False, unit="video"):
+                          desc="cluster", leave=False, unit="video", disable=None):
             if "failed" in tiles:
                 reason = self.set_aside(tiles["name"], tiles["failed"])
             else:

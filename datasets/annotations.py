@@ -103,6 +103,7 @@ class Video:
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
             raise UserError(f"video name {self.name!r}: give a non-empty text of printable characters")
+        _set(self, name=str(self.name))  # not numpy's kind of text
         with naming(f"video {self.name}"):
             for field in ("frames", "height", "width"):
                 _set(self, **{field: whole_number(getattr(self, field), field, least=1)})
@@ -154,10 +155,10 @@ class Annotations:
     videos: dict[str, Video]
 
     def __post_init__(self):
-        _set(self, classes=tuple(self.classes), videos=dict(self.videos))
-        texts = [name for name in self.classes if isinstance(name, str) and name]
+        texts = [str(name) for name in self.classes if isinstance(name, str) and name]
         if not texts or len(set(texts)) < len(self.classes):
             raise UserError(f"classes {list(self.classes)}: give at least one name, each once")
+        _set(self, classes=tuple(texts), videos={str(name): video for name, video in self.videos.items()})
         for name, video in self.videos.items():
             if name != video.name:
                 raise UserError(f"video {video.name} is filed under the name {name}; use its own name as the key")
@@ -325,7 +326,8 @@ def _set(instance, **fields):
 def whole_number(value, what, least=0):
     """`value` as int; UserError unless it is a whole number >= least."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < least:
-        raise UserError(f"{what} is {value!r}; give a whole number of at least {least}")
+        shown = value if isinstance(value, np.number) else repr(value)
+        raise UserError(f"{what} is {shown}; give a whole number of at least {least}")
     return int(value)
 
 

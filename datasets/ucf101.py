@@ -48,6 +48,7 @@ def read_ground_truth(pickle_path, test_list=None, part="all"):
         if not isinstance(truth, dict) or not truth or not all(isinstance(name, str) for name in truth):
             raise UserError("is not ground truth in the pyannot form (video name -> numf, label, annotations); "
                             "give the corrected UCF-101-24 annotations, pyannot.pkl")
+        truth = {str(name): entry for name, entry in truth.items()}  # the names are numpy's kind of text
         classes = _classes({name: _get(truth[name], "label", name) for name in truth})
     names = sorted(truth)
     if test_list is not None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.capsules import POSE, ConvCaps, PrimaryCaps
+from models.fused_tail import fused_tail
 from models.i3d import I3D, SPATIAL_STRIDE, TEMPORAL_STRIDE
 
 DROPOUT = 0.5
@@ -118,23 +119,22 @@ class Detector(nn.Module):
         scores, latent = scores_and_latent(pose, activation)
         if class_mask is not None:
             pose = pose * class_mask[:, None, None, :, None]
-        logits = self.smooth(_drop(self.decode(pose, x_28, features), mask_out))
-        return Detection(logits, scores, latent)
+        x = self.decode(pose, x_28, features)                                    # (B, 128, 4, H/2, W/2)
+        return Detection(fused_tail(x, self.upsample4, self.smooth, mask_out), scores, latent)
 
     def capsules(self, x_28):
         """Dropped-out features (B,832,H/8,W/8) -> class poses (B,h,w,C,16) and activations (B,h,w,C)."""
         return self.conv_caps(*self.primary_caps(x_28))
 
     def decode(self, pose, x_28, features):
-        """Class poses and skips -> the last layer's 128 channels (B,128,8,H,W), before the second dropout."""
+        """Class poses and skips -> what upsample4 takes, (B,128,4,H/2,W/2); fused_tail does the rest."""
         x = pose.flatten(3).permute(0, 3, 1, 2).to(x_28.dtype)                   # (B, C*16, h, w)
         x = F.relu(self.upsample1(x))                                            # (B, 64, H/8, W/8)
         x = _concat(x, F.relu(self.conv28(x_28))).unsqueeze(2)                   # (B, 128, 1, H/8, W/8)
         x = F.relu(self.upsample2(x))                                            # (B, 64, 2, H/4, W/4)
         x = _concat(x, F.relu(self.conv56(features.skip_56)))
         x = F.relu(self.upsample3(x))                                            # (B, 64, 4, H/2, W/2)
-        x = _concat(x, F.relu(self.conv112(features.skip_112)))
-        return self.upsample4(x)                                                 # (B, 128, 8, H, W)
+        return _concat(x, F.relu(self.conv112(features.skip_112)))
 
     def random_masks(self, batch, device):
         """Channel-dropout factors, 0 or 1/(1-p): (B,832) and (B,128)."""

@@ -26,7 +26,8 @@ def test_every_video_and_frame_has_the_same_chance():
     assert abs(seen / 2000 - 4 / 20).max() < 0.05  # five standard deviations of 0.009
 
 
-@given(st.lists(st.integers(1, 12), min_size=1, max_size=10), st.integers(1, 10), st.integers(0, 60), st.integers(0, 99))
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=10), st.integers(1, 10), st.integers(0, 60),
+       st.integers(0, 99))
 @settings(deadline=None, max_examples=100)
 def test_random_spends_fully_repeats_itself_and_changes_with_the_seed(lengths, b_v, more, seed):
     offsets = np.concatenate([[0], np.cumsum(lengths)])

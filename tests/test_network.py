@@ -8,6 +8,7 @@ import torch
 
 from models.capsules import ConvCaps
 from models.detector import PRESETS, Detector, DetectorConfig
+from models.fused_tail import fused_tail
 from models.i3d import MaxPoolSame, Unit3D
 
 
@@ -179,3 +180,35 @@ def test_wrong_sizes_are_named():
         DetectorConfig(classes=5, frames=16)
     with pytest.raises(ValueError, match="clips of shape"):
         small()(torch.rand(1, 3, 8, 32, 32))
+
+
+def plain_tail(x, up, smooth, mask):
+    """The two layers and the channel dropout between them, one after the other."""
+    return smooth(up(x) * mask[:, :, None, None, None])
+
+
+@pytest.mark.parametrize("size", [(4, 5, 7), (2, 3, 4), (1, 1, 1), (4, 1, 2)])
+@pytest.mark.parametrize("kept", ["all", "none", "random"])
+def test_fused_tail_equals_the_two_layers(size, kept):
+    torch.manual_seed(0)
+    up = torch.nn.ConvTranspose3d(3, 5, 3, 2, 1, 1).double()
+    smooth = torch.nn.ConvTranspose3d(5, 1, 3, 1, 1).double()
+    mask = {"all": torch.ones(2, 5), "none": torch.zeros(2, 5), "random": 2 * torch.rand(2, 5).round()}[kept].double()
+    x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    inputs = [x, *up.parameters(), *smooth.parameters()]
+    fast, plain = fused_tail(x, up, smooth, mask), plain_tail(x, up, smooth, mask)
+    torch.testing.assert_close(fast, plain, atol=1e-12, rtol=0)
+    weight = torch.randn_like(plain)
+    gradients = [torch.autograd.grad((y * weight).sum(), inputs) for y in (fast, plain)]
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=0)
+    torch.testing.assert_close(fused_tail(x[:1], up, smooth, mask),
+                               plain_tail(x[:1].expand(2, -1, -1, -1, -1), up, smooth, mask), atol=1e-12, rtol=0)
+
+
+def test_fused_tail_gradcheck():
+    torch.manual_seed(0)
+    up = torch.nn.ConvTranspose3d(2, 3, 3, 2, 1, 1).double()
+    smooth = torch.nn.ConvTranspose3d(3, 1, 3, 1, 1).double()
+    x = torch.randn(1, 2, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: fused_tail(x, up, smooth, torch.tensor([[2.0, 0, 2]]).double()), (x,))

@@ -149,6 +149,19 @@ def test_merging_joins_tracks_over_the_cycles(tmp_path):
     assert load(tmp_path / "annotations.pkl").counts() == {"videos": 2, "frames": 6, "boxes": 8}
 
 
+def test_actors_that_a_later_cycle_does_not_see_are_kept():
+    first = merge_answers(hide(truth()), answered())
+    form = request_form(first, [{"video": "run/a", "frames": [9]}], "demo", 2)
+    video = merge_answers(first, answer(truth(), form)).videos["run/a"]
+    assert [(t.track, t.frames.tolist()) for t in video.tubes] == [(1, [7, 9]), (2, [2]), (3, [2, 4, 7])]
+
+
+def test_answers_for_other_classes_are_not_merged():
+    answers = answered() | {"classes": ["walk", "run"]}  # would turn every label round
+    with pytest.raises(UserError, match="the list of classes was changed"):
+        merge_answers(hide(truth()), answers)
+
+
 def test_good_answers_pass_in_any_order():
     answers = answered()
     answers["videos"].reverse()
@@ -286,7 +299,7 @@ def test_a_cycle_on_the_real_training_videos(shared_data, tmp_path):
         there = {(f, *box) for t in whole.tubes for f, box in zip(t.frames.tolist(), t.boxes.tolist(), strict=True)
                  if f in pick["frames"]}
         assert here == there
-    assert len(sparse.videos["CliffDiving/v_CliffDiving_g13_c02"].tubes) <= 1  # three times the same actor, once
+    assert len(sparse.videos["CliffDiving/v_CliffDiving_g13_c02"].tubes) == 2  # three, two of them the same
 
 
 # ---------------------------------------------------------------------------------------------- the files

@@ -116,7 +116,7 @@ def test_sizes_may_be_given(tmp_path):
     (entry(tube(0, 2, box=(0, 5, 9, 9))), "leaves the picture"),
     (entry(tube(0, 2, box=(2, 1, 319, 9), dtype=np.uint16)), "leaves the picture of 320x240"),
     (entry(tube(0, 2, box=(1, 2, 9, 239))), "leaves the picture"),
-    (entry(numf=0), "numf is 0"),
+    (entry() | {"numf": np.uint8(0)}, "numf is 0"),
     ({"numf": 3, "label": 2}, "has no 'annotations'"),
     ({"numf": 3, "annotations": []}, "has no 'label'"),
     (entry() | {"annotations": 3}, "annotations is a int"),
@@ -225,6 +225,7 @@ def test_counts_of_the_real_splits(real, part, videos, frames, with_action, boxe
     assert annotations.total_frames() == frames
     assert sum(int((actors_per_frame(v) > 0).sum()) for v in annotations.videos.values()) == with_action
     assert sum(len(v.tubes) for v in annotations.videos.values()) == tubes
+    assert {type(v.name) for v in annotations.videos.values()} == {type(k) for k in annotations.videos} == {str}
 
 
 def test_the_splits_share_nothing_and_leave_nothing(real):

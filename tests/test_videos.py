@@ -37,7 +37,7 @@ def test_a_selection_worked_out_by_hand():
     assert chosen.videos.tolist() == [0, 1, 3, 4]
     assert chosen.quotas.tolist() == [2, 2] and chosen.candidates.tolist() == [3, 3]
     assert chosen.ranks.tolist() == [1, 2, 1, 2] and chosen.scores.tolist() == [9, 8, 3, 2]
-    # five frames for four videos: one each, and the best video gets the one left over, as far from its first as can be
+    # five frames for four videos: one each, and the best video gets the one left over (0 and 2 tie: the earlier)
     assert [frames.tolist() for frames in chosen.frames] == [[1, 0], [1], [1], [1]]
     assert chosen.spent == 5
 
@@ -51,12 +51,12 @@ def test_only_candidates_are_chosen_and_labelled_videos_do_not_count():
 
 
 def test_more_frames_for_labelled_videos():
-    # videos may also be candidates again: their labelled frames are not chosen and damp their surroundings
+    # a labelled video may be a candidate again: frame 0 is not chosen and damps frame 1 to 8 * .07 = .5; after frame
+    # 6, whose neighbour falls to 2 * .97 * .07 = .1, that is still the best: .5 * .83 = .45
     scores = np.array([9, 8, 1, 1, 1, 1, 5, 2.0])
     labelled = np.arange(8) == 0
     chosen = select_claus(scores, [0, 8], [0], 1, Budget(1, 2), candidates_N=[True], labelled=labelled)
-    assert chosen.frames[0].tolist() == [6, 1] or chosen.frames[0].tolist() == [6, 7]
-    assert 0 not in chosen.frames[0]
+    assert chosen.frames[0].tolist() == [6, 1]
 
 
 @st.composite

@@ -22,14 +22,15 @@ def draw_clusters(path, latents_N_D, clusters_N, centres_K_D, labelled_N, picked
     palette = plt.get_cmap("tab10" if len(centres_K_D) <= 10 else "tab20").colors
     colours_N = np.array([palette[cluster % len(palette)] for cluster in clusters_N])
     figure, axes = plt.subplots(figsize=(9, 6.2), layout="constrained")
-    others_N = ~(labelled_N | picked_N)
     size = float(np.clip(4000 / len(points_N_2), 9, 40))
-    marks = (("unlabelled", others_N, dict(marker="o", s=size, alpha=0.45, linewidths=0)),
-             ("labelled before", labelled_N, dict(marker="s", s=1.6 * size + 12, edgecolors=GREY, linewidths=0.9)),
+    marks = (("unlabelled", ~(labelled_N | picked_N), dict(marker="o", s=size, alpha=0.4, linewidths=0)),
+             ("labelled before", labelled_N, dict(marker="s", s=1.4 * size + 14, linewidths=1.5)),
              ("picked now", picked_N, dict(marker="*", s=4 * size + 55, edgecolors="black", linewidths=0.7)))
-    for order, (_, shown, style) in enumerate(marks):
-        axes.scatter(*points_N_2[shown].T, c=colours_N[shown], zorder=2 + order, **style)
-    axes.scatter(*centres_K_2.T, marker="X", s=190, c="white", edgecolors="black", linewidths=1.4, zorder=6)
+    for order, (name, shown, style) in enumerate(marks):
+        hollow = name == "labelled before"
+        colour = dict(c="white", edgecolors=colours_N[shown]) if hollow else dict(c=colours_N[shown])
+        axes.scatter(*points_N_2[shown].T, zorder=2 + order, **colour, **style)
+    axes.scatter(*centres_K_2.T, marker="X", s=120, c="white", edgecolors="black", linewidths=1.3, zorder=6)
     for cluster, (x, y) in enumerate(centres_K_2):
         axes.annotate(str(cluster), (x, y), xytext=(9, 7), textcoords="offset points", weight="bold", zorder=7,
                       bbox=dict(boxstyle="round,pad=0.15", fc="white", ec=palette[cluster % len(palette)], lw=1.5))
@@ -39,7 +40,7 @@ def draw_clusters(path, latents_N_D, clusters_N, centres_K_D, labelled_N, picked
     axes.grid(color="0.92", zorder=0)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    _legends(figure, axes, marks, clusters_N, palette, len(centres_K_D))
+    _legends(axes, marks, clusters_N, palette, len(centres_K_D))
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
     plt.close(figure)
@@ -58,14 +59,16 @@ def _plane(latents_N_D, centres_K_D):
     return (*(np.pad(values, ((0, 0), (0, missing))) for values in (points, centres)), np.pad(shares, (0, missing)))
 
 
-def _legends(figure, axes, marks, clusters_N, palette, n_clusters):
-    """Two keys beside the axes: what the marks mean, and how many videos each cluster's colour stands for."""
-    shapes = [axes.scatter([], [], c="0.75", label=f"{name} ({int(shown.sum())})", **{**style, "s": 60, "alpha": 1})
-              for name, shown, style in marks]
-    shapes.append(axes.scatter([], [], marker="X", s=90, c="white", edgecolors="black", label="cluster centre"))
+def _legends(axes, marks, clusters_N, palette, n_clusters):
+    """Keys beside the axes: what the marks mean, and how many videos each cluster's colour stands for."""
+    handles = []
+    for name, shown, style in marks:
+        colour = dict(c="white", edgecolors=GREY) if name == "labelled before" else dict(c="0.6")
+        big = {"s": 130 if name == "picked now" else 50, "alpha": 1}
+        handles.append(axes.scatter([], [], label=f"{name} ({int(shown.sum())})", **{**style, **colour, **big}))
+    handles.append(axes.scatter([], [], marker="X", s=90, c="white", edgecolors="black", label="cluster centre"))
     sizes = np.bincount(clusters_N, minlength=n_clusters)
-    colours = [axes.scatter([], [], marker="o", s=60, color=palette[cluster % len(palette)],
-                            label=f"cluster {cluster} ({sizes[cluster]})") for cluster in range(n_clusters)]
-    figure.legend(handles=shapes, title="videos", loc="outside right upper", frameon=False, alignment="left")
-    figure.legend(handles=colours, loc="outside right lower", frameon=False, alignment="left",
-                  ncols=1 if n_clusters <= 10 else 2)
+    handles += [axes.scatter([], [], marker="o", s=60, color=palette[cluster % len(palette)],
+                             label=f"cluster {cluster} ({sizes[cluster]})") for cluster in range(n_clusters)]
+    axes.legend(handles=handles, title="videos", loc="upper left", bbox_to_anchor=(1.01, 1.01), frameon=False,
+                alignment="left")

@@ -1,0 +1,36 @@
+# make demo · make test · make check · make bench. Each sets up .venv by itself on first use;
+# PYTHON=python3 uses an interpreter that already has everything instead.
+PYTHON ?= .venv/bin/python
+BASE_PYTHON ?= python3
+DEMO ?= files/demo
+TOY ?= Datasets/toy
+
+ifeq ($(PYTHON),.venv/bin/python)
+SETUP = .venv/ready
+endif
+
+.PHONY: demo test check bench clean-demo
+
+demo: $(SETUP)
+	$(PYTHON) -m datasets.toy $(TOY)
+	$(PYTHON) run_cycles.py --run $(DEMO) --data $(TOY) --oracle $(TOY)/pyannot.pkl \
+	    --test-list $(TOY)/testlist01.txt --cycles 3 --device cpu $(DEMO_FLAGS)
+
+test: $(SETUP)
+	$(PYTHON) -m pytest
+
+check: $(SETUP)
+	$(PYTHON) -m ruff check .
+	$(MAKE) test PYTHON=$(PYTHON)
+
+bench: $(SETUP)
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
+
+clean-demo:
+	rm -rf $(DEMO) $(TOY)
+
+.venv/ready: requirements.txt
+	$(BASE_PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('needs Python 3.11 or newer: make BASE_PYTHON=python3.12 ...')"
+	$(BASE_PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch .venv/ready

@@ -1,0 +1,184 @@
+"""Step 2: weights and centres -> a latent and a cluster per video, and the uncertainty of every frame.
+
+    python cluster_extract.py --run my_run --cycle 0
+    torchrun --nproc-per-node 4 cluster_extract.py --run my_run --cycle 0      # shares the videos out, same result
+
+Reads   files/my_run/cycle0/detector.pt and annotations.pkl (names and lengths alone), all training videos below --data
+Writes  files/my_run/cycle0/features.pkl     latent and cluster of every video
+        files/my_run/cycle0/uncertainty.pkl  of every frame: both frame scores, foreground area, entropies
+Expect  one pass over the videos: each decoded once, its encoder run once per clip, then R dropout passes of the head.
+        Each video is kept as it is finished (cycle0/extract.parts/): an interrupted run goes on where it was.
+"""
+
+import argparse
+import functools
+import hashlib
+import io
+import json
+import os
+import shutil
+from datetime import timedelta
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from datasets import annotations as annotation_file
+from datasets import ucf101
+from datasets.clips import STRIDE, normalise
+from datasets.tiles import VideoTiles, tile_loader
+from engine import autocast
+from losses.cluster import vote
+from models.mc_dropout import mc_forward, seeded_masks
+from selection.frame_score import SCORES, THRESHOLD, frame_scores
+from utils import checkpoint
+from utils.handoffs import Features, Uncertainty, cycle_dir, save_features, save_uncertainty
+from utils.runtime import UserError, atomic_write, check_writable, run_script, write_text
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--run", required=True, help="name of the run (a folder below --files), or a path")
+    add("--cycle", type=int, default=0, help="active-learning cycle, from 0")
+    add("--files", default="files", help="folder of all runs")
+    add("--data", default="Datasets/UCF101", help="folder with the videos, as the download unpacks")
+    add("--passes", type=int, default=10, help="R, dropout passes a clip (paper: 10)")
+    add("--threshold", type=float, default=THRESHOLD, help="mean prediction from which a pixel counts (paper: 0.4)")
+    add("--phases", type=int, choices=(1, 2), default=1, help="1: each prediction serves two frames (published); "
+                                                              "2: every frame has its own, at twice the cost")
+    add("--seed", type=int, default=0, help="of the dropout masks")
+    add("--amp", action="store_true", help="bf16 autocast on CUDA; scores then differ in the third digit")
+    add("--strict", action="store_true", help="stop at the first video that cannot be read")
+    add("--force", action="store_true", help="score again although both pickles are there")
+    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda, cuda:1, cpu")
+    add("--workers", type=int, help="processes that decode videos (default: 8, on a CPU 0)")
+    args = parser.parse_args(argv)
+    if args.passes < 1:
+        parser.error(f"--passes must be at least 1, not {args.passes}")
+    if not 0 < args.threshold < 1:
+        parser.error(f"--threshold must lie between 0 and 1, not {args.threshold}")
+    return args
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if args.device == "cuda" and ranks > 1 else args.device
+    folder = cycle_dir(args.run, args.cycle, args.files)
+    if all((folder / name).exists() for name in ("features.pkl", "uncertainty.pkl")) and not args.force:
+        print(f"{folder} has both pickles already; --force scores again")
+        return 0
+    trained = checkpoint.load(folder / "detector.pt", device)
+    videos = list(annotation_file.load(folder / "annotations.pkl").videos.values())
+    settings = {"passes": args.passes, "threshold": args.threshold, "phases": args.phases, "seed": args.seed,
+                "amp": args.amp}
+    parts = check_writable(folder / "extract.parts" / part_key(trained.source, settings, videos))
+    mine = [index for index in range(rank, len(videos), ranks) if not (parts / f"{index}.npz").exists()]
+    print(f"{len(mine)} of {len(videos)} videos to score" + (f" in process {rank} of {ranks}" if ranks > 1 else "")
+          + f", {args.passes} passes, on {device}")
+    extract(trained, videos, mine, parts, args, device)
+    if ranks > 1:
+        wait_for_all(ranks)
+    if rank == 0:
+        merge(trained, videos, parts, settings, folder)
+    if ranks > 1:
+        wait_for_all(ranks)
+        torch.distributed.destroy_process_group()
+    return 0
+
+
+def part_key(source, settings, videos):
+    """Name of the folder of finished videos: changes with whatever would change a score."""
+    lengths = [(video.name, video.frames) for video in videos]
+    return hashlib.sha256(json.dumps([source, settings, lengths], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def extract(trained, videos, mine, parts, args, device):
+    """Score the videos with these numbers and keep each as it is finished; failures are named in a file each."""
+    for index in mine:
+        (parts / f"{index}.failed").unlink(missing_ok=True)
+    workers = args.workers if args.workers is not None else 8 if device.startswith("cuda") else 0
+    tiles = VideoTiles([videos[index] for index in mine], functools.partial(ucf101.find_video, args.data),
+                       trained.geometry, args.phases)
+    for index, item in zip(mine, tqdm(tile_loader(tiles, workers), desc="score", unit="video", disable=None),
+                           strict=True):
+        if "failed" in item:
+            if args.strict:
+                raise UserError(item["failed"])
+            write_text(parts / f"{index}.failed", item["failed"])
+            continue
+        result = score_video(trained, videos[index], item, args, device)
+        buffer = io.BytesIO()
+        np.savez(buffer, **result)
+        with atomic_write(parts / f"{index}.npz") as file:
+            file.write(buffer.getvalue())
+
+
+@torch.no_grad()
+def score_video(trained, video, item, args, device):
+    """Latents of the tiles (n,D), and every frame score (F,) of one video from its clips (see VideoTiles)."""
+    scores = {name: np.zeros(video.frames, np.float32) for name in SCORES}
+    latents = []
+    for clip, tile, phase in zip(item["clips"], item["tile"], item["phase"], strict=True):
+        masks = seeded_masks(trained.detector, args.seed, video.name, int(tile), int(phase), args.passes)
+        with autocast(device, args.amp):
+            logits, latent = mc_forward(trained.detector, normalise(clip[None].to(device), trained.pixel_range),
+                                        *(mask.to(device) for mask in masks))
+        if phase == 0:
+            latents.append(latent.float().cpu().numpy())
+        for name, values in frame_scores(logits, args.threshold).items():
+            spread(scores[name], values.cpu().numpy(), int(tile), int(phase), args.phases)
+    return {"latents": np.stack(latents), **scores}
+
+
+def spread(scores_F, values_T, tile, phase, phases, stride=STRIDE):
+    """Write one clip's values to the frames they serve: with one phase each serves `stride` frames, with two one."""
+    first = tile * len(values_T) * stride + phase
+    for offset in range(stride if phases == 1 else 1):
+        places = scores_F[first + offset:first + len(values_T) * stride:stride]
+        places[:] = values_T[:len(places)]
+
+
+def wait_for_all(ranks):
+    """Barrier over all processes of torchrun; a dead one makes torchrun end the others."""
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))
+    torch.distributed.barrier()
+
+
+def merge(trained, videos, parts, settings, folder):
+    """Write both pickles from the finished videos, then remove the parts."""
+    names, latents, clusters, offsets, failed = [], [], [], [0], {}
+    scores = {name: [] for name in SCORES}
+    centres = trained.clusters.centres.numpy()
+    for index, video in enumerate(videos):
+        path = parts / f"{index}.npz"
+        if not path.exists():
+            failed[video.name] = (parts / f"{index}.failed").read_text(encoding="utf-8")
+            continue
+        with np.load(path) as part:
+            names.append(video.name)
+            latents.append(part["latents"].mean(0))
+            clusters.append(vote(part["latents"], centres))
+            offsets.append(offsets[-1] + video.frames)
+            for name in SCORES:
+                scores[name].append(part[name])
+    if not names:
+        raise UserError(f"none of the {len(videos)} videos can be read: {next(iter(failed.values()))}")
+    save_features(Features(trained.source, names, np.stack(latents), np.array(clusters, np.int32), centres, failed),
+                  folder / "features.pkl")
+    save_uncertainty(Uncertainty(trained.source, settings, names, np.array(offsets, np.int64),
+                                 **{name: np.concatenate(values) for name, values in scores.items()}),
+                     folder / "uncertainty.pkl")
+    shutil.rmtree(folder / "extract.parts")
+    if failed:
+        print(f"{len(failed)} of {len(videos)} videos were set aside and cannot be selected:")
+        print("\n".join(f"  {name}: {reason}" for name, reason in failed.items()))
+    sizes = np.bincount(clusters, minlength=len(centres))
+    print(f"{len(names)} videos, {offsets[-1]} frames scored; videos per cluster: {', '.join(map(str, sizes))}")
+    print(f"wrote {folder / 'features.pkl'} and uncertainty.pkl")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,210 @@
+"""Steps 1-4 in a loop with a simulated annotator, until the cycles, the budget or the target is reached.
+
+    python run_cycles.py --run my_run --oracle pyannot.pkl --test-list testlist01.txt --cycles 6
+
+Reads   the ground truth (only through the simulated annotator and the final scoring), the videos below --data
+Writes  files/my_run/cycle0, cycle1, …: what claus_select.py, train_ucf101.py, evaluate.py and cluster_extract.py leave
+        files/my_run/results.csv, curve.png: the table printed at the end, and its picture
+Expect  a cycle to take a training and one scoring pass. Killed at any moment, the same command goes on from there.
+Flags of the single scripts go through in one string each, e.g. --train "--steps 3000 --lr 2e-4".
+"""
+
+import argparse
+import csv
+import io
+import json
+import shlex
+import sys
+import time
+
+from utils import handoffs
+from utils.runtime import UserError, atomic_write, check_writable, run_script, write_text
+
+COLUMNS = ("cycle", "videos", "frames", "boxes", "% of frames", "cost", "f-mAP@.5", "v-mAP@.5", "f-mAP@.5 aware",
+           "v-mAP@.5 aware", "accuracy", "floor f@.5", "floor v@.5", "minutes")
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--run", required=True, help="name of the run (a folder below --files), or a path")
+    add("--oracle", required=True, help="ground truth of all videos (pyannot.pkl)")
+    add("--test-list", required=True, help="text file naming the test videos (testlist01.txt)")
+    add("--data", default="Datasets/UCF101", help="folder with the videos, as the download unpacks")
+    add("--files", default="files", help="folder of all runs")
+    add("--cycles", type=int, default=6, help="stop after so many cycles, the random start counted")
+    add("--budget", type=float, help="stop once the ledger's total cost has reached this")
+    add("--target", type=float, help="stop once f-mAP@.5 (capsule protocol, percent) has reached this")
+    add("--continue-weights", action="store_true",
+        help="start each cycle's training from the weights of the one before (default: afresh)")
+    add("--seed", type=int, default=0, help="of every script")
+    add("--device", help="cuda, cuda:1, cpu (default: CUDA where there is one)")
+    add("--train", default="", metavar="FLAGS", help="more flags for train_ucf101.py")
+    add("--extract", default="", metavar="FLAGS", help="more flags for cluster_extract.py")
+    add("--select", default="", metavar="FLAGS", help="more flags for claus_select.py")
+    add("--evaluate", default="", metavar="FLAGS", help="more flags for evaluate.py")
+    args = parser.parse_args(argv)
+    if args.cycles < 1:
+        parser.error(f"--cycles must be at least 1, not {args.cycles}")
+    return args
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    run = check_writable(handoffs.run_dir(args.run, args.files))
+    check_same_settings(args, run / "run.json")
+    commands = [step_arguments(args, cycle) for cycle in range(args.cycles)]
+    check_arguments(commands)
+    rows = []
+    for cycle, steps in enumerate(commands):
+        rows.append(run_cycle(args, cycle, steps, last=cycle == args.cycles - 1))
+        report(rows, run)
+        reason = why_stop(args, rows, cycle)
+        if reason:
+            print(f"stopping: {reason}")
+            break
+        timed(args, cycle, "extract", steps["extract"])
+    print(f"worth opening: {run / 'curve.png'}, {run / 'results.csv'}, {run / 'ledger.csv'}, "
+          f"{handoffs.cycle_dir(args.run, len(rows) - 1, args.files) / 'clusters.png'}; "
+          f"tensorboard --logdir {run}")
+    return 0
+
+
+def script(name):
+    """The script's module; imported late, for torch takes seconds."""
+    import claus_select
+    import cluster_extract
+    import evaluate
+    import train_ucf101
+
+    return {"select": claus_select, "train": train_ucf101, "evaluate": evaluate, "extract": cluster_extract}[name]
+
+
+def step_arguments(args, cycle):
+    """The command line of each step of a cycle."""
+    common = ["--run", args.run, "--cycle", str(cycle), "--files", args.files, "--data", args.data]
+    truth = ["--oracle", args.oracle, "--test-list", args.test_list]
+    seed = ["--seed", str(args.seed)]
+    device = ["--device", args.device] if args.device else []
+    before = []
+    if args.continue_weights and cycle:
+        before = ["--pretrained", str(handoffs.cycle_dir(args.run, cycle - 1, args.files) / "detector.pt")]
+    return {"select": [*common, *truth, *seed, "--take-rest", *shlex.split(args.select)],
+            "train": [*common, *seed, *device, *before, "--resume", *shlex.split(args.train)],
+            "evaluate": [*common, *truth, *device, *shlex.split(args.evaluate)],
+            "extract": [*common, *seed, *device, *shlex.split(args.extract)]}
+
+
+def check_arguments(commands):
+    """Parse every step's flags before any work, so that a misspelt one is not found after hours."""
+    for name, arguments in commands[0].items():
+        try:
+            script(name).parse_args(arguments)
+        except SystemExit:
+            print(f"run_cycles.py: the line above is about the flags for --{name}", file=sys.stderr)
+            raise
+
+
+def check_same_settings(args, path):
+    """A run that goes on must have the flags it began with, but for where it stops and what runs it."""
+    free = ("run", "files", "data", "device", "cycles", "budget", "target")
+    settings = {name: value for name, value in vars(args).items() if name not in free}
+    if path.exists():
+        began = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in settings.items():
+            if began.get(name) != value:
+                raise UserError(f"{path} says this run began with --{name.replace('_', '-')} {began.get(name)!r}, now "
+                                f"it is {value!r}; give the same flags, or another --run")
+    else:
+        write_text(path, json.dumps(settings, indent=1) + "\n")
+
+
+def run_cycle(args, cycle, steps, last):
+    """Select, train and evaluate one cycle -> its row of the table."""
+    for name in ("select", "train", "evaluate"):
+        timed(args, cycle, name, steps[name])
+    folder = handoffs.cycle_dir(args.run, cycle, args.files)
+    ledger = next(row for row in handoffs.write_ledger(args.run, args.files) if int(row["cycle"]) == cycle)
+    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    scores, floor = evaluation["capsule"], evaluation["floor"]
+    at_half = scores["thresholds"].index(0.5)
+    percent = [None if values is None or values[at_half] is None else round(100 * values[at_half], 1) for values in (
+        scores["f_map"], scores["v_map"], scores["f_map_class_aware"], scores["v_map_class_aware"],
+        floor and floor["f_map"], floor and floor["v_map"])]
+    minutes = sum(json.loads((folder / "seconds.json").read_text(encoding="utf-8")).values()) / 60
+    accuracy = None if scores["accuracy"] is None else round(100 * scores["accuracy"], 1)
+    values = (cycle, ledger["total_videos"], ledger["total_frames"], ledger["total_boxes"],
+              ledger["percent_of_frames"], ledger["total_cost"], *percent[:4], accuracy, *percent[4:],
+              round(minutes, 1))
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def timed(args, cycle, name, arguments):
+    """Run one script in this process; its seconds are added to the cycle's seconds.json."""
+    path = handoffs.cycle_dir(args.run, cycle, args.files) / "seconds.json"
+    began = time.perf_counter()
+    print(f"\n== cycle {cycle}: {name}", flush=True)
+    script(name).main(arguments)
+    seconds = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    seconds[name] = round(seconds.get(name, 0) + time.perf_counter() - began, 2)
+    write_text(path, json.dumps(seconds) + "\n")
+
+
+def why_stop(args, rows, cycle):
+    """Why no further cycle follows, or None."""
+    from datasets import annotations
+
+    row = rows[-1]
+    if cycle == args.cycles - 1:
+        return f"{args.cycles} cycles are done"
+    if args.budget is not None and float(row["cost"]) >= args.budget:
+        return f"the cost {row['cost']} has reached the budget {args.budget:g}"
+    if args.target is not None and (row["f-mAP@.5"] or 0) >= args.target:
+        return f"f-mAP@.5 {row['f-mAP@.5']} has reached the target {args.target:g}"
+    labels = annotations.load(handoffs.cycle_dir(args.run, cycle, args.files) / "annotations.pkl")
+    if len(labels.labelled()) == len(labels.videos):
+        return "every video of the pool is labelled"
+    return None
+
+
+def report(rows, run):
+    """Print the table so far; write results.csv and curve.png."""
+    cells = [[str(name) for name in COLUMNS], *[["-" if row[name] is None else str(row[name]) for name in COLUMNS]
+                                                for row in rows]]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
+    print("\ncapsule protocol (class-agnostic masks; 'aware' also wants the right class), percent; labels cumulative")
+    print("\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells),
+          flush=True)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(run / "results.csv", text.getvalue())
+    draw_curve(rows, run / "curve.png")
+
+
+def draw_curve(rows, path):
+    """Scores over the share of labelled frames, with the no-model floor."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    percent = [float(row["% of frames"]) for row in rows]
+    for name, style, colour in (("v-mAP@.5", "-", "tab:blue"), ("f-mAP@.5", "-", "tab:orange"),
+                                ("v-mAP@.5 aware", "--", "tab:blue"), ("f-mAP@.5 aware", "--", "tab:orange"),
+                                ("floor v@.5", ":", "tab:blue"), ("floor f@.5", ":", "tab:orange")):
+        points = [(x, row[name]) for x, row in zip(percent, rows, strict=True) if row[name] is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, color=colour, marker=None if style == ":" else "o", label=name)
+    axes.set(xlabel="labelled frames, % of all frames of the pool", ylabel="percent (capsule protocol)")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(ncols=3, fontsize="small", loc="upper left", bbox_to_anchor=(0, 1.2))
+    FigureCanvasAgg(figure)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=120)
+
+
+if __name__ == "__main__":
+    run_script(main)

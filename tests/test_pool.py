@@ -1,0 +1,96 @@
+"""A pool from the videos on disk: what is found, counted, kept, and left out."""
+
+import cv2
+import numpy as np
+import pytest
+
+import claus_select
+from datasets import annotations as annotation_file
+from datasets import pool
+from datasets.pool import read_classes, read_pool
+from datasets.ucf101 import CLASSES
+from utils.runtime import UserError
+
+
+def write_video(path, frames):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (32, 24))
+    for frame in range(frames):
+        writer.write(np.full((24, 32, 3), 10 * frame, np.uint8))
+    writer.release()
+
+
+@pytest.fixture
+def data(tmp_path):
+    for name, frames in (("Biking/v_a", 9), ("Biking/v_b", 12), ("Diving/v_c", 10), ("Cooking/v_d", 8)):
+        write_video(tmp_path / "data" / "UCF-101" / f"{name}.avi", frames)
+    return tmp_path / "data"
+
+
+def test_videos_of_the_classes_are_counted_once(data, tmp_path, monkeypatch):
+    known = tmp_path / "counts.jsonl"
+    found, failed = read_pool(data, ("Biking", "Diving"), known=known)
+    sizes = [(video.name, video.frames, video.height, video.width) for video in found.videos.values()]
+    assert sizes == [("Biking/v_a", 9, 24, 32), ("Biking/v_b", 12, 24, 32), ("Diving/v_c", 10, 24, 32)]
+    assert failed == {} and found.classes == ("Biking", "Diving") and not found.labelled()
+
+    known.write_text(known.read_text()[:-7])  # killed while it wrote the last line
+    counted = []
+    monkeypatch.setattr(pool, "_probe", lambda path: counted.append(path.stem) or (10, 24, 32))
+    read_pool(data, ("Biking", "Diving"), known=known)
+    read_pool(data, ("Biking", "Diving"), known=known)
+    assert counted == ["v_c"], "only the video whose line was cut is counted again, and once"
+    write_video(data / "UCF-101" / "Biking" / "v_a.avi", 5)
+    read_pool(data, ("Biking", "Diving"), known=known)
+    assert counted == ["v_c", "v_a"], "a file that changed is counted again"
+
+
+def test_test_videos_stay_out(data, tmp_path):
+    (tmp_path / "list.txt").write_text("Biking/v_a.avi 3\n\nDiving/v_c\nDiving/v_not_here\n")
+    found, _ = read_pool(data, ("Biking", "Diving"), tmp_path / "list.txt", known=tmp_path / "counts.jsonl")
+    assert list(found.videos) == ["Biking/v_b"]
+    with pytest.raises(UserError, match="list of test videos cannot be read"):
+        read_pool(data, ("Biking",), tmp_path / "no.txt", known=tmp_path / "counts.jsonl")
+
+
+def test_a_broken_video_is_left_out_and_named_or_stops_with_strict(data, tmp_path):
+    (data / "UCF-101" / "Biking" / "v_b.avi").write_bytes(b"not a video")
+    (data / "UCF-101" / "Diving" / "v_c.avi").write_bytes(b"")
+    found, failed = read_pool(data, ("Biking", "Diving"), known=tmp_path / "counts.jsonl")
+    assert list(found.videos) == ["Biking/v_a"] and list(failed) == ["Biking/v_b", "Diving/v_c"]
+    with pytest.raises(UserError, match="v_b.avi"):
+        read_pool(data, ("Biking", "Diving"), known=tmp_path / "counts.jsonl", strict=True)
+    with pytest.raises(UserError, match="none of the 1 videos"):
+        read_pool(data, ("Diving",), known=tmp_path / "counts.jsonl")
+    with pytest.raises(UserError, match="no video of the classes Skiing"):
+        read_pool(data, ("Skiing",), known=tmp_path / "counts.jsonl")
+
+
+def test_classes_from_a_list_or_a_file(tmp_path):
+    assert read_classes(None) == CLASSES
+    assert read_classes("Biking, Diving") == ("Biking", "Diving")
+    (tmp_path / "classes.txt").write_text("Biking\nCooking\n\n")
+    assert read_classes(str(tmp_path / "classes.txt")) == ("Biking", "Cooking")
+    with pytest.raises(UserError, match="each once"):
+        read_classes("Biking,Biking")
+
+
+def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):
+    (data / "UCF-101" / "Diving" / "v_c.avi").write_bytes(b"")
+    run = ["--run", f"{tmp_path}/mine", "--cycle", "0"]
+    start = [*run, "--data", str(data), "--classes", "Biking,Cooking,Diving", "--videos-count", "2",
+             "--frames-count", "3"]
+    assert claus_select.main(start) == 0
+    assert "set aside: 1 video that could not be read, Diving/v_c" in capsys.readouterr().out
+    folder = tmp_path / "mine" / "cycle0"
+    form = claus_select.oracle.read_form(folder / "request.json")
+    assert len(form["videos"]) == 2 and sum(len(video["frames"]) for video in form["videos"]) == 3
+    for video in form["videos"]:
+        video["class"] = video["video"].split("/")[0]
+        for frame in video["frames"]:
+            frame["actors"] = [{"track": 1, "box": [1, 2, 10, 12]}]
+    claus_select.oracle.write_form(folder / "filled.json", form)
+    assert claus_select.main([*run, "--answers", str(folder / "filled.json")]) == 0
+    labels = annotation_file.load(folder / "annotations.pkl")
+    assert labels.counts() == {"videos": 2, "frames": 3, "boxes": 3} and len(labels.videos) == 3
+    assert labels.labelled()[0].tubes[0].boxes[0].tolist() == [1, 2, 11, 14]
