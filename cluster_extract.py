@@ -1,7 +1,7 @@
 """Step 2: weights and centres -> a latent and a cluster per video, and the uncertainty of every frame.
 
     python cluster_extract.py --run my_run --cycle 0
-    torchrun --nproc-per-node 4 cluster_extract.py --run my_run --cycle 0      # shares the videos out, same result
+    torchrun --nproc-per-node 4 -- cluster_extract.py --run my_run --cycle 0   # shares the videos out, same result
 
 Reads   files/my_run/cycle0/detector.pt and annotations.pkl (names and lengths alone), all training videos below --data
 Writes  files/my_run/cycle0/features.pkl     latent and cluster of every video

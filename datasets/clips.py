@@ -57,7 +57,7 @@ def clip_indices(frames, anchor, length=8, stride=STRIDE, position=POSITION):
         start -= max(0, -((frames - 1 - span - start) // step)) * step       # down until the end fits
         if 0 <= start and start + span < frames:
             return start + step * np.arange(length)
-    return np.minimum(np.arange(length) + max(0, frames - length), frames - 1)
+    return np.minimum(np.arange(length), frames - 1)
 
 
 def random_crop(geometry, rng):

@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.clips import STRIDE, centre_crop, transform
-from datasets.video import VideoError, read_blocks
+from datasets.video import read_blocks
+from utils.runtime import UserError
 
 
 class VideoTiles(Dataset):
@@ -49,7 +50,7 @@ class VideoTiles(Dataset):
                     clips.append(clip)
                     tiles.append(start // size)
                     phases.append(phase)
-        except VideoError as error:
+        except UserError as error:
             return {"name": video.name, "failed": str(error)}
         return {"name": video.name, "clips": torch.stack(clips), "frames": np.stack(frames), "tile": np.array(tiles),
                 "phase": np.array(phases)}

@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datasets.clips import centre_crop, clip_indices, random_crop, transform
 from datasets.pseudo_labels import box_masks, clip_weight
-from datasets.video import VideoError, read_frames
+from datasets.video import read_frames
+from utils.runtime import UserError
 
 
 class ClipSampler(Sampler):
@@ -54,7 +55,7 @@ class TrainingClips(Dataset):
         flip = rng is not None and bool(rng.random() < 0.5)
         try:
             frames = read_frames(self.find_video(video.name), indices, video.frames)
-        except VideoError as error:
+        except UserError as error:
             return {"name": video.name, "failed": str(error)}
         target = transform(box_masks(video, indices), self.geometry, corner, flip)
         weight = clip_weight(target.numpy(), video.labelled_frames, indices, self.loss, self.weighting)

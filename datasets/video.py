@@ -27,7 +27,7 @@ def iter_frames(path):
         raise VideoError(f"{path} is empty; fetch this video again")
     decoded = 0
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="ignore") as container:      # a title need not be UTF-8
             if not container.streams.video:
                 raise VideoError(f"{path} holds no video stream; fetch this video again")
             for frame in container.decode(container.streams.video[0]):
@@ -57,7 +57,7 @@ def read_frames(path, indices, frames):
     """The frames with these indices of a video of `frames` frames: uint8 (len(indices),H,W,3).
 
     Indices may repeat and need not be sorted. Decodes from the start to the last one wanted.
-    VideoError where the file ends more than SHORT_TAIL frames before `frames`.
+    VideoError where it meets the end of the file more than SHORT_TAIL frames before `frames`.
     """
     wanted, last, count = set(map(int, indices)), max(map(int, indices)), 0
     kept = {}

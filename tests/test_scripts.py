@@ -1,0 +1,408 @@
+"""Every script end to end on tiny videos made here: what they leave, going on after a stop, and bad input."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import claus_select
+import cluster_extract
+import evaluate
+import run_cycles
+import train_ucf101
+from datasets import annotations, toy
+from utils import checkpoint, handoffs
+from utils.runtime import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+TRAIN = ["--model", "small", "--pretrained", "none", "--device", "cpu", "--epochs", "2", "--steps", "4",
+         "--bn-batches", "1"]
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory):
+    """Twelve training and six test videos."""
+    folder = tmp_path_factory.mktemp("data") / "toy"
+    toy.make(folder, seed=3, train=12, test=6)
+    return folder
+
+
+def truth(videos):
+    return ["--oracle", str(videos / "pyannot.pkl"), "--test-list", str(videos / "testlist01.txt")]
+
+
+def common(folder, videos, cycle=0):
+    return ["--run", str(folder), "--cycle", str(cycle), "--data", str(videos)]
+
+
+def select(folder, videos, cycle=0, *more):
+    return claus_select.main([*common(folder, videos, cycle), *truth(videos), "--videos-count", "4",
+                              "--frames-count", "12", *more])
+
+
+def train(folder, videos, cycle=0, *more):
+    return train_ucf101.main([*common(folder, videos, cycle), *TRAIN, *more])
+
+
+def extract(folder, videos, cycle=0, *more):
+    return cluster_extract.main([*common(folder, videos, cycle), "--device", "cpu", "--passes", "2", *more])
+
+
+@pytest.fixture(scope="session")
+def trained(videos, tmp_path_factory):
+    """A run with cycle 0 selected and trained; copy it before changing anything."""
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    select(folder, videos)
+    train(folder, videos)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def extracted(trained, videos, tmp_path_factory):
+    """The same with both pickles."""
+    folder = tmp_path_factory.mktemp("runs") / "extracted"
+    shutil.copytree(trained, folder)
+    extract(folder, videos)
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def test_training_leaves_a_detector_that_loads_and_logs(trained):
+    state = checkpoint.load(trained / "cycle0" / "detector.pt")
+    assert state.classes == toy.CLASSES and state.detector.config.classes == 6 and state.about["steps"] == 4
+    assert set(state.clusters.assignment) == {v.name for v in
+                                              annotations.load(trained / "cycle0" / "annotations.pkl").labelled()}
+    assert not (trained / "cycle0" / "training.pt").exists()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    log = EventAccumulator(str(trained / "cycle0" / "tensorboard")).Reload()
+    names = set(log.Tags()["scalars"])
+    assert {"loss/total", "loss/bce", "loss/dice", "loss/margin", "loss/cluster", "rate/learning rate",
+            "rate/clips per second"} <= names
+    assert log.Tags()["images"] and len(log.Scalars("loss/total")) == 2
+
+
+def test_extraction_covers_every_video_and_frame(extracted):
+    labels = annotations.load(extracted / "cycle0" / "annotations.pkl")
+    features = handoffs.load_features(extracted / "cycle0" / "features.pkl")
+    scores = handoffs.load_uncertainty(extracted / "cycle0" / "uncertainty.pkl")
+    assert features.videos == list(labels.videos) and not features.failed
+    assert np.diff(scores.offsets).tolist() == [video.frames for video in labels.videos.values()]
+    assert (scores.entropy > 0).all() and np.isfinite(scores.authors).all()
+    assert features.source == checkpoint.fingerprint(extracted / "cycle0" / "detector.pt")
+
+
+def test_next_selection_spends_its_budget_on_new_videos(extracted, videos, tmp_path):
+    folder = Path(shutil.copytree(extracted, tmp_path / "run"))
+    assert select(folder, videos, 1) == 0
+    before = annotations.load(folder / "cycle0" / "annotations.pkl")
+    after = annotations.load(folder / "cycle1" / "annotations.pkl")
+    assert (after.counts()["videos"], after.counts()["frames"]) == (8, 24)
+    old = {v.name for v in before.labelled()}
+    assert old < {v.name for v in after.labelled()}
+    for name in old:
+        np.testing.assert_array_equal(after.videos[name].labelled_frames, before.videos[name].labelled_frames)
+
+
+def test_evaluation_writes_the_protocol_beside_the_numbers(trained, videos, tmp_path, capsys):
+    folder = Path(shutil.copytree(trained, tmp_path / "run"))
+    assert evaluate.main([*common(folder, videos), *truth(videos), "--device", "cpu"]) == 0
+    report = json.loads((folder / "cycle0" / "evaluation.json").read_text())
+    assert report["capsule"]["protocol"] == "capsule" and report["capsule"]["switches"]["crop"] == "66x88 of 72x96"
+    assert report["capsule"]["videos"] == 6 and report["floor"]["switches"] == report["capsule"]["switches"]
+    assert len(report["capsule"]["f_map"]) == 20 and report["capsule"]["accuracy"] is not None
+    assert "protocol: capsule" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------------------------- going on
+
+class Stopped(Exception):
+    pass
+
+
+def test_resumed_training_has_the_losses_of_an_uninterrupted_one(trained, run, videos, monkeypatch):
+    (run / "cycle0" / "detector.pt").unlink()
+    save = checkpoint.save
+
+    def save_and_stop(state, path):
+        save(state, path)
+        if Path(path).name == "training.pt":
+            raise Stopped
+
+    monkeypatch.setattr(checkpoint, "save", save_and_stop)
+    with pytest.raises(Stopped):
+        train(run, videos)
+    monkeypatch.undo()
+    assert not (run / "cycle0" / "detector.pt").exists()
+    torch.manual_seed(12345)                            # the state comes from the file, not from this process
+    train(run, videos, 0, "--resume")
+    whole, resumed = (checkpoint.load(f / "cycle0" / "detector.pt") for f in (trained, run))
+    assert whole.about["history"] == resumed.about["history"]
+    for name, value in whole.detector.state_dict().items():
+        torch.testing.assert_close(resumed.detector.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_resuming_with_other_flags_is_refused(run, videos, monkeypatch):
+    (run / "cycle0" / "detector.pt").unlink()
+    save = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda state, path: (save(state, path), (_ for _ in ()).throw(Stopped)))
+    with pytest.raises(Stopped):
+        train(run, videos)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="--lr"):
+        train(run, videos, 0, "--resume", "--lr", "0.5")
+
+
+def test_interrupted_extraction_goes_on_and_gives_the_same(extracted, run, videos, monkeypatch):
+    score, seen = cluster_extract.score_video, []
+
+    def stop_after_five(trained, video, *rest):
+        if len(seen) == 5:
+            raise Stopped
+        seen.append(video.name)
+        return score(trained, video, *rest)
+
+    monkeypatch.setattr(cluster_extract, "score_video", stop_after_five)
+    with pytest.raises(Stopped):
+        extract(run, videos)
+    assert not (run / "cycle0" / "features.pkl").exists()
+    again = []
+    monkeypatch.setattr(cluster_extract, "score_video",
+                        lambda trained, video, *rest: (again.append(video.name), score(trained, video, *rest))[1])
+    extract(run, videos)
+    assert len(again) == 7 and not set(again) & set(seen)
+    for name in ("features.pkl", "uncertainty.pkl"):
+        assert (run / "cycle0" / name).read_bytes() == (extracted / "cycle0" / name).read_bytes()
+    assert not (run / "cycle0" / "extract.parts").exists()
+
+
+def test_two_processes_share_the_videos_and_find_the_same(extracted, run, videos):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29617", "--",
+               str(ROOT / "cluster_extract.py"), *common(run, videos), "--device", "cpu", "--passes", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "process 0 of 2" in done.stdout and "process 1 of 2" in done.stdout
+    one = handoffs.load_uncertainty(extracted / "cycle0" / "uncertainty.pkl")
+    two = handoffs.load_uncertainty(run / "cycle0" / "uncertainty.pkl")
+    for name in ("paper", "authors", "area", "entropy", "local_entropy"):
+        np.testing.assert_allclose(getattr(two, name), getattr(one, name), rtol=1e-6, atol=1e-6)
+    select(run, videos, 1)
+    alone = Path(shutil.copytree(extracted, run.parent / "alone"))
+    select(alone, videos, 1)
+    chosen = [[(v["video"], [f["frame"] for f in v["frames"]]) for v in
+               json.loads((folder / "cycle1" / "request.json").read_text())["videos"]] for folder in (run, alone)]
+    assert chosen[0] == chosen[1]
+
+
+def cycles(folder, videos, *more):
+    return ["--run", str(folder), "--data", str(videos), *truth(videos), "--device", "cpu", "--train",
+            "--model small --pretrained none --epochs 1 --steps 2 --bn-batches 1", "--extract", "--passes 2",
+            "--select", "--videos-count 4 --frames-count 8", *more]
+
+
+def test_cycles_killed_in_the_middle_go_on_to_the_same_table(videos, tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, str(ROOT / "run_cycles.py"), *cycles(folder, videos, "--cycles", "2")]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(1200):                               # kill -9 while it scores the videos of cycle 0
+        if list(folder.glob("cycle0/extract.parts/*/*.npz")) or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "cycle1").exists()
+    assert not [p for p in folder.rglob("*.pkl") if p.stat().st_size == 0]
+    assert run_cycles.main(cycles(folder, videos, "--cycles", "2")) == 0
+    rows = (folder / "results.csv").read_text().splitlines()
+    assert len(rows) == 3 and rows[0].startswith("cycle,videos,frames")
+    assert [row.split(",")[1:3] for row in rows[1:]] == [["4", "8"], ["8", "16"]]
+    assert (folder / "curve.png").stat().st_size > 5000
+    table = (folder / "results.csv").read_bytes()
+    assert run_cycles.main(cycles(folder, videos, "--cycles", "2")) == 0       # nothing is left to do
+    assert [line.split(",")[:11] for line in (folder / "results.csv").read_text().splitlines()] == [
+        line.split(",")[:11] for line in table.decode().splitlines()]
+    with pytest.raises(UserError, match="--seed"):
+        run_cycles.main(cycles(folder, videos, "--cycles", "2", "--seed", "9"))
+
+
+def test_cycles_stop_at_the_budget(videos, tmp_path, capsys):
+    assert run_cycles.main(cycles(tmp_path / "run", videos, "--cycles", "5", "--budget", "12")) == 0
+    assert "the cost 12 has reached the budget 12" in capsys.readouterr().out
+    assert not (tmp_path / "run" / "cycle1").exists()
+
+
+def test_a_misspelt_flag_of_a_step_is_found_before_any_work(videos, tmp_path):
+    with pytest.raises(SystemExit):
+        run_cycles.main([*cycles(tmp_path / "run", videos), "--evaluate", "--no-such-flag"])
+    assert not (tmp_path / "run" / "cycle0").exists()
+
+
+def test_interrupt_ends_with_one_line_and_status_130(run, videos):
+    (run / "cycle0" / "detector.pt").unlink()
+    command = [sys.executable, str(ROOT / "train_ucf101.py"), *common(run, videos), *TRAIN, "--epochs", "4000",
+               "--steps", "40000"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for _ in range(1200):
+        if (run / "cycle0" / "training.pt").exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "goes on from there" in error and "Traceback" not in error
+    assert not (run / "cycle0" / "detector.pt").exists()
+
+
+# ---------------------------------------------------------------------------------------------- bad input
+
+@pytest.fixture
+def damaged(videos, tmp_path):
+    """The data set with one labelled video missing, one truncated to a third, one empty."""
+    return Path(shutil.copytree(videos, tmp_path / "damaged"))
+
+
+def labelled(folder):
+    return [video.name for video in annotations.load(folder / "cycle0" / "annotations.pkl").labelled()]
+
+
+def test_bad_videos_are_named_and_set_aside(run, damaged, capsys):
+    (run / "cycle0" / "detector.pt").unlink()
+    missing, short = labelled(run)[:2]
+    (damaged / "videos" / f"{missing}.avi").unlink()
+    path = damaged / "videos" / f"{short}.avi"
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 3])
+    train(run, damaged)
+    said = capsys.readouterr().out
+    assert "2 of 4 labelled videos were set aside" in said and missing in said and short in said
+    assert set(checkpoint.load(run / "cycle0" / "detector.pt").clusters.assignment) == set(labelled(run)[2:])
+    extract(run, damaged)
+    said = capsys.readouterr().out
+    assert "2 of 12 videos were set aside" in said and f"{short}.avi" in said
+    features = handoffs.load_features(run / "cycle0" / "features.pkl")
+    assert set(features.failed) == {missing, short} and len(features.videos) == 10
+
+
+def test_strict_stops_at_a_bad_video(run, damaged):
+    (run / "cycle0" / "detector.pt").unlink()
+    name = labelled(run)[0]
+    (damaged / "videos" / f"{name}.avi").write_bytes(b"")
+    with pytest.raises(UserError, match=f"{name}.avi is empty"):
+        train(run, damaged, 0, "--strict")
+    assert not (run / "cycle0" / "detector.pt").exists()
+
+
+def test_extract_strict_stops_and_keeps_what_it_has(run, damaged):
+    name = list(annotations.load(run / "cycle0" / "annotations.pkl").videos)[3]
+    (damaged / "videos" / f"{name}.avi").write_bytes(b"no video at all")
+    with pytest.raises(UserError, match=f"{name}.avi"):
+        extract(run, damaged, 0, "--strict")
+    assert len(list((run / "cycle0" / "extract.parts").glob("*/*.npz"))) == 3
+
+
+def test_no_readable_video_is_one_line(run, tmp_path):
+    (run / "cycle0" / "detector.pt").unlink()
+    with pytest.raises(UserError, match="nothing to train on: .*--data"):
+        train(run, tmp_path / "nowhere")
+
+
+def test_evaluation_sets_bad_test_videos_aside(run, damaged, capsys):
+    names = (damaged / "testlist01.txt").read_text().split()
+    (damaged / "videos" / f"{names[0]}.avi").write_bytes(b"")
+    evaluate.main([*common(run, damaged), *truth(damaged), "--device", "cpu", "--no-floor"])
+    assert "1 of 6 test videos were set aside" in capsys.readouterr().out
+    report = json.loads((run / "cycle0" / "evaluation.json").read_text())
+    assert list(report["failed"]) == [names[0]] and report["capsule"]["videos"] == 5
+
+
+def test_truncated_and_foreign_checkpoints_are_refused_in_one_line(run, videos):
+    path = run / "cycle0" / "detector.pt"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(UserError, match="detector.pt.*(truncated|damaged)"):
+        extract(run, videos)
+    torch.save({"state_dict": {"fc.weight": torch.zeros(3)}}, path)
+    with pytest.raises(UserError, match="no detector checkpoint of this project"):
+        evaluate.main([*common(run, videos), *truth(videos), "--device", "cpu"])
+
+
+def test_ground_truth_of_another_data_set_is_refused(run, videos, tmp_path):
+    import pickle
+    entry = {"numf": 20, "label": 0, "annotations": []}
+    (tmp_path / "other.pkl").write_bytes(pickle.dumps({"Jump/v_Jump_g01_c01": entry}))
+    (tmp_path / "list.txt").write_text("Jump/v_Jump_g01_c01\n")
+    with pytest.raises(UserError, match="1 classes .Jump.*6 .Bounce"):
+        evaluate.main([*common(run, videos), "--oracle", str(tmp_path / "other.pkl"), "--test-list",
+                       str(tmp_path / "list.txt"), "--device", "cpu"])
+
+
+def test_unwritable_output_is_found_before_the_work(trained, videos, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot write"):
+        select(tmp_path / "file" / "run", videos)
+    with pytest.raises(UserError, match="cannot write"):
+        run_cycles.main(cycles(tmp_path / "file" / "run", videos))
+
+
+def test_disk_full_leaves_no_half_file(run, videos, monkeypatch):
+    """A write that fails half-way, as on a full disk: one line, the old file untouched, no temporary file."""
+    def full(state, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    before = (run / "cycle0" / "detector.pt").read_bytes()
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match="the disk is full"):
+        train(run, videos, 0, "--force")
+    assert (run / "cycle0" / "detector.pt").read_bytes() == before
+    assert not list((run / "cycle0").glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("flags", [["--epochs", "0"], ["--steps", "1", "--epochs", "2"], ["--lr", "-1"],
+                                   ["--cluster-weight", "-1"], ["--pseudo-label-loss", "dice"], ["--batch-size", "0"]])
+def test_senseless_training_flags_are_refused(videos, tmp_path, flags):
+    with pytest.raises(SystemExit) as stopped:
+        train_ucf101.main([*common(tmp_path / "run", videos), *flags])
+    assert stopped.value.code == 2
+
+
+def test_wrong_pretrained_weights_are_refused(run, videos, tmp_path):
+    torch.save({"a": torch.zeros(3)}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match="other.pt.*match"):
+        train(run, videos, 0, "--force", "--pretrained", str(tmp_path / "other.pt"))
+
+
+def test_scripts_answer_help_and_errors_as_commands(tmp_path):
+    """The real commands: help exits 0; a missing file is one line on stderr and status 2, without a traceback."""
+    command = [sys.executable, str(ROOT / "claus_select.py"), "--run", str(tmp_path / "run"), "--cycle", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "cycle0" in done.stderr
+    done = subprocess.run([sys.executable, str(ROOT / "train_ucf101.py"), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "Reads" in done.stdout
+
+
+# ---------------------------------------------------------------------------------------------- real input
+
+def test_three_real_clips_go_through_every_script(shared_data, tmp_path):
+    data = shared_data / "ucf101_24"
+    (tmp_path / "test.txt").write_text("Biking/v_Biking_g02_c05\n")
+    real = ["--oracle", str(data / "pyannot.pkl"), "--test-list", str(tmp_path / "test.txt")]
+    arguments = ["--run", str(tmp_path / "run"), "--data", str(data / "videos")]
+    claus_select.main([*arguments, *real, "--cycle", "0", "--on-disk", "--videos-count", "1", "--frames-count", "4"])
+    train_ucf101.main([*arguments, *TRAIN])
+    cluster_extract.main([*arguments, "--device", "cpu", "--passes", "2"])
+    claus_select.main([*arguments, *real, "--cycle", "1", "--videos-count", "1", "--frames-count", "4"])
+    evaluate.main([*arguments, *real, "--device", "cpu", "--no-floor"])
+    labels = annotations.load(tmp_path / "run" / "cycle1" / "annotations.pkl")
+    assert sorted(labels.videos) == ["Biking/v_Biking_g01_c03", "Diving/v_Diving_g01_c01"]
+    assert labels.counts()["videos"] == 2 and labels.counts()["frames"] == 8
+    report = json.loads((tmp_path / "run" / "cycle0" / "evaluation.json").read_text())
+    assert report["capsule"]["videos"] == 1 and report["capsule"]["switches"]["crop"] == "66x88 of 72x96"
