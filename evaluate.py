@@ -17,8 +17,7 @@ import torch
 from tqdm import tqdm
 
 from datasets import ucf101
-from datasets.clips import GEOMETRY, centre_crop, normalise, transform
-from datasets.pseudo_labels import box_masks, tube_masks
+from datasets.clips import GEOMETRY, normalise
 from datasets.tiles import VideoTiles, tile_loader
 from engine import autocast
 from utils import checkpoint
@@ -117,7 +116,7 @@ def score_video(trained, video, item, geometry, gt="union", batch=8):
     """Pixel counts and class scores of one video from its clips (see VideoTiles)."""
     device = next(trained.detector.parameters()).device
     overlap = capsule.VideoOverlap.empty(video.name, video.label, video.frames, len(trained.classes))
-    rng = np.random.default_rng(zlib.crc32(video.name.encode()))
+    truth = truth_of(video, geometry, gt)
     for start in range(0, len(item["clips"]), batch):
         part = slice(start, start + batch)
         with autocast(device):
@@ -126,28 +125,29 @@ def score_video(trained, video, item, geometry, gt="union", batch=8):
         for row, clip in enumerate(range(start, min(start + batch, len(item["clips"])))):
             frames = item["frames"][clip]
             number = 2 * item["tile"][clip] + item["phase"][clip]
-            overlap.add_clip(number, frames, masks[row], truth_masks(video, frames, geometry, gt, rng), scores[row])
+            overlap.add_clip(number, frames, masks[row], truth_masks(truth, frames), scores[row])
     return overlap
 
 
-def truth_masks(video, frames, geometry, gt="union", rng=None):
-    """Ground truth of the clip frames inside the centre crop: bool (T,S,S); empty under frame number -1."""
-    known = np.maximum(frames, 0)
-    if gt == "union" or len(video.tubes) < 2:
-        masks = transform(box_masks(video, known), geometry, centre_crop(geometry)).numpy() > 0
-    else:
-        actors = [transform(tube_masks(video, tube, known), geometry, centre_crop(geometry)).numpy() > 0
-                  for tube in video.tubes]
-        masks = capsule.reduce_actors(np.stack(actors), gt, rng)
-    return masks & (np.asarray(frames) >= 0)[:, None, None]
+def truth_of(video, geometry, gt):
+    """Ground truth of a video inside the centre crop, at the network's resolution; `gt` says which actors count."""
+    rng = np.random.default_rng(zlib.crc32(video.name.encode()))
+    return floor.video_truth(video, geometry.crop, gt, rng, geometry.frame, (geometry.size, geometry.size))
+
+
+def truth_masks(truth, frames):
+    """Union of the boxes of a floor.Truth at these frames: bool (T,S,S); empty under frame number -1."""
+    masks = np.zeros((len(frames), *truth.size), bool)
+    for t, frame in enumerate(frames):
+        for x0, y0, x1, y1 in truth.boxes_A_F_4[:, frame] if frame >= 0 else ():
+            masks[t, y0:y1, x0:x1] = True
+    return masks
 
 
 def no_model_floor(args, classes, videos, failed, geometry, switches):
     """The best centred rectangle of the training split, scored on the same test videos."""
     def truths(videos):
-        for video in videos:
-            yield floor.video_truth(video, geometry.crop, args.gt, np.random.default_rng(0), geometry.frame,
-                                    (geometry.size, geometry.size))
+        return (truth_of(video, geometry, args.gt) for video in videos)
 
     training = ucf101.read_ground_truth(args.oracle, args.test_list, "train")
     rectangle = floor.choose_rectangle(truths(training.videos.values()), classes, switches)

@@ -43,8 +43,8 @@ LEAST_VALIDATION_FRAMES = 30        # with fewer labelled frames to validate on,
 
 # What differs between the two networks. full: the paper's values. small: chosen on the toy videos, see the README.
 TRAINING = {
-    "full": {"lr": 5e-4, "batch_size": 8, "margin_weight": 1.0, "cluster_weight": LAMBDA},
-    "small": {"lr": 2e-3, "batch_size": 8, "margin_weight": 0.5, "cluster_weight": 1e-4},
+    "full": {"lr": 5e-4, "encoder_lr": 5e-4, "batch_size": 8, "margin_weight": 1.0, "cluster_weight": LAMBDA},
+    "small": {"lr": 1e-3, "encoder_lr": 2e-4, "batch_size": 8, "margin_weight": 0.2, "cluster_weight": 1e-4},
 }
 AUTHORS = {"lr": 5e-5, "batch_size": 6, "adam_betas": (0.5, 0.999), "adam_eps": 1e-6, "last_margin": 0.2,
            "weighting": "authors", "pixel_range": "0..1"}
@@ -69,7 +69,7 @@ def parse_args(argv=None):
         help="stew: weigh pseudo-labels by trust (paper Eq. 5); interp: trust all; frame: real labels only")
     add("--weighting", choices=("paper", "authors"), help="where the STeW weight enters: the error, or the logits")
     add("--no-dice", action="store_true", help="leave out the Dice term beside the BCE")
-    add("--margin-weight", type=float, help="weight of the class margin loss (default 1; small: 0.5)")
+    add("--margin-weight", type=float, help="weight of the class margin loss (default 1; small: 0.2)")
     add("--last-margin", type=float, help="margin at the end of training, from 0.2 on (default 0.9)")
     add("--cluster-weight", type=float, help="lambda of the cluster loss (default 1e-6; small: 1e-4)")
     add("--clusters", type=int, default=5, help="K (paper: 5)")
@@ -79,7 +79,8 @@ def parse_args(argv=None):
     add("--steps", type=int, help="train for so many optimiser steps instead, in --epochs equal parts; use it to "
                                   "compare runs with different numbers of labels")
     add("--batch-size", type=int, help="clips a step (default 8)")
-    add("--lr", type=float, help="Adam's learning rate (default 5e-4; small: 2e-3)")
+    add("--lr", type=float, help="Adam's learning rate (default 5e-4; small: 1e-3)")
+    add("--encoder-lr", type=float, help="the same for the pretrained I3D (default: --lr; small: 2e-4)")
     add("--adam-betas", type=float, nargs=2, help="Adam's betas (default 0.9 0.999)")
     add("--adam-eps", type=float, help="Adam's epsilon (default 1e-8)")
     add("--authors", action="store_true", help="the published code's settings for every flag not given: lr 5e-5, batch "
@@ -99,13 +100,15 @@ def parse_args(argv=None):
 def with_defaults(args, parser):
     """Fill what was not given from the preset, and refuse what makes no sense."""
     chosen = {**TRAINING[args.model], **PLAIN, **(AUTHORS if args.authors else {})}
+    if args.lr is not None or args.model == "full":
+        chosen["encoder_lr"] = args.lr or chosen["lr"]
     for name, value in chosen.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
     args.reassign = 0 if args.authors else args.reassign
     if args.workers is None:
         args.workers = 8 if args.device.startswith("cuda") else 0
-    for name in ("epochs", "batch_size", "clusters", "lr", "last_margin"):
+    for name in ("epochs", "batch_size", "clusters", "lr", "encoder_lr", "last_margin"):
         if not getattr(args, name) > 0:
             parser.error(f"--{name.replace('_', '-')} must be greater than 0, not {getattr(args, name)}")
     if args.steps is not None and args.steps < args.epochs:
@@ -193,8 +196,10 @@ class Training:
         torch.manual_seed(args.seed)
         config = DetectorConfig(len(labels.classes), **PRESETS[args.model])
         self.detector = Detector(config).to(args.device)
-        self.optimizer = torch.optim.Adam(self.detector.parameters(), args.lr, tuple(args.adam_betas), args.adam_eps,
-                                          fused=args.device.startswith("cuda") or None)
+        encoder = list(self.detector.conv1.parameters())
+        rest = [p for name, p in self.detector.named_parameters() if not name.startswith(checkpoint.ENCODER)]
+        self.optimizer = torch.optim.Adam([{"params": rest}, {"params": encoder, "lr": args.encoder_lr}], args.lr,
+                                          tuple(args.adam_betas), args.adam_eps, fused=True)
         if args.resume and (folder / "training.pt").exists():
             self.load_state_dict(checkpoint.read(folder / "training.pt", "training state"), folder / "training.pt")
             print(f"resuming after epoch {self.epoch}")

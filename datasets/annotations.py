@@ -18,11 +18,11 @@ A tube's start and end follow from its frames and are not stored twice. A packed
 
 import contextlib
 import pickle
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.masks import PackedMasks, from_record, to_record
 from datasets.safe_pickle import safe_load
 from utils.runtime import UserError, atomic_write
 
@@ -35,7 +35,9 @@ class Tube:
 
     label: class index. track: number of the actor, unique in its video.
     frames: (n,) int32, strictly increasing, n >= 1: the labelled frames in which this actor is visible.
-    boxes: (n, 4) int32 half-open corners x0, y0, x1, y1, or None. masks: (n, H, W) bool, or None.
+    boxes: (n, 4) int32 half-open corners x0, y0, x1, y1, or None.
+    masks: (n, H, W) bool, kept as PackedMasks, or None. None of them is empty; a PackedMasks is believed in that, for
+    it may not have been read yet.
     Raises UserError unless everything fits together; the arrays become read-only.
     """
 
@@ -43,7 +45,7 @@ class Tube:
     track: int
     frames: np.ndarray
     boxes: np.ndarray | None = None
-    masks: np.ndarray | None = None
+    masks: PackedMasks | None = None
 
     def __post_init__(self):
         where = f"tube {self.track}"
@@ -64,12 +66,13 @@ class Tube:
                                 "corners are half-open, so x0 < x1 and y0 < y1")
             _set(self, boxes=boxes)
         if self.masks is not None:
-            masks = np.asarray(self.masks).view()
-            if masks.dtype != bool or masks.ndim != 3 or len(masks) != len(frames):
+            masks = self.masks if isinstance(self.masks, PackedMasks) else np.asarray(self.masks)
+            if masks.dtype != bool or len(masks.shape) != 3 or len(masks) != len(frames):
                 raise UserError(f"{where}: masks are {masks.dtype} {masks.shape}; give bool ({len(frames)}, H, W)")
-            if not masks.any(axis=(1, 2)).all():
-                raise UserError(f"{where}: a mask is empty; leave out the frames where the actor is not visible")
-            masks.flags.writeable = False
+            if not isinstance(masks, PackedMasks):
+                if not masks.any(axis=(1, 2)).all():
+                    raise UserError(f"{where}: a mask is empty; leave out the frames where the actor is not visible")
+                masks = PackedMasks.pack(masks)
             _set(self, masks=masks)
 
     @property
@@ -241,32 +244,19 @@ def _video_from(record):
 
 
 def _tube_to(tube):
-    """Record on disk of a tube; masks packed to bits and compressed."""
+    """Record on disk of a tube."""
     record = {"label": tube.label, "track": tube.track, "frames": _compact(tube.frames)}
     if tube.boxes is not None:
         record["boxes"] = _compact(tube.boxes)
     if tube.masks is not None:
-        record["masks"] = {"shape": tube.masks.shape, "zlib": zlib.compress(np.packbits(tube.masks).tobytes(), 6)}
+        record["masks"] = to_record(tube.masks)
     return record
 
 
 def _tube_from(record):
     """Tube from its record on disk."""
-    masks = record.get("masks") if isinstance(record, dict) else None
-    if masks is not None:
-        shape = _field(masks, "shape", tuple)
-        if not (len(shape) == 3 and all(isinstance(side, int) and side > 0 for side in shape)):
-            raise UserError(f"masks of shape {shape}; the file is damaged, make it anew")
-        size = -(-shape[0] * shape[1] * shape[2] // 8)
-        try:  # never more than the shape says, so that a few bytes cannot fill the memory
-            packed = zlib.decompressobj().decompress(_field(masks, "zlib", bytes), size)
-        except zlib.error as error:
-            raise UserError(f"masks cannot be unpacked ({error}); the file is damaged, make it anew") from error
-        if len(packed) != size:
-            raise UserError("masks are cut short; the file is damaged, make it anew")
-        bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=shape[0] * shape[1] * shape[2])
-        masks = bits.view(bool).reshape(shape)
     frames = _field(record, "frames", np.ndarray)
+    masks = None if record.get("masks") is None else from_record(record["masks"])
     return Tube(_field(record, "label", int), _field(record, "track", int), frames, record.get("boxes"), masks)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from torchvision import tv_tensors
+from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 STRIDE = 2
@@ -32,12 +32,14 @@ class ClipGeometry:
         return asdict(self)
 
 
-# wide keeps nearly the whole 4:3 frame; square is the published straight crop
+# UCF-101: wide keeps nearly the whole 4:3 frame, square is the published straight crop. J-HMDB has one way.
 GEOMETRY = {
     ("full", "wide"): ClipGeometry((240, 320), (224, 296), 224),
     ("full", "square"): ClipGeometry((240, 320), (224, 224), 224),
     ("small", "wide"): ClipGeometry((72, 96), (66, 88), 64),
     ("small", "square"): ClipGeometry((72, 96), (64, 64), 64),
+    ("full", "jhmdb"): ClipGeometry((256, 256), (224, 224), 224),
+    ("small", "jhmdb"): ClipGeometry((73, 73), (64, 64), 64),
 }
 
 PIXEL_RANGE = {"-1..1": (2.0, -1.0), "0..1": (1.0, 0.0)}     # -1..1 is what the I3D weights were trained on
@@ -74,15 +76,18 @@ def transform(clip, geometry, corner, flip=False):
     """Resize, crop, resize and flip frames, masks, or both, jointly.
 
     clip: uint8 frames (T,H,W,3) or masks (T,H,W); corner (top, left) in the resized frame. Frames are interpolated
-    bilinearly with antialiasing, masks take the nearest pixel. Returns uint8 (T,3,S,S) or (T,S,S) torch tensors.
+    bilinearly with antialiasing, masks take the pixel nearest by centres ("nearest-exact": plain "nearest" would shift
+    them half a pixel against the frames). Returns uint8 (T,3,S,S) or (T,S,S) torch tensors.
     """
     clip = torch.from_numpy(np.ascontiguousarray(clip))
-    x = tv_tensors.Video(clip.permute(0, 3, 1, 2)) if clip.dim() == 4 else tv_tensors.Mask(clip)
+    mask = clip.dim() == 3
+    x = clip[:, None] if mask else clip.permute(0, 3, 1, 2)
+    how = InterpolationMode.NEAREST_EXACT if mask else InterpolationMode.BILINEAR
     if tuple(x.shape[-2:]) != geometry.frame:
-        x = TF.resize(x, list(geometry.frame))
-    x = TF.resized_crop(x, *corner, *geometry.crop, size=[geometry.size] * 2)
+        x = TF.resize(x, list(geometry.frame), how)
+    x = TF.resized_crop(x, *corner, *geometry.crop, [geometry.size] * 2, how)
     x = TF.horizontal_flip(x) if flip else x
-    return x.as_subclass(torch.Tensor).contiguous()
+    return (x[:, 0] if mask else x).contiguous()
 
 
 def normalise(frames, pixel_range):

@@ -17,7 +17,7 @@ class VideoTiles(Dataset):
     """Video number -> {"name", "clips" uint8 (n,T,3,S,S), "frames" int64 (n,T), "tile", "phase" int64 (n,)}.
 
     Clips come tile by tile, phase by phase. frames: the video frame under each clip frame, -1 under a black one.
-    fill: "repeat" the last frame or "black". A video that cannot be read gives {"name", "failed": reason}.
+    fill: "repeat" the last frame or "black". A video that is missing or damaged gives {"name", "failed": reason}.
     """
 
     def __init__(self, videos, find_video, geometry, phases=1, fill="repeat", length=8, stride=STRIDE):

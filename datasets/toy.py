@@ -21,6 +21,8 @@ A fair miniature of the problem:
   the other four are rarer, in many small groups whose difficulty (low contrast, small, several actors, fast ground,
   noise) runs over the whole range. Test videos are balanced over the classes, all in new groups, and their difficulty
   is drawn alike for every class.
+- Textures and shapes come from a few scenes that all classes of the training part share, so that no look stands for a
+  class even where few videos are labelled; every test video has a scene of its own.
 """
 
 import argparse
@@ -42,7 +44,8 @@ from utils.runtime import UserError, run_script
 CLASSES = ("Bounce", "Circle", "Pulse", "Rock", "Spin", "Sway")
 TRAIN_SHARE = {"Bounce": 0.275, "Spin": 0.25, "Sway": 0.15, "Circle": 0.125, "Pulse": 0.1, "Rock": 0.1}
 FREQUENT = ("Bounce", "Spin")
-VERSION = 1  # of what is drawn; raise it when the same parameters give other videos
+TRAIN_SCENES = 12  # looks (textures and shapes) of the training part
+VERSION = 2  # of what is drawn; raise it when the same parameters give other videos
 
 
 # ---- what the classes are ------------------------------------------------------------------------------------------
@@ -79,11 +82,12 @@ def motion(kind, times, period, strength, direction, phase):
 @dataclass(frozen=True)
 class Plan:
     """One video to be made; difficulty (0 easy … 1 hard): the range it is drawn from, once per group; duplicate: the
-    videos of its group repeat one scene with small changes."""
+    videos of its group repeat one scene with small changes; scene: number of its look, shared by classes."""
 
     name: str
     kind: str
     group: int
+    scene: int
     difficulty: tuple[float, float]
     duplicate: bool
     test: bool
@@ -104,7 +108,8 @@ def plan(train, test):
                 if i % members == 0:
                     groups, last[kind] = groups + 1, last[kind] + 1
                 name = f"{kind}/v_{kind}_g{last[kind]:02d}_c{i % members + 1:02d}"
-                plans.append(Plan(name, kind, groups, difficulty, duplicate, is_test))
+                scene = TRAIN_SCENES + groups if is_test else groups % TRAIN_SCENES
+                plans.append(Plan(name, kind, groups, scene, difficulty, duplicate, is_test))
     return sorted(plans, key=lambda item: item.name)
 
 
@@ -122,20 +127,22 @@ def _apportion(total, shares):
 def film(seed, index, item, size=(72, 96)):
     """Make video `index`, a Plan `item`: frames (F,H,W,3) uint8 and its record (see `record`).
 
-    The scene comes from the group's random numbers, the rest from the video's: the same for the same seed.
+    The look comes from the scene's random numbers, its use (contrast, sizes, actors) from the group's, the rest from
+    the video's: the same for the same seed.
     """
-    rng, group = np.random.default_rng([seed, 0, index]), np.random.default_rng([seed, 1, item.group])
+    rng, group, look = (np.random.default_rng([seed, kind, number])
+                        for kind, number in enumerate((index, item.group, item.scene)))
     unit = min(size[0] / 72, size[1] / 96)
     hard = group.uniform(*item.difficulty)
     margin = int(np.ceil(12 * unit))
-    ground = random_texture(group, size[0] + 2 * margin, size[1] + 2 * margin, grain=unit)
+    ground = random_texture(look, size[0] + 2 * margin, size[1] + 2 * margin, grain=unit)
     count = 1 + int(group.choice(3, p=(0.85, 0.15, 0) if hard < 0.3 else (0.5, 0.3, 0.2)))
     shrink = unit * (1.0, 0.9, 0.75)[count - 1]
     diameters = shrink * (27 - 7 * hard + group.uniform(-3, 3, count))
     separation = (115 - 75 * hard) * group.uniform(0.8, 1.2)
-    actors = [random_actor(group, diameter, ground, separation) for diameter in diameters]
+    actors = [random_actor(look, diameter, ground, separation) for diameter in diameters]
     if group.random() < 0.3:
-        still = random_actor(group, diameters[0], ground, separation)
+        still = random_actor(look, diameters[0], ground, separation)
         place = margin + group.uniform(0.15, 0.85, 2) * size[::-1]
         paste(ground, still, (*place, 1.0, group.uniform(0, 2 * np.pi)))
     scene = group if item.duplicate else rng

@@ -34,13 +34,13 @@ class TrainingClips(Dataset):
     """(epoch, position, name) -> one clip as a dict of tensors.
 
     frames uint8 (T,3,S,S), target uint8 {0,1} (T,S,S), weight φ float32 (T,S,S), label int, name str,
-    on_label bool (T,), anchor int: index of the labelled frame the clip was made around. A video that cannot be read
-    gives {"name", "failed": reason} instead.
+    on_label bool (T,), anchor int: index of the labelled frame the clip was made around. A video that is missing or
+    cannot be read gives {"name", "failed": reason} instead.
     """
 
-    def __init__(self, annotations, find_video, geometry, seed, loss="stew", weighting="paper", augment=True):
+    def __init__(self, annotations, find_video, geometry, seed, loss="stew", weighting="paper"):
         self.annotations, self.find_video, self.geometry = annotations, find_video, geometry
-        self.seed, self.loss, self.weighting, self.augment = seed, loss, weighting, augment
+        self.seed, self.loss, self.weighting = seed, loss, weighting
 
     def __getitem__(self, key):
         epoch, position, name = key

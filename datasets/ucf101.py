@@ -20,6 +20,7 @@ from datasets.annotations import (
     safe_load,
     whole_number,
 )
+from datasets.layouts import find_below, scan_below
 from utils.runtime import UserError
 
 CLASSES = (
@@ -139,15 +140,7 @@ def _read_list(path, truth, pickle_path):
 
 def find_video(root, name):
     """Path of a video, `<root>/<layout>/<name>.avi` for the first of LAYOUTS that has it; UserError otherwise."""
-    parts = name.split("/")
-    if "\\" in name or "\0" in name or not all(part.strip(". ") for part in parts):
-        raise UserError(f"video {name!r}: the name leads out of {root}; give Class/v_Class_gXX_cYY")
-    candidates = [Path(root, layout, *parts[:-1], f"{parts[-1]}.avi") for layout in LAYOUTS]
-    for path in candidates:
-        if path.is_file():
-            return path
-    raise UserError(f"video {name}: no file {candidates[0]}, nor in {len(LAYOUTS) - 1} other layouts "
-                    f"({', '.join(f'{layout}/' for layout in LAYOUTS[1:])}); name the videos' folder with --data")
+    return find_below(root, name, LAYOUTS)
 
 
 def scan_videos(root):
@@ -155,11 +148,4 @@ def scan_videos(root):
 
     Hidden files are passed over, as find_video would not be asked for them.
     """
-    for layout in LAYOUTS:
-        folder = Path(root, layout)
-        names = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.avi")
-                       if not path.name.startswith("."))
-        if names:
-            return names
-    raise UserError(f"{root}: no <Class>/<name>.avi there, nor in {len(LAYOUTS) - 1} other layouts "
-                    f"({', '.join(f'{layout}/' for layout in LAYOUTS[1:])}); name the videos' folder with --data")
+    return scan_below(root, LAYOUTS)

@@ -1,9 +1,11 @@
-"""Video file -> frames, or an error that names the file. Frame k is the k-th decoded frame.
+"""Video file, or folder of numbered PNGs -> frames, or an error that names the file. Frame k is the k-th decoded frame.
 
+Of a folder, frame k is the k-th image in the order of the numbers their names end with (00001.png, 00002.png, ...).
 Decoding is PyAV's (FFmpeg). Some containers claim more frames than they hold or have gaps in their timestamps, so
 nothing here trusts a header or seeks by time.
 """
 
+import re
 from pathlib import Path
 
 import av
@@ -18,9 +20,15 @@ class VideoError(UserError):
     """A video that is missing, empty, damaged or shorter than its annotation says."""
 
 
-def iter_frames(path):
-    """Yield every decoded frame as av.VideoFrame, in display order. VideoError for a file that cannot be decoded."""
+def iter_frames(path, wanted=None):
+    """Yield every decoded frame as av.VideoFrame, in display order. VideoError for a file that cannot be decoded.
+
+    wanted: set of frame numbers. Of a folder of images, only these and the last are decoded; None stands for the rest.
+    """
     path = Path(path)
+    if path.is_dir():
+        yield from _iter_images(path, wanted)
+        return
     if not path.is_file():
         raise VideoError(f"no video at {path}; put it there or point --data at the folder that holds it")
     if path.stat().st_size == 0:
@@ -38,6 +46,44 @@ def iter_frames(path):
         raise VideoError(f"{path}: decoding fails after {decoded} frames ({reason}); fetch this video again") from error
     if not decoded:
         raise VideoError(f"{path} holds no frame that can be decoded; fetch this video again")
+
+
+def _iter_images(folder, wanted):
+    """The images of a folder as iter_frames gives them. VideoError for one that is damaged or of another size."""
+    files, size = _numbered_images(folder), None
+    for k, file in enumerate(files):
+        if wanted is not None and k not in wanted and k < len(files) - 1:
+            yield None
+            continue
+        try:
+            decoder = av.CodecContext.create("png", "r")
+            decoder.thread_count = 1
+            frame = (decoder.decode(av.Packet(file.read_bytes())) or decoder.decode(None))[0]
+        except (av.error.FFmpegError, OSError, ValueError, IndexError) as error:
+            reason = getattr(error, "strerror", None) or "it holds no image"
+            raise VideoError(f"{file}: decoding fails ({reason}); fetch this video again") from error
+        size = size or (frame.height, frame.width)
+        if (frame.height, frame.width) != size:
+            raise VideoError(f"{file}: is {frame.width}x{frame.height} pixels, other images of its folder are "
+                             f"{size[1]}x{size[0]}; fetch this video again")
+        yield frame
+
+
+def _numbered_images(folder):
+    """The PNGs of a folder in the order of their numbers; VideoError where there is none, or the order is unclear."""
+    numbers = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() != ".png" or file.name.startswith("."):
+            continue
+        digits = re.search(r"\d+$", file.stem)
+        if digits is None:
+            raise VideoError(f"{file}: has no frame number at the end of its name; rename it, or move it elsewhere")
+        if int(digits[0]) in numbers:
+            raise VideoError(f"{file}: has the same frame number as {numbers[int(digits[0])].name}; keep one of them")
+        numbers[int(digits[0])] = file
+    if not numbers:
+        raise VideoError(f"no video at {folder}: the folder holds no PNG; fetch this video again")
+    return [numbers[number] for number in sorted(numbers)]
 
 
 def pixels(frame):
@@ -61,7 +107,7 @@ def read_frames(path, indices, frames):
     """
     wanted, last, count = set(map(int, indices)), max(map(int, indices)), 0
     kept = {}
-    for count, frame in enumerate(iter_frames(path), start=1):
+    for count, frame in enumerate(iter_frames(path, wanted), start=1):
         if count - 1 in wanted:
             kept[count - 1] = pixels(frame)
         if count > last:

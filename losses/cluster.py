@@ -34,10 +34,11 @@ def vote(tiles_n_D, centres_K_D):
 
 
 class Clusters:
-    """The K centres (K,D), how often each has moved, and the cluster of every labelled video."""
+    """The K centres (K,D), the n of each centre's next move, and the cluster of every labelled video."""
 
     def __init__(self, centres_K_D, counts_K, assignment):
-        self.centres, self.counts = torch.as_tensor(centres_K_D).float(), torch.as_tensor(counts_K).long()
+        self.centres = torch.as_tensor(centres_K_D).float().clone()          # moved in place, so a copy
+        self.counts = torch.as_tensor(counts_K).long().clone()
         self.assignment = dict(assignment)                                   # video name -> cluster
         self._sums, self._seen = {}, {}                                      # this epoch's latents by video
 
@@ -57,8 +58,8 @@ class Clusters:
         """Move each clip's centre towards its latent, clip by clip, and remember the latents for reassign()."""
         for name, x in zip(names, latent.detach().float().cpu(), strict=True):
             k = self.assignment[name]
-            self.counts[k] += 1
             self.centres[k] += (x - self.centres[k]) / self.counts[k]
+            self.counts[k] += 1
             self._sums[name] = self._sums.get(name, 0) + x
             self._seen[name] = self._seen.get(name, 0) + 1
 
@@ -95,4 +96,4 @@ class Clusters:
 
     @classmethod
     def from_state(cls, state):
-        return cls(state["centres"].clone(), state["counts"].clone(), state["assignment"])
+        return cls(state["centres"], state["counts"], state["assignment"])

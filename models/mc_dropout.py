@@ -40,9 +40,11 @@ def mc_forward(detector, clip, masks_in, masks_out):
 @torch.no_grad()
 def tile_latents(detector, clips, pixel_range):
     """Evaluation-mode latents (n,D) float32 numpy of a video's clips, uint8 (n,8,3,S,S)."""
-    device = next(detector.parameters()).device
+    was_training, device = detector.training, next(detector.parameters()).device
+    detector.eval()                                                          # batch norm by its running statistics
     latents = []
     for clip in clips:
         features = detector.encode(normalise(clip[None].to(device), pixel_range))
         latents.append(scores_and_latent(*detector.capsules(features.mixed_4f))[1][0].float().cpu())
+    detector.train(was_training)
     return torch.stack(latents).numpy()

@@ -29,7 +29,7 @@ def frame_scores(logits_R_T_H_W, threshold=THRESHOLD):
     pixels = foreground.sum((1, 2))                                          # (T,)
     inside = (-mean.clamp(min=1e-12).log() * foreground).sum((1, 2), dtype=torch.float64)
     authors = torch.where(pixels > 0, inside / pixels.clamp(min=1), NO_FOREGROUND)
-    return {"paper": (surprise * foreground).sum((1, 2), dtype=torch.float64), "authors": authors,
+    return {"paper": surprise.where(foreground, 0).sum((1, 2), dtype=torch.float64), "authors": authors,
             "area": foreground.double().mean((1, 2)), "entropy": binary_entropy(mean).mean((1, 2), dtype=torch.float64),
             "local_entropy": local_entropy(mean)}
 

@@ -31,6 +31,20 @@ def shared_golden():
     return _shared("golden")
 
 
+@pytest.fixture(scope="session")
+def films(tmp_path_factory):
+    """Folder of tiny films: grey20.avi and grey40.avi (frame k is grey level 6k + 8), square.avi (see films.py)."""
+    import films
+
+    from datasets.sprites import write_video
+
+    folder = tmp_path_factory.mktemp("films")
+    for count in (20, 40):
+        write_video(folder / f"grey{count}.avi", films.grey_frames(count))
+    write_video(folder / "square.avi", films.white_square_frames(30)[0])
+    return folder
+
+
 def pytest_terminal_summary(terminalreporter):
     skipped = [r for r in terminalreporter.stats.get("skipped", []) if NO_DATA in str(r.longrepr)]
     terminalreporter.write_line(f"skipped for want of the real data: {len(skipped)}")

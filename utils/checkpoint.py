@@ -1,12 +1,14 @@
 """What training leaves: the detector's checkpoint, the state to resume from, and pretrained weights coming in.
 
 detector.pt  {"format", "version", "dataset", "classes", "config", "geometry", "pixel_range", "detector", "clusters",
-              "trained"}: everything the later scripts need; nothing about the network is guessed from a flag.
+              "about"}: everything the later scripts need; nothing about the network is guessed from a flag.
 training.pt  the same plus optimizer, random state and progress.
 """
 
 import hashlib
 import pickle
+import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,13 +57,15 @@ def read(path, what="checkpoint"):
     if not path.is_file():
         raise UserError(f"no {what} at {path}; run the training of this cycle first, or correct the path")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0] if "Unsupported" in str(error) or "global" in str(error).lower() else ""
-        raise UserError(f"{path} is not a {what} of tensors and plain values (truncated, or it would run code); "
-                        f"make it again {reason}".strip()) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read as a {what} (truncated or damaged); make it again") from error
+        with warnings.catch_warnings(action="ignore"):              # of pickles that it will refuse
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:          # a damaged file raises nearly anything
+        name = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if name:
+            raise UserError(f"{path} names {name[1]}, which is not data; refused, nothing was executed, get the {what} "
+                            "from a source you trust") from error
+        raise UserError(f"{path} cannot be read as a {what} (truncated, damaged or of another kind); make it "
+                        "again") from error
 
 
 def load(path, device="cpu"):
@@ -70,15 +74,15 @@ def load(path, device="cpu"):
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise UserError(f"{path} is no detector checkpoint of this project; weights of other projects go in through "
                         "--pretrained of the training script")
-    if state.get("version", 0) > VERSION:
-        raise UserError(f"{path} was written by a newer version of this project; update the code")
+    if state.get("version") != VERSION:
+        raise UserError(f"{path} was written by another version of this project; update the code, or train again")
     try:
         detector = Detector(DetectorConfig(**state["config"]))
         detector.load_state_dict(state["detector"])
         trained = Trained(detector.to(device).eval(), Clusters.from_state(state["clusters"]), tuple(state["classes"]),
                           state["dataset"], ClipGeometry(**state["geometry"]), state["pixel_range"], state["about"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = str(error).partition("\n")[0]
         raise UserError(f"{path} is a damaged detector checkpoint ({reason}); train again") from error
     trained.source = fingerprint(path)
     return trained
@@ -102,7 +106,6 @@ def load_pretrained(detector, path):
     own = detector.state_dict()
     matched, ignored, wrong = {}, [], []
     for name, tensor in tensors.items():
-        name = name.removeprefix("module.")
         name = name if name in own else ENCODER + name
         if name not in own:
             ignored.append(name)
@@ -127,5 +130,6 @@ def _tensors(content, path):
             content = content[key]
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no table of tensors; give a state_dict saved with torch.save")
-    return {name: tensor for name, tensor in content.items()
-            if isinstance(tensor, torch.Tensor) and not name.removeprefix("module.").startswith(UNUSED)}
+    tensors = {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    return {name: tensor for name, tensor in tensors.items()
+            if isinstance(tensor, torch.Tensor) and not name.startswith(UNUSED)}

@@ -34,7 +34,7 @@ def _edge(mask):
 
 
 def _heat(values, colormap):
-    return (colormaps[colormap](np.clip(values, 0, 1))[..., :3] * 255).astype(np.uint8)
+    return (colormaps[colormap](np.clip(values, 0, 1).astype(float))[..., :3] * 255).astype(np.uint8)
 
 
 def _tint(pictures, values, colormap):

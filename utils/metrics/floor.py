@@ -210,9 +210,9 @@ def _centred(fraction, pixels):
 
 
 def _resize(boxes_A_F_4, source, target):
-    """Box edges after nearest-pixel resizing: pixel j shows pixel floor(j * source / target)."""
+    """Box edges after nearest-pixel resizing: pixel j shows pixel floor((j + 1/2) * source / target)."""
     scale, base = np.array([target[1], target[0]] * 2), np.array([source[1], source[0]] * 2)
-    return -(-boxes_A_F_4 * scale // base)
+    return -((base - 2 * boxes_A_F_4 * scale) // (2 * base))
 
 
 def _filled(boxes_N_4):

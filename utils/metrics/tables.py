@@ -6,7 +6,9 @@ Numbers are percent with one decimal; "-" is a number that does not exist (a cla
 import textwrap
 
 COLUMNS = (0.1, 0.2, 0.3, 0.5, 0.75)
-TITLE = "protocol: capsule (class-agnostic masks; not the frame-mAP / video-mAP of the detection field)"
+TITLES = {
+    "capsule": "protocol: capsule (class-agnostic masks; not the frame-mAP / video-mAP of the detection field)",
+    "act": "protocol: act (frame-mAP / video-mAP of the detection field; not the capsule protocol's rates of hits)"}
 
 
 def capsule_table(result, floor=None):
@@ -15,15 +17,77 @@ def capsule_table(result, floor=None):
     result: CapsuleResult.to_dict(), also read back from JSON. floor: floor.to_dict() of the same videos, whose
     numbers then stand beside; ValueError if it was made with other switches, for then they cannot be compared.
     """
+    _check_protocol("capsule", result, *([] if floor is None else [floor]))
     if floor is not None and floor["switches"] != result["switches"]:
         raise ValueError("the floor was scored with other switches than the result")
     parts = [_header(result, floor), _overall(result, floor), _per_class(result, floor)]
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
+def act_table(frame, video):
+    """Table of the `act` protocol: switches, frame-mAP and video-mAP, then one row per class.
+
+    frame, video: to_dict() of frame_ap and video_ap, also read back from JSON. Raises ValueError if they have other
+    classes, or a switch in common that differs: such numbers do not belong in one table.
+    """
+    _check_protocol("act", frame, video)
+    if [frame["measure"], video["measure"]] != ["frame-AP", "video-AP"]:
+        raise ValueError(f"wants a frame-AP and a video-AP, got {frame['measure']} and {video['measure']}")
+    if [row["class"] for row in frame["per_class"]] != [row["class"] for row in video["per_class"]]:
+        raise ValueError("frame-AP and video-AP were computed for other classes")
+    of_frame, of_video = _flat(frame["switches"]), _flat(video["switches"])
+    differ = [name for name in of_frame if of_video.get(name, of_frame[name]) != of_frame[name]]
+    if differ:
+        raise ValueError(f"frame-AP and video-AP were computed with another {', '.join(differ)}")
+    header = [TITLES["act"], *_switches({**of_frame, **of_video})]
+    for result, things in ((frame, "boxes"), (video, "tubes")):
+        header.append(f"scored: {result['detections']:,} {things} against {result['truths']:,} of the ground truth")
+    parts = [header, _act_overall(frame, video), _act_per_class(frame, video)]
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+
+
+def _act_overall(frame, video):
+    rows = [["IoU " + ("above" if frame["switches"]["strict"] else "at least"), *_column_names()]]
+    for text, result in (("frame-mAP", frame), ("video-mAP", video)):
+        rows.append([text, *[_at(result, result, "mean_ap", t) for t in COLUMNS], _percent(result["mean_ap_50_95"])])
+    return _align(rows)
+
+
+def _act_per_class(frame, video):
+    """One row per class, present or not: how many of the ground truth, how many detections, some of its APs."""
+    sources = [(frame, "frame", 0.5), (video, "video", 0.2), (video, "video", 0.5)]
+    head = [f"{text}@{t:g}".replace("@0", "@") for _, text, t in sources]
+    rows = [["class", "boxes", "found", "tubes", "found", *head]]
+    for i, row in enumerate(frame["per_class"]):
+        counts = [result["per_class"][i][key] for result in (frame, video) for key in ("truths", "detections")]
+        rates = [_at(result, result["per_class"][i], "ap", t) for result, _, t in sources]
+        rows.append([row["class"], *[f"{count:,}" for count in counts], *rates])
+    return _align(rows)
+
+
+def _check_protocol(protocol, *results):
+    for result in results:
+        if result["protocol"] != protocol:
+            raise ValueError(f"a table of the protocol {protocol} cannot show numbers of the protocol "
+                             f"{result['protocol']}")
+
+
+def _switches(switches):
+    """Lines naming every switch."""
+    text = ", ".join(f"{name}={value}" for name, value in _flat(switches).items())
+    return textwrap.wrap(f"switches: {text}", 110, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _flat(switches, prefix=""):
+    """Switches by name; the settings of a switch that is itself a dict by "switch.setting"."""
+    flat = {}
+    for name, value in switches.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat
+
+
 def _header(result, floor):
-    switches = ", ".join(f"{name}={value}" for name, value in result["switches"].items())
-    lines = [TITLE, *textwrap.wrap(f"switches: {switches}", 110, subsequent_indent="  ", break_on_hyphens=False)]
+    lines = [TITLES["capsule"], *_switches(result["switches"])]
     missing = result["videos_without_gt"]
     lines.append(f"scored: {result['videos']:,} videos, {result['frames']:,} frames"
                  + (f"; left out, without ground truth: {missing:,}" if missing else ""))
@@ -36,7 +100,7 @@ def _header(result, floor):
 
 def _overall(result, floor):
     """f-mAP and v-mAP at some thresholds and averaged over .5, .55, ..., .95."""
-    rows = [["IoU at least", *[f"{t:g}".lstrip("0") for t in COLUMNS], ".5:.95"]]
+    rows = [["IoU at least", *_column_names()]]
     for text, key in (("f-mAP", "f_map"), ("v-mAP", "v_map")):
         rows.append([text, *_curve(result, key)])
         if result[f"{key}_class_aware"] is not None:
@@ -62,6 +126,10 @@ def _per_class(result, floor):
     return _align(rows)
 
 
+def _column_names():
+    return [*[f"{t:g}".lstrip("0") for t in COLUMNS], ".5:.95"]
+
+
 def _curve(result, key):
     high = [value for t, value in zip(result["thresholds"], result[key], strict=True) if t >= 0.5]
     mean = None if None in high else sum(high) / len(high)
@@ -69,7 +137,9 @@ def _curve(result, key):
 
 
 def _at(result, row, key, threshold):
-    return "-" if row[key] is None else _percent(row[key][result["thresholds"].index(threshold)])
+    """Percent at a threshold; "-" where the number is undefined or was not computed."""
+    known = row[key] is not None and threshold in result["thresholds"]
+    return _percent(row[key][result["thresholds"].index(threshold)]) if known else "-"
 
 
 def _percent(value):

@@ -1,0 +1,50 @@
+"""Where downloads put their videos: one file, or one folder of numbered PNGs, per video, below one of a few folders."""
+
+from pathlib import Path
+
+from utils.runtime import UserError
+
+
+def find_below(root, name, layouts, images=False):
+    """Path of the video "Class/name": `<root>/<layout>/<name>.avi` for the first of `layouts` that has it.
+
+    With `images` also a folder `<root>/<layout>/<name>/` that holds PNGs. Raises UserError naming what was looked for.
+    """
+    parts = name.split("/")
+    if "\\" in name or "\0" in name or not all(part.strip(". ") for part in parts):
+        raise UserError(f"video {name!r}: the name leads out of {root}; give Class/name, as in the data set")
+    places = [Path(root, layout, *parts) for layout in layouts]
+    files = [place.with_name(f"{place.name}.avi") for place in places]
+    for place, file in zip(places, files, strict=True):
+        if file.is_file():
+            return file
+        if images and _has_images(place):
+            return place
+    folder = " and no folder of PNGs of that name" if images else ""
+    raise UserError(f"video {name}: no file {files[0]}{folder}, nor in {_others(layouts)}; "
+                    "name the videos' folder with --data")
+
+
+def scan_below(root, layouts, images=False):
+    """Sorted names "Class/name" of the videos in the first of `layouts` that has any; UserError if none has.
+
+    Hidden files are passed over, as find_below would not be asked for them.
+    """
+    for layout in layouts:
+        folder = Path(root, layout)
+        paths = [path.with_suffix("") for path in folder.glob("*/*.avi")]
+        if images:
+            paths += [path for path in folder.glob("*/*") if _has_images(path)]
+        names = sorted({path.relative_to(folder).as_posix() for path in paths if not path.name.startswith(".")})
+        if names:
+            return names
+    raise UserError(f"{root}: no <Class>/<name>.avi{' or folder of PNGs' if images else ''} there, nor in "
+                    f"{_others(layouts)}; name the videos' folder with --data")
+
+
+def _has_images(path):
+    return path.is_dir() and any(path.glob("*.png"))
+
+
+def _others(layouts):
+    return f"{len(layouts) - 1} other layouts ({', '.join(f'{layout}/' for layout in layouts[1:])})"

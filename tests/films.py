@@ -1,0 +1,40 @@
+"""Tiny films whose frames say which they are, for the tests."""
+
+import av
+import numpy as np
+
+STEP, FIRST = 6, 8
+
+
+def grey_frames(count, height=48, width=64):
+    """uint8 (count,H,W,3), count at most 40: frame k is plain grey of level 6k + 8."""
+    levels = (FIRST + STEP * np.arange(count)).astype(np.uint8)
+    return np.broadcast_to(levels[:, None, None, None], (count, height, width, 3)).copy()
+
+
+def numbers(frames):
+    """The frame numbers that grey frames (n,...) show after coding, list of int; black gives -1."""
+    levels = np.asarray(frames).reshape(len(frames), -1).mean(1)
+    return np.rint((levels - FIRST) / STEP).astype(int).tolist()
+
+
+def white_square_frames(count, height=72, width=96, side=24):
+    """A white square on black, moving right 1 and down 1 pixel a frame: (frames (n,H,W,3) uint8, boxes (n,4) int)."""
+    frames, boxes = np.zeros((count, height, width, 3), np.uint8), []
+    for f in range(count):
+        x, y = 20 + f, 10 + f
+        frames[f, y:y + side, x:x + side] = 255
+        boxes.append((x, y, x + side, y + side))
+    return frames, np.array(boxes)
+
+
+def write_with_b_frames(path, frames, codec):
+    """An .avi whose stored order of frames is not the shown one."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"bf": "2", "b_strategy": "0"})
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        stream.codec_context.max_b_frames, stream.codec_context.gop_size = 2, 12
+        stream.codec_context.bit_rate = 2_000_000
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
