@@ -36,7 +36,7 @@ from selection.budget import cycle_budget, fit_budget
 from selection.frames import DAMPINGS, SIGMA
 from selection.videos import select_claus
 from utils import handoffs
-from utils.runtime import UserError, check_writable, run_script
+from utils.runtime import UserError, check_writable, run_script, whole_number
 from utils.selection_report import Pool, draw_picture, make_report, print_report, request_picks
 
 LATER_FILES = ("detector.pt", "features.pkl", "uncertainty.pkl", "evaluation.json")
@@ -46,7 +46,7 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--run", required=True, help="name of the run (a folder under --files), or a path with a / in it")
-    add("--cycle", type=_whole, required=True, help="cycle to choose for: 0 is the random start")
+    add("--cycle", type=whole_number, required=True, help="cycle to choose for: 0 is the random start")
     add("--files", default="files", help="folder that holds the runs (default: %(default)s)")
     add("--force", action="store_true", help="choose anew although this cycle's selection is there already")
 
@@ -92,7 +92,7 @@ def parse_args(argv=None):
     add("--damping", choices=DAMPINGS, default="paper", help="how a chosen frame lowers the scores near it: by a "
         "factor (paper), by a subtraction (authors' code), not at all (default: %(default)s)")
     add("--sigma", type=float, default=SIGMA, help="width of that damping in video frames (default: 8/3)")
-    add("--seed", type=_whole, default=0, help="seed of every random choice (default: %(default)s)")
+    add("--seed", type=whole_number, default=0, help="seed of every random choice (default: %(default)s)")
     return parser.parse_args(argv)
 
 
@@ -307,13 +307,6 @@ def print_next_step(args, folder):
 def flags_of(args, cycle):
     """The flags that lead any script to this run's `cycle`."""
     return f"--run {args.run} --cycle {cycle}" + ("" if args.files == "files" else f" --files {args.files}")
-
-
-def _whole(text):
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return number
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ Expect  one pass over the videos: each decoded once, its encoder run once per cl
         Each video is kept as it is finished (cycle0/extract.parts/): an interrupted run goes on where it was.
 """
 
+import utils.cpu  # noqa: F401  before torch
+
+# isort: split
 import argparse
 import functools
 import hashlib
@@ -33,21 +36,21 @@ from models.mc_dropout import mc_forward, seeded_masks
 from selection.frame_score import SCORES, THRESHOLD, frame_scores
 from utils import checkpoint
 from utils.handoffs import Features, Uncertainty, cycle_dir, save_features, save_uncertainty
-from utils.runtime import UserError, atomic_write, check_writable, run_script, write_text
+from utils.runtime import UserError, atomic_write, check_writable, run_script, whole_number, write_text
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--run", required=True, help="name of the run (a folder below --files), or a path")
-    add("--cycle", type=int, default=0, help="active-learning cycle, from 0")
+    add("--cycle", type=whole_number, default=0, help="active-learning cycle, from 0")
     add("--files", default="files", help="folder of all runs")
     add("--data", default="Datasets/UCF101", help="folder with the videos, as the download unpacks")
     add("--passes", type=int, default=10, help="R, dropout passes a clip (paper: 10)")
     add("--threshold", type=float, default=THRESHOLD, help="mean prediction from which a pixel counts (paper: 0.4)")
     add("--phases", type=int, choices=(1, 2), default=1, help="1: each prediction serves two frames (published); "
                                                               "2: every frame has its own, at twice the cost")
-    add("--seed", type=int, default=0, help="of the dropout masks")
+    add("--seed", type=whole_number, default=0, help="of the dropout masks")
     add("--amp", action="store_true", help="bf16 autocast on CUDA; scores then differ in the third digit")
     add("--strict", action="store_true", help="stop at the first video that cannot be read")
     add("--force", action="store_true", help="score again although both pickles are there")

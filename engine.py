@@ -32,7 +32,8 @@ def total_loss(detection, batch, centres, options, progress):
     batch: target, weight (B,T,S,S), label (B,). centres (B,D): the centre of each clip's video. progress in [0,1].
     """
     bce, dice = stew_loss(detection.logits[:, 0], batch["target"], batch["weight"], options.dice, options.weighting)
-    margin = margin_loss(detection.scores, batch["label"], margin_at(progress, options.last_margin))
+    shows_action = batch["target"].flatten(1).any(1)        # a clip without any has no class to learn from
+    margin = margin_loss(detection.scores, batch["label"], margin_at(progress, options.last_margin), shows_action)
     cluster = cluster_loss(detection.latent, centres, options.cluster)
     total = options.localisation * (bce + dice) + options.margin * margin + cluster
     return total, {"total": total, "bce": bce, "dice": dice, "margin": margin, "cluster": cluster}

@@ -7,6 +7,9 @@ Writes  files/my_run/cycle0/evaluation.json: every number with its protocol and 
 Expect  a table on screen. The mask decides a hit, not the class: so accuracy and class-aware scores stand beside.
 """
 
+import utils.cpu  # noqa: F401  before torch
+
+# isort: split
 import argparse
 import functools
 import json
@@ -24,14 +27,14 @@ from utils import checkpoint
 from utils.handoffs import cycle_dir
 from utils.metrics import capsule, floor
 from utils.metrics.tables import capsule_table
-from utils.runtime import UserError, check_writable, run_script, write_text
+from utils.runtime import UserError, check_writable, run_script, whole_number, write_text
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--run", required=True, help="name of the run (a folder below --files), or a path")
-    add("--cycle", type=int, default=0, help="active-learning cycle, from 0")
+    add("--cycle", type=whole_number, default=0, help="active-learning cycle, from 0")
     add("--files", default="files", help="folder of all runs")
     add("--data", default="Datasets/UCF101", help="folder with the videos, as the download unpacks")
     add("--oracle", required=True, help="ground truth of all videos (pyannot.pkl)")

@@ -9,6 +9,9 @@ Expect  a cycle to take a training and one scoring pass. Killed at any moment, t
 Flags of the single scripts go through in one string each, e.g. --train "--steps 3000 --lr 2e-4".
 """
 
+import utils.cpu  # noqa: F401  before torch
+
+# isort: split
 import argparse
 import csv
 import io
@@ -18,7 +21,7 @@ import sys
 import time
 
 from utils import handoffs
-from utils.runtime import UserError, atomic_write, check_writable, run_script, write_text
+from utils.runtime import UserError, atomic_write, check_writable, run_script, whole_number, write_text
 
 COLUMNS = ("cycle", "videos", "frames", "boxes", "% of frames", "cost", "f-mAP@.5", "v-mAP@.5", "f-mAP@.5 aware",
            "v-mAP@.5 aware", "accuracy", "floor f@.5", "floor v@.5", "minutes")
@@ -37,7 +40,7 @@ def parse_args(argv=None):
     add("--target", type=float, help="stop once f-mAP@.5 (capsule protocol, percent) has reached this")
     add("--continue-weights", action="store_true",
         help="start each cycle's training from the weights of the one before (default: afresh)")
-    add("--seed", type=int, default=0, help="of every script")
+    add("--seed", type=whole_number, default=0, help="of every script")
     add("--device", help="cuda, cuda:1, cpu (default: CUDA where there is one)")
     add("--train", default="", metavar="FLAGS", help="more flags for train_ucf101.py")
     add("--extract", default="", metavar="FLAGS", help="more flags for cluster_extract.py")

@@ -11,6 +11,9 @@ Expect  one line per epoch; with --model full on one H200 or A100 a few minutes 
         --model small a minute on two CPU cores. A video that cannot be read is named and set aside.
 """
 
+import utils.cpu  # noqa: F401  before torch
+
+# isort: split
 import argparse
 import functools
 import math
@@ -35,7 +38,7 @@ from models.mc_dropout import tile_latents
 from utils import checkpoint
 from utils.handoffs import cycle_dir
 from utils.pictures import clip_sheet
-from utils.runtime import UserError, check_writable, run_script
+from utils.runtime import UserError, check_writable, run_script, whole_number
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 PRETRAINED = {"full": WEIGHTS / "rgb_charades.pt", "small": WEIGHTS / "small_encoder.pt"}
@@ -44,7 +47,7 @@ LEAST_VALIDATION_FRAMES = 30        # with fewer labelled frames to validate on,
 # What differs between the two networks. full: the paper's values. small: chosen on the toy videos, see the README.
 TRAINING = {
     "full": {"lr": 5e-4, "encoder_lr": 5e-4, "batch_size": 8, "margin_weight": 1.0, "cluster_weight": LAMBDA},
-    "small": {"lr": 1e-3, "encoder_lr": 2e-4, "batch_size": 8, "margin_weight": 0.2, "cluster_weight": 1e-4},
+    "small": {"lr": 1e-3, "encoder_lr": 2e-5, "batch_size": 8, "margin_weight": 0.3, "cluster_weight": 1e-4},
 }
 AUTHORS = {"lr": 5e-5, "batch_size": 6, "adam_betas": (0.5, 0.999), "adam_eps": 1e-6, "last_margin": 0.2,
            "weighting": "authors", "pixel_range": "0..1"}
@@ -56,7 +59,7 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--run", required=True, help="name of the run (a folder below --files), or a path")
-    add("--cycle", type=int, default=0, help="active-learning cycle, from 0")
+    add("--cycle", type=whole_number, default=0, help="active-learning cycle, from 0")
     add("--files", default="files", help="folder of all runs")
     add("--data", default="Datasets/UCF101", help="folder with the videos, as the download unpacks")
     add("--annotations", help="annotation file to train on instead of the cycle's annotations.pkl")
@@ -69,7 +72,7 @@ def parse_args(argv=None):
         help="stew: weigh pseudo-labels by trust (paper Eq. 5); interp: trust all; frame: real labels only")
     add("--weighting", choices=("paper", "authors"), help="where the STeW weight enters: the error, or the logits")
     add("--no-dice", action="store_true", help="leave out the Dice term beside the BCE")
-    add("--margin-weight", type=float, help="weight of the class margin loss (default 1; small: 0.2)")
+    add("--margin-weight", type=float, help="weight of the class margin loss (default 1; small: 0.3)")
     add("--last-margin", type=float, help="margin at the end of training, from 0.2 on (default 0.9)")
     add("--cluster-weight", type=float, help="lambda of the cluster loss (default 1e-6; small: 1e-4)")
     add("--clusters", type=int, default=5, help="K (paper: 5)")
@@ -80,7 +83,7 @@ def parse_args(argv=None):
                                   "compare runs with different numbers of labels")
     add("--batch-size", type=int, help="clips a step (default 8)")
     add("--lr", type=float, help="Adam's learning rate (default 5e-4; small: 1e-3)")
-    add("--encoder-lr", type=float, help="the same for the pretrained I3D (default: --lr; small: 2e-4)")
+    add("--encoder-lr", type=float, help="the same for the pretrained I3D (default: --lr; small: 2e-5)")
     add("--adam-betas", type=float, nargs=2, help="Adam's betas (default 0.9 0.999)")
     add("--adam-eps", type=float, help="Adam's epsilon (default 1e-8)")
     add("--authors", action="store_true", help="the published code's settings for every flag not given: lr 5e-5, batch "
@@ -91,7 +94,7 @@ def parse_args(argv=None):
     add("--resume", action="store_true", help="go on from training.pt")
     add("--force", action="store_true", help="train again although detector.pt is there")
     add("--strict", action="store_true", help="stop at the first video that cannot be read")
-    add("--seed", type=int, default=0, help="of weights, clips, crops, dropout and k-means")
+    add("--seed", type=whole_number, default=0, help="of weights, clips, crops, dropout and k-means")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda, cuda:1, cpu")
     add("--workers", type=int, help="processes that decode videos (default: 8, on a CPU without --device cuda 0)")
     return with_defaults(parser.parse_args(argv), parser)

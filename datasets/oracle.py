@@ -10,6 +10,10 @@ An answer is the same form with "class" a class name and "actors" a list of {"tr
 from 0, top-left corner and size; the same track number for the same actor in all frames of a video), empty where the
 frame shows no action. A video with earlier labels also carries "labelled_before", frames with actors in the same form,
 so that its tracks can be continued. Ground truth enters here and in evaluation, nowhere else.
+
+A request for masks has "answer_with": "masks", and its actors are {"track": 1, "mask": {"size": [height, width],
+"counts": [int, ...]}}: COCO's uncompressed run lengths, pixels column by column from the top left corner, counts of
+pixels by turns outside and inside the mask, beginning outside (0 where the first pixel is inside).
 """
 
 import copy
@@ -22,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.actors import actor_problems, actors_in, answers_with, is_whole, shape_of
 from datasets.annotations import Annotations, Tube, Video
 from utils.runtime import UserError, atomic_write
 
@@ -31,6 +36,12 @@ HOW_TO_ANSWER = (
     '{"track": 1, "box": [x, y, width, height]} for each person or animal that performs the action; whole pixels from '
     "0, top-left corner and size; an actor keeps its track number in all frames of its video. [] where the frame shows "
     "no action. Change nothing else.")
+HOW_TO_ANSWER_WITH_MASKS = (
+    "Replace every null. class: one of the names in classes. actors of a frame: a list with one "
+    '{"track": 1, "mask": {"size": [height, width], "counts": [...]}} for each person or animal that performs the '
+    "action; counts are COCO's uncompressed run lengths: pixels column by column from the top left corner, lengths of "
+    "runs by turns outside and inside the mask, beginning outside; an actor keeps its track number in all frames of "
+    "its video. [] where the frame shows no action. Change nothing else.")
 SHOWN = 5  # problems spelled out in an error; the others are counted
 
 
@@ -46,10 +57,12 @@ def hide(ground_truth):
 def answer(ground_truth, request):
     """Answers to a request, in the form of a person's, out of dense ground truth (Annotations).
 
-    Of a video only its class and the boxes of the requested frames are looked at. A track is the ground-truth tube's
-    own number, so it is the same in every cycle; of tubes that agree in all requested frames the first is answered.
+    Of a video only its class and the boxes or masks of the requested frames are looked at. A track is the number of
+    the ground-truth tube, so it is the same in every cycle; of tubes that agree in all requested frames the first is
+    answered.
     Raises UserError where the ground truth does not know a video or a frame.
     """
+    kind = answers_with(request)
     if list(ground_truth.classes) != request.get("classes"):
         raise UserError("the ground truth has other classes than the request; give the ground truth of this data set")
     answers = copy.deepcopy(request)
@@ -63,38 +76,22 @@ def answer(ground_truth, request):
         if unknown:
             raise UserError(f"video {name}: the ground truth says nothing of frame {unknown[0]} "
                             f"(video of {video.frames} frames); give dense ground truth")
-        actors = _actors_in(video, asked)
+        actors = actors_in(video, asked, kind)
         entry["class"] = ground_truth.classes[video.label]
         for frame in entry["frames"]:
             frame["actors"] = actors[frame["frame"]]
     return answers
 
 
-def _actors_in(video, asked):
-    """frame -> list of {"track", "box"}, for the frames asked for; tubes that agree in all of them count once."""
-    actors, seen = {frame: [] for frame in asked}, set()
-    for tube in video.tubes:
-        if tube.boxes is None:
-            raise UserError(f"video {video.name}: has masks; a request holds boxes only")
-        visible = np.isin(tube.frames, asked)
-        frames, boxes = tube.frames[visible], tube.boxes[visible]
-        key = (frames.tobytes(), boxes.tobytes())
-        if key in seen:
-            continue
-        seen.add(key)
-        for frame, (x0, y0, x1, y1) in zip(frames.tolist(), boxes.tolist(), strict=True):
-            actors[frame].append({"track": tube.track, "box": [x0, y0, x1 - x0, y1 - y0]})
-    return actors
-
-
 # ---------------------------------------------------------------------------------------------- the request
 
-def request_form(annotations, picks, run, cycle):
+def request_form(annotations, picks, run, cycle, kind="boxes"):
     """The form to fill in. picks: one dict a video, {"video", "frames", "scores", "reason", "score", "cluster"}.
 
     frames: distinct frame numbers that are not labelled yet; scores: one per frame. reason, score, cluster and scores
     may be missing. An already labelled video has its class filled in and its labels enclosed. Scores that are not
-    finite become null. Raises UserError for a video or frame that cannot be asked for. Picks stay untouched.
+    finite become null. kind: what actors are marked with, "boxes" or "masks". Raises UserError for a video or frame
+    that cannot be asked for. Picks stay untouched.
     """
     videos, names = [], [pick["video"] for pick in picks]
     for name, pick in zip(names, picks, strict=True):
@@ -116,13 +113,16 @@ def request_form(annotations, picks, run, cycle):
                  "reason": pick.get("reason", ""), "score": _number(pick.get("score")),
                  "cluster": None if pick.get("cluster") is None else int(pick["cluster"])}
         if video.is_labelled:
-            before = _actors_in(video, video.labelled_frames.tolist())
+            before = actors_in(video, video.labelled_frames.tolist(), kind)
             entry["labelled_before"] = [{"frame": frame, "actors": actors} for frame, actors in before.items()]
         entry["frames"] = [{"frame": frame, "score": _number(score), "actors": None}
                            for frame, score in sorted(zip(frames, scores, strict=True), key=lambda pair: pair[0])]
         videos.append(entry)
-    return {"format": FORMAT, "version": VERSION, "run": str(run), "cycle": int(cycle),
-            "classes": list(annotations.classes), "how_to_answer": HOW_TO_ANSWER, "videos": videos}
+    head = {"format": FORMAT, "version": VERSION, "run": str(run), "cycle": int(cycle),
+            "classes": list(annotations.classes)}
+    if answers_with({"answer_with": kind}) == "masks":
+        return head | {"answer_with": kind, "how_to_answer": HOW_TO_ANSWER_WITH_MASKS, "videos": videos}
+    return head | {"how_to_answer": HOW_TO_ANSWER, "videos": videos}
 
 
 def _number(value):
@@ -179,6 +179,8 @@ def check_answers(request, answers, annotations):
     """
     problems = [f"{key} is {answers.get(key)!r}, the request has {request.get(key)!r}"
                 for key in ("run", "cycle") if answers.get(key) != request.get(key)]
+    if answers.get("answer_with") != request.get("answer_with"):
+        problems.append(f"answer_with is {answers.get('answer_with')!r}, the request is for {answers_with(request)}")
     if answers.get("classes") != request.get("classes") or request.get("classes") != list(annotations.classes):
         problems.append("the list of classes was changed")
     asked, _ = _by_video(request)
@@ -189,7 +191,8 @@ def check_answers(request, answers, annotations):
     for name in given:
         if name in asked:
             problems += [f"video {name}: {text}" for text in _frame_differences(asked[name], given[name])]
-            problems += [f"video {name}: {text}" for text in _answer_problems(given[name], annotations, name)]
+            found = _answer_problems(given[name], annotations, name, answers_with(request))
+            problems += [f"video {name}: {text}" for text in found]
     _raise(problems)
 
 
@@ -199,15 +202,14 @@ def merge_answers(annotations, answers):
     An answered frame without actors becomes a labelled frame that no tube has. Also checks what check_answers does.
     """
     check_answers(answers, answers, annotations)
-    videos = dict(annotations.videos)
+    kind, videos = answers_with(answers), dict(annotations.videos)
     for entry in answers["videos"]:
         video = videos[entry["video"]]
         label = annotations.classes.index(entry["class"])
         added = {}
         for frame in entry["frames"]:
             for actor in frame["actors"]:
-                x, y, w, h = actor["box"]
-                added.setdefault(actor["track"], []).append((frame["frame"], (x, y, x + w, y + h)))
+                added.setdefault(actor["track"], []).append((frame["frame"], shape_of(actor, kind)))
         old = {tube.track: tube for tube in video.tubes}
         tubes = tuple(_extend(old.get(track), label, track, added.get(track, [])) for track in sorted(old | added))
         labelled = sorted({*video.labelled_frames.tolist(), *(frame["frame"] for frame in entry["frames"])})
@@ -216,15 +218,18 @@ def merge_answers(annotations, answers):
 
 
 def _extend(tube, label, track, added):
-    """`tube` (or a new one where None) with more (frame, corners)."""
+    """`tube` (or a new one where None) with more (frame, corners or mask)."""
     if tube is not None and not added:
         return tube
+    masks = added[0][1].dtype == bool
     if tube is not None:
-        if tube.boxes is None:
-            raise UserError(f"tube {track} has masks, the answers boxes; answer with what the video has")
-        added = [*zip(tube.frames.tolist(), tube.boxes.tolist(), strict=True), *added]
-    frames, boxes = zip(*sorted(added), strict=True)
-    return Tube(label, track, frames, boxes)
+        known = tube.masks if masks else tube.boxes
+        if known is None:
+            have, came = ("boxes", "masks") if masks else ("masks", "boxes")
+            raise UserError(f"tube {track} has {have}, the answers {came}; answer with what the video has")
+        added = [*zip(tube.frames.tolist(), known, strict=True), *added]
+    frames, shapes = zip(*sorted(added, key=lambda pair: pair[0]), strict=True)
+    return Tube(label, track, frames, masks=np.stack(shapes)) if masks else Tube(label, track, frames, np.stack(shapes))
 
 
 def _raise(problems):
@@ -255,7 +260,7 @@ def _frame_numbers(entry):
     frames = entry.get("frames")
     numbers = [frame.get("frame") if isinstance(frame, dict) else None
                for frame in (frames if isinstance(frames, list) else [])]
-    return [number if _is_whole(number) else None for number in numbers]
+    return [number if is_whole(number) else None for number in numbers]
 
 
 def _frame_differences(asked, given):
@@ -271,7 +276,7 @@ def _frame_differences(asked, given):
             + [f"frame {frame} was not requested" for frame in surplus])
 
 
-def _answer_problems(entry, annotations, name):
+def _answer_problems(entry, annotations, name, kind):
     """Texts: what is wrong with the class and the frames of one answered video."""
     video = annotations.videos.get(name)
     if video is None:
@@ -290,45 +295,12 @@ def _answer_problems(entry, annotations, name):
     problems += [f"frame {number} is there twice" for number, times in Counter(numbers).items() if times > 1]
     for frame in entry["frames"]:
         number = frame.get("frame") if isinstance(frame, dict) else None
-        if not _is_whole(number):
+        if not is_whole(number):
             problems.append(f"frame number {number!r} is not a whole number")
         elif not 0 <= number < video.frames:
             problems.append(f"frame {number} is not in the video ({video.frames} frames)")
         elif number in labelled:
             problems.append(f"frame {number} is labelled already")
         else:
-            problems += [f"frame {number}: {text}" for text in _actor_problems(frame.get("actors"), video)]
+            problems += [f"frame {number}: {text}" for text in actor_problems(frame.get("actors"), video, kind)]
     return problems
-
-
-def _actor_problems(actors, video):
-    """Texts: what is wrong with the actors of one frame."""
-    if actors is None:
-        return ["is unanswered (actors null; [] says no action)"]
-    if not isinstance(actors, list):
-        return [f"actors is {actors!r}, not a list"]
-    problems, tracks = [], set()
-    for actor in actors:
-        if not isinstance(actor, dict) or not {"track", "box"} <= actor.keys():
-            problems.append(f'actor {actor!r} is not {{"track": 1, "box": [x, y, w, h]}}')
-            continue
-        track, box = actor["track"], actor["box"]
-        if not _is_whole(track) or track < 1:
-            problems.append(f"track {track!r} is not a whole number from 1")
-        elif track in tracks:
-            problems.append(f"track {track} is there twice")
-        else:
-            tracks.add(track)
-        if not isinstance(box, list) or len(box) != 4 or not all(_is_whole(side) for side in box):
-            problems.append(f"box {box!r} is not four whole numbers x, y, width, height")
-        elif box[2] < 1 or box[3] < 1:
-            problems.append(f"box {box} has no area (x, y, width, height)")
-        elif box[0] < 0 or box[1] < 0 or box[0] + box[2] > video.width or box[1] + box[3] > video.height:
-            problems.append(f"box {box} (x, y, width, height) leaves the picture of "
-                            f"{video.width}x{video.height} pixels")
-    return problems
-
-
-def _is_whole(value):
-    """Whether a JSON value is a whole number (true and false are not)."""
-    return isinstance(value, int) and not isinstance(value, bool)

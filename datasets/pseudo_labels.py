@@ -1,10 +1,12 @@
 """Few labelled frames -> dense pseudo-label masks for a clip, and the weight STeW gives each pixel of them.
 
-Only what the annotation file holds is used: labelled frames and the boxes on them. A track's true start and end are
-not known to it.
+Only what the annotation file holds is used: labelled frames and the boxes or masks on them. A track's true start and
+end are not known to it. Where a track has masks, its boxes are not looked at.
 """
 
 import numpy as np
+
+from datasets.mask_interp import METHODS, interpolate
 
 SIGMA = 8 / 3       # of the temporal weight, video frames (paper Eq. 4)
 REACH = 8           # beyond so many video frames the temporal weight is 0
@@ -12,14 +14,18 @@ WINDOW = 2          # consistency looks at this many sampled frames to each side
 P_LOW, P_HIGH = 0.1, 0.9
 
 
-def dense_boxes(tube, labelled, frames):
-    """Boxes of one track at `frames` (T,): (boxes (T,4) float64 half-open corners, present (T,) bool).
+INTERPOLATION = METHODS[0]
 
-    Between two labelled frames that both show the actor: linear in the four corners. Where only one neighbouring
-    labelled frame shows it, that box is held, up to the frame beside the one that shows it absent; before the
-    first and after the last labelled frame likewise. `labelled`: all labelled frames of the video, sorted.
+
+def neighbours(tube, labelled, frames):
+    """Which labels of a track speak for each of `frames` (T,): (index0, index1, share, present), each (T,).
+
+    Between two labelled frames that both show the actor, they are number index0 and index1 of the track's own, and
+    share in (0,1) is the way from one to the other. Where only one neighbouring labelled frame shows it, that label is
+    held (index0 = index1), up to the frame beside the one that shows it absent; before the first and after the last
+    labelled frame likewise. Not `present`: the labels say that the actor is not there. `labelled`: all labelled frames
+    of the video, sorted.
     """
-    frames = np.asarray(frames)
     right = np.searchsorted(labelled, frames)                                # first labelled frame >= f
     left = np.searchsorted(labelled, frames, side="right") - 1               # last labelled frame <= f
     shown = np.isin(labelled, tube.frames)
@@ -28,15 +34,46 @@ def dense_boxes(tube, labelled, frames):
     f0 = np.where(on_left, labelled[np.maximum(left, 0)], labelled[np.minimum(right, len(labelled) - 1)])
     f1 = np.where(on_right, labelled[np.minimum(right, len(labelled) - 1)], f0)
     share = (frames - f0) / np.maximum(f1 - f0, 1)
-    share = np.where(on_left & on_right, share, 0)[:, None]
     index0 = np.minimum(np.searchsorted(tube.frames, f0), len(tube.frames) - 1)
     index1 = np.minimum(np.searchsorted(tube.frames, f1), len(tube.frames) - 1)
-    boxes = tube.boxes.astype(np.float64)
-    return boxes[index0] * (1 - share) + boxes[index1] * share, on_left | on_right
+    return index0, index1, np.where(on_left & on_right, share, 0), on_left | on_right
 
 
-def tube_masks(video, tube, frames):
-    """(Pseudo-)boxes of one track at `frames` (T,): uint8 {0,1} (T,H,W). A pixel is in where its centre is."""
+def dense_boxes(tube, labelled, frames):
+    """Boxes of one track at `frames` (T,): (boxes (T,4) float64 half-open corners, present (T,) bool).
+
+    Linear in the four corners between two labels, held elsewhere, see neighbours().
+    """
+    index0, index1, share, present = neighbours(tube, labelled, np.asarray(frames))
+    boxes, share = tube.boxes.astype(np.float64), share[:, None]
+    return boxes[index0] * (1 - share) + boxes[index1] * share, present
+
+
+def dense_masks(tube, labelled, frames, interpolation=INTERPOLATION, pictures=None):
+    """Masks of one track at `frames` (T,): (masks (T,H,W) bool, present (T,) bool).
+
+    The rules are those of the boxes; what lies between two labels is one of mask_interp's METHODS. It looks at all
+    labels of the track that no labelled frame without the actor separates. `pictures`: a function that returns all
+    frames of the video, uint8 (F,H,W,3), which only `flow` calls; it warps a label on where the others hold it.
+    """
+    frames = np.asarray(frames)
+    index0, index1, _, present = neighbours(tube, labelled, frames)
+    masks = np.zeros((len(frames), *tube.masks.shape[1:]), bool)
+    ready = present & ((index0 == index1) if interpolation != "flow" else np.isin(frames, tube.frames))
+    masks[ready] = tube.masks[index0[ready]]
+    runs = np.searchsorted(np.setdiff1d(labelled, tube.frames), tube.frames)     # of labels without an absence between
+    rest = present & ~ready
+    for run in np.unique(runs[index0[rest]]):
+        wanted, own = rest & (runs[index0] == run), np.flatnonzero(runs == run)
+        masks[wanted] = interpolate(tube.masks[own], tube.frames[own], frames[wanted], interpolation,
+                                    pictures() if interpolation == "flow" else None)
+    return masks, present
+
+
+def tube_masks(video, tube, frames, interpolation=INTERPOLATION, pictures=None):
+    """(Pseudo-)label of one track at `frames` (T,): uint8 {0,1} (T,H,W). In a box is a pixel whose centre is."""
+    if tube.masks is not None:
+        return dense_masks(tube, video.labelled_frames, frames, interpolation, pictures)[0].view(np.uint8)
     masks = np.zeros((len(frames), video.height, video.width), np.uint8)
     boxes, present = dense_boxes(tube, video.labelled_frames, frames)
     corners = np.ceil(boxes - 0.5).astype(int)
@@ -46,12 +83,18 @@ def tube_masks(video, tube, frames):
     return masks
 
 
-def box_masks(video, frames):
-    """Union of all actors' (pseudo-)boxes at `frames` (T,): uint8 {0,1} (T,H,W)."""
+def pseudo_masks(video, frames, interpolation=INTERPOLATION, pictures=None):
+    """Union of all actors' (pseudo-)labels, boxes or masks, at `frames` (T,): uint8 {0,1} (T,H,W).
+
+    interpolation, pictures: for masks, see dense_masks; boxes are always linear.
+    """
     masks = np.zeros((len(frames), video.height, video.width), np.uint8)
     for tube in video.tubes:
-        masks |= tube_masks(video, tube, frames)
+        masks |= tube_masks(video, tube, frames, interpolation, pictures)
     return masks
+
+
+box_masks = pseudo_masks
 
 
 def label_distance(labelled, frames):

@@ -8,8 +8,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datasets.clips import centre_crop, clip_indices, random_crop, transform
-from datasets.pseudo_labels import box_masks, clip_weight
-from datasets.video import read_frames
+from datasets.masks import PackedMasks
+from datasets.pseudo_labels import INTERPOLATION, clip_weight, pseudo_masks
+from datasets.video import read_blocks, read_frames
 from utils.runtime import UserError
 
 
@@ -35,12 +36,14 @@ class TrainingClips(Dataset):
 
     frames uint8 (T,3,S,S), target uint8 {0,1} (T,S,S), weight φ float32 (T,S,S), label int, name str,
     on_label bool (T,), anchor int: index of the labelled frame the clip was made around. A video that is missing or
-    cannot be read gives {"name", "failed": reason} instead.
+    cannot be read gives {"name", "failed": reason} instead. interpolation: of masks, one of mask_interp.METHODS.
     """
 
-    def __init__(self, annotations, find_video, geometry, seed, loss="stew", weighting="paper"):
+    def __init__(self, annotations, find_video, geometry, seed, loss="stew", weighting="paper",
+                 interpolation=INTERPOLATION):
         self.annotations, self.find_video, self.geometry = annotations, find_video, geometry
-        self.seed, self.loss, self.weighting = seed, loss, weighting
+        self.seed, self.loss, self.weighting, self.interpolation = seed, loss, weighting, interpolation
+        self._dense = {}                        # video name -> its pseudo-labels, where these are masks
 
     def __getitem__(self, key):
         epoch, position, name = key
@@ -55,14 +58,33 @@ class TrainingClips(Dataset):
         flip = rng is not None and bool(rng.random() < 0.5)
         try:
             frames = read_frames(self.find_video(video.name), indices, video.frames)
+            masks = self.pseudo_masks(video, indices)
         except UserError as error:
             return {"name": video.name, "failed": str(error)}
-        target = transform(box_masks(video, indices), self.geometry, corner, flip)
+        target = transform(masks, self.geometry, corner, flip)
         weight = clip_weight(target.numpy(), video.labelled_frames, indices, self.loss, self.weighting)
         return {"frames": transform(frames, self.geometry, corner, flip), "target": target,
                 "weight": torch.from_numpy(weight), "label": video.label, "name": video.name,
                 "anchor": int(np.flatnonzero(indices == anchor)[0]),
                 "on_label": torch.from_numpy(np.isin(indices, video.labelled_frames))}
+
+
+    def pseudo_masks(self, video, frames):
+        """Pseudo-labels uint8 {0,1} (T,H,W) at `frames` (T,); masks are made for the whole video once, and kept."""
+        if all(tube.masks is None for tube in video.tubes):
+            return pseudo_masks(video, frames)
+        if video.name not in self._dense:
+            every = pseudo_masks(video, np.arange(video.frames), self.interpolation, lambda: self._pictures(video))
+            self._dense[video.name] = PackedMasks.pack(every.view(bool))
+        return self._dense[video.name][frames].view(np.uint8)
+
+    def _pictures(self, video):
+        path = self.find_video(video.name)
+        pictures = np.concatenate([block for _, block in read_blocks(path, video.frames, video.frames)])
+        if pictures.shape[1:3] != (video.height, video.width):
+            raise UserError(f"{path}: has {pictures.shape[2]}x{pictures.shape[1]} pixels, its masks {video.width}x"
+                            f"{video.height}; give the videos that belong to the masks, or another --mask-interp")
+        return pictures
 
 
 class LabelledFrames(TrainingClips):

@@ -8,6 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+import utils.cpu  # noqa: E402, F401  before torch
+
 SHARED = Path(os.environ.get("CLAUS_SHARED", ROOT.parent / "shared"))
 NO_DATA = "needs the real data (../shared, or where CLAUS_SHARED points)"
 

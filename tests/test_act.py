@@ -167,6 +167,14 @@ def test_a_miss_takes_nothing():
     assert result.ap[0].tolist() == [1, 0.25]
 
 
+def test_of_two_truths_equally_near_the_first_is_taken():
+    """The better detection lies between both truths; the other one overlaps a single truth, which must be free."""
+    left, right, between = [0, 0, 9, 9], [6, 0, 15, 9], [3, 0, 12, 9]
+    found = [["v", 0, 0, 0.9, *between], ["v", 0, 0, 0.8, *right]]
+    assert frame_score([["v", 0, 0, *left], ["v", 0, 0, *right]], found).ap[0, 0] == 1
+    assert frame_score([["v", 0, 0, *right], ["v", 0, 0, *left]], found).ap[0, 0] == 0.5
+
+
 def test_video_frame_and_class_must_agree():
     for other in (["w", 0, 0], ["v", 1, 0], ["v", 0, 1]):
         assert frame_score([["v", 0, 0, *A]], [[*other, 0.9, *A]]).ap[0, 0] == 0
@@ -218,6 +226,12 @@ def test_doubles_are_suppressed_before_matching():
     result = video_ap(truth, found, CLASSES, (0.5,), nms=None)
     assert result.ap[0, 0] == pytest.approx(0.5 + (1 / 2 + 2 / 3) / 4) and result.detections_C[0] == 3
     assert video_ap(truth, found, CLASSES, (0.5,), nms=0.4).detections_C[0] == 3
+
+
+def test_suppression_follows_the_corners_too():
+    found = [tube("v", [0], [0, 0, 1, 1], 0.9), tube("v", [0], [0, 0, 1, 0], 0.8)]      # 2 of 4 pixels, or no area
+    assert video_ap([], found, CLASSES).detections_C[0] == 1
+    assert video_ap([], found, CLASSES, plus_one=False).detections_C[0] == 2
 
 
 def test_time_counts_as_well_as_place():

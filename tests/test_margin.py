@@ -32,3 +32,9 @@ def test_the_margin_grows_linearly():
     assert [margin_at(p) for p in (0, 0.5, 1)] == pytest.approx([0.2, 0.55, 0.9])
     assert margin_at(-1) == pytest.approx(0.2) and margin_at(2) == pytest.approx(0.9)
     assert [margin_at(p, last=0.2) for p in (0, 0.5, 1)] == pytest.approx([0.2] * 3)
+
+
+def test_clips_without_action_do_not_count():
+    scores, label = torch.tensor([[0.5, 0.4], [0.0, 1.0]]), torch.tensor([0, 0])
+    torch.testing.assert_close(margin_loss(scores, label, 0.2, torch.tensor([True, False])), torch.tensor(0.01))
+    assert margin_loss(scores, label, 0.2, torch.tensor([False, False])).item() == 0

@@ -406,3 +406,16 @@ def test_three_real_clips_go_through_every_script(shared_data, tmp_path):
     assert labels.counts()["videos"] == 2 and labels.counts()["frames"] == 8
     report = json.loads((tmp_path / "run" / "cycle0" / "evaluation.json").read_text())
     assert report["capsule"]["videos"] == 1 and report["capsule"]["switches"]["crop"] == "66x88 of 72x96"
+
+
+def test_validation_chooses_among_checkpoints_on_held_out_videos(videos, tmp_path):
+    """With enough labels a tenth of the videos is held out: not trained on, and the best epoch's weights are kept."""
+    folder = tmp_path / "run"
+    claus_select.main([*common(folder, videos), *truth(videos), "--videos-count", "10", "--frames-count", "400"])
+    train(folder, videos)
+    state = checkpoint.load(folder / "cycle0" / "detector.pt")
+    history = state.about["history"]
+    held_out = set(labelled(folder)) - set(state.clusters.assignment)
+    assert len(held_out) == 1 and all(0 <= epoch["f@.5"] <= 1 and "accuracy" in epoch for epoch in history)
+    best = max(history, key=lambda epoch: epoch["f@.5"] + 1e-3 * epoch["mean IoU"])
+    assert state.about["steps"] == 2 * (best["epoch"] + 1)

@@ -3,6 +3,7 @@
 Standard library only, so that a script that needs no network starts without importing torch.
 """
 
+import argparse
 import contextlib
 import errno
 import os
@@ -36,6 +37,14 @@ def run_script(main):
 
 def _interrupt(signum, frame):
     raise KeyboardInterrupt
+
+
+def whole_number(text):
+    """argparse type of seeds and counts: an int from 0 on."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return number
 
 
 @contextlib.contextmanager
