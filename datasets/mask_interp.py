@@ -132,7 +132,7 @@ def _between(labels, frames, i, wanted, method):
         part = (1 - t) * np.eye(2) + t * stretch
         guesses = [(a.distance, b.distance),
                    (_affine(a, centre + bend, part), _affine(b, centre + bend, part @ np.linalg.inv(stretch))),
-                   (_warp(a.distance, forth, t, bend), _warp(b.distance, back, t, bend))]
+                   (_warp(a.distance, forth, t, bend), _warp(b.distance, back, 1 - t, bend))]
         shapes.append(_highest(guesses, a.area, b.area, t))
     return shapes
 

@@ -167,6 +167,15 @@ def test_the_guesses_of_the_blend_meet_the_other_label():
     assert iou(mask_interp._affine(wide, tall.centre, stretch) > 0, tall.distance > 0) > 0.95
 
 
+def test_the_flow_moves_the_part_that_moved():
+    """A body whose arm sinks by six pixels: the flow takes the arm down, alignment alone cannot."""
+    body = box(30, 10, 42, 50)
+    high, low = (mask_interp.Label.of(body | box(42, y, 62, y + 8)) for y in (18, 24))
+    flow = mask_interp._flow_between(high, low)
+    warped, aligned = mask_interp._warp(high.distance, flow, 1, np.zeros(2)), mask_interp._affine(high, low.centre)
+    assert iou(warped > 0, low.distance > 0) > 0.9 > iou(aligned > 0, low.distance > 0) + 0.1
+
+
 def test_a_stretched_mask_is_a_guess_of_the_blend():
     masks = np.stack([box(15, 25, 66, 36), box(35, 5, 46, 56)])                      # lying, standing
     assert iou(interpolate(masks, [0, 8], [4])[0], box(25, 15, 56, 46)) > 0.5
