@@ -3,6 +3,8 @@
     python claus_select.py --run demo --cycle 0 --oracle pyannot.pkl --test-list testlist01.txt    # simulated annotator
     python claus_select.py --run demo --cycle 1 --oracle pyannot.pkl --test-list testlist01.txt
 
+    python claus_select.py --run demo --cycle 0 --dataset jhmdb --oracle Datasets/JHMDB    # masks, official split 1
+
     python claus_select.py --run mine --cycle 1                                    # people: writes request.json, stops
     python claus_select.py --run mine --cycle 1 --answers request_filled_in.json   # takes their answers in
 
@@ -28,9 +30,9 @@ from dataclasses import replace
 import numpy as np
 
 from datasets import annotations as annotation_file
-from datasets import oracle
+from datasets import oracle, which
 from datasets.pool import read_classes, read_pool
-from datasets.ucf101 import find_video, read_ground_truth
+from datasets.which import read_ground_truth
 from selection.baselines import select_random
 from selection.budget import cycle_budget, fit_budget
 from selection.frames import DAMPINGS, SIGMA
@@ -52,27 +54,26 @@ def parse_args(argv=None):
 
     group = parser.add_argument_group("who answers, and where the videos come from")
     who = group.add_mutually_exclusive_group()
-    who.add_argument("--oracle", metavar="PICKLE", help="simulate the annotator with this ground truth (pyannot.pkl)")
+    who.add_argument("--oracle", metavar="PATH", help="simulate the annotator with this ground truth: pyannot.pkl, or "
+                     "for jhmdb the folder that holds puppet_mask/ and the splits")
     who.add_argument("--answers", metavar="JSON", help="take in this filled-in copy of request.json; what was asked "
                      "stands as it was chosen, flags of selection and price play no part any more")
     add = group.add_argument
-    add("--test-list", help="text file of test videos, which stay out of the pool (testlist01.txt)")
-    add("--data", default="Datasets/UCF101", help="folder of the videos, for cycle 0 without --oracle or with "
-        "--on-disk (default: %(default)s)")
+    which.add_split_flags(add)
+    which.add_flags(add)
     add("--on-disk", action="store_true", help="with --oracle: leave out of the pool what is not below --data (for a "
         "part of a data set)")
     add("--classes", help="with --data: class names, comma-separated or a file of one a line (default: those of "
-        "UCF-101-24)")
+        "the data set)")
     add("--strict", action="store_true", help="with --data: stop at a video that cannot be read, instead of leaving it "
         "out")
 
-    group = parser.add_argument_group("budget of a cycle (defaults: the paper's steps for UCF-101-24)")
+    group = parser.add_argument_group("budget of a cycle (defaults: the paper's steps for the data set)")
     videos, frames = group.add_mutually_exclusive_group(), group.add_mutually_exclusive_group()
-    videos.add_argument("--videos-percent", default="5", help="V: videos, in percent of the pool "
-                        "(default: %(default)s)")
+    videos.add_argument("--videos-percent", help="V: videos, in percent of the pool (default: 5)")
     videos.add_argument("--videos-count", help="videos, as a number instead")
-    frames.add_argument("--frames-percent", default="5", help="A: frames, in percent of V percent of the pool's frames "
-                        "(default: %(default)s; the paper takes 3 for J-HMDB-21)")
+    frames.add_argument("--frames-percent", help="A: frames, in percent of V percent of the pool's frames "
+                        "(default: 5; jhmdb: 3)")
     frames.add_argument("--frames-count", help="frames, as a number instead")
     add = group.add_argument
     add("--video-cost", default="1", help="C_v: price of watching and classifying a video (default: %(default)s)")
@@ -93,7 +94,12 @@ def parse_args(argv=None):
         "factor (paper), by a subtraction (authors' code), not at all (default: %(default)s)")
     add("--sigma", type=float, default=SIGMA, help="width of that damping in video frames (default: 8/3)")
     add("--seed", type=whole_number, default=0, help="seed of every random choice (default: %(default)s)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    which.check_flags(args, parser)
+    dataset = which.MODULES[args.dataset]
+    args.videos_percent = args.videos_percent or dataset.VIDEOS_PERCENT
+    args.frames_percent = args.frames_percent or dataset.FRAMES_PERCENT
+    return args
 
 
 def main(argv=None):
@@ -119,7 +125,7 @@ def main(argv=None):
     chosen, asked = choose(args, before, pool)
     report = make_report(run_name(args), args.cycle, settings_of(args, pool), prices_of(args), pool, chosen, asked,
                          len(before.videos))
-    request = oracle.request_form(before, request_picks(report), report["run"], args.cycle)
+    request = request_of(args, before, report)
     answers = oracle.answer(truth, request) if truth else None
 
     (folder / "annotations.pkl").unlink(missing_ok=True)  # with --force: it no longer belongs to what follows
@@ -136,10 +142,11 @@ def main(argv=None):
 # ------------------------------------------------------------------------------------------------- what there is
 
 def read_truth(args):
-    """Ground truth of the training part; of all videos, with a warning, where there is no test list."""
-    if not args.test_list:
-        print(f"note: no --test-list, so every video of {args.oracle} is in the pool, test videos too")
-    return read_ground_truth(args.oracle, args.test_list, part="train" if args.test_list else "all")
+    """Ground truth of the training part; of all videos, with a warning, where nothing says which are test videos."""
+    if args.test_list or args.split:
+        return read_ground_truth(args, "train")
+    print(f"note: no --test-list, so every video of {args.oracle} is in the pool, test videos too")
+    return read_ground_truth(args, "all")
 
 
 def labels_so_far(args, truth):
@@ -148,23 +155,28 @@ def labels_so_far(args, truth):
         path = handoffs.cycle_dir(args.run, args.cycle - 1, args.files) / "annotations.pkl"
         if not path.exists():
             raise UserError(f"{path} is not there: first finish claus_select.py {flags_of(args, args.cycle - 1)}")
-        return annotation_file.load(path), {}
+        before = annotation_file.load(path)
+        which.check_same(args.dataset, before.dataset, path)
+        return before, {}
     if truth is not None:
         hidden = oracle.hide(truth)
         return (on_disk(hidden, args) if args.on_disk else hidden), {}
     run = handoffs.run_dir(args.run, args.files)
-    pool, failed = read_pool(args.data, read_classes(args.classes), args.test_list,
-                             known=run / "frame_counts.jsonl", strict=args.strict)
+    if not args.test_list:
+        print(f"note: no --test-list, so every video below {args.data} is in the pool, test videos too")
+    dataset = which.MODULES[args.dataset]
+    pool, failed = read_pool(args.data, read_classes(args.classes, dataset), args.test_list,
+                             known=run / "frame_counts.jsonl", strict=args.strict, dataset=dataset)
     annotation_file.save(pool, run / "pool.pkl")
     return pool, failed
 
 
 def on_disk(pool, args):
     """The pool's videos that are found below --data; UserError where none is."""
-    present = {}
+    find, present = which.video_finder(args), {}
     for name, video in pool.videos.items():
         with contextlib.suppress(UserError):
-            find_video(args.data, name)
+            find(name)
             present[name] = video
     if not present:
         raise UserError(f"none of the {len(pool.videos)} videos of {args.oracle} is below {args.data}; correct --data")
@@ -203,6 +215,9 @@ def load_extracted(args, before):
             raise UserError(f"{path} is not there: {mend}")
     features, uncertainty = handoffs.load_features(paths[0]), handoffs.load_uncertainty(paths[1])
     handoffs.check_same_source(features, uncertainty, *paths[:2])
+    detector = folder / "detector.pt"
+    if detector.exists() and handoffs.fingerprint(detector) != features.source:
+        raise UserError(f"{paths[0]} was made from other weights than {detector}: {mend}")
     scored = set(features.videos)
     if missing := [name for name in before.videos if name not in scored and name not in features.failed]:
         raise UserError(f"{paths[0]} lacks {len(missing)} videos of {paths[2]}, the first {missing[0]}: {mend}")
@@ -269,7 +284,8 @@ def take_answers(args, folder):
     if args.cycle > 0:
         path = handoffs.cycle_dir(args.run, args.cycle - 1, args.files) / "annotations.pkl"
     before = annotation_file.load(path)
-    request = oracle.request_form(before, request_picks(report), report["run"], report["cycle"])
+    which.check_same(args.dataset, before.dataset, path)
+    request = request_of(args, before, report)
     answers = oracle.read_form(args.answers)
     with annotation_file.naming(args.answers):
         oracle.check_answers(request, answers, before)
@@ -285,8 +301,14 @@ def finish(args, folder, before, answers):
     print(f"labelled: {row['videos']} videos, {row['frames']} frames, {row['boxes']} boxes, cost {row['cost']}; in all "
           f"{row['total_videos']} videos, {row['total_frames']} frames ({row['percent_of_frames']}% of the pool), "
           f"cost {row['total_cost']}")
-    print(f"wrote {folder / 'annotations.pkl'}; next: train_ucf101.py {flags_of(args, args.cycle)}")
+    print(f"wrote {folder / 'annotations.pkl'}; next: train_{args.dataset}.py {flags_of(args, args.cycle)}")
     return 0
+
+
+def request_of(args, before, report):
+    """The form that asks for what a selection's report has chosen."""
+    return oracle.request_form(before, request_picks(report), report["run"], report["cycle"],
+                               which.MODULES[args.dataset].ANSWERS)
 
 
 def check_nothing_built_on(args, folder):
@@ -300,8 +322,9 @@ def check_nothing_built_on(args, folder):
 
 
 def print_next_step(args, folder):
+    dataset = "" if args.dataset == "ucf101" else f"--dataset {args.dataset} "
     print(f"next: fill in {folder / 'request.json'} (or a copy), then\n"
-          f"  python claus_select.py {flags_of(args, args.cycle)} --answers {folder / 'request.json'}")
+          f"  python claus_select.py {flags_of(args, args.cycle)} {dataset}--answers {folder / 'request.json'}")
 
 
 def flags_of(args, cycle):

@@ -14,7 +14,6 @@ import utils.cpu  # noqa: F401  before torch
 
 # isort: split
 import argparse
-import functools
 import hashlib
 import io
 import json
@@ -27,15 +26,24 @@ import torch
 from tqdm import tqdm
 
 from datasets import annotations as annotation_file
-from datasets import ucf101
+from datasets import which
 from datasets.clips import STRIDE, normalise
 from datasets.tiles import VideoTiles, tile_loader
-from engine import autocast
+from engine import autocast, device_name
 from losses.cluster import vote
 from models.mc_dropout import mc_forward, seeded_masks
 from selection.frame_score import SCORES, THRESHOLD, frame_scores
 from utils import checkpoint
-from utils.handoffs import Features, Uncertainty, cycle_dir, save_features, save_uncertainty
+from utils.handoffs import (
+    Features,
+    Uncertainty,
+    cycle_dir,
+    fingerprint,
+    load_features,
+    load_uncertainty,
+    save_features,
+    save_uncertainty,
+)
 from utils.runtime import UserError, atomic_write, check_writable, run_script, whole_number, write_text
 
 
@@ -45,7 +53,7 @@ def parse_args(argv=None):
     add("--run", required=True, help="name of the run (a folder below --files), or a path")
     add("--cycle", type=whole_number, default=0, help="active-learning cycle, from 0")
     add("--files", default="files", help="folder of all runs")
-    add("--data", default="Datasets/UCF101", help="folder with the videos, as the download unpacks")
+    which.add_flags(add)
     add("--passes", type=int, default=10, help="R, dropout passes a clip (paper: 10)")
     add("--threshold", type=float, default=THRESHOLD, help="mean prediction from which a pixel counts (paper: 0.4)")
     add("--phases", type=int, choices=(1, 2), default=1, help="1: each prediction serves two frames (published); "
@@ -54,9 +62,10 @@ def parse_args(argv=None):
     add("--amp", action="store_true", help="bf16 autocast on CUDA; scores then differ in the third digit")
     add("--strict", action="store_true", help="stop at the first video that cannot be read")
     add("--force", action="store_true", help="score again although both pickles are there")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda, cuda:1, cpu")
-    add("--workers", type=int, help="processes that decode videos (default: 8, on a CPU 0)")
+    add("--device", type=device_name, default="cuda" if torch.cuda.is_available() else "cpu", help="cuda, cuda:1, cpu")
+    add("--workers", type=whole_number, help="processes that decode videos (default: 8, on a CPU 0)")
     args = parser.parse_args(argv)
+    which.check_flags(args, parser)
     if args.passes < 1:
         parser.error(f"--passes must be at least 1, not {args.passes}")
     if not 0 < args.threshold < 1:
@@ -69,14 +78,23 @@ def main(argv=None):
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if args.device == "cuda" and ranks > 1 else args.device
     folder = cycle_dir(args.run, args.cycle, args.files)
-    if all((folder / name).exists() for name in ("features.pkl", "uncertainty.pkl")) and not args.force:
+    if device != args.device and int(os.environ["LOCAL_RANK"]) >= torch.cuda.device_count():
+        raise UserError(f"{ranks} processes for {torch.cuda.device_count()} GPUs; lower --nproc-per-node")
+    if not args.force and scored_already(folder):
         print(f"{folder} has both pickles already; --force scores again")
         return 0
     trained = checkpoint.load(folder / "detector.pt", device)
-    videos = list(annotation_file.load(folder / "annotations.pkl").videos.values())
+    labels = annotation_file.load(folder / "annotations.pkl")
+    which.check_same(args.dataset, trained.dataset, folder / "detector.pt")
+    which.check_same(args.dataset, labels.dataset, folder / "annotations.pkl")
+    videos = list(labels.videos.values())
     settings = {"passes": args.passes, "threshold": args.threshold, "phases": args.phases, "seed": args.seed,
                 "amp": args.amp}
-    parts = check_writable(folder / "extract.parts" / part_key(trained.source, settings, videos))
+    parts = folder / "extract.parts" / part_key(trained.source, settings, videos)
+    if rank == 0:
+        check_writable(parts)
+    if ranks > 1:
+        wait_for_all(ranks)             # check_writable clears temporary files: nobody may be writing yet
     mine = [index for index in range(rank, len(videos), ranks) if not (parts / f"{index}.npz").exists()]
     print(f"{len(mine)} of {len(videos)} videos to score" + (f" in process {rank} of {ranks}" if ranks > 1 else "")
           + f", {args.passes} passes, on {device}")
@@ -91,6 +109,23 @@ def main(argv=None):
     return 0
 
 
+def scored_already(folder):
+    """Whether both pickles are there, whole, and made from the cycle's detector.pt as it is now."""
+    paths = [folder / "features.pkl", folder / "uncertainty.pkl"]
+    if not all(path.exists() for path in paths):
+        return False
+    try:
+        sources = {load_features(paths[0]).source, load_uncertainty(paths[1]).source}
+    except UserError as error:
+        print(f"{error}: scoring again")
+        return False
+    detector = folder / "detector.pt"
+    if detector.exists() and sources != {fingerprint(detector)}:
+        print(f"{paths[0]} and {paths[1].name} are of other weights than {detector.name} now: scoring again")
+        return False
+    return True
+
+
 def part_key(source, settings, videos):
     """Name of the folder of finished videos: changes with whatever would change a score."""
     lengths = [(video.name, video.frames) for video in videos]
@@ -102,7 +137,7 @@ def extract(trained, videos, mine, parts, args, device):
     for index in mine:
         (parts / f"{index}.failed").unlink(missing_ok=True)
     workers = args.workers if args.workers is not None else 8 if device.startswith("cuda") else 0
-    tiles = VideoTiles([videos[index] for index in mine], functools.partial(ucf101.find_video, args.data),
+    tiles = VideoTiles([videos[index] for index in mine], which.video_finder(args),
                        trained.geometry, args.phases)
     for index, item in zip(mine, tqdm(tile_loader(tiles, workers), desc="score", unit="video", disable=None),
                            strict=True):

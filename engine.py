@@ -1,5 +1,6 @@
 """One training epoch, one validation, and the sum of the losses (paper Eq. 6: L = L_cluster + L_loc + L_cls)."""
 
+import argparse
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from datasets.clips import normalise
 from losses.cluster import LAMBDA, cluster_loss
 from losses.margin import LAST_MARGIN, margin_at, margin_loss
 from losses.stew import stew_loss
+from utils.runtime import UserError
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,20 @@ def total_loss(detection, batch, centres, options, progress):
     cluster = cluster_loss(detection.latent, centres, options.cluster)
     total = options.localisation * (bce + dice) + options.margin * margin + cluster
     return total, {"total": total, "bce": bce, "dice": dice, "margin": margin, "cluster": cluster}
+
+
+def device_name(text):
+    """argparse type of --device: "cpu", "cuda" or "cuda:1", proved to be there."""
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no device; give cuda, cuda:1 or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise argparse.ArgumentTypeError(f"no CUDA device for {text} here ({torch.cuda.device_count()} in all); "
+                                         "give another, or cpu")
+    return text
 
 
 def to_device(batch, device, pixel_range):
@@ -72,7 +88,8 @@ def train_epoch(detector, clusters, batches, optimizer, options, pixel_range, fi
             detection = detector(batch["clip"])
         total, terms = total_loss(detection, batch, clusters.of(batch["name"], device), options, step / all_steps)
         if not torch.isfinite(total):
-            raise FloatingPointError(f"the loss is {total.item()} at step {step}; lower --lr")
+            raise UserError(f"the loss is {total.item()} at step {step}, so training cannot go on; lower --lr, or a "
+                            "weight that is out of measure, and train anew with --force")
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         optimizer.step()
@@ -112,16 +129,19 @@ def reestimate_batch_norm(detector, batches, pixel_range, most=32, amp=True):
 
 
 @torch.no_grad()
-def validate(detector, batches, classes, pixel_range, amp=True):
+def validate(detector, batches, classes, pixel_range, amp=True, failed=None):
     """Scores on labelled frames alone: dict with f@.5 (mean over the classes present, in [0,1]), mean IoU, accuracy.
 
     Each clip of `batches` is centred on one labelled frame, the only one that is scored; frames without action inside
-    the crop are left out. Every number is NaN where nothing could be scored.
+    the crop are left out. Every number is NaN where nothing could be scored. failed: a dict that takes the reasons of
+    videos that could not be read.
     """
     device = next(detector.parameters()).device
     detector.eval()
     ious, labels, right = [], [], []
     for batch in batches:
+        if failed is not None:
+            failed.update(batch["failed"])
         if not batch["name"]:
             continue
         batch = to_device(batch, device, pixel_range)

@@ -1,32 +1,39 @@
-"""Step 4: weights -> f-mAP and v-mAP on the test split (the `capsule` protocol), with the no-model floor beside them.
+"""Step 4: weights -> scores on the test split by the protocols `capsule`, with the no-model floor beside it, and `act`.
 
     python evaluate.py --run my_run --cycle 0 --oracle pyannot.pkl --test-list testlist01.txt
+    python evaluate.py --run my_run --cycle 0 --dataset jhmdb --oracle Datasets/JHMDB --visualize 3
 
 Reads   files/my_run/cycle0/detector.pt, the ground truth, the test videos below --data
 Writes  files/my_run/cycle0/evaluation.json: every number with its protocol and switches
-Expect  a table on screen. The mask decides a hit, not the class: so accuracy and class-aware scores stand beside.
+        files/my_run/cycle0/pictures/         with --visualize: overlay videos, contact sheets, charts of the classes
+Expect  a table on screen for each protocol; numbers of one are not comparable with those of the other. In `capsule` the
+        mask decides a hit, not the class: so accuracy and class-aware scores stand beside.
 """
 
 import utils.cpu  # noqa: F401  before torch
 
 # isort: split
 import argparse
-import functools
 import json
 import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from datasets import ucf101
-from datasets.clips import GEOMETRY, normalise
+from datasets import which
+from datasets.clips import GEOMETRY, centre_crop, normalise, transform
+from datasets.pseudo_labels import pseudo_masks
 from datasets.tiles import VideoTiles, tile_loader
-from engine import autocast
-from utils import checkpoint
-from utils.handoffs import cycle_dir
+from datasets.video import read_blocks
+from engine import autocast, device_name
+from utils import act_scoring, checkpoint
+from utils.handoffs import cycle_dir, fingerprint
 from utils.metrics import capsule, floor
-from utils.metrics.tables import capsule_table
+from utils.metrics.tables import act_table, capsule_table
 from utils.runtime import UserError, check_writable, run_script, whole_number, write_text
 
 
@@ -36,36 +43,50 @@ def parse_args(argv=None):
     add("--run", required=True, help="name of the run (a folder below --files), or a path")
     add("--cycle", type=whole_number, default=0, help="active-learning cycle, from 0")
     add("--files", default="files", help="folder of all runs")
-    add("--data", default="Datasets/UCF101", help="folder with the videos, as the download unpacks")
-    add("--oracle", required=True, help="ground truth of all videos (pyannot.pkl)")
-    add("--test-list", required=True, help="text file naming the test videos (testlist01.txt)")
+    which.add_flags(add)
+    which.add_truth_flags(add, required=True)
     add("--weights", help="detector.pt to score instead of the cycle's")
-    add("--crop", choices=("wide", "square"), help="part of the frame that is seen and scored (default: as trained)")
+    add("--protocol", choices=("capsule", "act", "both"), default="both", help="what is scored: masks by rates of hits "
+        "(capsule, the paper's), boxes and tubes by average precision (act, the detection field's), or both")
+    add("--visualize", type=whole_number, metavar="N", help="draw the N best, median and worst videos; 0: charts alone")
+    add("--crop", choices=which.MODULES["ucf101"].CROPS, help="ucf101: part of the frame that is seen and scored "
+                                                              "(default: as trained)")
+    capsule_flags(parser.add_argument_group("capsule protocol").add_argument)
+    act_scoring.add_flags(parser.add_argument_group("act protocol").add_argument)
+    add("--limit", type=int, help="score only so many test videos, evenly spread (a quick look)")
+    add("--strict", action="store_true", help="stop at the first video that cannot be read")
+    add("--force", action="store_true", help="evaluate again although evaluation.json is there")
+    add("--device", type=device_name, default="cuda" if torch.cuda.is_available() else "cpu", help="cuda, cuda:1, cpu")
+    add("--workers", type=whole_number, help="processes that decode videos (default: 8, on a CPU 0)")
+    args = parser.parse_args(argv)
+    which.check_flags(args, parser, needs_list=True)
+    act_scoring.check_flags(args, parser)
+    if args.crop and args.crop not in which.MODULES[args.dataset].CROPS:
+        parser.error(f"--crop is for ucf101; {args.dataset} has one crop")
+    if args.limit is not None and args.limit < 1:
+        parser.error(f"--limit must be at least 1, not {args.limit}")
+    return args
+
+
+def capsule_flags(add):
+    """The switches of the protocol, by a parser's `add_argument`."""
     add("--gt", choices=capsule.GT_MODES, default="union", help="which actors make up the truth of a frame")
     add("--absent-class", choices=capsule.ABSENT_CLASS, default="skip", help="classes without test videos")
     add("--count-empty-frames", action="store_true", help="count frames without ground truth of the kept clips too")
     add("--class-from", choices=capsule.CLASS_FROM, default="kept_clips",
         help="clips that decide a video's class: those with ground truth (published), or all")
     add("--no-floor", action="store_true", help="leave out the no-model floor")
-    add("--limit", type=int, help="score only so many test videos, evenly spread (a quick look)")
-    add("--strict", action="store_true", help="stop at the first video that cannot be read")
-    add("--force", action="store_true", help="evaluate again although evaluation.json is there")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda, cuda:1, cpu")
-    add("--workers", type=int, help="processes that decode videos (default: 8, on a CPU 0)")
-    args = parser.parse_args(argv)
-    if args.limit is not None and args.limit < 1:
-        parser.error(f"--limit must be at least 1, not {args.limit}")
-    return args
 
 
 def main(argv=None):
     args = parse_args(argv)
     folder = cycle_dir(args.run, args.cycle, args.files)
-    if (folder / "evaluation.json").exists() and not args.force:
+    if not args.force and evaluated_already(folder / "evaluation.json", args.weights or folder / "detector.pt"):
         print(f"{folder / 'evaluation.json'} is there already; --force evaluates again")
         return 0
     trained = checkpoint.load(args.weights or folder / "detector.pt", args.device)
-    truth = ucf101.read_ground_truth(args.oracle, args.test_list, "test")
+    which.check_same(args.dataset, trained.dataset, args.weights or folder / "detector.pt")
+    truth = which.read_ground_truth(args, "test")
     check_classes(trained, truth, args)
     check_writable(folder)
     geometry = trained.geometry if args.crop is None else next(
@@ -75,15 +96,37 @@ def main(argv=None):
     videos = list(truth.videos.values())
     if args.limit:
         videos = [videos[i] for i in np.linspace(0, len(videos) - 1, min(args.limit, len(videos))).astype(int)]
-    overlaps, failed = score_videos(trained, videos, geometry, args)
-    result = capsule.evaluate(overlaps, truth.classes, switches).to_dict()
-    lowest = None if args.no_floor else no_model_floor(args, truth.classes, videos, failed, geometry, switches)
-    print(capsule_table(result, lowest))
-    report = {"capsule": result, "floor": lowest, "failed": failed, "source": trained.source, "dataset": truth.dataset,
-              "run": str(args.run), "cycle": args.cycle, "test_videos": len(videos)}
+    scored = score_videos(trained, videos, geometry, args)
+    report = {"capsule": None, "act": None, "floor": None}
+    if args.protocol != "act":
+        report["capsule"] = capsule.evaluate(scored.overlaps, truth.classes, switches).to_dict()
+        if not args.no_floor:
+            report["floor"] = no_model_floor(args, truth.classes, scored.videos, geometry, switches)
+        print(capsule_table(report["capsule"], report["floor"]))
+    if args.protocol != "capsule":
+        report["act"] = act_scoring.report(scored.videos, scored.boxes, truth.classes, switches.crop, args)
+        print(act_table(report["act"]["frame"], report["act"]["video"]))
+    if args.visualize is not None:
+        draw_pictures(trained, scored, report, truth.classes, geometry, switches, args, folder)
+    report |= {"failed": scored.failed, "source": trained.source, "dataset": truth.dataset, "run": str(args.run),
+               "cycle": args.cycle, "test_videos": len(videos)}
     write_text(folder / "evaluation.json", json.dumps(report, indent=1) + "\n")
     print(f"wrote {folder / 'evaluation.json'}")
     return 0
+
+
+def evaluated_already(path, weights):
+    """Whether evaluation.json is there, whole, and of these weights as they are now."""
+    if not path.exists():
+        return False
+    try:
+        source = json.loads(path.read_text(encoding="utf-8"))["source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        source = None
+    if Path(weights).is_file() and source != fingerprint(weights):
+        print(f"{path} is of other weights than {weights} now: evaluating again")
+        return False
+    return True
 
 
 def check_classes(trained, truth, args):
@@ -93,72 +136,184 @@ def check_classes(trained, truth, args):
                         "data set it was trained on")
 
 
+@dataclass(eq=False)
+class Scored:
+    """The videos that could be read, with a capsule.VideoOverlap and (protocol act) Boxes for each; {name: reason}."""
+
+    videos: list = field(default_factory=list)
+    overlaps: list = field(default_factory=list)
+    boxes: list = field(default_factory=list)
+    failed: dict = field(default_factory=dict)
+
+
 def score_videos(trained, videos, geometry, args):
-    """Run the detector over the videos: ([VideoOverlap], {name: reason} of those that could not be read)."""
+    """Run the detector over the videos -> Scored."""
     by_name = {video.name: video for video in videos}
     workers = args.workers if args.workers is not None else 8 if args.device.startswith("cuda") else 0
-    tiles = VideoTiles(videos, functools.partial(ucf101.find_video, args.data), geometry, phases=2, fill="black")
-    overlaps, failed = [], {}
+    tiles = VideoTiles(videos, which.video_finder(args), geometry, phases=2, fill="black")
+    scored = Scored()
     for item in tqdm(tile_loader(tiles, workers), desc="evaluate", unit="video", leave=False, disable=None):
         if "failed" in item:
             if args.strict:
                 raise UserError(item["failed"])
-            failed[item["name"]] = item["failed"]
-        else:
-            overlaps.append(score_video(trained, by_name[item["name"]], item, geometry, args.gt))
-    if not overlaps:
-        raise UserError(f"none of the {len(videos)} test videos can be read: {next(iter(failed.values()), '')}")
-    if failed:
-        print(f"{len(failed)} of {len(videos)} test videos were set aside and are not in the numbers:")
-        print("\n".join(f"  {reason}" for reason in failed.values()))
-    return overlaps, failed
+            scored.failed[item["name"]] = item["failed"]
+            continue
+        video, prediction = by_name[item["name"]], predict(trained, item)
+        if not (prediction.logits_N_T_S_S.isfinite().all() and np.isfinite(prediction.scores_N_C).all()):
+            raise UserError(f"{args.weights or 'detector.pt'} gives numbers that are not finite for {video.name}; its "
+                            "training diverged, train again with a lower --lr")
+        if args.protocol != "capsule":
+            scored.boxes.append(act_scoring.boxes_of(len(scored.videos), video, prediction, geometry, args))
+        scored.overlaps.append(overlap_of(video, item, prediction, truth_masks(truth_of(video, geometry, args.gt))))
+        scored.videos.append(video)
+    if not scored.videos:
+        raise UserError(f"none of the {len(videos)} test videos can be read: {next(iter(scored.failed.values()), '')}")
+    if scored.failed:
+        print(f"{len(scored.failed)} of {len(videos)} test videos were set aside and are not in the numbers:")
+        print("\n".join(f"  {reason}" for reason in scored.failed.values()))
+    return scored
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the detector says of the N clips of a video: frames (N,T), -1 = black; logits (N,T,S,S); scores (N,C)."""
+
+    frames_N_T: np.ndarray
+    logits_N_T_S_S: torch.Tensor
+    scores_N_C: np.ndarray
 
 
 @torch.no_grad()
-def score_video(trained, video, item, geometry, gt="union", batch=8):
-    """Pixel counts and class scores of one video from its clips (see VideoTiles)."""
+def predict(trained, item, batch=8):
+    """Prediction for the clips of a video (see VideoTiles)."""
     device = next(trained.detector.parameters()).device
-    overlap = capsule.VideoOverlap.empty(video.name, video.label, video.frames, len(trained.classes))
-    truth = truth_of(video, geometry, gt)
-    for start in range(0, len(item["clips"]), batch):
-        part = slice(start, start + batch)
+    logits, scores = [], []
+    for clips in item["clips"].split(batch):
         with autocast(device):
-            detection = trained.detector(normalise(item["clips"][part].to(device), trained.pixel_range))
-        masks, scores = (detection.logits[:, 0] >= 0).cpu().numpy(), detection.scores.float().cpu().numpy()
-        for row, clip in enumerate(range(start, min(start + batch, len(item["clips"])))):
-            frames = item["frames"][clip]
-            number = 2 * item["tile"][clip] + item["phase"][clip]
-            overlap.add_clip(number, frames, masks[row], truth_masks(truth, frames), scores[row])
+            detection = trained.detector(normalise(clips.to(device), trained.pixel_range))
+        logits.append(detection.logits[:, 0].float().cpu())
+        scores.append(detection.scores.float().cpu())
+    return Prediction(item["frames"], torch.cat(logits), torch.cat(scores).numpy())
+
+
+def overlap_of(video, item, prediction, truth_F_S_S):
+    """Pixel counts and class scores of one video."""
+    overlap = capsule.VideoOverlap.empty(video.name, video.label, video.frames, prediction.scores_N_C.shape[1])
+    for clip, frames in enumerate(prediction.frames_N_T):
+        truth = truth_F_S_S[frames] & (frames >= 0)[:, None, None]
+        overlap.add_clip(2 * item["tile"][clip] + item["phase"][clip], frames,
+                         capsule.foreground(prediction.logits_N_T_S_S[clip]), truth, prediction.scores_N_C[clip])
     return overlap
 
 
 def truth_of(video, geometry, gt):
     """Ground truth of a video inside the centre crop, at the network's resolution; `gt` says which actors count."""
-    rng = np.random.default_rng(zlib.crc32(video.name.encode()))
-    return floor.video_truth(video, geometry.crop, gt, rng, geometry.frame, (geometry.size, geometry.size))
+    rng, size = np.random.default_rng(zlib.crc32(video.name.encode())), (geometry.size, geometry.size)
+    if all(tube.masks is None for tube in video.tubes):
+        return floor.video_truth(video, geometry.crop, gt, rng, geometry.frame, size)
+    masks_A_F_S_S = np.zeros((len(video.tubes), video.frames, *size), bool)
+    for actor, tube in enumerate(video.tubes):
+        masks_A_F_S_S[actor, tube.frames] = transform(tube.masks[:].view(np.uint8), geometry, centre_crop(geometry))
+    return floor.Truth(video.name, video.label, size, masks_F_H_W=capsule.reduce_actors(masks_A_F_S_S, gt, rng))
 
 
-def truth_masks(truth, frames):
-    """Union of the boxes of a floor.Truth at these frames: bool (T,S,S); empty under frame number -1."""
-    masks = np.zeros((len(frames), *truth.size), bool)
-    for t, frame in enumerate(frames):
-        for x0, y0, x1, y1 in truth.boxes_A_F_4[:, frame] if frame >= 0 else ():
-            masks[t, y0:y1, x0:x1] = True
-    return masks
+def truth_masks(truth):
+    """Masks of a floor.Truth: bool (F,S,S), boxes filled."""
+    if truth.masks_F_H_W is not None:
+        return truth.masks_F_H_W
+    masks_F_S_S = np.zeros((truth.frames, *truth.size), bool)
+    for boxes_F_4 in truth.boxes_A_F_4:
+        for mask, (x0, y0, x1, y1) in zip(masks_F_S_S, boxes_F_4, strict=True):
+            mask[y0:y1, x0:x1] = True
+    return masks_F_S_S
 
 
-def no_model_floor(args, classes, videos, failed, geometry, switches):
+def no_model_floor(args, classes, videos, geometry, switches):
     """The best centred rectangle of the training split, scored on the same test videos."""
     def truths(videos):
         return (truth_of(video, geometry, args.gt) for video in videos)
 
-    training = ucf101.read_ground_truth(args.oracle, args.test_list, "train")
+    training = which.read_ground_truth(args, "train")
     rectangle = floor.choose_rectangle(truths(training.videos.values()), classes, switches)
     if rectangle is None:
         return None
-    return floor.to_dict(rectangle, floor.score_rectangle(
-        rectangle, truths([v for v in videos if v.name not in failed]), classes, switches))
+    return floor.to_dict(rectangle, floor.score_rectangle(rectangle, truths(videos), classes, switches))
+
+
+# ---------------------------------------------------------------------------------------------- pictures
+
+def draw_pictures(trained, scored, report, classes, geometry, switches, args, folder):
+    """Charts of the classes, and --visualize N of the best, median and worst videos, into `folder`/pictures."""
+    from utils import visualize  # here: plotting libraries take a second to import
+
+    place = check_writable(folder / "pictures")
+    kept = [overlap for overlap in scored.overlaps if overlap.gt_F.any()]
+    charts = charts_of(kept, report, classes, switches)
+    with SummaryWriter(folder / "tensorboard") as writer:
+        for name, picture in charts.items():
+            visualize.write_png(place / f"{name}.png", picture)
+            writer.add_image(f"evaluation/{name}", picture, args.cycle, dataformats="HWC")
+    iou_V = [overlap.intersection_F[counted].sum() / max(overlap.union_F[counted].sum(), 1) if overlap.gt_F.any()
+             else np.nan for overlap in scored.overlaps for counted in [overlap.counted_frames(switches)]]
+    find_video = which.video_finder(args)
+    for tag, index in visualize.pick_examples(iou_V, args.visualize):
+        video, overlap = scored.videos[index], scored.overlaps[index]
+        item = VideoTiles([video], find_video, geometry, phases=2, fill="black")[0]
+        if "failed" in item:
+            raise UserError(item["failed"])
+        example = example_of(video, overlap, predict(trained, item), iou_V[index], classes, geometry, switches)
+        blocks = ((start, block, pseudo_masks(video, np.arange(start, start + len(block))))
+                  for start, block in read_blocks(find_video(video.name), video.frames, 16))
+        visualize.draw_example(place / f"{tag}_{video.name.replace('/', '_')}", example, blocks)
+    print(f"drew {place}")
+
+
+def charts_of(overlaps, report, classes, switches):
+    """name -> picture: confusion matrix, and bars of every class, a chart for each protocol."""
+    from utils import visualize
+
+    result, lowest, act = report["capsule"], report["floor"], report["act"]
+    where = f"crop {switches.crop}, class from {switches.class_from}"
+    charts = {"confusion": visualize.confusion_chart(
+        [overlap.label for overlap in overlaps], [overlap.predicted_class(switches) for overlap in overlaps], classes,
+        f"predicted classes of {len(overlaps)} test videos\n{where}")}
+
+    def rates(result, key, threshold):
+        at = result["thresholds"].index(threshold)
+        return [None if row[key] is None else row[key][at] for row in result["per_class"]]
+
+    if result:
+        settings = ", ".join(f"{name} {value}" for name, value in result["switches"].items())
+        charts["classes_capsule"] = visualize.class_chart(
+            classes, [("f-AP@.5", rates(result, "f_ap", 0.5)), ("v-AP@.5", rates(result, "v_ap", 0.5)),
+                      ("accuracy", [row["correct"] / row["videos"] if row["videos"] else None
+                                    for row in result["per_class"]])],
+            f"capsule protocol, class-agnostic masks\n{settings}",
+            [] if lowest is None else [("no-model floor f@.5", rates(lowest, "f_ap", 0.5)),
+                                       ("no-model floor v@.5", rates(lowest, "v_ap", 0.5))])
+    if act:
+        made_by = act["video"]["switches"]["made_by"]
+        chosen = {**act["video"]["switches"], **made_by, "link": made_by["link"]["rule"]}
+        settings = ", ".join(f"{name} {value}" for name, value in chosen.items() if name != "made_by")
+        charts["classes_act"] = visualize.class_chart(
+            classes, [("frame-AP@.5", rates(act["frame"], "ap", 0.5)), ("video-AP@.2", rates(act["video"], "ap", 0.2)),
+                      ("video-AP@.5", rates(act["video"], "ap", 0.5))], f"act protocol, boxes and tubes\n{settings}")
+    return charts
+
+
+def example_of(video, overlap, prediction, video_iou, classes, geometry, switches):
+    """visualize.Example of a scored video."""
+    from utils.visualize import Example
+
+    counted = overlap.counted_frames(switches)
+    iou_F = np.where(counted, overlap.intersection_F / np.maximum(overlap.union_F, 1), np.nan)
+    probs_F_S_S = np.zeros((video.frames, geometry.size, geometry.size), np.float16)
+    for frames_T, logits in zip(prediction.frames_N_T, prediction.logits_N_T_S_S, strict=True):
+        probs_F_S_S[frames_T[frames_T >= 0]] = torch.sigmoid(logits[frames_T >= 0]).numpy()
+    predicted = overlap.predicted_class(switches)
+    score = float(np.nanmean(overlap.clip_scores[:, predicted]))
+    return Example(video.name, classes[video.label], classes[predicted], score, video_iou, iou_F, probs_F_S_S, geometry)
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, "nothing was written, the same command scores all videos anew")

@@ -2,8 +2,10 @@
 
     python run_cycles.py --run my_run --oracle pyannot.pkl --test-list testlist01.txt --cycles 6
 
+    python run_cycles.py --run my_run --dataset jhmdb --oracle Datasets/JHMDB --cycles 10
+
 Reads   the ground truth (only through the simulated annotator and the final scoring), the videos below --data
-Writes  files/my_run/cycle0, cycle1, …: what claus_select.py, train_ucf101.py, evaluate.py and cluster_extract.py leave
+Writes  files/my_run/cycle0, cycle1, …: what claus_select.py, the training, evaluate.py and cluster_extract.py leave
         files/my_run/results.csv, curve.png: the table printed at the end, and its picture
 Expect  a cycle to take a training and one scoring pass. Killed at any moment, the same command goes on from there.
 Flags of the single scripts go through in one string each, e.g. --train "--steps 3000 --lr 2e-4".
@@ -20,20 +22,21 @@ import shlex
 import sys
 import time
 
+from datasets import which
 from utils import handoffs
 from utils.runtime import UserError, atomic_write, check_writable, run_script, whole_number, write_text
 
 COLUMNS = ("cycle", "videos", "frames", "boxes", "% of frames", "cost", "f-mAP@.5", "v-mAP@.5", "f-mAP@.5 aware",
            "v-mAP@.5 aware", "accuracy", "floor f@.5", "floor v@.5", "minutes")
+ACT_COLUMNS = ("act frame-mAP@.5", "act video-mAP@.2", "act video-mAP@.5")
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--run", required=True, help="name of the run (a folder below --files), or a path")
-    add("--oracle", required=True, help="ground truth of all videos (pyannot.pkl)")
-    add("--test-list", required=True, help="text file naming the test videos (testlist01.txt)")
-    add("--data", default="Datasets/UCF101", help="folder with the videos, as the download unpacks")
+    which.add_flags(add)
+    which.add_truth_flags(add, required=True)
     add("--files", default="files", help="folder of all runs")
     add("--cycles", type=int, default=6, help="stop after so many cycles, the random start counted")
     add("--budget", type=float, help="stop once the ledger's total cost has reached this")
@@ -42,11 +45,12 @@ def parse_args(argv=None):
         help="start each cycle's training from the weights of the one before (default: afresh)")
     add("--seed", type=whole_number, default=0, help="of every script")
     add("--device", help="cuda, cuda:1, cpu (default: CUDA where there is one)")
-    add("--train", default="", metavar="FLAGS", help="more flags for train_ucf101.py")
+    add("--train", default="", metavar="FLAGS", help="more flags for the training script")
     add("--extract", default="", metavar="FLAGS", help="more flags for cluster_extract.py")
     add("--select", default="", metavar="FLAGS", help="more flags for claus_select.py")
     add("--evaluate", default="", metavar="FLAGS", help="more flags for evaluate.py")
     args = parser.parse_args(argv)
+    which.check_flags(args, parser, needs_list=True)
     if args.cycles < 1:
         parser.error(f"--cycles must be at least 1, not {args.cycles}")
     return args
@@ -57,10 +61,10 @@ def main(argv=None):
     run = check_writable(handoffs.run_dir(args.run, args.files))
     check_same_settings(args, run / "run.json")
     commands = [step_arguments(args, cycle) for cycle in range(args.cycles)]
-    check_arguments(commands)
+    check_arguments(commands, args.dataset)
     rows = []
     for cycle, steps in enumerate(commands):
-        rows.append(run_cycle(args, cycle, steps, last=cycle == args.cycles - 1))
+        rows.append(run_cycle(args, cycle, steps))
         report(rows, run)
         reason = why_stop(args, rows, cycle)
         if reason:
@@ -73,20 +77,24 @@ def main(argv=None):
     return 0
 
 
-def script(name):
-    """The script's module; imported late, for torch takes seconds."""
+def script(name, dataset="ucf101"):
+    """The module of a step's script; imported late, for torch takes seconds."""
     import claus_select
     import cluster_extract
     import evaluate
+    import train_jhmdb
     import train_ucf101
 
-    return {"select": claus_select, "train": train_ucf101, "evaluate": evaluate, "extract": cluster_extract}[name]
+    train = {"ucf101": train_ucf101, "jhmdb": train_jhmdb}[dataset]
+    return {"select": claus_select, "train": train, "evaluate": evaluate, "extract": cluster_extract}[name]
 
 
 def step_arguments(args, cycle):
     """The command line of each step of a cycle."""
     common = ["--run", args.run, "--cycle", str(cycle), "--files", args.files, "--data", args.data]
-    truth = ["--oracle", args.oracle, "--test-list", args.test_list]
+    dataset = ["--dataset", args.dataset]
+    listed = ["--test-list", args.test_list] if args.test_list else ["--split", str(args.split)]
+    truth = [*dataset, "--oracle", args.oracle, *listed]
     seed = ["--seed", str(args.seed)]
     device = ["--device", args.device] if args.device else []
     before = []
@@ -95,17 +103,20 @@ def step_arguments(args, cycle):
     return {"select": [*common, *truth, *seed, "--take-rest", *shlex.split(args.select)],
             "train": [*common, *seed, *device, *before, "--resume", *shlex.split(args.train)],
             "evaluate": [*common, *truth, *device, *shlex.split(args.evaluate)],
-            "extract": [*common, *seed, *device, *shlex.split(args.extract)]}
+            "extract": [*common, *dataset, *seed, *device, *shlex.split(args.extract)]}
 
 
-def check_arguments(commands):
+def check_arguments(commands, dataset):
     """Parse every step's flags before any work, so that a misspelt one is not found after hours."""
     for name, arguments in commands[0].items():
         try:
-            script(name).parse_args(arguments)
+            flags = script(name, dataset).parse_args(arguments)
         except SystemExit:
             print(f"run_cycles.py: the line above is about the flags for --{name}", file=sys.stderr)
             raise
+        if name == "evaluate" and flags.protocol == "act":
+            raise UserError("--evaluate --protocol act leaves out the capsule protocol, which the table is made of; "
+                            "give both")
 
 
 def check_same_settings(args, path):
@@ -113,7 +124,10 @@ def check_same_settings(args, path):
     free = ("run", "files", "data", "device", "cycles", "budget", "target")
     settings = {name: value for name, value in vars(args).items() if name not in free}
     if path.exists():
-        began = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            began = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{path} cannot be read; remove it, and give the flags this run began with") from error
         for name, value in settings.items():
             if began.get(name) != value:
                 raise UserError(f"{path} says this run began with --{name.replace('_', '-')} {began.get(name)!r}, now "
@@ -122,7 +136,7 @@ def check_same_settings(args, path):
         write_text(path, json.dumps(settings, indent=1) + "\n")
 
 
-def run_cycle(args, cycle, steps, last):
+def run_cycle(args, cycle, steps):
     """Select, train and evaluate one cycle -> its row of the table."""
     for name in ("select", "train", "evaluate"):
         timed(args, cycle, name, steps[name])
@@ -139,7 +153,17 @@ def run_cycle(args, cycle, steps, last):
     values = (cycle, ledger["total_videos"], ledger["total_frames"], ledger["total_boxes"],
               ledger["percent_of_frames"], ledger["total_cost"], *percent[:4], accuracy, *percent[4:],
               round(minutes, 1))
-    return dict(zip(COLUMNS, values, strict=True))
+    return dict(zip(COLUMNS, values, strict=True)) | act_columns(evaluation)
+
+
+def act_columns(evaluation):
+    """The numbers of the act protocol, by ACT_COLUMNS; None where it was not scored."""
+    def percent(measure, threshold):
+        result = (evaluation.get("act") or {}).get(measure)
+        value = result and result["mean_ap"][result["thresholds"].index(threshold)]
+        return None if value is None else round(100 * value, 1)
+
+    return dict(zip(ACT_COLUMNS, (percent("frame", 0.5), percent("video", 0.2), percent("video", 0.5)), strict=True))
 
 
 def timed(args, cycle, name, arguments):
@@ -147,7 +171,7 @@ def timed(args, cycle, name, arguments):
     path = handoffs.cycle_dir(args.run, cycle, args.files) / "seconds.json"
     began = time.perf_counter()
     print(f"\n== cycle {cycle}: {name}", flush=True)
-    script(name).main(arguments)
+    script(name, args.dataset).main(arguments)
     seconds = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     seconds[name] = round(seconds.get(name, 0) + time.perf_counter() - began, 2)
     write_text(path, json.dumps(seconds) + "\n")
@@ -172,18 +196,25 @@ def why_stop(args, rows, cycle):
 
 def report(rows, run):
     """Print the table so far; write results.csv and curve.png."""
-    cells = [[str(name) for name in COLUMNS], *[["-" if row[name] is None else str(row[name]) for name in COLUMNS]
-                                                for row in rows]]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
     print("\ncapsule protocol (class-agnostic masks; 'aware' also wants the right class), percent; labels cumulative")
-    print("\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells),
-          flush=True)
+    print_columns(rows, COLUMNS)
+    if any(row[ACT_COLUMNS[0]] is not None for row in rows):
+        print("\nact protocol (boxes and tubes of the right class, average precision), percent")
+        print_columns(rows, ("cycle", "% of frames", *ACT_COLUMNS))
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, [*COLUMNS, *ACT_COLUMNS], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(run / "results.csv", text.getvalue())
     draw_curve(rows, run / "curve.png")
+
+
+def print_columns(rows, columns):
+    """Print these columns of the rows, aligned to the right."""
+    cells = [columns, *[["-" if row[name] is None else str(row[name]) for name in columns] for row in rows]]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    print("\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells),
+          flush=True)
 
 
 def draw_curve(rows, path):

@@ -15,7 +15,6 @@ import utils.cpu  # noqa: F401  before torch
 
 # isort: split
 import argparse
-import functools
 import math
 import time
 from pathlib import Path
@@ -27,8 +26,9 @@ from tqdm import tqdm
 
 import engine
 from datasets import annotations as annotation_file
-from datasets import ucf101
+from datasets import which
 from datasets.clips import GEOMETRY, PIXEL_RANGE
+from datasets.mask_interp import METHODS
 from datasets.tiles import VideoTiles, tile_loader
 from datasets.training_clips import ClipSampler, LabelledFrames, TrainingClips, loader
 from losses.cluster import LAMBDA, Clusters
@@ -36,12 +36,13 @@ from losses.margin import LAST_MARGIN
 from models.detector import PRESETS, Detector, DetectorConfig
 from models.mc_dropout import tile_latents
 from utils import checkpoint
-from utils.handoffs import cycle_dir
+from utils.handoffs import cycle_dir, fingerprint
 from utils.pictures import clip_sheet
 from utils.runtime import UserError, check_writable, run_script, whole_number
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 PRETRAINED = {"full": WEIGHTS / "rgb_charades.pt", "small": WEIGHTS / "small_encoder.pt"}
+AGAIN = "finished epochs are kept, the same command with --resume goes on from there"
 LEAST_VALIDATION_FRAMES = 30        # with fewer labelled frames to validate on, nothing is held out
 
 # What differs between the two networks. full: the paper's values. small: chosen on the toy videos, see the README.
@@ -50,23 +51,30 @@ TRAINING = {
     "small": {"lr": 1e-3, "encoder_lr": 2e-5, "batch_size": 8, "margin_weight": 0.3, "cluster_weight": 1e-4},
 }
 AUTHORS = {"lr": 5e-5, "batch_size": 6, "adam_betas": (0.5, 0.999), "adam_eps": 1e-6, "last_margin": 0.2,
-           "weighting": "authors", "pixel_range": "0..1"}
-PLAIN = {"adam_betas": (0.9, 0.999), "adam_eps": 1e-8, "last_margin": LAST_MARGIN, "weighting": "paper",
+           "weighting": "authors", "pixel_range": "0..1", "reassign": 0}
+PLAIN = {"reassign": 1, "adam_betas": (0.9, 0.999), "adam_eps": 1e-8, "last_margin": LAST_MARGIN, "weighting": "paper",
          "pixel_range": "-1..1"}
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_args(argv=None, dataset="ucf101", about=__doc__):
+    """The flags of the training script of `dataset`; `about` is what its --help begins with."""
+    crops = which.MODULES[dataset].CROPS
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--run", required=True, help="name of the run (a folder below --files), or a path")
     add("--cycle", type=whole_number, default=0, help="active-learning cycle, from 0")
     add("--files", default="files", help="folder of all runs")
-    add("--data", default="Datasets/UCF101", help="folder with the videos, as the download unpacks")
+    which.add_flags(add, dataset)
     add("--annotations", help="annotation file to train on instead of the cycle's annotations.pkl")
     add("--model", choices=PRESETS, default="full", help="full: the published network; small: for CPU runs")
     add("--pretrained", help="weights to start from (default: rgb_charades.pt or small_encoder.pt in weights/); "
                              "'none' for a random start; a detector.pt to continue from another cycle")
-    add("--crop", choices=("wide", "square"), default="wide", help="224x296 resized to a square, or 224x224 straight")
+    if len(crops) > 1:
+        add("--crop", choices=crops, default=crops[0], help="224x296 resized to a square, or 224x224 straight")
+    if which.MODULES[dataset].ANSWERS == "masks":
+        add("--mask-interp", choices=METHODS, default=METHODS[0], help="how masks between two labels are made; flow "
+            "follows the pixels and is slow (default: %(default)s)")
+    parser.set_defaults(dataset=dataset, crop=crops[0], mask_interp=METHODS[0])
     add("--pixel-range", choices=PIXEL_RANGE, help="of the network's input (default -1..1)")
     add("--pseudo-label-loss", choices=("stew", "interp", "frame"), default="stew",
         help="stew: weigh pseudo-labels by trust (paper Eq. 5); interp: trust all; frame: real labels only")
@@ -76,14 +84,15 @@ def parse_args(argv=None):
     add("--last-margin", type=float, help="margin at the end of training, from 0.2 on (default 0.9)")
     add("--cluster-weight", type=float, help="lambda of the cluster loss (default 1e-6; small: 1e-4)")
     add("--clusters", type=int, default=5, help="K (paper: 5)")
-    add("--reassign", type=int, default=1, choices=(0, 1), help="0 keeps the first cluster of every video, as the "
-                                                                "authors do; 1 reassigns every epoch")
+    add("--reassign", type=int, choices=(0, 1), help="0 keeps the first cluster of every video, as the authors do; 1 "
+                                                     "(default) reassigns every epoch")
     add("--epochs", type=int, default=40, help="each labelled video gives two clips an epoch")
     add("--steps", type=int, help="train for so many optimiser steps instead, in --epochs equal parts; use it to "
                                   "compare runs with different numbers of labels")
     add("--batch-size", type=int, help="clips a step (default 8)")
     add("--lr", type=float, help="Adam's learning rate (default 5e-4; small: 1e-3)")
-    add("--encoder-lr", type=float, help="the same for the pretrained I3D (default: --lr; small: 2e-5)")
+    add("--encoder-lr", type=float, help="the same for the pretrained I3D (default: --lr where it is given, else 5e-4; "
+                                         "small: 2e-5)")
     add("--adam-betas", type=float, nargs=2, help="Adam's betas (default 0.9 0.999)")
     add("--adam-eps", type=float, help="Adam's epsilon (default 1e-8)")
     add("--authors", action="store_true", help="the published code's settings for every flag not given: lr 5e-5, batch "
@@ -95,8 +104,9 @@ def parse_args(argv=None):
     add("--force", action="store_true", help="train again although detector.pt is there")
     add("--strict", action="store_true", help="stop at the first video that cannot be read")
     add("--seed", type=whole_number, default=0, help="of weights, clips, crops, dropout and k-means")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda, cuda:1, cpu")
-    add("--workers", type=int, help="processes that decode videos (default: 8, on a CPU without --device cuda 0)")
+    add("--device", type=engine.device_name, default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cuda, cuda:1, cpu")
+    add("--workers", type=whole_number, help="processes that decode videos (default: 8, on a CPU 0)")
     return with_defaults(parser.parse_args(argv), parser)
 
 
@@ -108,30 +118,37 @@ def with_defaults(args, parser):
     for name, value in chosen.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    args.reassign = 0 if args.authors else args.reassign
+    which.check_flags(args, parser)
     if args.workers is None:
         args.workers = 8 if args.device.startswith("cuda") else 0
     for name in ("epochs", "batch_size", "clusters", "lr", "encoder_lr", "last_margin"):
-        if not getattr(args, name) > 0:
+        if not 0 < getattr(args, name) < math.inf:
             parser.error(f"--{name.replace('_', '-')} must be greater than 0, not {getattr(args, name)}")
     if args.steps is not None and args.steps < args.epochs:
         parser.error(f"--steps {args.steps} is fewer than --epochs {args.epochs}; give at least one step an epoch")
-    if min(args.margin_weight, args.cluster_weight, args.bn_batches, args.workers, args.cycle) < 0:
-        parser.error("weights, --bn-batches, --workers and --cycle must not be negative")
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error(f"--device {args.device}: no CUDA device here; use --device cpu")
+    for name in ("margin_weight", "cluster_weight", "bn_batches", "adam_eps"):
+        if not 0 <= getattr(args, name) < math.inf:
+            parser.error(f"--{name.replace('_', '-')} must be 0 or more, not {getattr(args, name)}")
+    if not all(0 <= beta < 1 for beta in args.adam_betas):
+        parser.error(f"--adam-betas must lie from 0 to below 1, not {' '.join(map(str, args.adam_betas))}")
     return args
 
 
-def main(argv=None):
-    args = parse_args(argv)
+def main(argv=None, dataset="ucf101", about=__doc__):
+    args = parse_args(argv, dataset, about)
     folder = cycle_dir(args.run, args.cycle, args.files)
     if (folder / "detector.pt").exists() and not args.force:
         print(f"{folder / 'detector.pt'} is there already; --force trains again")
         return 0
-    labels = annotation_file.load(args.annotations or folder / "annotations.pkl")
+    if (folder / "training.pt").exists() and not (args.resume or args.force):
+        raise UserError(f"{folder / 'training.pt'} holds an interrupted training: --resume goes on from it, --force "
+                        "trains anew")
+    path = args.annotations or folder / "annotations.pkl"
+    labels = annotation_file.load(path)
+    which.check_same(dataset, labels.dataset, path)
+    check_writable(folder / "tensorboard")
     check_writable(folder)
-    find_video = functools.partial(ucf101.find_video, args.data)
+    find_video = which.video_finder(args)
     names, missing = readable(labels, find_video, args)
     training, validation = split_validation(labels, names, args)
     state = Training(args, labels, training, missing, find_video, folder)
@@ -186,8 +203,8 @@ class Training:
         self.options = engine.LossOptions(args.weighting, not args.no_dice, margin=args.margin_weight,
                                           cluster=args.cluster_weight, last_margin=args.last_margin)
         self.clips = TrainingClips(labels, find_video, self.geometry, args.seed, args.pseudo_label_loss,
-                                   args.weighting)
-        self.held_out = LabelledFrames(labels, find_video, self.geometry, args.seed)
+                                   args.weighting, args.mask_interp)
+        self.held_out = LabelledFrames(labels, find_video, self.geometry, args.seed, interpolation=args.mask_interp)
         # with --steps an epoch is an equal part of them, however few the labels
         length = -(-args.steps // args.epochs) * args.batch_size if args.steps else None
         self.sampler = ClipSampler(names, args.seed, length)
@@ -196,6 +213,7 @@ class Training:
         self.step = self.epoch = 0
         self.best_score, self.best = -math.inf, None
         self.history = []
+        self.source = fingerprint(args.annotations or folder / "annotations.pkl")
         torch.manual_seed(args.seed)
         config = DetectorConfig(len(labels.classes), **PRESETS[args.model])
         self.detector = Detector(config).to(args.device)
@@ -250,7 +268,11 @@ class Training:
             self.reestimate()
             keys = [(name, int(f)) for name in validation for f in self.labels.videos[name].labelled_frames]
             batches = loader(self.held_out, keys, self.args.batch_size, self.args.workers)
-            scores = engine.validate(self.detector, batches, self.labels.classes, self.args.pixel_range)
+            unread = {}
+            scores = engine.validate(self.detector, batches, self.labels.classes, self.args.pixel_range,
+                                     not self.args.no_amp, unread)
+            for name, reason in unread.items():
+                self.set_aside(name, reason)
             score = scores["f@.5"] + 1e-3 * scores["mean IoU"]
             if not math.isnan(score) and score > self.best_score:
                 self.best_score, self.best = score, self.snapshot()
@@ -306,22 +328,30 @@ class Training:
         random = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             random["cuda"] = torch.cuda.get_rng_state_all()
-        return {"arguments": plain(vars(self.args)), "names": self.names, "epoch": epoch, "step": self.step,
+        return {"arguments": plain(vars(self.args)), "labels": self.source, "failed": self.failed,
+                "names": self.names, "epoch": epoch, "step": self.step,
                 "detector": self.detector.state_dict(), "optimizer": self.optimizer.state_dict(),
                 "clusters": self.clusters.state_dict(), "random": random, "history": self.history,
                 "best_score": self.best_score, "best": self.best}
 
     def load_state_dict(self, state, path):
+        if not isinstance(state, dict) or not TRAINING_STATE <= state.keys():
+            raise UserError(f"{path} is no training state of this version; drop --resume and train anew with --force")
         changed = [name for name, value in plain(vars(self.args)).items()
                    if name not in NOT_COMPARED and state["arguments"].get(name) != value]
         if changed:
             raise UserError(f"{path} was trained with another --{changed[0].replace('_', '-')} "
-                            f"({state['arguments'].get(changed[0])}); give the same flags, or drop --resume")
+                            f"({state['arguments'].get(changed[0])}); give the same flags, or --force in place of "
+                            "--resume to train anew")
+        if state["labels"] != self.source:
+            raise UserError(f"{path} was trained on other labels than {self.args.annotations or 'annotations.pkl'} has "
+                            "now; train anew with --force in place of --resume")
         self.detector.load_state_dict(state["detector"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.clusters = Clusters.from_state(state["clusters"])
         self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
         self.best_score, self.best = state["best_score"], state["best"]
+        self.failed = {**state["failed"], **self.failed}
         self.names[:] = state["names"]
         self.sampler.names[:] = self.names
         torch.set_rng_state(state["random"]["cpu"])
@@ -330,6 +360,10 @@ class Training:
 
 
 NOT_COMPARED = {"resume", "force", "strict", "workers", "device", "run", "files", "data", "annotations"}
+
+
+TRAINING_STATE = {"arguments", "labels", "failed", "names", "epoch", "step", "detector", "optimizer", "clusters",
+                  "random", "history", "best_score", "best"}
 
 
 class _First:
@@ -365,4 +399,4 @@ def start_weights(detector, args):
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, AGAIN)

@@ -25,8 +25,10 @@ CLASSES = (
     "brush_hair", "catch", "clap", "climb_stairs", "golf", "jump", "kick_ball", "pick", "pour", "pullup", "push", "run",
     "shoot_ball", "shoot_bow", "shoot_gun", "sit", "stand", "swing_baseball", "throw", "walk", "wave")
 KEY = "part_mask"
+NAME, DATA, ANSWERS = "jhmdb-21", "Datasets/JHMDB", "masks"
 VIDEOS_PERCENT, FRAMES_PERCENT = "5", "3"       # V and A of a cycle (paper): 33 clips and 34 frames of split 1
 CROP = "jhmdb"                                  # of datasets.clips.GEOMETRY
+CROPS = (CROP,)
 # folders between the root and <class>/<clip>.avi or <class>/<clip>/00001.png: videos and images as downloads unpack
 LAYOUTS = ("", "videos", "ReCompress_Videos", "JHMDB_video/ReCompress_Videos", "Rename_Images")
 
@@ -50,7 +52,7 @@ def read_ground_truth(root, test_list=None, part="all", split=1):
         names = sorted(_part(Path(root), names, test_list, part, split))
     classes = tuple(sorted({name.partition("/")[0] for name in files}))
     classes = CLASSES if set(classes) <= set(CLASSES) else classes
-    return Annotations("jhmdb-21" if classes == CLASSES else "own", classes,
+    return Annotations(NAME if classes == CLASSES else "own", classes,
                        {name: _video(name, files[name], classes) for name in names})
 
 

@@ -5,27 +5,28 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from datasets import ucf101
 from datasets.annotations import Annotations, Video
-from datasets.ucf101 import CLASSES, find_video, scan_videos
 from utils.runtime import UserError
 
 
-def read_pool(root, classes, test_list=None, *, known, strict=False):
-    """Every readable video `<Class>/<name>.avi` below `root` whose class is in `classes` -> (Annotations, failed).
+def read_pool(root, classes, test_list=None, *, known, strict=False, dataset=ucf101):
+    """Every readable video `<Class>/<name>` below `root` whose class is in `classes` -> (Annotations, failed).
 
     Videos named in `test_list` (a text file, one a line) stay out. Each video is decoded once to count its frames;
     the counts go line by line to the file `known`, so that an interrupted count goes on where it was and a second one
     costs nothing. A video that cannot be read is left out: failed is {name: reason}; with `strict` it raises instead.
+    dataset: the module that knows where the videos lie (see which.py).
     Raises UserError where no video is found.
     """
     hidden = _listed(test_list) if test_list else set()
-    names = [name for name in scan_videos(root) if name.partition("/")[0] in classes and name not in hidden]
+    names = [name for name in dataset.scan_videos(root) if name.partition("/")[0] in classes and name not in hidden]
     if not names:
         raise UserError(f"{root}: no video of the classes {', '.join(classes[:3])}, ... that is not in the test list; "
                         "name the videos' folder with --data and their classes with --classes")
     counted, videos, failed = _read_known(known), {}, {}
     for name in tqdm(names, desc="counting frames", unit="video", disable=None):
-        path = find_video(root, name)
+        path = dataset.find_video(root, name)
         state = [path.stat().st_size, path.stat().st_mtime_ns]
         if counted.get(name, ())[:2] != state:
             try:
@@ -39,13 +40,13 @@ def read_pool(root, classes, test_list=None, *, known, strict=False):
         videos[name] = Video(name, *counted[name][2:])
     if not videos:
         raise UserError(f"none of the {len(names)} videos below {root} can be read: {next(iter(failed.values()))}")
-    return Annotations("ucf101-24" if tuple(classes) == CLASSES else "own", classes, videos), failed
+    return Annotations(dataset.NAME if tuple(classes) == dataset.CLASSES else "own", classes, videos), failed
 
 
-def read_classes(text):
-    """Class names from a comma-separated list, or from a text file with one name a line; CLASSES for None."""
+def read_classes(text, dataset=ucf101):
+    """Class names from a comma-separated list, or a text file with one name a line; those of `dataset` for None."""
     if text is None:
-        return CLASSES
+        return dataset.CLASSES
     if Path(text).is_file():
         names = Path(text).read_text(encoding="utf-8").splitlines()
     else:

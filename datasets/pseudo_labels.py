@@ -94,9 +94,6 @@ def pseudo_masks(video, frames, interpolation=INTERPOLATION, pictures=None):
     return masks
 
 
-box_masks = pseudo_masks
-
-
 def label_distance(labelled, frames):
     """Distance of each frame (T,) to the nearest labelled frame, in video frames, int."""
     frames = np.asarray(frames)

@@ -28,6 +28,9 @@ CLASSES = (
     "GolfSwing", "HorseRiding", "IceDancing", "LongJump", "PoleVault", "RopeClimbing", "SalsaSpin", "SkateBoarding",
     "Skiing", "Skijet", "SoccerJuggling", "Surfing", "TennisSwing", "TrampolineJumping", "VolleyballSpiking",
     "WalkingWithDog")
+NAME, DATA, ANSWERS = "ucf101-24", "Datasets/UCF101", "boxes"
+VIDEOS_PERCENT, FRAMES_PERCENT = "5", "5"       # V and A of a cycle (paper): 114 videos and 989 frames
+CROPS = ("wide", "square")                      # of datasets.clips.GEOMETRY
 HEIGHT, WIDTH = 240, 320
 LAYOUTS = ("", "UCF-101", "UCF101_Videos", "videos")  # folders that may lie between the root and <Class>/<name>.avi
 
@@ -56,7 +59,7 @@ def read_ground_truth(pickle_path, test_list=None, part="all"):
         listed = _read_list(test_list, truth, pickle_path)
         names = [name for name in names if part == "all" or (name in listed) == (part == "test")]
     with naming(str(pickle_path)):
-        return Annotations("ucf101-24", classes, {name: _video(name, truth[name]) for name in names})
+        return Annotations(NAME, classes, {name: _video(name, truth[name]) for name in names})
 
 
 def _video(name, entry):

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from datasets.annotations import Tube, Video
 from datasets.pseudo_labels import (
-    box_masks,
     clip_weight,
     consistency,
     dense_boxes,
     label_distance,
+    pseudo_masks,
     temporal_weight,
     tube_masks,
 )
@@ -147,7 +147,7 @@ def test_a_pixel_is_in_where_its_centre_is():
 def test_masks_of_several_tracks_are_joined():
     left, right = tube([0, 10], [[0, 0, 4, 4]] * 2, 1), tube([10], [[2, 2, 8, 8]], 2)
     video = Video("v", 20, 10, 10, 0, np.array([0, 10]), (left, right))
-    masks = box_masks(video, np.array([0, 5, 10]))
+    masks = pseudo_masks(video, np.array([0, 5, 10]))
     assert masks[0].sum() == 16                                 # the second actor is absent in frame 0 …
     assert masks[1].sum() == masks[2].sum() == 16 + 36 - 4      # … and held up to frame 1
     assert set(np.unique(masks)) == {0, 1}
@@ -156,12 +156,12 @@ def test_masks_of_several_tracks_are_joined():
 def test_a_labelled_frame_without_action_is_empty_and_so_is_what_follows_it():
     actor = tube([4], [[0, 0, 5, 5]])
     video = Video("v", 20, 10, 10, 0, np.array([4, 9]), (actor,))
-    assert box_masks(video, np.array([4, 8, 9, 12])).sum((1, 2)).tolist() == [25, 25, 0, 0]
+    assert pseudo_masks(video, np.array([4, 8, 9, 12])).sum((1, 2)).tolist() == [25, 25, 0, 0]
 
 
 def test_no_actor_no_mask():
     video = Video("v", 20, 10, 10, 0, np.array([4]), ())
-    assert not box_masks(video, np.arange(8)).any()
+    assert not pseudo_masks(video, np.arange(8)).any()
 
 
 # ---- τ ----

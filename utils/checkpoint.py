@@ -5,7 +5,6 @@ detector.pt  {"format", "version", "dataset", "classes", "config", "geometry", "
 training.pt  the same plus optimizer, random state and progress.
 """
 
-import hashlib
 import pickle
 import re
 import warnings
@@ -17,6 +16,7 @@ import torch
 from datasets.clips import ClipGeometry
 from losses.cluster import Clusters
 from models.detector import Detector, DetectorConfig
+from utils.handoffs import fingerprint
 from utils.runtime import UserError, atomic_write
 
 FORMAT, VERSION = "claus-detector", 1
@@ -64,8 +64,8 @@ def read(path, what="checkpoint"):
         if name:
             raise UserError(f"{path} names {name[1]}, which is not data; refused, nothing was executed, get the {what} "
                             "from a source you trust") from error
-        raise UserError(f"{path} cannot be read as a {what} (truncated, damaged or of another kind); make it "
-                        "again") from error
+        raise UserError(f"{path} cannot be read as a {what} (truncated, damaged or of another kind); remove it "
+                        "and make it again") from error
 
 
 def load(path, device="cpu"):
@@ -79,19 +79,14 @@ def load(path, device="cpu"):
     try:
         detector = Detector(DetectorConfig(**state["config"]))
         detector.load_state_dict(state["detector"])
-        trained = Trained(detector.to(device).eval(), Clusters.from_state(state["clusters"]), tuple(state["classes"]),
+        trained = Trained(detector.eval(), Clusters.from_state(state["clusters"]), tuple(state["classes"]),
                           state["dataset"], ClipGeometry(**state["geometry"]), state["pixel_range"], state["about"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{path} is a damaged detector checkpoint ({reason}); train again") from error
+    trained.detector.to(device)         # outside: a device that fails is no damage of the file
     trained.source = fingerprint(path)
     return trained
-
-
-def fingerprint(path):
-    """First 16 hex digits of the file's SHA-256: says which checkpoint a pickle came from."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def load_pretrained(detector, path):

@@ -3,7 +3,7 @@
     files/<run>/cycle<k>/   annotations.pkl  request.json  answers.json  selection.json  clusters.png   claus_select.py
                             detector.pt  tensorboard/                                                   train_ucf101.py
                             features.pkl  uncertainty.pkl                                             cluster_extract.py
-                            evaluation.json                                                                 evaluate.py
+                            evaluation.json  pictures/  tensorboard/                                        evaluate.py
     files/<run>/ledger.csv  what was labelled in every cycle and what it cost, counted in the annotation files
 
 features.pkl     {"format": "claus-features", "version": 1, "source": str, "videos": [str] (N),
@@ -16,6 +16,7 @@ uncertainty.pkl  {"format": "claus-uncertainty", "version": 1, "source": str, "s
 """
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -59,6 +60,12 @@ def existing_cycles(run, root="files"):
     """Numbers of the run's cycles that have an annotation file, rising."""
     names = [path.parent.name for path in run_dir(run, root).glob("cycle*/annotations.pkl")]
     return sorted(int(name[5:]) for name in names if re.fullmatch(r"cycle(0|[1-9]\d*)", name))
+
+
+def fingerprint(path):
+    """First 16 hex digits of the file's SHA-256: says which checkpoint a pickle came from."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 # ------------------------------------------------------------------------------------------------- features

@@ -17,8 +17,11 @@ class UserError(Exception):
     """Bad input or a full disk: one line that says what, where (the file) and how to mend it."""
 
 
-def run_script(main):
-    """Run `main()`; a UserError becomes one line on stderr and exit status 2, Ctrl-C and SIGTERM status 130."""
+def run_script(main, again="what was finished is kept, the same command goes on from there"):
+    """Run `main()`; a UserError becomes one line on stderr and exit status 2, Ctrl-C and SIGTERM status 130.
+
+    again: what an interrupted user is told.
+    """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = main()
@@ -26,8 +29,7 @@ def run_script(main):
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"\n{Path(sys.argv[0]).name}: stopped; what was finished is kept, "
-              "the same command goes on from there", file=sys.stderr)
+        print(f"\n{Path(sys.argv[0]).name}: stopped; {again}", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -40,10 +42,10 @@ def _interrupt(signum, frame):
 
 
 def whole_number(text):
-    """argparse type of seeds and counts: an int from 0 on."""
+    """argparse type of seeds and counts: an int from 0 on that fits 32 bits, as k-means wants its seed."""
     number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is {'below 0' if number < 0 else 'above 4294967295'}")
     return number
 
 

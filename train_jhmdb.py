@@ -1,0 +1,25 @@
+"""Step 1 for J-HMDB-21: annotation file with masks -> detector weights and cluster centres.
+
+    python train_jhmdb.py --run my_run --cycle 0
+
+Reads   files/my_run/cycle0/annotations.pkl (written by claus_select.py --dataset jhmdb), the labelled videos below
+        --data, weights/rgb_charades.pt where it exists
+Writes  what train_ucf101.py writes, by the same training. What differs: labels are masks, those between two labels are
+        made by --mask-interp, and a clip is 224x224 pixels of the frame resized to 256x256.
+Expect  with --model full on one H200 or A100 a few minutes a cycle.
+"""
+
+import train_ucf101
+from utils.runtime import run_script
+
+
+def parse_args(argv=None):
+    return train_ucf101.parse_args(argv, "jhmdb", __doc__)
+
+
+def main(argv=None):
+    return train_ucf101.main(argv, "jhmdb", __doc__)
+
+
+if __name__ == "__main__":
+    run_script(main, train_ucf101.AGAIN)
