@@ -1,6 +1,7 @@
 """One training epoch, one validation, and the sum of the losses (paper Eq. 6: L = L_cluster + L_loc + L_cls)."""
 
 import argparse
+import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -68,12 +69,15 @@ def autocast(device, enabled=True):
     return torch.autocast("cuda", torch.bfloat16, enabled=enabled and torch.device(device).type == "cuda")
 
 
+SCHEDULES = {"constant": lambda progress: 1.0, "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress))}
+
+
 def train_epoch(detector, clusters, batches, optimizer, options, pixel_range, first_step, all_steps, amp=True,
-                on_batch=None):
+                on_batch=None, schedule="constant"):
     """One pass over `batches`. Returns (mean of each loss term, clips per second, {video: reason} of failed videos).
 
-    first_step of all_steps: where in the training this epoch begins, for the margin. on_batch(step, batch, detection)
-    is called after each step.
+    first_step of all_steps: where in the training this epoch begins, for the margin and the learning rate (each
+    parameter group's base_lr times the schedule). on_batch(step, batch, detection) is called after each step.
     """
     device = next(detector.parameters()).device
     detector.train()
@@ -90,6 +94,8 @@ def train_epoch(detector, clusters, batches, optimizer, options, pixel_range, fi
         if not torch.isfinite(total):
             raise UserError(f"the loss is {total.item()} at step {step}, so training cannot go on; lower --lr, or a "
                             "weight that is out of measure, and train anew with --force")
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"] * SCHEDULES[schedule](step / all_steps)
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         optimizer.step()

@@ -8,7 +8,8 @@ Reads   the ground truth (only through the simulated annotator and the final sco
 Writes  files/my_run/cycle0, cycle1, …: what claus_select.py, the training, evaluate.py and cluster_extract.py leave
         files/my_run/results.csv, curve.png: the table printed at the end, and its picture
 Expect  a cycle to take a training and one scoring pass. Killed at any moment, the same command goes on from there.
-Flags of the single scripts go through in one string each, e.g. --train "--steps 3000 --lr 2e-4".
+Flags of the single scripts go through in one string each, e.g. --train "--steps 3000 --lr 2e-4"; a single one needs an
+equals sign: --train=--strict.
 """
 
 import utils.cpu  # noqa: F401  before torch
@@ -59,9 +60,9 @@ def parse_args(argv=None):
 def main(argv=None):
     args = parse_args(argv)
     run = check_writable(handoffs.run_dir(args.run, args.files))
-    check_same_settings(args, run / "run.json")
     commands = [step_arguments(args, cycle) for cycle in range(args.cycles)]
-    check_arguments(commands, args.dataset)
+    check_arguments(commands, args.dataset)             # before run.json: a misspelt flag is not what the run has
+    check_same_settings(args, run / "run.json")
     rows = []
     for cycle, steps in enumerate(commands):
         rows.append(run_cycle(args, cycle, steps))

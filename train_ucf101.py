@@ -47,8 +47,10 @@ LEAST_VALIDATION_FRAMES = 30        # with fewer labelled frames to validate on,
 
 # What differs between the two networks. full: the paper's values. small: chosen on the toy videos, see the README.
 TRAINING = {
-    "full": {"lr": 5e-4, "encoder_lr": 5e-4, "batch_size": 8, "margin_weight": 1.0, "cluster_weight": LAMBDA},
-    "small": {"lr": 1e-3, "encoder_lr": 2e-5, "batch_size": 8, "margin_weight": 0.3, "cluster_weight": 1e-4},
+    "full": {"lr": 5e-4, "encoder_lr": 5e-4, "batch_size": 8, "margin_weight": 1.0, "cluster_weight": LAMBDA,
+             "lr_schedule": "constant"},
+    "small": {"lr": 1e-3, "encoder_lr": 2e-5, "batch_size": 8, "margin_weight": 0.3, "cluster_weight": 1e-4,
+              "lr_schedule": "cosine"},
 }
 AUTHORS = {"lr": 5e-5, "batch_size": 6, "adam_betas": (0.5, 0.999), "adam_eps": 1e-6, "last_margin": 0.2,
            "weighting": "authors", "pixel_range": "0..1", "reassign": 0}
@@ -93,6 +95,8 @@ def parse_args(argv=None, dataset="ucf101", about=__doc__):
     add("--lr", type=float, help="Adam's learning rate (default 5e-4; small: 1e-3)")
     add("--encoder-lr", type=float, help="the same for the pretrained I3D (default: --lr where it is given, else 5e-4; "
                                          "small: 2e-5)")
+    add("--lr-schedule", choices=engine.SCHEDULES, help="over the whole training (default constant, as in the paper; "
+                                                        "small: cosine to 0)")
     add("--adam-betas", type=float, nargs=2, help="Adam's betas (default 0.9 0.999)")
     add("--adam-eps", type=float, help="Adam's epsilon (default 1e-8)")
     add("--authors", action="store_true", help="the published code's settings for every flag not given: lr 5e-5, batch "
@@ -219,7 +223,8 @@ class Training:
         self.detector = Detector(config).to(args.device)
         encoder = list(self.detector.conv1.parameters())
         rest = [p for name, p in self.detector.named_parameters() if not name.startswith(checkpoint.ENCODER)]
-        self.optimizer = torch.optim.Adam([{"params": rest}, {"params": encoder, "lr": args.encoder_lr}], args.lr,
+        groups = [{"params": rest, "base_lr": args.lr}, {"params": encoder, "base_lr": args.encoder_lr}]
+        self.optimizer = torch.optim.Adam(groups, args.lr,
                                           tuple(args.adam_betas), args.adam_eps, fused=True)
         if args.resume and (folder / "training.pt").exists():
             self.load_state_dict(checkpoint.read(folder / "training.pt", "training state"), folder / "training.pt")
@@ -258,7 +263,8 @@ class Training:
         terms, rate, failed = engine.train_epoch(
             self.detector, self.clusters, self.limited_batches(), self.optimizer, self.options, self.args.pixel_range,
             self.step, self.all_steps, not self.args.no_amp,
-            lambda step, batch, detection: sheet.update(step=step, batch=batch, detection=detection))
+            lambda step, batch, detection: sheet.update(step=step, batch=batch, detection=detection),
+            self.args.lr_schedule)
         for name, reason in failed.items():
             self.set_aside(name, reason)
         self.step = min(self.step + len(self.batches), self.all_steps)

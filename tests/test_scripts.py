@@ -91,6 +91,8 @@ def test_training_leaves_a_detector_that_loads_and_logs(trained):
     assert {"loss/total", "loss/bce", "loss/dice", "loss/margin", "loss/cluster", "rate/learning rate",
             "rate/clips per second"} <= names
     assert log.Tags()["images"] and len(log.Scalars("loss/total")) == 2
+    rates = [point.value for point in log.Scalars("rate/learning rate")]        # cosine: after 2 and 4 of 4 steps
+    assert rates == pytest.approx([1e-3 * 0.5 * (1 + np.cos(np.pi * step / 4)) for step in (1, 3)])
 
 
 def test_extraction_covers_every_video_and_frame(extracted):
@@ -387,6 +389,136 @@ def test_scripts_answer_help_and_errors_as_commands(tmp_path):
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "cycle0" in done.stderr
     done = subprocess.run([sys.executable, str(ROOT / "train_ucf101.py"), "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "Reads" in done.stdout
+
+
+@pytest.mark.parametrize("flags", [["--adam-betas", "2", "3"], ["--adam-eps", "-1"], ["--margin-weight", "nan"],
+                                   ["--seed", "99999999999"], ["--workers", "-1"], ["--device", "cuda:99"],
+                                   ["--device", "abacus"]])
+def test_flags_that_torch_would_choke_on_are_refused_before_the_work(videos, tmp_path, flags):
+    with pytest.raises(SystemExit) as stopped:
+        train_ucf101.main([*common(tmp_path / "run", videos), "--device", "cpu", *flags])
+    assert stopped.value.code == 2
+
+
+def test_a_device_that_is_not_there_is_not_called_damage(run, videos, capsys):
+    for script in (cluster_extract, evaluate):
+        with pytest.raises(SystemExit):
+            script.main([*common(run, videos), *(truth(videos) if script is evaluate else ()), "--device", "cuda:99"])
+        said = capsys.readouterr().err
+        assert "no CUDA device for cuda:99" in said and "damaged" not in said
+
+
+def test_authors_leaves_the_flags_that_are_given(videos, tmp_path):
+    flags = common(tmp_path / "run", videos)
+    assert train_ucf101.parse_args([*flags, "--device", "cpu", "--authors"]).reassign == 0
+    args = train_ucf101.parse_args([*flags, "--device", "cpu", "--authors", "--reassign", "1", "--last-margin", "0.5"])
+    assert (args.reassign, args.last_margin, args.weighting) == (1, 0.5, "authors")
+    assert train_ucf101.parse_args([*flags, "--device", "cpu"]).reassign == 1
+
+
+def test_a_loss_that_is_no_number_is_one_line(run, videos):
+    with pytest.raises(UserError, match="the loss is nan at step 1.*lower --lr"):
+        train(run, videos, 0, "--force", "--lr", "1e30")
+
+
+def stop_training(run, videos, monkeypatch, *more):
+    """Train until the first training.pt is written, then stop."""
+    save = checkpoint.save
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", lambda state, path: (save(state, path), (_ for _ in ()).throw(Stopped)))
+        with pytest.raises(Stopped):
+            train(run, videos, 0, *more)
+
+
+def test_an_interrupted_training_is_not_overwritten_unasked(run, videos, monkeypatch):
+    (run / "cycle0" / "detector.pt").unlink()
+    stop_training(run, videos, monkeypatch)
+    kept = (run / "cycle0" / "training.pt").read_bytes()
+    with pytest.raises(UserError, match="training.pt holds an interrupted training: --resume"):
+        train(run, videos)
+    assert (run / "cycle0" / "training.pt").read_bytes() == kept
+    assert train(run, videos, 0, "--force") == 0 and not (run / "cycle0" / "training.pt").exists()
+
+
+def test_resuming_on_other_labels_or_a_foreign_file_is_refused(run, videos, monkeypatch):
+    (run / "cycle0" / "detector.pt").unlink()
+    stop_training(run, videos, monkeypatch)
+    select(run, videos, 0, "--force", "--seed", "5")
+    with pytest.raises(UserError, match="other labels"):
+        train(run, videos, 0, "--resume")
+    torch.save({"epoch": 1}, run / "cycle0" / "training.pt")
+    with pytest.raises(UserError, match="no training state"):
+        train(run, videos, 0, "--resume")
+
+
+def test_a_resumed_training_still_names_what_was_set_aside(run, damaged, monkeypatch, capsys):
+    (run / "cycle0" / "detector.pt").unlink()
+    name = labelled(run)[0]
+    (damaged / "videos" / f"{name}.avi").write_bytes(b"")
+    stop_training(run, damaged, monkeypatch)
+    capsys.readouterr()
+    train(run, damaged, 0, "--resume")
+    said = capsys.readouterr().out
+    assert "1 of 4 labelled videos were set aside" in said and f"{name}.avi is empty" in said
+
+
+def test_a_bad_validation_video_is_named_too(videos, damaged, tmp_path, capsys):
+    folder = tmp_path / "run"
+    claus_select.main([*common(folder, videos), *truth(videos), "--videos-count", "10", "--frames-count", "400"])
+    labels = annotations.load(folder / "cycle0" / "annotations.pkl")
+    args = train_ucf101.parse_args([*common(folder, videos), *TRAIN])
+    _, (held_out,) = train_ucf101.split_validation(labels, [video.name for video in labels.labelled()], args)
+    (damaged / "videos" / f"{held_out}.avi").write_bytes(b"")
+    train(folder, damaged)
+    said = capsys.readouterr().out
+    assert "1 of 10 labelled videos were set aside" in said and f"{held_out}.avi is empty" in said
+
+
+def test_what_was_made_from_replaced_weights_is_not_used(extracted, videos, tmp_path, capsys):
+    folder = Path(shutil.copytree(extracted, tmp_path / "run"))
+    scored = [*common(folder, videos), *truth(videos), "--device", "cpu", "--no-floor"]
+    evaluate.main(scored)
+    train(folder, videos, 0, "--force", "--seed", "7")
+    with pytest.raises(UserError, match="features.pkl was made from other weights than .*detector.pt"):
+        select(folder, videos, 1)
+    evaluate.main(scored)
+    extract(folder, videos)
+    said = capsys.readouterr().out
+    assert "evaluation.json is of other weights" in said and "features.pkl and uncertainty.pkl are of other" in said
+    source = checkpoint.fingerprint(folder / "cycle0" / "detector.pt")
+    assert json.loads((folder / "cycle0" / "evaluation.json").read_text())["source"] == source
+    assert select(folder, videos, 1) == 0
+    capsys.readouterr()
+    extract(folder, videos)
+    evaluate.main(scored)
+    assert "has both pickles already" in (said := capsys.readouterr().out) and "is there already" in said
+
+
+def test_a_damaged_pickle_is_made_anew_by_the_same_command(extracted, videos, tmp_path, capsys):
+    folder = Path(shutil.copytree(extracted, tmp_path / "run"))
+    path = folder / "cycle0" / "uncertainty.pkl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:400])
+    extract(folder, videos)
+    assert path.read_bytes() == whole and "scoring again" in capsys.readouterr().out
+
+
+def test_a_misspelt_flag_does_not_become_the_run_s(videos, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(SystemExit):
+        run_cycles.main(cycles(folder, videos, "--evaluate=--no-such-flag"))
+    assert not (folder / "run.json").exists()
+    folder.mkdir(exist_ok=True)
+    (folder / "run.json").write_text("{")
+    with pytest.raises(UserError, match="run.json cannot be read; remove it"):
+        run_cycles.main(cycles(folder, videos))
+
+
+def test_interrupt_while_torch_is_imported_is_one_line(run, videos):
+    """Ctrl-C in the first seconds, before the script's own work has begun."""
+    code = "import utils.cpu, os, signal; os.kill(os.getpid(), signal.SIGINT); import time; time.sleep(9)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "stopped before it began" in done.stderr and "Traceback" not in done.stderr
 
 
 # ---------------------------------------------------------------------------------------------- real input

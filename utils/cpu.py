@@ -5,5 +5,16 @@ with one of them busy, a training step of the small network took 5.1 s, with thi
 """
 
 import os
+import sys
 
+
+def _stopped_early(kind, error, trace):
+    """Ctrl-C while torch is still being imported, before run_script can catch it: one line, no traceback."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"\n{os.path.basename(sys.argv[0])}: stopped before it began", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _stopped_early
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

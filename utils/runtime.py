@@ -6,6 +6,7 @@ Standard library only, so that a script that needs no network starts without imp
 import argparse
 import contextlib
 import errno
+import functools
 import os
 import signal
 import sys
@@ -22,7 +23,7 @@ def run_script(main, again="what was finished is kept, the same command goes on 
 
     again: what an interrupted user is told.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, functools.partial(_interrupt, os.getpid()))
     try:
         status = main()
     except UserError as error:
@@ -37,7 +38,12 @@ def run_script(main, again="what was finished is kept, the same command goes on 
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _interrupt(signum, frame):
+def _interrupt(script, signum, frame):
+    """SIGTERM ends a script as Ctrl-C does; the workers that it forked, which have this handler too, just end."""
+    if os.getpid() != script:
+        os._exit(128 + signum)
+    if hasattr(signal, "SIGCHLD"):      # torch's handler would raise that its workers have ended, too
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     raise KeyboardInterrupt
 
 
