@@ -551,3 +551,10 @@ def test_validation_chooses_among_checkpoints_on_held_out_videos(videos, tmp_pat
     assert len(held_out) == 1 and all(0 <= epoch["f@.5"] <= 1 and "accuracy" in epoch for epoch in history)
     best = max(history, key=lambda epoch: epoch["f@.5"] + 1e-3 * epoch["mean IoU"])
     assert state.about["steps"] == 2 * (best["epoch"] + 1)
+
+
+def test_steps_are_shared_out_evenly_over_the_epochs(run, videos):
+    train(run, videos, 0, "--force", "--steps", "5", "--epochs", "4")
+    about = checkpoint.load(run / "cycle0" / "detector.pt").about
+    assert about["steps"] == 5 and len(about["history"]) == 4
+    assert all("total" in epoch for epoch in about["history"])

@@ -1,0 +1,256 @@
+"""One training from start to finish, for every data set: what is held out, the state, its epochs, its checkpoints.
+
+train_ucf101.py and train_jhmdb.py hold the flags; engine.py holds one epoch; this is the room between them.
+"""
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import engine
+from datasets.clips import GEOMETRY
+from datasets.tiles import VideoTiles, tile_loader
+from datasets.training_clips import ClipSampler, LabelledFrames, TrainingClips, loader
+from losses.cluster import Clusters
+from models.detector import PRESETS, Detector, DetectorConfig
+from models.mc_dropout import tile_latents
+from utils import checkpoint
+from utils.handoffs import fingerprint
+from utils.pictures import clip_sheet
+from utils.runtime import UserError
+
+WEIGHTS = Path(__file__).resolve().parent / "weights"
+PRETRAINED = {"full": WEIGHTS / "rgb_charades.pt", "small": WEIGHTS / "small_encoder.pt"}
+LEAST_VALIDATION_FRAMES = 30        # with fewer labelled frames to validate on, nothing is held out
+# flags that may change between the start of a training and its resumption
+NOT_COMPARED = {"resume", "force", "strict", "workers", "device", "run", "files", "data", "annotations"}
+TRAINING_STATE = {"arguments", "labels", "failed", "names", "epoch", "step", "detector", "optimizer", "clusters",
+                  "random", "history", "best_score", "best"}
+
+
+def readable(labels, find_video, args):
+    """Names of the labelled videos whose file exists, and {name: reason} of the others."""
+    names, missing = [], {}
+    for video in labels.labelled():
+        try:
+            find_video(video.name)
+            names.append(video.name)
+        except UserError as error:
+            if args.strict:
+                raise
+            missing[video.name] = str(error)
+    if not names:
+        reason = next(iter(missing.values()), "the annotation file has no labelled video; run claus_select.py first")
+        raise UserError(f"nothing to train on: {reason}")
+    return names, missing
+
+
+def split_validation(labels, names, args):
+    """(training, validation) names: a tenth of the labelled videos is held out, if it has enough labelled frames."""
+    shuffled = np.random.default_rng([args.seed, 3]).permutation(len(names))
+    held_out = [names[i] for i in sorted(shuffled[:len(names) // 10])]
+    frames = sum(len(labels.videos[name].labelled_frames) for name in held_out)
+    if args.no_validation or frames < LEAST_VALIDATION_FRAMES:
+        return names, []
+    return [name for name in names if name not in set(held_out)], held_out
+
+
+class Training:
+    """The state of one training: everything that training.pt holds, and what makes the clips."""
+
+    def __init__(self, args, labels, names, failed, find_video, folder):
+        self.args, self.labels, self.names, self.failed = args, labels, names, dict(failed)
+        self.geometry = GEOMETRY[args.model, args.crop]
+        self.options = engine.LossOptions(args.weighting, not args.no_dice, margin=args.margin_weight,
+                                          cluster=args.cluster_weight, last_margin=args.last_margin)
+        self.clips = TrainingClips(labels, find_video, self.geometry, args.seed, args.pseudo_label_loss,
+                                   args.weighting, args.mask_interp)
+        self.held_out = LabelledFrames(labels, find_video, self.geometry, args.seed, interpolation=args.mask_interp)
+        # with --steps an epoch is an equal part of them, however few the labels (see limited_batches)
+        length = -(-args.steps // args.epochs) * args.batch_size if args.steps else None
+        self.sampler = ClipSampler(names, args.seed, length)
+        self.batches = loader(self.clips, self.sampler, args.batch_size, args.workers)
+        self.all_steps = args.steps or args.epochs * math.ceil(len(self.sampler) / args.batch_size)
+        self.step = self.epoch = 0
+        self.best_score, self.best = -math.inf, None
+        self.history = []
+        self.source = fingerprint(args.annotations or folder / "annotations.pkl")
+        torch.manual_seed(args.seed)
+        config = DetectorConfig(len(labels.classes), **PRESETS[args.model])
+        self.detector = Detector(config).to(args.device)
+        encoder = list(self.detector.conv1.parameters())
+        rest = [p for name, p in self.detector.named_parameters() if not name.startswith(checkpoint.ENCODER)]
+        groups = [{"params": rest, "base_lr": args.lr}, {"params": encoder, "base_lr": args.encoder_lr}]
+        self.optimizer = torch.optim.Adam(groups, args.lr, tuple(args.adam_betas), args.adam_eps, fused=True)
+        if args.resume and (folder / "training.pt").exists():
+            self.load_state_dict(checkpoint.read(folder / "training.pt", "training state"), folder / "training.pt")
+            print(f"resuming after epoch {self.epoch}")
+        else:
+            start_weights(self.detector, args)
+            self.clusters = self.first_clusters(find_video)
+
+    def first_clusters(self, find_video):
+        """K-means on the evaluation-mode latents of the labelled videos' tiles."""
+        latents, reason = {}, ""
+        self.reestimate()
+        videos = [self.labels.videos[name] for name in self.names]
+        for tiles in tqdm(tile_loader(VideoTiles(videos, find_video, self.geometry), self.args.workers),
+                          desc="cluster", leave=False, unit="video", disable=None):
+            if "failed" in tiles:
+                reason = self.set_aside(tiles["name"], tiles["failed"])
+            else:
+                latents[tiles["name"]] = tile_latents(self.detector, tiles["clips"], self.args.pixel_range)
+        if not latents:
+            raise UserError(f"none of the {len(self.names)} labelled videos can be decoded: {reason}")
+        self.names[:] = [name for name in self.names if name in latents]
+        self.sampler.names[:] = self.names
+        return Clusters.fit(latents, self.args.clusters, self.args.seed)
+
+    def set_aside(self, name, reason):
+        if self.args.strict:
+            raise UserError(reason)
+        self.failed[name] = reason
+        return reason
+
+    def run_epoch(self, epoch, validation, writer):
+        """Train one epoch, validate, log."""
+        self.sampler.epoch = epoch
+        batches, sheet = self.limited_batches(epoch), {}
+        terms, rate, failed = engine.train_epoch(
+            self.detector, self.clusters, batches, self.optimizer, self.options, self.args.pixel_range,
+            self.step, self.all_steps, not self.args.no_amp,
+            lambda step, batch, detection: sheet.update(step=step, batch=batch, detection=detection),
+            self.args.lr_schedule)
+        for name, reason in failed.items():
+            self.set_aside(name, reason)
+        self.step += len(batches)
+        moved = self.clusters.reassign() if self.args.reassign else 0
+        scores = {}
+        if validation:
+            self.reestimate()
+            keys = [(name, int(f)) for name in validation for f in self.labels.videos[name].labelled_frames]
+            batches = loader(self.held_out, keys, self.args.batch_size, self.args.workers)
+            unread = {}
+            scores = engine.validate(self.detector, batches, self.labels.classes, self.args.pixel_range,
+                                     not self.args.no_amp, unread)
+            for name, reason in unread.items():
+                self.set_aside(name, reason)
+            score = scores["f@.5"] + 1e-3 * scores["mean IoU"]
+            if not math.isnan(score) and score > self.best_score:
+                self.best_score, self.best = score, self.snapshot()
+        self.log(writer, epoch, terms, rate, moved, scores, sheet)
+
+    def limited_batches(self, epoch):
+        """The epoch's batches: all, or as many as its equal part of --steps has."""
+        return _First(self.batches, self.all_steps * (epoch + 1) // self.args.epochs - self.step)
+
+    def reestimate(self):
+        if self.args.bn_batches:
+            batches = loader(self.clips, self.sampler, self.args.batch_size, self.args.workers)
+            engine.reestimate_batch_norm(self.detector, batches, self.args.pixel_range, self.args.bn_batches,
+                                         not self.args.no_amp)
+
+    def log(self, writer, epoch, terms, rate, moved, scores, sheet):
+        for name, value in terms.items():
+            writer.add_scalar(f"loss/{name}", value, epoch)
+        for name, value in scores.items():
+            writer.add_scalar(f"validation/{name}", value, epoch)
+        writer.add_scalar("rate/clips per second", rate, epoch)
+        writer.add_scalar("rate/learning rate", self.optimizer.param_groups[0]["lr"], epoch)
+        writer.add_scalar("clusters/videos reassigned", moved, epoch)
+        if sheet:
+            batch, probability = sheet["batch"], sheet["detection"].logits[0, 0].detach().float().sigmoid()
+            writer.add_image("clip: frame, pseudo-label, weight, prediction", clip_sheet(
+                *(batch[key][0].cpu() for key in ("frames", "target", "weight")), probability.cpu(),
+                batch["on_label"][0].cpu()), epoch)
+        self.history.append({"epoch": epoch, **terms, **scores})
+        text = "  ".join(f"{name} {value:.4g}" for name, value in {**terms, **scores}.items())
+        print(f"epoch {epoch + 1:3d}/{self.args.epochs}  step {self.step}  {text}  {rate:.1f} clips/s", flush=True)
+
+    def snapshot(self):
+        """detector.pt's contents with the weights as they are now."""
+        about = {"arguments": plain(vars(self.args)), "steps": self.step, "history": list(self.history),
+                 "trained": time.strftime("%Y-%m-%d %H:%M:%S")}
+        state = checkpoint.detector_state(self.detector, self.clusters, self.labels.classes, self.labels.dataset,
+                                          self.geometry, self.args.pixel_range, about)
+        state["detector"] = {name: value.detach().cpu().clone() for name, value in state["detector"].items()}
+        return state
+
+    def finished(self):
+        """What detector.pt gets: the best validated weights, or the last where nothing was held out."""
+        if self.best is None:
+            self.reestimate()
+            self.best = self.snapshot()
+        self.best["about"]["failed"] = self.failed
+        self.best["about"]["history"] = self.history
+        return self.best
+
+    def state_dict(self, epoch):
+        random = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            random["cuda"] = torch.cuda.get_rng_state_all()
+        return {"arguments": plain(vars(self.args)), "labels": self.source, "failed": self.failed,
+                "names": self.names, "epoch": epoch, "step": self.step,
+                "detector": self.detector.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "clusters": self.clusters.state_dict(), "random": random, "history": self.history,
+                "best_score": self.best_score, "best": self.best}
+
+    def load_state_dict(self, state, path):
+        if not isinstance(state, dict) or not TRAINING_STATE <= state.keys():
+            raise UserError(f"{path} is no training state of this version; drop --resume and train anew with --force")
+        changed = [name for name, value in plain(vars(self.args)).items()
+                   if name not in NOT_COMPARED and state["arguments"].get(name) != value]
+        if changed:
+            raise UserError(f"{path} was trained with another --{changed[0].replace('_', '-')} "
+                            f"({state['arguments'].get(changed[0])}); give the same flags, or --force in place of "
+                            "--resume to train anew")
+        if state["labels"] != self.source:
+            raise UserError(f"{path} was trained on other labels than {self.args.annotations or 'annotations.pkl'} has "
+                            "now; train anew with --force in place of --resume")
+        self.detector.load_state_dict(state["detector"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.clusters = Clusters.from_state(state["clusters"])
+        self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
+        self.best_score, self.best = state["best_score"], state["best"]
+        self.failed = {**state["failed"], **self.failed}
+        self.names[:] = state["names"]
+        self.sampler.names[:] = self.names
+        torch.set_rng_state(state["random"]["cpu"])
+        if "cuda" in state["random"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["random"]["cuda"])
+
+
+class _First:
+    """The first n batches of a loader."""
+
+    def __init__(self, batches, n):
+        self.batches, self.n = batches, n
+
+    def __len__(self):
+        return self.n
+
+    def __iter__(self):
+        for _, batch in zip(range(self.n), self.batches, strict=False):
+            yield batch
+
+
+def plain(values):
+    """Arguments as builtins that torch.load takes without trust."""
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+
+def start_weights(detector, args):
+    """Load the pretrained weights, saying how many tensors matched; a warning where there are none."""
+    path = args.pretrained or PRETRAINED[args.model]
+    if args.pretrained == "none":
+        return
+    if not args.pretrained and not path.exists():
+        print(f"WARNING: no {path}; the encoder starts from random weights and needs far longer to learn. "
+              "weights/README.md says where to get it.")
+        return
+    matched, missing, ignored = checkpoint.load_pretrained(detector, path)
+    print(f"{path}: {matched} tensors taken, {missing} of the network start at random, {ignored} of the file unused")
