@@ -115,7 +115,7 @@ def masked_error(told, truth, known):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=4000, help="optimiser steps")
+    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps")
     parser.add_argument("--batch-size", type=int, default=16, help="made clips a step")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate (one cycle)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and clips")
@@ -156,4 +156,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, "nothing is kept, start again")
