@@ -14,9 +14,6 @@ import utils.cpu  # noqa: F401  before torch
 
 # isort: split
 import argparse
-import hashlib
-import io
-import json
 import os
 import shutil
 from datetime import timedelta
@@ -41,10 +38,12 @@ from utils.handoffs import (
     fingerprint,
     load_features,
     load_uncertainty,
+    parts_dir,
     save_features,
+    save_part,
     save_uncertainty,
 )
-from utils.runtime import UserError, atomic_write, check_writable, run_script, whole_number, write_text
+from utils.runtime import UserError, check_writable, run_script, whole_number, write_text
 
 
 def parse_args(argv=None):
@@ -90,7 +89,8 @@ def main(argv=None):
     videos = list(labels.videos.values())
     settings = {"passes": args.passes, "threshold": args.threshold, "phases": args.phases, "seed": args.seed,
                 "amp": args.amp}
-    parts = folder / "extract.parts" / part_key(trained.source, settings, videos)
+    lengths = [(video.name, video.frames) for video in videos]
+    parts = parts_dir(folder / "extract.parts", [trained.source, settings, lengths])
     if rank == 0:
         check_writable(parts)
     if ranks > 1:
@@ -126,12 +126,6 @@ def scored_already(folder):
     return True
 
 
-def part_key(source, settings, videos):
-    """Name of the folder of finished videos: changes with whatever would change a score."""
-    lengths = [(video.name, video.frames) for video in videos]
-    return hashlib.sha256(json.dumps([source, settings, lengths], sort_keys=True).encode()).hexdigest()[:16]
-
-
 def extract(trained, videos, mine, parts, args, device):
     """Score the videos with these numbers and keep each as it is finished; failures are named in a file each."""
     for index in mine:
@@ -147,10 +141,7 @@ def extract(trained, videos, mine, parts, args, device):
             write_text(parts / f"{index}.failed", item["failed"])
             continue
         result = score_video(trained, videos[index], item, args, device)
-        buffer = io.BytesIO()
-        np.savez(buffer, **result)
-        with atomic_write(parts / f"{index}.npz") as file:
-            file.write(buffer.getvalue())
+        save_part(parts / f"{index}.npz", result)
 
 
 @torch.no_grad()

@@ -7,7 +7,8 @@ Reads   files/my_run/cycle0/detector.pt, the ground truth, the test videos below
 Writes  files/my_run/cycle0/evaluation.json: every number with its protocol and switches
         files/my_run/cycle0/pictures/         with --visualize: overlay videos, contact sheets, charts of the classes
 Expect  a table on screen for each protocol; numbers of one are not comparable with those of the other. In `capsule` the
-        mask decides a hit, not the class: so accuracy and class-aware scores stand beside.
+        mask decides a hit, not the class: so accuracy and class-aware scores stand beside. Each video is kept as it is
+        finished (cycle0/evaluate.parts/): an interrupted run goes on where it was.
 """
 
 import utils.cpu  # noqa: F401  before torch
@@ -15,6 +16,7 @@ import utils.cpu  # noqa: F401  before torch
 # isort: split
 import argparse
 import json
+import shutil
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,10 +33,15 @@ from datasets.tiles import VideoTiles, tile_loader
 from datasets.video import read_blocks
 from engine import autocast, device_name
 from utils import act_scoring, checkpoint
-from utils.handoffs import cycle_dir, fingerprint
+from utils.handoffs import cycle_dir, fingerprint, parts_dir, save_part
 from utils.metrics import capsule, floor
+from utils.metrics.act_boxes import Boxes
 from utils.metrics.tables import act_table, capsule_table
 from utils.runtime import UserError, check_writable, run_script, whole_number, write_text
+
+OVERLAP = ("intersection_F", "union_F", "gt_F", "clip_scores")      # arrays of a capsule.VideoOverlap
+BOXES = ("frame", "label", "box", "score")                          # arrays of act_boxes.Boxes, but for the video
+SHAPING = ("protocol", "gt", "act_threshold", "min_area", "connectivity", "class_scores")   # flags a video's arrays see
 
 
 def parse_args(argv=None):
@@ -96,7 +103,10 @@ def main(argv=None):
     videos = list(truth.videos.values())
     if args.limit:
         videos = [videos[i] for i in np.linspace(0, len(videos) - 1, min(args.limit, len(videos))).astype(int)]
-    scored = score_videos(trained, videos, geometry, args)
+    parts = check_writable(parts_dir(folder / "evaluate.parts", [
+        trained.source, geometry.to_dict(), [(video.name, video.frames) for video in videos],
+        {name: getattr(args, name) for name in SHAPING}]))
+    scored = score_videos(trained, videos, geometry, parts, args)
     report = {"capsule": None, "act": None, "floor": None}
     if args.protocol != "act":
         report["capsule"] = capsule.evaluate(scored.overlaps, truth.classes, switches).to_dict()
@@ -111,6 +121,7 @@ def main(argv=None):
     report |= {"failed": scored.failed, "source": trained.source, "dataset": truth.dataset, "run": str(args.run),
                "cycle": args.cycle, "test_videos": len(videos)}
     write_text(folder / "evaluation.json", json.dumps(report, indent=1) + "\n")
+    shutil.rmtree(folder / "evaluate.parts")
     print(f"wrote {folder / 'evaluation.json'}")
     return 0
 
@@ -146,11 +157,12 @@ class Scored:
     failed: dict = field(default_factory=dict)
 
 
-def score_videos(trained, videos, geometry, args):
-    """Run the detector over the videos -> Scored."""
-    by_name = {video.name: video for video in videos}
+def score_videos(trained, videos, geometry, parts, args):
+    """Run the detector over the videos -> Scored. Each is kept in the folder `parts` as it is finished."""
+    places = {video.name: place for place, video in enumerate(videos)}
     workers = args.workers if args.workers is not None else 8 if args.device.startswith("cuda") else 0
-    tiles = VideoTiles(videos, which.video_finder(args), geometry, phases=2, fill="black")
+    todo = [video for place, video in enumerate(videos) if not (parts / f"{place}.npz").exists()]
+    tiles = VideoTiles(todo, which.video_finder(args), geometry, phases=2, fill="black")
     scored = Scored()
     for item in tqdm(tile_loader(tiles, workers), desc="evaluate", unit="video", leave=False, disable=None):
         if "failed" in item:
@@ -158,20 +170,36 @@ def score_videos(trained, videos, geometry, args):
                 raise UserError(item["failed"])
             scored.failed[item["name"]] = item["failed"]
             continue
-        video, prediction = by_name[item["name"]], predict(trained, item)
-        if not (prediction.logits_N_T_S_S.isfinite().all() and np.isfinite(prediction.scores_N_C).all()):
-            raise UserError(f"{args.weights or 'detector.pt'} gives numbers that are not finite for {video.name}; its "
-                            "training diverged, train again with a lower --lr")
-        if args.protocol != "capsule":
-            scored.boxes.append(act_scoring.boxes_of(len(scored.videos), video, prediction, geometry, args))
-        scored.overlaps.append(overlap_of(video, item, prediction, truth_masks(truth_of(video, geometry, args.gt))))
-        scored.videos.append(video)
+        place = places[item["name"]]
+        save_part(parts / f"{place}.npz", score_video(trained, videos[place], item, geometry, args))
+    for place, video in enumerate(videos):
+        if video.name not in scored.failed:
+            with np.load(parts / f"{place}.npz") as part:
+                scored.overlaps.append(capsule.VideoOverlap(video.name, video.label, *(part[k] for k in OVERLAP)))
+                if args.protocol != "capsule":
+                    where = np.full(len(part["score"]), len(scored.videos))
+                    scored.boxes.append(Boxes(where, *(part[k] for k in BOXES)))
+            scored.videos.append(video)
     if not scored.videos:
         raise UserError(f"none of the {len(videos)} test videos can be read: {next(iter(scored.failed.values()), '')}")
     if scored.failed:
         print(f"{len(scored.failed)} of {len(videos)} test videos were set aside and are not in the numbers:")
         print("\n".join(f"  {reason}" for reason in scored.failed.values()))
     return scored
+
+
+def score_video(trained, video, item, geometry, args):
+    """What the protocols need of one video, as arrays: see OVERLAP and, but for --protocol capsule, BOXES."""
+    prediction = predict(trained, item)
+    if not (prediction.logits_N_T_S_S.isfinite().all() and np.isfinite(prediction.scores_N_C).all()):
+        raise UserError(f"{args.weights or 'detector.pt'} gives numbers that are not finite for {video.name}; its "
+                        "training diverged, train again with a lower --lr")
+    overlap = overlap_of(video, item, prediction, truth_masks(truth_of(video, geometry, args.gt)))
+    result = {name: getattr(overlap, name) for name in OVERLAP}
+    if args.protocol != "capsule":
+        boxes = act_scoring.boxes_of(0, video, prediction, geometry, args)
+        result |= {name: getattr(boxes, name) for name in BOXES}
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,4 +344,4 @@ def example_of(video, overlap, prediction, video_iou, classes, geometry, switche
 
 
 if __name__ == "__main__":
-    run_script(main, "nothing was written, the same command scores all videos anew")
+    run_script(main)

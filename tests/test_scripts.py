@@ -189,6 +189,31 @@ def test_interrupted_extraction_goes_on_and_gives_the_same(extracted, run, video
     assert not (run / "cycle0" / "extract.parts").exists()
 
 
+def test_interrupted_evaluation_goes_on_and_gives_the_same(run, videos, tmp_path, monkeypatch):
+    command = [*common(run, videos), *truth(videos), "--device", "cpu"]
+    predict, seen = evaluate.predict, []
+
+    def stop_after_two(trained, item):
+        if len(seen) == 2:
+            raise Stopped
+        seen.append(item["name"])
+        return predict(trained, item)
+
+    monkeypatch.setattr(evaluate, "predict", stop_after_two)
+    with pytest.raises(Stopped):
+        evaluate.main(command)
+    assert not (run / "cycle0" / "evaluation.json").exists()
+    again = []
+    monkeypatch.setattr(evaluate, "predict", lambda trained, item: (again.append(item["name"]),
+                                                                    predict(trained, item))[1])
+    evaluate.main(command)
+    assert len(again) == 4 and not set(again) & set(seen)
+    assert not (run / "cycle0" / "evaluate.parts").exists()
+    resumed = (run / "cycle0" / "evaluation.json").read_bytes()
+    evaluate.main([*command, "--force"])
+    assert (run / "cycle0" / "evaluation.json").read_bytes() == resumed
+
+
 def test_two_processes_share_the_videos_and_find_the_same(extracted, run, videos):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29617", "--",
                str(ROOT / "cluster_extract.py"), *common(run, videos), "--device", "cpu", "--passes", "2"]
