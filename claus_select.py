@@ -25,6 +25,8 @@ Run again it changes nothing that is finished: --force chooses anew.
 
 import argparse
 import contextlib
+import itertools
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -128,6 +130,7 @@ def main(argv=None):
     request = request_of(args, before, report)
     answers = oracle.answer(truth, request) if truth else None
 
+    set_filled_form_aside(folder / "request.json")
     (folder / "annotations.pkl").unlink(missing_ok=True)  # with --force: it no longer belongs to what follows
     handoffs.save_selection(report, folder / "selection.json")
     draw_picture(folder / "clusters.png", report, pool, chosen)
@@ -309,6 +312,22 @@ def request_of(args, before, report):
     """The form that asks for what a selection's report has chosen."""
     return oracle.request_form(before, request_picks(report), report["run"], report["cycle"],
                                which.MODULES[args.dataset].ANSWERS)
+
+
+def set_filled_form_aside(path):
+    """A request that somebody has begun to answer is renamed, not overwritten: it is a person's work."""
+    if not path.exists():
+        return
+    try:
+        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
+        answered = any(frame["actors"] is not None for video in videos for frame in video["frames"])
+    except (OSError, ValueError, KeyError, TypeError):
+        answered = True  # somebody is in the middle of editing it
+    if answered:
+        kept = next(name for number in itertools.count(1)
+                    if not (name := path.with_name(f"request.replaced{number}.json")).exists())
+        path.rename(kept)
+        print(f"{path} holds answers: kept as {kept.name}")
 
 
 def check_nothing_built_on(args, folder):

@@ -104,7 +104,8 @@ def main(argv=None):
     if args.limit:
         videos = [videos[i] for i in np.linspace(0, len(videos) - 1, min(args.limit, len(videos))).astype(int)]
     parts = check_writable(parts_dir(folder / "evaluate.parts", [
-        trained.source, geometry.to_dict(), [(video.name, video.frames) for video in videos],
+        trained.source, fingerprint(args.oracle) if Path(args.oracle).is_file() else args.oracle, geometry.to_dict(),
+        [(video.name, video.frames) for video in videos],
         {name: getattr(args, name) for name in SHAPING}]))
     scored = score_videos(trained, videos, geometry, parts, args)
     report = {"capsule": None, "act": None, "floor": None}

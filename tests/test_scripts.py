@@ -583,3 +583,21 @@ def test_steps_are_shared_out_evenly_over_the_epochs(run, videos):
     about = checkpoint.load(run / "cycle0" / "detector.pt").about
     assert about["steps"] == 5 and len(about["history"]) == 4
     assert all("total" in epoch for epoch in about["history"])
+
+
+def test_a_form_that_is_being_filled_in_is_not_overwritten(videos, tmp_path, capsys):
+    folder = tmp_path / "run"
+    people = [*common(folder, videos), "--classes", ",".join(toy.CLASSES), "--videos-count", "1", "--frames-count", "2"]
+    claus_select.main(people)
+    path = folder / "cycle0" / "request.json"
+    claus_select.main([*people, "--force"])                                    # nothing filled in yet: replaced
+    assert not list(path.parent.glob("request.replaced*"))
+    form = json.loads(path.read_text())
+    form["videos"][0]["frames"][0]["actors"] = []
+    path.write_text(json.dumps(form))
+    claus_select.main([*people, "--force", "--seed", "5"])
+    kept = path.with_name("request.replaced1.json")
+    assert json.loads(kept.read_text()) == form and "request.replaced1.json" in capsys.readouterr().out
+    path.write_text("{ half an edit")
+    select(folder, videos)                                                     # another annotator, by mistake
+    assert path.with_name("request.replaced2.json").read_text() == "{ half an edit"
