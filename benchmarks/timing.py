@@ -1,0 +1,142 @@
+"""What the bench_*.py scripts share: interleaved timing, added memory, the machine in one line, result tables.
+
+Needs no torch. A bench script starts with its two sides as functions of no argument:
+
+    times = interleaved({"plain": plain, "fast": fast}, rounds=5)
+    print(ratio(times, "plain", "fast"))                    # median over rounds of plain / fast
+    write_results("scoring", text)                          # benchmarks/results/scoring.md
+
+Machines that are shared drift by half within minutes; the sides therefore take turns, and what is reported is the
+median of a round's ratios, not the ratio of two means.
+"""
+
+import contextlib
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from utils.runtime import write_text
+
+RESULTS = Path(__file__).resolve().parent / "results"
+LARGE_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
+
+
+def interleaved(sides, rounds, warmup=1, most_seconds=None):
+    """Time functions of no argument in turns: {name: function} -> {name: [seconds of each round]}.
+
+    Every other round goes backwards, so that no side always runs after the same other. Ends early, but never before
+    two rounds, once `most_seconds` have passed. What the functions return is dropped at once.
+    """
+    for _ in range(warmup):
+        for function in sides.values():
+            function()
+    times, began = {name: [] for name in sides}, time.perf_counter()
+    for number in range(rounds):
+        for name in sides if number % 2 == 0 else reversed(sides):
+            start = time.perf_counter()
+            sides[name]()
+            times[name].append(time.perf_counter() - start)
+        if most_seconds is not None and number >= 1 and time.perf_counter() - began > most_seconds:
+            break
+    return times
+
+
+def median(times, name):
+    """Median seconds of one side."""
+    return statistics.median(times[name])
+
+
+def ratio(times, slow, fast):
+    """Median over rounds of slow / fast."""
+    return statistics.median(s / f for s, f in zip(times[slow], times[fast], strict=True))
+
+
+def spread(times, slow, fast):
+    """Lowest and highest slow / fast of a round."""
+    ratios = [s / f for s, f in zip(times[slow], times[fast], strict=True)]
+    return min(ratios), max(ratios)
+
+
+def added_memory(function):
+    """MiB by which the process' peak resident memory rises above what it held before while `function()` runs.
+
+    NaN where the kernel does not let a process reset its peak (anything but Linux).
+    """
+    _trim()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
+        function()
+        return (_status("VmHWM") - before) / 1024
+    except (OSError, StopIteration):
+        return float("nan")
+
+
+def resident_memory():
+    """MiB this process holds now; NaN where /proc is missing."""
+    try:
+        return _status("VmRSS") / 1024
+    except (OSError, StopIteration):
+        return float("nan")
+
+
+def _status(key):
+    """A line of /proc/self/status in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(f"{key}:")))
+
+
+def _trim():
+    """Give freed memory back, so that the next measurement does not start on what an earlier one left."""
+    import ctypes
+    import gc
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def with_large_malloc(script, *arguments):
+    """Run a bench script again in a process whose malloc keeps large blocks; its standard output."""
+    done = subprocess.run([sys.executable, str(script), *arguments], env={**os.environ, **LARGE_MALLOC}, check=True,
+                          stdout=subprocess.PIPE, text=True)
+    return done.stdout
+
+
+def malloc_settings():
+    """What this process' allocator was told: "default malloc" or the settings that differ."""
+    told = [f"{name}={value}" for name, value in sorted(os.environ.items())
+            if name.startswith("MALLOC_") or name == "LD_PRELOAD" and value]
+    return ", ".join(told) or "default malloc"
+
+
+def processor():
+    """Name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def machine_line():
+    """Processor, its cores, threads in use, versions, allocator and date, for the head of a result table."""
+    parts = [processor(), f"{os.cpu_count()} cores"]
+    if "torch" in sys.modules:
+        torch = sys.modules["torch"]
+        parts += [f"{torch.get_num_threads()} threads", f"torch {torch.__version__}"]
+    return ", ".join([*parts, f"Python {platform.python_version()}", malloc_settings(), time.strftime("%Y-%m-%d")])
+
+
+def table(head, rows):
+    """Markdown table."""
+    return "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def write_results(name, text):
+    """Print `text` and write it to benchmarks/results/<name>.md."""
+    print(text)
+    write_text(RESULTS / f"{name}.md", text.rstrip() + "\n")
