@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.i3d import INCEPTION_WIDTHS, same_padding
+from models.frames import same_padding
+from models.i3d import INCEPTION_WIDTHS
 
 POSE, EPSILON, ROUTING_LAMBDA, COST_DEVIATION = 4, 1e-8, 1e-6, 1e-4
 

@@ -13,11 +13,14 @@ median of a round's ratios, not the ratio of two means.
 import contextlib
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import numpy as np
 
 from utils.runtime import write_text
 
@@ -25,11 +28,28 @@ RESULTS = Path(__file__).resolve().parent / "results"
 LARGE_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 
 
-def interleaved(sides, rounds, warmup=1, most_seconds=None):
+def cpu_clock():
+    """Seconds of processor time of this process and of those it started and waited for: what sharing cannot change."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def both_clocks():
+    """(wall time, processor time of all threads), for interleaved(); `only` then takes one of them."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def only(times, number):
+    """Times by both_clocks -> those of one clock, 0 wall or 1 processor."""
+    return {name: [float(pair[number]) for pair in pairs] for name, pairs in times.items()}
+
+
+def interleaved(sides, rounds, warmup=1, most_seconds=None, clock=time.perf_counter):
     """Time functions of no argument in turns: {name: function} -> {name: [seconds of each round]}.
 
     Every other round goes backwards, so that no side always runs after the same other. Ends early, but never before
-    two rounds, once `most_seconds` have passed. What the functions return is dropped at once.
+    two rounds, once `most_seconds` have passed. What the functions return is dropped at once. clock: cpu_clock, say,
+    for work of one thread on a machine that others keep busy.
     """
     for _ in range(warmup):
         for function in sides.values():
@@ -37,9 +57,9 @@ def interleaved(sides, rounds, warmup=1, most_seconds=None):
     times, began = {name: [] for name in sides}, time.perf_counter()
     for number in range(rounds):
         for name in sides if number % 2 == 0 else reversed(sides):
-            start = time.perf_counter()
+            start = clock()
             sides[name]()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
         if most_seconds is not None and number >= 1 and time.perf_counter() - began > most_seconds:
             break
     return times

@@ -6,6 +6,7 @@ The two channel-dropout layers take their masks as arguments, so that training, 
 code with random, absent and seeded masks.
 """
 
+import itertools
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.capsules import POSE, ConvCaps, PrimaryCaps
+from models.frames import conv_frames, double_frames, join
 from models.fused_tail import fused_tail
 from models.i3d import I3D, SPATIAL_STRIDE, TEMPORAL_STRIDE
 
@@ -31,6 +33,7 @@ class DetectorConfig:
     decoder: int = 64           # channels of the decoder; its last layer has twice as many
     frames: int = TEMPORAL_STRIDE
     size: int = 224             # side of the square clip, pixels
+    class_masking: bool = False     # decode the poses of the predicted class alone (semi-supervised training)
 
     def __post_init__(self):
         if self.frames != TEMPORAL_STRIDE:
@@ -95,7 +98,8 @@ class Detector(nn.Module):
     def forward(self, clip, class_mask=None):
         """Train mode draws both channel-dropout masks at random; evaluation mode drops nothing.
 
-        class_mask (B, C) or None: factor on the class poses before decoding (semi-supervised training).
+        class_mask (B, C), a function of the scores that gives it, or None: factor on the class poses before decoding;
+        where the config says class_masking, None keeps the predicted class alone.
         """
         features = self.encode(clip)
         mask_in, mask_out = self.random_masks(len(clip), clip.device) if self.training else (None, None)
@@ -114,27 +118,49 @@ class Detector(nn.Module):
 
         Features of one clip (batch 1) may meet R masks: what the masks cannot change is then computed once.
         """
-        x_28 = _drop(features.mixed_4f, mask_in)
-        pose, activation = self.capsules(x_28)                                   # (B, h, w, C, 16), (B, h, w, C)
+        pose, activation = self.capsules(features.mixed_4f, mask_in)             # (B, h, w, C, 16), (B, h, w, C)
         scores, latent = scores_and_latent(pose, activation)
+        if class_mask is None and self.config.class_masking:
+            class_mask = F.one_hot(scores.argmax(1), scores.shape[1])
         if class_mask is not None:
-            pose = pose * class_mask[:, None, None, :, None]
-        x = self.decode(pose, x_28, features)                                    # (B, 128, 4, H/2, W/2)
-        return Detection(fused_tail(x, self.upsample4, self.smooth, mask_out), scores, latent)
+            factor = class_mask(scores) if callable(class_mask) else class_mask
+            pose = pose * factor[:, None, None, :, None]
+        return Detection(self.decode(pose, features, mask_in, mask_out), scores, latent)
 
-    def capsules(self, x_28):
-        """Dropped-out features (B,832,H/8,W/8) -> class poses (B,h,w,C,16) and activations (B,h,w,C)."""
-        return self.conv_caps(*self.primary_caps(x_28))
+    def capsules(self, mixed_4f, mask_in=None):
+        """Features (B,832,H/8,W/8), channel factors (B,832) -> class poses (B,h,w,C,16), activations (B,h,w,C)."""
+        if mask_in is not None and len(mask_in) > len(mixed_4f) and mixed_4f.device.type == "cpu" \
+                and not torch.is_grad_enabled():         # on a GPU the plain batch keeps more of it busy (not measured)
+            return self.conv_caps(*self.primary_caps.with_masks(mixed_4f, mask_in))
+        return self.conv_caps(*self.primary_caps(_drop(mixed_4f, mask_in)))
 
-    def decode(self, pose, x_28, features):
-        """Class poses and skips -> what upsample4 takes, (B,128,4,H/2,W/2); fused_tail does the rest."""
+    def decode(self, pose, features, mask_in=None, mask_out=None):
+        """Class poses (B,h,w,C,16) and skips -> logits (B,1,8,H,W).
+
+        The skips of one clip may meet R poses and masks: conv56 and conv112 and, since transposed convolutions are
+        linear, their shares of upsample3 and of the last two layers are then computed once.
+        """
+        x_28 = _drop(features.mixed_4f, mask_in)
         x = pose.flatten(3).permute(0, 3, 1, 2).to(x_28.dtype)                   # (B, C*16, h, w)
-        x = F.relu(self.upsample1(x))                                            # (B, 64, H/8, W/8)
-        x = _concat(x, F.relu(self.conv28(x_28))).unsqueeze(2)                   # (B, 128, 1, H/8, W/8)
-        x = F.relu(self.upsample2(x))                                            # (B, 64, 2, H/4, W/4)
-        x = _concat(x, F.relu(self.conv56(features.skip_56)))
-        x = F.relu(self.upsample3(x))                                            # (B, 64, 4, H/2, W/2)
-        return _concat(x, F.relu(self.conv112(features.skip_112)))
+        x = torch.cat([self.upsample1(x), self.conv28(x_28)], dim=1)             # (B, 128, H/8, W/8)
+        x = join(double_frames(F.relu_(x).unsqueeze(2), self.upsample2.weight, self.upsample2.bias))
+        skip_56 = join(conv_frames(features.skip_56, self.conv56.weight, self.conv56.bias))    # (b, 64, 2, H/4, W/4)
+        frames = self._upsample3(F.relu_(x), F.relu_(skip_56))                   # 4 of (B, 64, H/2, W/2)
+        skip_112 = conv_frames(features.skip_112, self.conv112.weight, self.conv112.bias)      # 4 of (b, 64, H/2, W/2)
+        count = len(frames)
+        if len(frames[0]) == len(skip_112[0]):
+            frames, shared = list(itertools.chain(*zip(frames, skip_112, strict=True))), None
+        else:
+            shared = _active_stack(skip_112, count)
+        return fused_tail(_active_stack(frames, count), self.upsample4, self.smooth, mask_out, shared)
+
+    def _upsample3(self, x, skip):
+        """upsample3 of x (B,64,2,...) beside skip (b,64,2,...), b = B or 1: list of 4 frames (B,64,...)."""
+        weight, bias = self.upsample3.weight, self.upsample3.bias
+        if len(x) == len(skip):
+            return double_frames(torch.cat([x, skip], dim=1), weight, bias)
+        own, shared = double_frames(x, weight[:x.shape[1]]), double_frames(skip, weight[x.shape[1]:], bias)
+        return [a.add_(b) for a, b in zip(own, shared, strict=True)]
 
     def random_masks(self, batch, device):
         """Channel-dropout factors, 0 or 1/(1-p): (B,832) and (B,128)."""
@@ -154,9 +180,9 @@ def _double(channels_in, channels_out):
     return nn.ConvTranspose3d(channels_in, channels_out, 3, stride=2, padding=1, output_padding=1)
 
 
-def _concat(x, skip):
-    """Join x (B,C,...) and a skip (B,C',...) along the channels; a skip of one clip serves all of x."""
-    return torch.cat([x, skip.to(x.dtype).expand(len(x), *skip.shape[1:])], dim=1)
+def _active_stack(parts, frames):
+    """ReLU of parts of frames, in their order -> (B,C,T,H,W), laid out as one image with all frames' channels."""
+    return F.relu_(torch.cat(parts, dim=1)).unflatten(1, (frames, -1)).transpose(1, 2)
 
 
 def _drop(x, mask):

@@ -3,11 +3,19 @@
 Conv3d_2c_3x3 and MaxPool3d_4a_3x3 have stride (2,1,1) instead of (1,1,1) and (2,2,2), so a clip of 8 frames ends at
 one time step and 1/8 of its side. Module and parameter names are those of the public PyTorch port of the Charades
 weights (`Conv3d_1a_7x7.conv3d.weight`, `Mixed_4f.b1b.bn.running_mean`, ...), so `rgb_charades.pt` loads by name.
+
+Convolutions run frame by frame (models/frames.py). In evaluation mode batch norm is part of the convolution before it,
+
+    γ (K*x - mean) / √(var + ε) + β = (s K)*x + (β - s mean),   s = γ / √(var + ε),
+
+computed from the parameters at every call (they are few beside the arithmetic), so that nothing can be out of date.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from models.frames import conv_frames, join, pointwise, pool_frames
 
 TEMPORAL_STRIDE = 8
 SPATIAL_STRIDE = 8
@@ -24,15 +32,6 @@ INCEPTION_WIDTHS = {
 }
 
 
-def same_padding(size, kernel, stride):
-    """(low, high) zeros per axis, last axis first as F.pad wants them, so that out = ceil(size / stride)."""
-    padding = []
-    for n, k, s in reversed(list(zip(size, kernel, stride, strict=True))):
-        total = max(k - s, 0) if n % s == 0 else max(k - n % s, 0)
-        padding += [total // 2, total - total // 2]
-    return padding
-
-
 class Unit3D(nn.Module):
     """Convolution with same-padding, batch norm (eps 1e-3), ReLU. (B,Cin,T,H,W) -> (B,Cout,T/st,H/sh,W/sw)."""
 
@@ -42,9 +41,19 @@ class Unit3D(nn.Module):
         self.bn = nn.BatchNorm3d(channels_out, eps=1e-3, momentum=0.01)
 
     def forward(self, x):
-        padding = same_padding(x.shape[2:], self.conv3d.kernel_size, self.conv3d.stride)
-        x = F.pad(x, padding) if any(padding) else x
-        return F.relu(self.bn(self.conv3d(x)), inplace=True)
+        return F.relu_(self.linear(x))
+
+    def linear(self, x):
+        """All but the ReLU."""
+        if self.bn.training:
+            return self.bn(self._convolve(x))
+        scale = self.bn.weight * torch.rsqrt(self.bn.running_var + self.bn.eps)
+        return self._convolve(x, self.bn.bias - scale * self.bn.running_mean, scale)
+
+    def _convolve(self, x, bias=None, scale=None):
+        if self.conv3d.kernel_size == (1, 1, 1):
+            return pointwise(x, self.conv3d.weight, bias, scale)
+        return join(conv_frames(x, self.conv3d.weight, bias, self.conv3d.stride, scale))
 
 
 class MaxPoolSame(nn.Module):
@@ -55,7 +64,7 @@ class MaxPoolSame(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x):
-        return F.max_pool3d(F.pad(x, same_padding(x.shape[2:], self.kernel, self.stride)), self.kernel, self.stride)
+        return pool_frames(x, self.kernel, self.stride)
 
 
 class Inception(nn.Module):
@@ -74,7 +83,8 @@ class Inception(nn.Module):
         self.channels_out = w0 + w1b + w2b + w3
 
     def forward(self, x):
-        return torch.cat([self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)), self.b3b(self.b3a(x))], dim=1)
+        branches = (self.b0, x), (self.b1b, self.b1a(x)), (self.b2b, self.b2a(x)), (self.b3b, self.b3a(x))
+        return F.relu_(torch.cat([last.linear(y) for last, y in branches], dim=1))       # one ReLU keeps one result
 
 
 class I3D(nn.Module):

@@ -33,8 +33,10 @@ def mc_forward(detector, clip, masks_in, masks_out):
     """
     assert not detector.training, "scoring keeps batch norm in evaluation mode"
     features = detector.encode(clip)
-    _, latent = scores_and_latent(*detector.capsules(features.mixed_4f))
-    return detector.head(features, masks_in, masks_out).logits[:, 0], latent[0]
+    undropped = torch.ones_like(masks_in[:1])
+    pose, activation = detector.capsules(features.mixed_4f, torch.cat([masks_in, undropped]))
+    _, latent = scores_and_latent(pose[-1:], activation[-1:])
+    return detector.decode(pose[:-1], features, masks_in, masks_out)[:, 0], latent[0]
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.plain_network import PlainDetector, plain_scoring
 from datasets.clips import normalise
 from models.detector import PRESETS, Detector, DetectorConfig
 from models.mc_dropout import mc_forward, seeded_masks, tile_latents
@@ -75,24 +76,19 @@ def test_masks_leave_the_global_random_state_alone(detector):
 
 # ---- passes ----
 
-def plain_pass(detector, clip, mask_in, mask_out):
-    """One dropout pass layer by layer, both channel masks (1,channels) laid on by hand. Logits (8,H,W)."""
-    features = detector.encode(clip)
-    x_28 = features.mixed_4f * mask_in[:, :, None, None]
-    pose, _ = detector.capsules(x_28)
-    x = detector.upsample4(detector.decode(pose, x_28, features))
-    return detector.smooth(x * mask_out[:, :, None, None, None])[0, 0]
-
-
-def test_shared_encoder_equals_plain_passes(detector, clip):
+def test_sharing_equals_plain_passes(detector, clip):
     masks_in, masks_out = seeded_masks(detector, 0, "v", 2, 1, 4)
-    logits, _ = mc_forward(detector, clip, masks_in, masks_out)
+    masks_in[1], masks_out[1] = 0, 0                                            # nothing left
+    masks_in[2], masks_out[2] = 1, 1                                            # nothing dropped
+    logits, latent = mc_forward(detector, clip, masks_in, masks_out)
     assert logits.shape == (4, 8, 64, 64) and not logits.requires_grad
-    with torch.no_grad():
-        plain = torch.stack([plain_pass(detector, clip, masks_in[r:r + 1], masks_out[r:r + 1]) for r in range(4)])
+    network = PlainDetector(detector.config).eval()
+    network.load_state_dict(detector.state_dict())
+    plain, plain_latent = plain_scoring(network, clip, masks_in, masks_out)
     scale = plain.std().item()
     assert (logits - plain).abs().max() < 1e-5 and scale > 1e-3
-    assert (plain[0] - plain[1]).abs().max() > 0.1 * scale                      # the masks do something
+    torch.testing.assert_close(latent, plain_latent, rtol=0, atol=1e-5)
+    assert (plain[0] - plain[3]).abs().max() > 0.1 * scale                      # the masks do something
 
 
 def test_both_masks_reach_the_logits(detector, clip):
