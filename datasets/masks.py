@@ -38,6 +38,11 @@ class PackedMasks:
     def __len__(self):
         return self.shape[0]
 
+    @property
+    def nbytes(self):
+        """Bytes held, compressed; 0 as long as the masks have not been read."""
+        return sum(map(len, self._rows or ()))
+
     def __getitem__(self, index):
         if self._rows is None:
             self._take(self._read())

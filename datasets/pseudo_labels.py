@@ -10,6 +10,7 @@ from datasets.mask_interp import METHODS, interpolate
 
 SIGMA = 8 / 3       # of the temporal weight, video frames (paper Eq. 4)
 REACH = 8           # beyond so many video frames the temporal weight is 0
+FAR = 2**31         # distance to a label that there is not
 WINDOW = 2          # consistency looks at this many sampled frames to each side
 P_LOW, P_HIGH = 0.1, 0.9
 
@@ -28,7 +29,8 @@ def neighbours(tube, labelled, frames):
     """
     right = np.searchsorted(labelled, frames)                                # first labelled frame >= f
     left = np.searchsorted(labelled, frames, side="right") - 1               # last labelled frame <= f
-    shown = np.isin(labelled, tube.frames)
+    place = np.minimum(np.searchsorted(tube.frames, labelled), len(tube.frames) - 1)
+    shown = tube.frames[place] == labelled                                   # a tube's frames are all labelled
     on_left = (left >= 0) & shown[np.maximum(left, 0)]
     on_right = (right < len(labelled)) & shown[np.minimum(right, len(labelled) - 1)]
     f0 = np.where(on_left, labelled[np.maximum(left, 0)], labelled[np.minimum(right, len(labelled) - 1)])
@@ -70,13 +72,18 @@ def dense_masks(tube, labelled, frames, interpolation=INTERPOLATION, pictures=No
     return masks, present
 
 
+def first_inside(corners):
+    """Of any corner coordinates, the number of the first pixel whose centre is not before it, int."""
+    return np.ceil(corners - 0.5).astype(int)
+
+
 def tube_masks(video, tube, frames, interpolation=INTERPOLATION, pictures=None):
     """(Pseudo-)label of one track at `frames` (T,): uint8 {0,1} (T,H,W). In a box is a pixel whose centre is."""
     if tube.masks is not None:
         return dense_masks(tube, video.labelled_frames, frames, interpolation, pictures)[0].view(np.uint8)
     masks = np.zeros((len(frames), video.height, video.width), np.uint8)
     boxes, present = dense_boxes(tube, video.labelled_frames, frames)
-    corners = np.ceil(boxes - 0.5).astype(int)
+    corners = first_inside(boxes)
     for t in np.flatnonzero(present):
         x0, y0, x1, y1 = corners[t]
         masks[t, max(y0, 0):y1, max(x0, 0):x1] = 1
@@ -94,9 +101,49 @@ def pseudo_masks(video, frames, interpolation=INTERPOLATION, pictures=None):
     return masks
 
 
+def clip_labels(video, frames, rows, columns, loss="stew", rule="paper", masks=None):
+    """Pseudo-labels of a finished clip, and their weights: (target uint8 {0,1} (T,S,S), weight float32 (T,S,S)).
+
+    frames (T,): frame numbers. rows, columns (S,): the pixel of the video that each pixel of the clip shows (see
+    clips.sources). loss, rule: see clip_weight. masks: pseudo_masks at these frames, where the labels are masks.
+
+    Between two neighbouring edges of all boxes of the clip every pixel has one label and one weight, so these are made
+    once for each such cell, a few hundred, and then spread over the pixels.
+    """
+    if masks is not None:
+        target = masks.take(columns, 2).take(rows, 1)
+        return target, clip_weight(target, video.labelled_frames, frames, loss, rule)
+    cells, row_edges, column_edges = box_cells(video, frames)
+    weights = clip_weight(cells, video.labelled_frames, frames, loss, rule)
+    row_cells = np.searchsorted(row_edges, rows, side="right") - 1
+    column_cells = np.searchsorted(column_edges, columns, side="right") - 1
+    return tuple(values.take(column_cells, 2).take(row_cells, 1) for values in (cells, weights))
+
+
+def box_cells(video, frames):
+    """Union of all actors' boxes at `frames` (T,) on the grid of their edges.
+
+    Returns cells uint8 {0,1} (T,n,m), row edges (n,), column edges (m,): cell i, j holds the pixels from row edge i and
+    column edge j on, up to the next edge; the first edges are 0.
+    """
+    present = np.zeros((len(video.tubes), len(frames)), bool)
+    corners = np.zeros((*present.shape, 4), int)
+    for a, tube in enumerate(video.tubes):
+        boxes, present[a] = dense_boxes(tube, video.labelled_frames, frames)
+        corners[a] = first_inside(boxes)
+    x0, y0, x1, y1 = np.moveaxis(np.maximum(corners, 0), 2, 0)
+    rows, columns = (np.unique(np.concatenate([[0], low[present], high[present]]))
+                     for low, high in ((y0, y1), (x0, x1)))
+    in_rows = (y0[..., None] <= rows) & (rows < y1[..., None]) & present[..., None]             # (A,T,n)
+    in_columns = (x0[..., None] <= columns) & (columns < x1[..., None])                         # (A,T,m)
+    return (in_rows[..., None] & in_columns[..., None, :]).any(0).view(np.uint8), rows, columns
+
+
 def label_distance(labelled, frames):
-    """Distance of each frame (T,) to the nearest labelled frame, in video frames, int."""
+    """Distance of each frame (T,) to the nearest labelled frame, in video frames, int; FAR where none is labelled."""
     frames = np.asarray(frames)
+    if not len(labelled):
+        return np.full(len(frames), FAR)
     at = np.searchsorted(labelled, frames)
     before = labelled[np.maximum(at - 1, 0)]
     after = labelled[np.minimum(at, len(labelled) - 1)]
@@ -110,40 +157,49 @@ def temporal_weight(distance, sigma=SIGMA, reach=REACH):
 
 
 def consistency(masks_T_H_W, on_label_T, rule="paper", window=WINDOW):
-    """s (T,H,W) float32 in [0,1] (paper Eq. 5): how steadily the pseudo-label says the same of a pixel.
+    """s (T,H,W) float32 in [0,1] (paper Eq. 5): how steadily the pseudo-label {0,1} says the same of a pixel.
 
     m is the mean label over the clip's frames t-window … t+window that exist. `paper`: s = m, but 1 where m ≤ 0.1 or
     m ≥ 0.9. `authors`: s = 1 only where m = 0, and the window is the whole clip for t ≥ 2, the last two frames for
     t = 0, the last for t = 1. A labelled frame has s = 1 everywhere.
     """
-    masks = np.asarray(masks_T_H_W, np.float32)
-    length = len(masks)
-    total = np.concatenate([np.zeros_like(masks[:1]), masks.cumsum(0)])
+    return _weigh(masks_T_H_W, np.ones(len(on_label_T)), on_label_T, rule, window)
+
+
+def _weigh(masks_T_H_W, tau_T, on_label_T, rule, window=WINDOW):
+    """φ = τ·s (T,H,W) float32: looked up by how many frames of its window say 1 of a pixel, T numbers at most."""
+    masks, length = np.asarray(masks_T_H_W), len(masks_T_H_W)
     times = np.arange(length)
     if rule == "paper":
         low, high = np.maximum(times - window, 0), np.minimum(times + window + 1, length)
     elif rule == "authors":
-        low = np.where(times < window, length - window + times, 0)
-        high = np.full(length, length)
+        low, high = np.where(times < window, length - window + times, 0), np.full(length, length)
     else:
         raise ValueError(f"rule must be 'paper' or 'authors', not {rule!r}")
-    mean = (total[high] - total[low]) / (high - low)[:, None, None].astype(np.float32)
+    total = np.zeros((length + 1, *masks.shape[1:]), np.uint8 if length < 256 else np.int64)   # of the frames before t
+    for t in times:
+        np.add(total[t], masks[t], out=total[t + 1], casting="unsafe")
+    mean = np.arange(length + 1) / (high - low)[:, None]                     # (T, how many of them say 1)
     certain = (mean <= P_LOW) | (mean >= P_HIGH) if rule == "paper" else mean == 0
-    return np.where(certain | np.asarray(on_label_T)[:, None, None], np.float32(1), mean)
+    s = np.where(certain | np.asarray(on_label_T)[:, None], 1, mean)
+    table = (np.asarray(tau_T)[:, None] * s).astype(np.float32)
+    weight = np.empty(masks.shape, np.float32)
+    for t in times:
+        np.take(table[t], total[high[t]] - total[low[t]], out=weight[t], mode="clip")
+    return weight
 
 
 def clip_weight(masks_T_H_W, labelled, frames, loss="stew", rule="paper"):
-    """φ (T,H,W) float32 in [0,1] for a clip's pseudo-label masks at video frames `frames` (T,).
+    """φ (T,H,W) float32 in [0,1] for a clip's pseudo-label masks {0,1} at video frames `frames` (T,).
 
-    loss: `stew` τ·s; `interp` 1 everywhere; `frame` 1 on labelled frames, 0 elsewhere.
+    loss: `stew` τ·s; `interp` 1 everywhere; `frame` 1 on labelled frames, 0 elsewhere. All 0 without any label.
     """
     distance = label_distance(labelled, frames)
     shape = np.shape(masks_T_H_W)
     if loss == "interp":
-        return np.ones(shape, np.float32)
+        return np.full(shape, len(labelled) > 0, np.float32)
     if loss == "frame":
         return np.broadcast_to((distance == 0)[:, None, None], shape).astype(np.float32)
     if loss != "stew":
         raise ValueError(f"loss must be 'stew', 'interp' or 'frame', not {loss!r}")
-    tau = temporal_weight(distance).astype(np.float32)
-    return tau[:, None, None] * consistency(masks_T_H_W, distance == 0, rule)
+    return _weigh(masks_T_H_W, temporal_weight(distance), distance == 0, rule)

@@ -1,15 +1,19 @@
 """A whole video as clips, decoded once: what scoring, clustering and evaluation go through.
 
+Only frames that a clip shows are converted to RGB and resized: with one phase, every second.
+
 A tile is T*stride = 16 frames. Phase p of a tile is the clip of its frames p, p + stride, ...; two phases cover every
 frame. The last tile of a video is filled up: by its last frame (scoring), or by black (the evaluation protocol).
 """
+
+import itertools
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.clips import STRIDE, centre_crop, transform
-from datasets.video import read_blocks
+from datasets.video import read_runs
 from utils.runtime import UserError
 
 
@@ -31,29 +35,34 @@ class VideoTiles(Dataset):
 
     def __getitem__(self, index):
         video = self.videos[index]
-        size = self.length * self.stride
-        clips, frames, tiles, phases = [], [], [], []
+        clips = self.plan(video.frames)
+        runs = [np.unique(np.concatenate([shown for shown, _, _ in tile])) for tile in clips]
+        pictures = []
         try:
-            for start, block in read_blocks(self.find_video(video.name), video.frames, size):
-                pictures = transform(block, self.geometry, centre_crop(self.geometry))
-                for phase in range(self.phases):
-                    wanted = phase + self.stride * np.arange(self.length)
-                    inside = wanted < len(block)
-                    if self.fill == "black" and not inside.any():
-                        continue
-                    clip = pictures[np.minimum(wanted, len(block) - 1)]
-                    if self.fill == "black":
-                        clip[~torch.from_numpy(inside)] = 0
-                        frames.append(np.where(inside, start + wanted, -1))
-                    else:
-                        frames.append(start + np.minimum(wanted, len(block) - 1))
-                    clips.append(clip)
-                    tiles.append(start // size)
-                    phases.append(phase)
+            blocks = read_runs(self.find_video(video.name), video.frames, [run[run >= 0].tolist() for run in runs])
+            for tile, run, block in zip(clips, runs, blocks, strict=True):
+                finished = transform(block, self.geometry, centre_crop(self.geometry))
+                if run[0] < 0:
+                    finished = torch.cat([torch.zeros_like(finished[:1]), finished])
+                pictures += [finished[np.searchsorted(run, shown)] for shown, _, _ in tile]
         except UserError as error:
             return {"name": video.name, "failed": str(error)}
-        return {"name": video.name, "clips": torch.stack(clips), "frames": np.stack(frames), "tile": np.array(tiles),
-                "phase": np.array(phases)}
+        frames, tiles, phases = (np.stack(column) for column in zip(*itertools.chain(*clips), strict=True))
+        return {"name": video.name, "clips": torch.stack(pictures), "frames": frames, "tile": tiles, "phase": phases}
+
+    def plan(self, frames):
+        """Of a video of `frames` frames, for each tile its clips: (frame numbers (T,), tile, phase)."""
+        size, tiles = self.length * self.stride, []
+        for number, start in enumerate(range(0, frames, size)):
+            clips = []
+            for phase in range(self.phases):
+                shown = start + phase + self.stride * np.arange(self.length)
+                if self.fill == "repeat":
+                    clips.append((np.minimum(shown, frames - 1), number, phase))
+                elif shown[0] < frames:
+                    clips.append((np.where(shown < frames, shown, -1), number, phase))
+            tiles.append(clips)
+        return tiles
 
 
 def tile_loader(tiles, workers):

@@ -3,15 +3,21 @@
 Every choice is seeded by (seed, epoch, position), so neither the number of workers nor an interruption changes a clip.
 """
 
+from collections import OrderedDict
+
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datasets.clips import centre_crop, clip_indices, random_crop, transform
+from datasets.clips import centre_crop, clip_indices, cut, random_crop, resize, sources
+from datasets.frame_cache import FrameCache
+from datasets.frame_index import IndexedVideos
 from datasets.masks import PackedMasks
-from datasets.pseudo_labels import INTERPOLATION, clip_weight, pseudo_masks
-from datasets.video import read_blocks, read_frames
+from datasets.pseudo_labels import INTERPOLATION, clip_labels, pseudo_masks
+from datasets.video import read_frames
 from utils.runtime import UserError
+
+IN_MEMORY = 32e6        # bytes of compressed masks a process keeps: all of J-HMDB's
 
 
 class ClipSampler(Sampler):
@@ -37,13 +43,16 @@ class TrainingClips(Dataset):
     frames uint8 (T,3,S,S), target uint8 {0,1} (T,S,S), weight φ float32 (T,S,S), label int, name str,
     on_label bool (T,), anchor int: index of the labelled frame the clip was made around. A video that is missing or
     cannot be read gives {"name", "failed": reason} instead. interpolation: of masks, one of mask_interp.METHODS.
+    folder: where what saves time is kept: indices of the videos, and up to `cache_gb` of decoded clips.
     """
 
     def __init__(self, annotations, find_video, geometry, seed, loss="stew", weighting="paper",
-                 interpolation=INTERPOLATION):
+                 interpolation=INTERPOLATION, folder=None, cache_gb=0):
         self.annotations, self.find_video, self.geometry = annotations, find_video, geometry
         self.seed, self.loss, self.weighting, self.interpolation = seed, loss, weighting, interpolation
-        self._dense = {}                        # video name -> its pseudo-labels, where these are masks
+        self.videos = IndexedVideos(folder)
+        self.cache = FrameCache(folder, cache_gb) if folder and cache_gb else None
+        self._dense = OrderedDict()             # video name -> its pseudo-labels, where these are masks
 
     def __getitem__(self, key):
         epoch, position, name = key
@@ -57,30 +66,46 @@ class TrainingClips(Dataset):
         corner = random_crop(self.geometry, rng) if rng is not None else centre_crop(self.geometry)
         flip = rng is not None and bool(rng.random() < 0.5)
         try:
-            frames = read_frames(self.find_video(video.name), indices, video.frames)
+            frames = self.frames(self.find_video(video.name), indices, video.frames)
             masks = self.pseudo_masks(video, indices)
         except UserError as error:
             return {"name": video.name, "failed": str(error)}
-        target = transform(masks, self.geometry, corner, flip)
-        weight = clip_weight(target.numpy(), video.labelled_frames, indices, self.loss, self.weighting)
-        return {"frames": transform(frames, self.geometry, corner, flip), "target": target,
+        rows, columns = sources((video.height, video.width), self.geometry, corner, flip)
+        target, weight = clip_labels(video, indices, rows, columns, self.loss, self.weighting, masks)
+        return {"frames": cut(frames, self.geometry, corner, flip), "target": torch.from_numpy(target),
                 "weight": torch.from_numpy(weight), "label": video.label, "name": video.name,
                 "anchor": int(np.flatnonzero(indices == anchor)[0]),
                 "on_label": torch.from_numpy(np.isin(indices, video.labelled_frames))}
 
+    def frames(self, path, indices, frames):
+        """Frames of a video of `frames` frames, resized to geometry.frame: uint8 (T,h,w,3)."""
+        if self.cache is None:
+            return resize(self.videos.read_frames(path, indices, frames), self.geometry.frame)
+        place = self.cache.place(path, indices, self.geometry.frame)
+        clip = self.cache.load(place, (len(indices), *self.geometry.frame, 3))
+        if clip is None:
+            clip = resize(self.videos.read_frames(path, indices, frames), self.geometry.frame)
+            self.cache.keep(place, clip)
+        return clip
 
     def pseudo_masks(self, video, frames):
-        """Pseudo-labels uint8 {0,1} (T,H,W) at `frames` (T,); masks are made for the whole video once, and kept."""
+        """Pseudo-labels uint8 {0,1} (T,H,W) at `frames` (T,), None where all labels are boxes.
+
+        Masks are made for a whole video at once, and kept, compressed, up to IN_MEMORY bytes of them.
+        """
         if all(tube.masks is None for tube in video.tubes):
-            return pseudo_masks(video, frames)
+            return None
         if video.name not in self._dense:
             every = pseudo_masks(video, np.arange(video.frames), self.interpolation, lambda: self._pictures(video))
             self._dense[video.name] = PackedMasks.pack(every.view(bool))
+            while len(self._dense) > 1 and sum(masks.nbytes for masks in self._dense.values()) > IN_MEMORY:
+                self._dense.popitem(last=False)
+        self._dense.move_to_end(video.name)
         return self._dense[video.name][frames].view(np.uint8)
 
     def _pictures(self, video):
         path = self.find_video(video.name)
-        pictures = np.concatenate([block for _, block in read_blocks(path, video.frames, video.frames)])
+        pictures = read_frames(path, range(video.frames), video.frames)
         if pictures.shape[1:3] != (video.height, video.width):
             raise UserError(f"{path}: has {pictures.shape[2]}x{pictures.shape[1]} pixels, its masks {video.width}x"
                             f"{video.height}; give the videos that belong to the masks, or another --mask-interp")

@@ -5,7 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as TF
 
+from datasets import clips
 from datasets.clips import (
     GEOMETRY,
     ClipGeometry,
@@ -102,6 +105,41 @@ def test_a_geometry_comes_back_from_the_lists_of_a_checkpoint():
 
 
 # ---- frames and masks as one ----
+
+def slow_transform(clip, geometry, corner, flip):
+    """torchvision's operations one after the other, on whole tensors."""
+    mask = clip.ndim == 3
+    x = torch.from_numpy(clip[:, None] if mask else clip.transpose(0, 3, 1, 2).copy())
+    how = InterpolationMode.NEAREST_EXACT if mask else InterpolationMode.BILINEAR
+    x = TF.resized_crop(TF.resize(x, list(geometry.frame), how), *corner, *geometry.crop, [geometry.size] * 2, how)
+    x = TF.horizontal_flip(x) if flip else x
+    return x[:, 0] if mask else x
+
+
+@pytest.mark.parametrize("geometry", [*GEOMETRY.values(), ClipGeometry((100, 77), (61, 59), 97)], ids=str)
+@pytest.mark.parametrize("size", [(240, 320), (72, 96), (31, 57), (300, 520)], ids=str)
+def test_transform_is_torchvisions_bit_by_bit(geometry, size):
+    rng = np.random.default_rng(0)
+    for flip in (False, True):
+        frames, corner = rng.integers(0, 256, (2, *size, 3), dtype=np.uint8), random_crop(geometry, rng)
+        for clip in (frames, frames[..., 1]):
+            finished = transform(clip, geometry, corner, flip)
+            assert torch.equal(finished, slow_transform(clip, geometry, corner, flip)) and finished.is_contiguous()
+
+
+@given(st.integers(1, 600), st.integers(1, 300))
+@settings(deadline=None, max_examples=60)
+def test_the_nearest_pixel_is_the_one_torch_takes(before, after):
+    places = clips._nearest.__wrapped__(before, after)
+    for by_row in (True, False):
+        levels = torch.arange(before) % 251
+        picture = levels.to(torch.uint8)[None, :, None] if by_row else levels.to(torch.uint8)[None, None, :]
+        size = [after, 1] if by_row else [1, after]
+        shown = TF.resize(picture, size, InterpolationMode.NEAREST_EXACT).ravel()
+        assert places.tolist() == sorted(places.tolist())
+        assert torch.equal(levels[torch.from_numpy(places)], shown.long())
+
+
 
 def random_frames(seed, count=3, height=20, width=24):
     return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), dtype=np.uint8)

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import plain_loading
 from datasets.annotations import Tube, Video
+from datasets.clips import GEOMETRY, ClipGeometry, clip_indices, random_crop, sources
 from datasets.pseudo_labels import (
+    clip_labels,
     clip_weight,
     consistency,
     dense_boxes,
@@ -278,3 +281,57 @@ def test_weights_of_the_ablations():
 def test_two_labels_in_one_clip_count_by_the_nearer():
     weight = clip_weight(column(*[1] * 8), np.array([30, 44]), FRAMES).ravel()
     np.testing.assert_allclose(weight, [math.exp(-d * d * 9 / 128) for d in (0, 2, 4, 6, 6, 4, 2, 0)], rtol=1e-6)
+
+
+# ---- a clip at once ----
+
+ODD = ClipGeometry((30, 41), (23, 37), 29)
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=80)
+def test_a_clip_at_once_is_the_clip_frame_by_frame(data):
+    """Labels and weights of a finished clip against loops over frames, actors, rows and windows: exactly equal."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    height, width, frames = int(rng.integers(8, 40)), int(rng.integers(8, 50)), int(rng.integers(1, 60))
+    labelled = np.sort(rng.choice(frames, min(frames, int(rng.integers(1, 6))), replace=False))
+    tubes = []
+    for track in range(int(rng.integers(0, 4))):
+        own = np.sort(rng.choice(labelled, int(rng.integers(1, len(labelled) + 1)), replace=False))
+        low = rng.integers(0, (width - 1, height - 1), (len(own), 2))
+        tubes.append(Tube(0, track, own, np.hstack([low, rng.integers(low + 1, (width + 1, height + 1))])))
+    video = Video("v", frames, height, width, 0, labelled, tuple(tubes))
+    geometry = data.draw(st.sampled_from([ODD, GEOMETRY["small", "wide"]]))
+    corner, flip = random_crop(geometry, rng), bool(rng.integers(2))
+    shown = clip_indices(frames, int(rng.choice(labelled)))
+    target, weight = clip_labels(video, shown, *sources((height, width), geometry, corner, flip))
+    slow_target = plain_loading.labels(video, shown, geometry, corner, flip)
+    assert target.dtype == np.uint8 and weight.dtype == np.float32
+    assert np.array_equal(target, slow_target)
+    assert np.array_equal(weight, plain_loading.weights(slow_target, video, shown).astype(np.float32))
+
+
+def test_a_clip_of_real_labels_with_several_actors(shared_data):
+    name, geometry, rng = "Biking/v_Biking_g02_c05", GEOMETRY["full", "wide"], np.random.default_rng(0)
+    dense = read_ground_truth(shared_data / "ucf101_24" / "pyannot.pkl").videos[name]
+    labelled = np.array([4, 40, 77, 120])
+    tubes = [Tube(t.label, t.track, t.frames[own], t.boxes[own]) for t in dense.tubes
+             if (own := np.isin(t.frames, labelled)).any()]
+    video = Video(name, dense.frames, 240, 320, dense.label, labelled, tuple(tubes))
+    assert len(tubes) > 1
+    for anchor in labelled:
+        corner, shown = random_crop(geometry, rng), clip_indices(video.frames, int(anchor))
+        target, weight = clip_labels(video, shown, *sources((240, 320), geometry, corner, True))
+        slow_target = plain_loading.labels(video, shown, geometry, corner, True)
+        assert np.array_equal(target, slow_target) and target.any()
+        assert np.array_equal(weight, plain_loading.weights(slow_target, video, shown).astype(np.float32))
+
+
+@pytest.mark.parametrize("loss, rule", [("stew", "paper"), ("stew", "authors"), ("interp", "paper"),
+                                        ("frame", "paper")])
+def test_masks_and_boxes_take_the_same_way(loss, rule):
+    video = Video("v", 30, 24, 32, 0, np.array([4, 12]), (tube([4, 12], [[2, 3, 12, 20], [8, 3, 30, 22]]),))
+    shown, (rows, columns) = clip_indices(30, 4), sources((24, 32), ODD, (3, 2), True)
+    by_boxes = clip_labels(video, shown, rows, columns, loss, rule)
+    by_masks = clip_labels(video, shown, rows, columns, loss, rule, pseudo_masks(video, shown))
+    assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(by_boxes, by_masks, strict=True))

@@ -145,6 +145,17 @@ def test_masks_are_made_once_a_video(clips, monkeypatch):
     assert len(calls) == 1 and all(item["target"].any() for item in items)
 
 
+def test_masks_kept_in_memory_are_bounded(clips, monkeypatch):
+    data = clips()
+    video = data.annotations.videos["v"]
+    first = data.pseudo_masks(video, np.arange(8))
+    monkeypatch.setattr(training_clips, "IN_MEMORY", 1)         # byte: only the last video's
+    others = [Video(name, 20, HEIGHT, WIDTH, 0, [4, 11], (masked([4, 11]),)) for name in "abc"]
+    for other in others:
+        assert np.array_equal(data.pseudo_masks(other, np.arange(8)), first)
+    assert list(data._dense) == ["c"] and np.array_equal(data.pseudo_masks(video, np.arange(8)), first)
+
+
 def test_pictures_of_another_size_than_the_masks_set_the_video_aside(clips, tmp_path):
     write_pngs(tmp_path / "v", np.zeros((20, HEIGHT * 2, WIDTH * 2, 3), np.uint8))
     data = clips(interpolation="flow")

@@ -155,6 +155,35 @@ def test_every_labelled_frame_is_drawn_and_no_other(films):
     assert set(anchors) == {3, 17, 38} and min(anchors.values()) >= 5
 
 
+# ---- what saves time changes nothing ----
+
+@pytest.mark.parametrize("geometry", [GREY, ClipGeometry((60, 60), (50, 44), 32)], ids=["as filmed", "resized"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_index_and_cache_change_no_pixel(films, tmp_path, geometry, workers):
+    videos = grey_video([3, 17, 38]), grey_video([1, 9], "grey20", frames=20)
+    plain = clips(films, *videos, geometry=geometry)
+    cached = clips(films, *videos, geometry=geometry, folder=tmp_path / "cache", cache_gb=1e-3)
+    sampler = ClipSampler(["grey40", "grey20"], seed=0, length=12)
+    for _ in range(2):                                                      # the second time from the cache
+        for a, b in zip(loader(plain, sampler, 4, 0), loader(cached, sampler, 4, workers), strict=True):
+            assert same(a, b) and a["name"] == b["name"]
+    assert len(list((tmp_path / "cache" / "frames").rglob("*"))) > 2
+
+
+def test_a_cached_clip_needs_no_decoding(films, tmp_path, monkeypatch):
+    dataset = clips(films, grey_video([3, 17, 38]), folder=tmp_path / "cache", cache_gb=1e-3)
+    before = [dataset[0, p, "grey40"] for p in range(8)]
+    monkeypatch.setattr(dataset.videos, "read_frames", None)
+    assert all(same(dataset[0, p, "grey40"], before[p]) for p in range(8))
+
+
+def test_a_full_cache_goes_on_decoding(films, tmp_path):
+    dataset = clips(films, grey_video([3, 17, 38]), folder=tmp_path / "cache", cache_gb=1e-4)      # one clip
+    plain = clips(films, grey_video([3, 17, 38]))
+    assert all(same(dataset[e, p, "grey40"], plain[e, p, "grey40"]) for e in range(2) for p in range(8))
+    assert sum(path.is_file() for path in (tmp_path / "cache" / "frames").rglob("*")) == 1
+
+
 # ---- the sampler ----
 
 def test_every_video_comes_twice_an_epoch():

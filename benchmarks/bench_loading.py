@@ -1,0 +1,172 @@
+"""Training clips per second from real .avi files: the published way, with an index, with an index and a cache.
+
+    python benchmarks/bench_loading.py
+
+Reads   three real UCF-101 files in ../shared (or where CLAUS_SHARED points); without them, a film made on the spot
+Writes  benchmarks/results/loading.md
+Expect  a minute. One core, one process. Stops with an error where the sides do not give the same clips.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import utils.cpu  # noqa: E402, F401  before torch
+
+# isort: split
+import av  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from benchmarks import loading_data, plain_loading, timing  # noqa: E402
+from datasets.clips import GEOMETRY, clip_indices, cut, random_crop, resize, sources  # noqa: E402
+from datasets.frame_index import IndexedVideos, build  # noqa: E402
+from datasets.pseudo_labels import clip_labels  # noqa: E402
+from datasets.training_clips import TrainingClips  # noqa: E402
+from datasets.video import ONE_THREAD, iter_frames, pixels, read_frames  # noqa: E402
+
+ROUNDS = 5
+MOST_SECONDS = 20      # a table row
+
+
+def main():
+    torch.set_num_threads(1)
+    labels, find, where = loading_data.read()
+    with tempfile.TemporaryDirectory() as folder:
+        exact = sum(check_frames(find(name)) for name in labels.videos)
+        rows, stages = [], []
+        for key in (("full", "wide"), ("small", "wide")):
+            for video in list(labels.videos.values())[:3 if key[0] == "full" else 1]:
+                rows.append(measure(labels, video, find, GEOMETRY[key], folder, " ".join(key)))
+        video = next(iter(labels.videos.values()))
+        stages = by_stage(video, find(video.name), GEOMETRY["full", "wide"], labels, find, folder)
+    ratios = [row[-2:] for row in rows if row[0].startswith("full")]
+    timing.write_results("loading", f"""# Training clips from video files
+
+`python benchmarks/bench_loading.py`: {timing.machine_line()}.
+One process, {where}. Per clip: 8 frames at stride 2, random crop and flip, pseudo-labels and STeW weights. Published
+way: the whole video is decoded with {plain_loading.decoder()}, the rest as in benchmarks/plain_loading.py. Medians of
+{ROUNDS} interleaved rounds over the labelled frames of a video; × is the median of a round's ratios. Clips a second of
+one core's processor time, of every process involved, so that others who use the machine do not count.
+
+{timing.table(["network, crop", "video", "frames", "published, clips/s", "index, clips/s", "cache, clips/s", "index ×",
+               "cache ×"], rows)}
+
+Full network: index ×{min(r[0] for r in ratios)} to ×{max(r[0] for r in ratios)}, cache ×{min(r[1] for r in ratios)} to
+×{max(r[1] for r in ratios)}. Checked in the same run: all {exact} frames read through the index are bit-identical to
+decoding from the start; labels and weights are equal; finished pictures differ by at most one level of 255 for
+each resize (one with the full network, two with the small: torchvision's bytes against float64), and not at all between
+index and cache.
+
+Where the time of a clip goes, first video, full network, milliseconds:
+
+{timing.table(["stage", "published", "ours"], stages)}
+""")
+    return 0
+
+
+def each(function, arguments):
+    """Call a function for every clip; what it returns is dropped at once, as a training drops a clip it has used."""
+    for argument in arguments:
+        function(argument)
+
+
+def check_frames(path):
+    """Compare every frame of a file through the index with decoding from the start; their number."""
+    videos = IndexedVideos()
+    whole = [pixels(frame) for frame in iter_frames(path)]
+    for start in range(17):
+        wanted = range(start, len(whole), 17)
+        found = videos.read_frames(path, wanted, len(whole))
+        if not all(np.array_equal(frame, whole[k]) for frame, k in zip(found, wanted, strict=True)):
+            sys.exit(f"{path}: a frame is another through the index")
+    return len(whole)
+
+
+def measure(labels, video, find, geometry, folder, about):
+    """A row of the table: rates of the three ways for one video and geometry, after a check that they agree."""
+    direct = TrainingClips(labels, find, geometry, 0, folder=folder)
+    cached = TrainingClips(labels, find, geometry, 0, folder=folder, cache_gb=2)
+    anchors, count = [int(f) for f in video.labelled_frames], len(video.labelled_frames)
+    for number, anchor in enumerate(anchors[::2]):
+        check_clip(video, find(video.name), geometry, anchor, direct, cached, number)
+    times = timing.interleaved({
+        "plain": lambda: each(lambda anchor: plain(video, find(video.name), geometry, anchor, 1), anchors[::4]),
+        "index": lambda: each(lambda anchor: direct.clip(video, anchor, np.random.default_rng(1)), anchors),
+        "cache": lambda: each(lambda anchor: cached.clip(video, anchor, np.random.default_rng(1)), anchors)},
+        ROUNDS, most_seconds=MOST_SECONDS, clock=timing.cpu_clock)
+    clips = {"plain": len(anchors[::4]), "index": count, "cache": count}
+    each = {name: [seconds / clips[name] for seconds in values] for name, values in times.items()}
+    return [about, Path(video.name).name, video.frames, *(f"{1 / timing.median(each, name):.0f}" for name in each),
+            *(round(timing.ratio(each, "plain", name), 1) for name in ("index", "cache"))]
+
+
+def plain(video, path, geometry, anchor, seed):
+    """The published way's clip with the crop and flip that TrainingClips.clip draws from this seed."""
+    rng = np.random.default_rng(seed)
+    corner, flip = random_crop(geometry, rng), bool(rng.random() < 0.5)
+    return plain_loading.clip(path, video, clip_indices(video.frames, anchor), geometry, corner, flip)
+
+
+def check_clip(video, path, geometry, anchor, direct, cached, seed):
+    """Stop where the three ways differ."""
+    frames, target, weight = plain(video, path, geometry, anchor, seed)
+    ours, again, kept = (way.clip(video, anchor, np.random.default_rng(seed)) for way in (direct, cached, cached))
+    same = all(torch.equal(ours[key], clip[key]) for key in ("frames", "target", "weight") for clip in (again, kept))
+    if not (same and np.array_equal(ours["target"], target)
+            and np.array_equal(ours["weight"], weight.astype(np.float32))):
+        sys.exit(f"{video.name}: the clip around frame {anchor} differs")
+    resizes = ((video.height, video.width) != geometry.frame) + (geometry.crop != (geometry.size, geometry.size))
+    if not np.abs(ours["frames"].numpy() - frames).max() <= resizes:
+        sys.exit(f"{video.name}: pixels of the clip around frame {anchor} differ by more than one level a resize")
+
+
+def by_stage(video, path, geometry, labels, find, folder):
+    """Rows (stage, published ms, our ms) for one video; mean over its labelled frames."""
+    indexed, anchors = IndexedVideos(folder), [int(f) for f in video.labelled_frames]
+    cached = TrainingClips(labels, find, geometry, 0, folder=folder, cache_gb=2)
+    shown, corner = [clip_indices(video.frames, anchor) for anchor in anchors], (3, 5)
+    clips = [read_frames(path, indices, video.frames) for indices in shown]
+    places = sources((video.height, video.width), geometry, corner, True)
+
+    def plain_augment():
+        for clip in clips[:2]:
+            for frame in clip:
+                plain_loading.cut(frame.astype(np.float64), geometry, corner, True, plain_loading.linear)
+
+    def plain_labels():
+        for indices in shown[:2]:
+            plain_loading.weights(plain_loading.labels(video, indices, geometry, corner, True), video, indices)
+
+    def one_thread():
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                frame.to_ndarray(format="rgb24", **ONE_THREAD)
+
+    sides = {
+        "one thread": one_thread,
+        "whole": lambda: plain_loading.whole_video(path, video.height, video.width),
+        "start": lambda: each(lambda indices: read_frames(path, indices, video.frames), shown),
+        "index": lambda: each(lambda indices: indexed.read_frames(path, indices, video.frames), shown),
+        "cache": lambda: each(lambda indices: cached.frames(path, indices, video.frames), shown),
+        "plain augment": plain_augment,
+        "augment": lambda: each(lambda clip: cut(resize(clip, geometry.frame), geometry, corner, True), clips),
+        "plain labels": plain_labels,
+        "labels": lambda: each(lambda indices: clip_labels(video, indices, *places), shown),
+        "build": lambda: build(path)}
+    times = timing.interleaved(sides, ROUNDS, most_seconds=MOST_SECONDS, clock=timing.cpu_clock)
+    per = {"whole": 1, "one thread": 1, "plain augment": 2, "plain labels": 2, "build": 1}
+    ms = {name: f"{1000 * timing.median(times, name) / per.get(name, len(shown)):.2f}" for name in sides}
+    kilobytes = sum(file.stat().st_size for file in Path(folder).rglob("*.json")) / 1000 / len(labels.videos)
+    return [["frames, decoded whole / through the index", ms["whole"], ms["index"]],
+            ["the same whole video by PyAV, told to convert frames with one thread", ms["one thread"], ""],
+            ["frames, decoded from the start to the last one wanted", "", ms["start"]],
+            ["frames, from the cache", "", ms["cache"]],
+            ["crop, resize, flip", ms["plain augment"], ms["augment"]],
+            ["pseudo-labels and weights", ms["plain labels"], ms["labels"]],
+            [f"making and proving the index, once a video ({kilobytes:.1f} kB kept)", "", ms["build"]]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
