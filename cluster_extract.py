@@ -2,21 +2,24 @@
 
     python cluster_extract.py --run my_run --cycle 0
     torchrun --nproc-per-node 4 -- cluster_extract.py --run my_run --cycle 0   # shares the videos out, same result
+    python cluster_extract.py --run my_run --cycle 0 --shard 2/3               # one of three machines that share files/
 
 Reads   files/my_run/cycle0/detector.pt and annotations.pkl (names and lengths alone), all training videos below --data
 Writes  files/my_run/cycle0/features.pkl     latent and cluster of every video
         files/my_run/cycle0/uncertainty.pkl  of every frame: both frame scores, foreground area, entropies
 Expect  one pass over the videos: each decoded once, its encoder run once per clip, then R dropout passes of the head.
-        Each video is kept as it is finished (cycle0/extract.parts/): an interrupted run goes on where it was.
+        Each video is kept as it is finished (cycle0/extract.parts/): an interrupted run goes on where it was, whatever
+        the number of processes or shards. When all shards have ended, the first command, without --shard, scores what
+        a machine that failed has left undone, and writes the pickles.
 """
 
 import utils.cpu  # noqa: F401  before torch
 
 # isort: split
 import argparse
-import os
+import re
 import shutil
-from datetime import timedelta
+import time
 
 import numpy as np
 import torch
@@ -24,13 +27,12 @@ from tqdm import tqdm
 
 from datasets import annotations as annotation_file
 from datasets import which
-from datasets.clips import STRIDE, normalise
 from datasets.tiles import VideoTiles, tile_loader
-from engine import autocast, device_name
+from engine import device_name, fast_convolutions
 from losses.cluster import vote
-from models.mc_dropout import mc_forward, seeded_masks
-from selection.frame_score import SCORES, THRESHOLD, frame_scores
-from utils import checkpoint
+from models.mc_dropout import mc_forward
+from selection.frame_score import SCORES, THRESHOLD
+from utils import checkpoint, distributed
 from utils.handoffs import (
     Features,
     Uncertainty,
@@ -44,6 +46,7 @@ from utils.handoffs import (
     save_uncertainty,
 )
 from utils.runtime import UserError, check_writable, run_script, whole_number, write_text
+from utils.scoring import score_video
 
 
 def parse_args(argv=None):
@@ -59,6 +62,10 @@ def parse_args(argv=None):
                                                               "2: every frame has its own, at twice the cost")
     add("--seed", type=whole_number, default=0, help="of the dropout masks")
     add("--amp", action="store_true", help="bf16 autocast on CUDA; scores then differ in the third digit")
+    add("--compile", action="store_true", help="score through torch.compile: a minute to start, then meant to be "
+        "faster on CUDA; scores then differ in the third digit")
+    add("--shard", type=shard, default=(0, 1), metavar="I/N", help="score the I-th of N parts of the videos and write "
+        "no pickle; for machines that share a folder and nothing else")
     add("--strict", action="store_true", help="stop at the first video that cannot be read")
     add("--force", action="store_true", help="score again although both pickles are there")
     add("--device", type=device_name, default="cuda" if torch.cuda.is_available() else "cpu", help="cuda, cuda:1, cpu")
@@ -72,14 +79,19 @@ def parse_args(argv=None):
     return args
 
 
+def shard(text):
+    """argparse type of --shard: "2/3" -> (1, 3)."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part; give 1/3, 2/3 and 3/3 to three machines")
+    return int(match[1]) - 1, int(match[2])
+
+
 def main(argv=None):
     args = parse_args(argv)
-    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if args.device == "cuda" and ranks > 1 else args.device
+    device, first = distributed.own_device(args.device), distributed.rank() == 0
     folder = cycle_dir(args.run, args.cycle, args.files)
-    if device != args.device and int(os.environ["LOCAL_RANK"]) >= torch.cuda.device_count():
-        raise UserError(f"{ranks} processes for {torch.cuda.device_count()} GPUs; lower --nproc-per-node")
-    if not args.force and scored_already(folder):
+    if not args.force and distributed.from_first(first and scored_already(folder)):
         print(f"{folder} has both pickles already; --force scores again")
         return 0
     trained = checkpoint.load(folder / "detector.pt", device)
@@ -88,24 +100,23 @@ def main(argv=None):
     which.check_same(args.dataset, labels.dataset, folder / "annotations.pkl")
     videos = list(labels.videos.values())
     settings = {"passes": args.passes, "threshold": args.threshold, "phases": args.phases, "seed": args.seed,
-                "amp": args.amp}
+                "amp": args.amp, "compile": args.compile}
     lengths = [(video.name, video.frames) for video in videos]
     parts = parts_dir(folder / "extract.parts", [trained.source, settings, lengths])
-    if rank == 0:
-        check_writable(parts)
-    if ranks > 1:
-        wait_for_all(ranks)             # check_writable clears temporary files: nobody may be writing yet
-    mine = [index for index in range(rank, len(videos), ranks) if not (parts / f"{index}.npz").exists()]
-    print(f"{len(mine)} of {len(videos)} videos to score" + (f" in process {rank} of {ranks}" if ranks > 1 else "")
+    part, of = args.shard
+    if first:
+        check_writable(parts, clear=of == 1)            # other machines may be writing there
+    share = range(part, len(videos), of)
+    left = distributed.from_first([index for index in share if not (parts / f"{index}.npz").exists()])
+    print(f"{len(left)} of {len(share)} videos to score" + (f" in shard {part + 1} of {of}" if of > 1 else "")
+          + (f", by {distributed.processes()} processes" if distributed.processes() > 1 else "")
           + f", {args.passes} passes, on {device}")
-    extract(trained, videos, mine, parts, args, device)
-    if ranks > 1:
-        wait_for_all(ranks)
-    if rank == 0:
+    extract(trained, videos, left[distributed.rank()::distributed.processes()], parts, args, device)
+    distributed.barrier()
+    if of > 1:
+        print(f"shard {part + 1} of {of} is done; when all are, the same command without --shard writes the pickles")
+    elif first:
         merge(trained, videos, parts, settings, folder)
-    if ranks > 1:
-        wait_for_all(ranks)
-        torch.distributed.destroy_process_group()
     return 0
 
 
@@ -130,6 +141,8 @@ def extract(trained, videos, mine, parts, args, device):
     """Score the videos with these numbers and keep each as it is finished; failures are named in a file each."""
     for index in mine:
         (parts / f"{index}.failed").unlink(missing_ok=True)
+    fast_convolutions(device)
+    forward = torch.compile(mc_forward, dynamic=False) if args.compile else mc_forward
     workers = args.workers if args.workers is not None else 8 if device.startswith("cuda") else 0
     tiles = VideoTiles([videos[index] for index in mine], which.video_finder(args),
                        trained.geometry, args.phases)
@@ -140,40 +153,20 @@ def extract(trained, videos, mine, parts, args, device):
                 raise UserError(item["failed"])
             write_text(parts / f"{index}.failed", item["failed"])
             continue
-        result = score_video(trained, videos[index], item, args, device)
+        result = score_video(trained, videos[index], item, args, forward)
         save_part(parts / f"{index}.npz", result)
 
 
-@torch.no_grad()
-def score_video(trained, video, item, args, device):
-    """Latents of the tiles (n,D), and every frame score (F,) of one video from its clips (see VideoTiles)."""
-    scores = {name: np.zeros(video.frames, np.float32) for name in SCORES}
-    latents = []
-    for clip, tile, phase in zip(item["clips"], item["tile"], item["phase"], strict=True):
-        masks = seeded_masks(trained.detector, args.seed, video.name, int(tile), int(phase), args.passes)
-        with autocast(device, args.amp):
-            logits, latent = mc_forward(trained.detector, normalise(clip[None].to(device), trained.pixel_range),
-                                        *(mask.to(device) for mask in masks))
-        if phase == 0:
-            latents.append(latent.float().cpu().numpy())
-        for name, values in frame_scores(logits, args.threshold).items():
-            spread(scores[name], values.cpu().numpy(), int(tile), int(phase), args.phases)
-    return {"latents": np.stack(latents), **scores}
-
-
-def spread(scores_F, values_T, tile, phase, phases, stride=STRIDE):
-    """Write one clip's values to the frames they serve: with one phase each serves `stride` frames, with two one."""
-    first = tile * len(values_T) * stride + phase
-    for offset in range(stride if phases == 1 else 1):
-        places = scores_F[first + offset:first + len(values_T) * stride:stride]
-        places[:] = values_T[:len(places)]
-
-
-def wait_for_all(ranks):
-    """Barrier over all processes of torchrun; a dead one makes torchrun end the others."""
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("gloo", timeout=timedelta(days=1))
-    torch.distributed.barrier()
+def was_scored(parts, index, patience=120):
+    """Whether a video has been scored, or has failed; a file of another machine may take seconds to be seen here."""
+    ends = time.monotonic() + patience
+    while time.monotonic() < ends:
+        for suffix, scored in ((".npz", True), (".failed", False)):
+            if (parts / f"{index}{suffix}").exists():
+                return scored
+        time.sleep(1)
+    raise UserError(f"{parts} has nothing of video {index}, which another process has scored; do all processes have "
+                    "the same --files folder? The same command goes on from there")
 
 
 def merge(trained, videos, parts, settings, folder):
@@ -183,7 +176,7 @@ def merge(trained, videos, parts, settings, folder):
     centres = trained.clusters.centres.numpy()
     for index, video in enumerate(videos):
         path = parts / f"{index}.npz"
-        if not path.exists():
+        if not was_scored(parts, index):
             failed[video.name] = (parts / f"{index}.failed").read_text(encoding="utf-8")
             continue
         with np.load(path) as part:
@@ -210,4 +203,4 @@ def merge(trained, videos, parts, settings, folder):
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(distributed.together(main))

@@ -10,6 +10,7 @@ Expect  with --model full on one H200 or A100 a few minutes a cycle.
 """
 
 import train_ucf101
+from utils import distributed
 from utils.runtime import run_script
 
 
@@ -22,4 +23,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    run_script(main, train_ucf101.AGAIN)
+    run_script(distributed.together(main), train_ucf101.AGAIN)

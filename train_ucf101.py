@@ -1,6 +1,7 @@
 """Step 1: annotation file -> detector weights and cluster centres.
 
     python train_ucf101.py --run my_run --cycle 0
+    torchrun --nproc-per-node 4 -- train_ucf101.py --run my_run --cycle 0     # four GPUs share every batch
 
 Reads   files/my_run/cycle0/annotations.pkl (written by claus_select.py), the labelled videos below --data,
         weights/rgb_charades.pt where it exists
@@ -15,6 +16,7 @@ import utils.cpu  # noqa: F401  before torch
 
 # isort: split
 import argparse
+import contextlib
 import math
 
 import torch
@@ -29,7 +31,7 @@ from losses.cluster import LAMBDA
 from losses.margin import LAST_MARGIN
 from models.detector import PRESETS
 from training import Training, readable, split_validation
-from utils import checkpoint
+from utils import checkpoint, distributed
 from utils.handoffs import cycle_dir
 from utils.runtime import UserError, check_writable, run_script, whole_number
 
@@ -80,7 +82,7 @@ def parse_args(argv=None, dataset="ucf101", about=__doc__):
     add("--epochs", type=int, default=40, help="each labelled video gives two clips an epoch")
     add("--steps", type=int, help="train for so many optimiser steps instead, in --epochs equal parts; use it to "
                                   "compare runs with different numbers of labels")
-    add("--batch-size", type=int, help="clips a step (default 8)")
+    add("--batch-size", type=int, help="clips a step, of all processes together (default 8)")
     add("--lr", type=float, help="Adam's learning rate (default 5e-4; small: 1e-3)")
     add("--encoder-lr", type=float, help="the same for the pretrained I3D (default: --lr where it is given, else 5e-4; "
                                          "small: 2e-5)")
@@ -91,6 +93,11 @@ def parse_args(argv=None, dataset="ucf101", about=__doc__):
     add("--authors", action="store_true", help="the published code's settings for every flag not given: lr 5e-5, batch "
         "6, betas .5 .999, eps 1e-6, margin 0.2 throughout, weight on the logits, pixels 0..1, fixed clusters")
     add("--bn-batches", type=int, default=32, help="batches to re-estimate the batch-norm statistics from; 0: never")
+    add("--freeze-bn", action="store_true", help="keep the batch-norm statistics of the pretrained weights in "
+        "training too (then --bn-batches does nothing)")
+    add("--sync-bn", action="store_true", help="several GPUs: batch norm over the whole batch, not each share")
+    add("--compile", action="store_true", help="train through torch.compile: minutes to start, then meant to be "
+        "faster on CUDA (benchmarks/bench_gpu.py measures it)")
     add("--no-validation", action="store_true", help="train on every labelled video and keep the last checkpoint")
     add("--no-amp", action="store_true", help="float32 on CUDA too, instead of bf16 autocast")
     add("--resume", action="store_true", help="go on from training.pt")
@@ -100,6 +107,10 @@ def parse_args(argv=None, dataset="ucf101", about=__doc__):
     add("--device", type=engine.device_name, default="cuda" if torch.cuda.is_available() else "cpu",
         help="cuda, cuda:1, cpu")
     add("--workers", type=whole_number, help="processes that decode videos (default: 8, on a CPU 0)")
+    add("--cache-gb", type=float, default=0, help="keep decoded clips on disk, at most so many GB (1.8 MB a labelled "
+        "frame); pays where decoding, not the network, is what takes the time (default 0: none)")
+    add("--cache-dir", help="folder of these and of the indices of the videos' frames; runs may share one "
+                            "(default: cache/ in the run's folder)")
     return with_defaults(parser.parse_args(argv), parser)
 
 
@@ -119,9 +130,11 @@ def with_defaults(args, parser):
             parser.error(f"--{name.replace('_', '-')} must be greater than 0, not {getattr(args, name)}")
     if args.steps is not None and args.steps < args.epochs:
         parser.error(f"--steps {args.steps} is fewer than --epochs {args.epochs}; give at least one step an epoch")
-    for name in ("margin_weight", "cluster_weight", "bn_batches", "adam_eps"):
+    for name in ("margin_weight", "cluster_weight", "bn_batches", "adam_eps", "cache_gb"):
         if not 0 <= getattr(args, name) < math.inf:
             parser.error(f"--{name.replace('_', '-')} must be 0 or more, not {getattr(args, name)}")
+    if args.sync_bn and not args.device.startswith("cuda"):
+        parser.error("--sync-bn needs CUDA; on the CPU give --freeze-bn, or larger shares")
     if not all(0 <= beta < 1 for beta in args.adam_betas):
         parser.error(f"--adam-betas must lie from 0 to below 1, not {' '.join(map(str, args.adam_betas))}")
     return args
@@ -129,8 +142,10 @@ def with_defaults(args, parser):
 
 def main(argv=None, dataset="ucf101", about=__doc__):
     args = parse_args(argv, dataset, about)
+    args.device = distributed.own_device(args.device)
+    engine.fast_convolutions(args.device)
     folder = cycle_dir(args.run, args.cycle, args.files)
-    if (folder / "detector.pt").exists() and not args.force:
+    if distributed.from_first((folder / "detector.pt").exists()) and not args.force:
         print(f"{folder / 'detector.pt'} is there already; --force trains again")
         return 0
     if (folder / "training.pt").exists() and not (args.resume or args.force):
@@ -139,20 +154,26 @@ def main(argv=None, dataset="ucf101", about=__doc__):
     path = args.annotations or folder / "annotations.pkl"
     labels = annotation_file.load(path)
     which.check_same(dataset, labels.dataset, path)
-    check_writable(folder / "tensorboard")
-    check_writable(folder)
+    first = distributed.rank() == 0
+    if first:
+        check_writable(folder / "tensorboard")
+        check_writable(folder)
     find_video = which.video_finder(args)
     names, missing = readable(labels, find_video, args)
     training, validation = split_validation(labels, names, args)
     state = Training(args, labels, training, missing, find_video, folder)
     print(f"{len(training)} videos to train on, {len(validation)} to validate on, {labels.counts()['frames']} labelled "
           f"frames; {state.all_steps} steps in {args.epochs} epochs; {args.model} network on {args.device}")
-    with SummaryWriter(folder / "tensorboard", purge_step=state.epoch) as writer:
+    print(batch_and_rate(args))
+    with SummaryWriter(folder / "tensorboard", purge_step=state.epoch) if first else contextlib.nullcontext() as writer:
         for epoch in range(state.epoch, args.epochs):
             state.run_epoch(epoch, validation, writer)
-            checkpoint.save(state.state_dict(epoch + 1), folder / "training.pt")
-    checkpoint.save(state.finished(), folder / "detector.pt")
-    (folder / "training.pt").unlink(missing_ok=True)
+            if first:
+                checkpoint.save(state.state_dict(epoch + 1), folder / "training.pt")
+    finished = state.finished()
+    if first:
+        checkpoint.save(finished, folder / "detector.pt")
+        (folder / "training.pt").unlink(missing_ok=True)
     if state.failed:
         print(f"{len(state.failed)} of {len(labels.labelled())} labelled videos were set aside:")
         print("\n".join(f"  {name}: {reason}" for name, reason in sorted(state.failed.items())))
@@ -160,5 +181,14 @@ def main(argv=None, dataset="ucf101", about=__doc__):
     return 0
 
 
+def batch_and_rate(args):
+    """One line that says the effective batch and the learning rate, and what each of several processes has of it."""
+    n = distributed.processes()
+    shares = "" if n == 1 else (f": {args.batch_size // n} in each of {n} processes, batch norm over "
+                                + ("fixed statistics" if args.freeze_bn else "all" if args.sync_bn else "each share"))
+    return (f"batch of {args.batch_size} clips a step{shares}; learning rate {args.lr:g}, encoder {args.encoder_lr:g}"
+            + ("" if n == 1 else " (not scaled: the same whatever the number of processes)"))
+
+
 if __name__ == "__main__":
-    run_script(main, AGAIN)
+    run_script(distributed.together(main), AGAIN)

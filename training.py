@@ -3,6 +3,7 @@
 train_ucf101.py and train_jhmdb.py hold the flags; engine.py holds one epoch; this is the room between them.
 """
 
+import itertools
 import math
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from datasets.training_clips import ClipSampler, LabelledFrames, TrainingClips, 
 from losses.cluster import Clusters
 from models.detector import PRESETS, Detector, DetectorConfig
 from models.mc_dropout import tile_latents
-from utils import checkpoint
+from utils import checkpoint, distributed
 from utils.handoffs import fingerprint
 from utils.pictures import clip_sheet
 from utils.runtime import UserError
@@ -27,7 +28,8 @@ WEIGHTS = Path(__file__).resolve().parent / "weights"
 PRETRAINED = {"full": WEIGHTS / "rgb_charades.pt", "small": WEIGHTS / "small_encoder.pt"}
 LEAST_VALIDATION_FRAMES = 30        # with fewer labelled frames to validate on, nothing is held out
 # flags that may change between the start of a training and its resumption
-NOT_COMPARED = {"resume", "force", "strict", "workers", "device", "run", "files", "data", "annotations"}
+NOT_COMPARED = {"resume", "force", "strict", "workers", "device", "run", "files", "data", "annotations", "compile",
+                "cache_dir", "cache_gb"}
 TRAINING_STATE = {"arguments", "labels", "failed", "names", "epoch", "step", "detector", "optimizer", "clusters",
                   "random", "history", "best_score", "best"}
 
@@ -60,20 +62,27 @@ def split_validation(labels, names, args):
 
 
 class Training:
-    """The state of one training: everything that training.pt holds, and what makes the clips."""
+    """The state of one training: everything that training.pt holds, and what makes the clips.
+
+    With several processes (see utils/distributed.py) each has the whole state, and its share of every batch.
+    """
 
     def __init__(self, args, labels, names, failed, find_video, folder):
         self.args, self.labels, self.names, self.failed = args, labels, names, dict(failed)
         self.geometry = GEOMETRY[args.model, args.crop]
         self.options = engine.LossOptions(args.weighting, not args.no_dice, margin=args.margin_weight,
                                           cluster=args.cluster_weight, last_margin=args.last_margin)
+        kept = {"folder": getattr(args, "cache_dir", None) or folder.parent / "cache",
+                "cache_gb": getattr(args, "cache_gb", 0)}
         self.clips = TrainingClips(labels, find_video, self.geometry, args.seed, args.pseudo_label_loss,
-                                   args.weighting, args.mask_interp)
-        self.held_out = LabelledFrames(labels, find_video, self.geometry, args.seed, interpolation=args.mask_interp)
+                                   args.weighting, args.mask_interp, **kept)
+        self.held_out = LabelledFrames(labels, find_video, self.geometry, args.seed, interpolation=args.mask_interp,
+                                       **kept)
         # with --steps an epoch is an equal part of them, however few the labels (see limited_batches)
         length = -(-args.steps // args.epochs) * args.batch_size if args.steps else None
         self.sampler = ClipSampler(names, args.seed, length)
-        self.batches = loader(self.clips, self.sampler, args.batch_size, args.workers)
+        share = distributed.BatchShare(self.sampler, args.batch_size)
+        self.batches = loader(self.clips, share, share.size, args.workers)
         self.all_steps = args.steps or args.epochs * math.ceil(len(self.sampler) / args.batch_size)
         self.step = self.epoch = 0
         self.best_score, self.best = -math.inf, None
@@ -81,7 +90,7 @@ class Training:
         self.source = fingerprint(args.annotations or folder / "annotations.pkl")
         torch.manual_seed(args.seed)
         config = DetectorConfig(len(labels.classes), **PRESETS[args.model])
-        self.detector = Detector(config).to(args.device)
+        self.detector = with_sync_bn(Detector(config), args).to(args.device)
         encoder = list(self.detector.conv1.parameters())
         rest = [p for name, p in self.detector.named_parameters() if not name.startswith(checkpoint.ENCODER)]
         groups = [{"params": rest, "base_lr": args.lr}, {"params": encoder, "base_lr": args.encoder_lr}]
@@ -92,69 +101,92 @@ class Training:
         else:
             start_weights(self.detector, args)
             self.clusters = self.first_clusters(find_video)
+        self.forward = engine.forward_pass(self.detector, getattr(args, "compile", False))
 
     def first_clusters(self, find_video):
         """K-means on the evaluation-mode latents of the labelled videos' tiles."""
-        latents, reason = {}, ""
+        latents, failed = {}, {}
         self.reestimate()
-        videos = [self.labels.videos[name] for name in self.names]
+        videos = [self.labels.videos[name] for name in distributed.share(self.names)]
         for tiles in tqdm(tile_loader(VideoTiles(videos, find_video, self.geometry), self.args.workers),
                           desc="cluster", leave=False, unit="video", disable=None):
             if "failed" in tiles:
-                reason = self.set_aside(tiles["name"], tiles["failed"])
+                failed[tiles["name"]] = tiles["failed"]
             else:
                 latents[tiles["name"]] = tile_latents(self.detector, tiles["clips"], self.args.pixel_range)
+        for more_latents, more_failed in distributed.gather((latents, failed)):
+            latents.update(more_latents)
+            failed.update(more_failed)
+        self.set_aside(failed)
         if not latents:
-            raise UserError(f"none of the {len(self.names)} labelled videos can be decoded: {reason}")
+            raise UserError(f"none of the {len(self.names)} labelled videos can be decoded: {[*failed.values()][-1]}")
         self.names[:] = [name for name in self.names if name in latents]
         self.sampler.names[:] = self.names
-        return Clusters.fit(latents, self.args.clusters, self.args.seed)
+        if distributed.rank() > 0:
+            return Clusters.from_state(distributed.from_first(None))
+        clusters = Clusters.fit({name: latents[name] for name in self.names}, self.args.clusters, self.args.seed)
+        distributed.from_first(clusters.state_dict())
+        return clusters
 
-    def set_aside(self, name, reason):
-        if self.args.strict:
-            raise UserError(reason)
-        self.failed[name] = reason
-        return reason
+    def set_aside(self, failed):
+        """Note the videos that could not be read, {name: reason}; with --strict the first of them ends the training."""
+        if failed and self.args.strict:
+            raise UserError(next(iter(failed.values())))
+        self.failed.update(failed)
 
     def run_epoch(self, epoch, validation, writer):
-        """Train one epoch, validate, log."""
+        """Train one epoch, validate, log (writer: of TensorBoard, in the first process)."""
         self.sampler.epoch = epoch
         batches, sheet = self.limited_batches(epoch), {}
-        terms, rate, failed = engine.train_epoch(
-            self.detector, self.clusters, batches, self.optimizer, self.options, self.args.pixel_range,
-            self.step, self.all_steps, not self.args.no_amp,
-            lambda step, batch, detection: sheet.update(step=step, batch=batch, detection=detection),
-            self.args.lr_schedule)
-        for name, reason in failed.items():
-            self.set_aside(name, reason)
+        terms, rate, failed = self.train(
+            batches, lambda step, batch, detection: sheet.update(step=step, batch=batch, detection=detection))
+        self.set_aside(failed)
         self.step += len(batches)
-        moved = self.clusters.reassign() if self.args.reassign else 0
+        moved = self.clusters.reassign() if self.args.reassign else self.clusters.forget()
         scores = {}
         if validation:
             self.reestimate()
             keys = [(name, int(f)) for name in validation for f in self.labels.videos[name].labelled_frames]
-            batches = loader(self.held_out, keys, self.args.batch_size, self.args.workers)
+            batches = loader(self.held_out, distributed.share(keys), self.args.batch_size, self.args.workers)
             unread = {}
             scores = engine.validate(self.detector, batches, self.labels.classes, self.args.pixel_range,
                                      not self.args.no_amp, unread)
-            for name, reason in unread.items():
-                self.set_aside(name, reason)
+            for more in distributed.gather(unread):
+                self.set_aside(more)
             score = scores["f@.5"] + 1e-3 * scores["mean IoU"]
             if not math.isnan(score) and score > self.best_score:
                 self.best_score, self.best = score, self.snapshot()
         self.log(writer, epoch, terms, rate, moved, scores, sheet)
+
+    def train(self, batches, on_batch):
+        """One epoch's steps, see engine.train_epoch."""
+        return engine.train_epoch(
+            self.detector, self.clusters, batches, self.optimizer, self.options, self.args.pixel_range,
+            self.step, self.all_steps, not self.args.no_amp, on_batch, self.args.lr_schedule, self.forward,
+            self.args.seed, getattr(self.args, "freeze_bn", False))
 
     def limited_batches(self, epoch):
         """The epoch's batches: all, or as many as its equal part of --steps has."""
         return _First(self.batches, self.all_steps * (epoch + 1) // self.args.epochs - self.step)
 
     def reestimate(self):
-        if self.args.bn_batches:
-            batches = loader(self.clips, self.sampler, self.args.batch_size, self.args.workers)
-            engine.reestimate_batch_norm(self.detector, batches, self.args.pixel_range, self.args.bn_batches,
-                                         not self.args.no_amp)
+        """Batch-norm statistics of the weights as they are; afterwards all processes have the same."""
+        if getattr(self.args, "freeze_bn", False):
+            return
+        if not self.args.bn_batches:
+            distributed.same_buffers(self.detector)
+            return
+        size = self.args.batch_size
+        keys = list(itertools.islice(self.sampler, self.args.bn_batches * size))
+        whole = [keys[start:start + size] for start in range(0, len(keys), size)]
+        mine = [key for batch in whole[distributed.rank()::distributed.processes()] for key in batch]
+        engine.reestimate_batch_norm(self.detector, loader(self.clips, mine, size, self.args.workers),
+                                     self.args.pixel_range, self.args.bn_batches, not self.args.no_amp)
 
     def log(self, writer, epoch, terms, rate, moved, scores, sheet):
+        self.history.append({"epoch": epoch, **terms, **scores})
+        if writer is None:
+            return
         for name, value in terms.items():
             writer.add_scalar(f"loss/{name}", value, epoch)
         for name, value in scores.items():
@@ -167,7 +199,6 @@ class Training:
             writer.add_image("clip: frame, pseudo-label, weight, prediction", clip_sheet(
                 *(batch[key][0].cpu() for key in ("frames", "target", "weight")), probability.cpu(),
                 batch["on_label"][0].cpu()), epoch)
-        self.history.append({"epoch": epoch, **terms, **scores})
         text = "  ".join(f"{name} {value:.4g}" for name, value in {**terms, **scores}.items())
         print(f"epoch {epoch + 1:3d}/{self.args.epochs}  step {self.step}  {text}  {rate:.1f} clips/s", flush=True)
 
@@ -225,7 +256,7 @@ class Training:
 
 
 class _First:
-    """The first n batches of a loader."""
+    """The first n batches of a loader; where it has fewer (the last one too short for all processes), empty ones."""
 
     def __init__(self, batches, n):
         self.batches, self.n = batches, n
@@ -234,8 +265,16 @@ class _First:
         return self.n
 
     def __iter__(self):
-        for _, batch in zip(range(self.n), self.batches, strict=False):
-            yield batch
+        batches = iter(self.batches)
+        for _ in range(self.n):
+            yield next(batches, {"failed": [], "name": []})
+
+
+def with_sync_bn(detector, args):
+    """The detector with batch norms that see the whole batch of all processes, where --sync-bn asks for it."""
+    if not getattr(args, "sync_bn", False) or distributed.processes() == 1:
+        return detector
+    return torch.nn.SyncBatchNorm.convert_sync_batchnorm(detector, distributed.device_group("cuda"))
 
 
 def plain(values):

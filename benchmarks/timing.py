@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.machine import processor
 from utils.runtime import write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -131,15 +132,6 @@ def malloc_settings():
     told = [f"{name}={value}" for name, value in sorted(os.environ.items())
             if name.startswith("MALLOC_") or name == "LD_PRELOAD" and value]
     return ", ".join(told) or "default malloc"
-
-
-def processor():
-    """Name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def machine_line():

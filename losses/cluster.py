@@ -6,7 +6,6 @@ clips; a clip belongs to the cluster of its video. Videos are reassigned once an
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 
 LAMBDA = 1e-6           # of the full network
 RESTARTS = 20           # of k-means
@@ -34,17 +33,22 @@ def vote(tiles_n_D, centres_K_D):
 
 
 class Clusters:
-    """The K centres (K,D), the n of each centre's next move, and the cluster of every labelled video."""
+    """The K centres (K,D), the n of each centre's next move, and the cluster of every labelled video.
+
+    The centres lie where the latents that they follow lie; nothing waits for that device before reassign().
+    """
 
     def __init__(self, centres_K_D, counts_K, assignment):
-        self.centres = torch.as_tensor(centres_K_D).float().clone()          # moved in place, so a copy
-        self.counts = torch.as_tensor(counts_K).long().clone()
+        self.centres = torch.as_tensor(centres_K_D).float().clone()
+        self.counts = torch.as_tensor(counts_K).long().clone()               # on the CPU
         self.assignment = dict(assignment)                                   # video name -> cluster
-        self._sums, self._seen = {}, {}                                      # this epoch's latents by video
+        self._seen = []                                                      # this epoch's (names, latents (B,D))
 
     @classmethod
     def fit(cls, latents, k, seed):
         """K-means on evaluation-mode latents. latents: video name -> (tiles, D); K is at most the number of videos."""
+        from sklearn.cluster import KMeans  # late: it takes seconds, and following centres needs none of it
+
         tiles = np.concatenate([np.asarray(t, np.float64) for t in latents.values()])
         k = min(k, len(latents), len(np.unique(tiles, axis=0)))
         centres = KMeans(k, n_init=RESTARTS, random_state=seed).fit(tiles).cluster_centers_
@@ -52,16 +56,25 @@ class Clusters:
 
     def of(self, names, device):
         """Centres (B,D) of the clusters of these videos."""
-        return self.centres[[self.assignment[name] for name in names]].to(device)
+        return self.centres.to(device)[[self.assignment[name] for name in names]]
 
     def follow(self, names, latent):
-        """Move each clip's centre towards its latent, clip by clip, and remember the latents for reassign()."""
-        for name, x in zip(names, latent.detach().float().cpu(), strict=True):
+        """Move each clip's centre towards its latent (B,D), clip by clip, and remember the latents for reassign().
+
+        Clip by clip, centre ← centre + (x - centre) / n is centre ← keep · centre + Σ_i pull_i · x_i once for all.
+        """
+        latent = latent.detach().float()
+        keep, pull = np.ones(len(self.centres)), np.zeros((len(self.centres), len(names)))
+        for i, name in enumerate(names):
             k = self.assignment[name]
-            self.centres[k] += (x - self.centres[k]) / self.counts[k]
+            step = 1 / int(self.counts[k])
+            keep[k] *= 1 - step
+            pull[k] *= 1 - step
+            pull[k, i] = step
             self.counts[k] += 1
-            self._sums[name] = self._sums.get(name, 0) + x
-            self._seen[name] = self._seen.get(name, 0) + 1
+        keep, pull = (torch.from_numpy(x).float().to(latent.device, non_blocking=True) for x in (keep, pull))
+        self.centres = keep[:, None] * self.centres.to(latent.device) + (pull[:, :, None] * latent).sum(1)
+        self._seen.append((list(names), latent))
 
     def reassign(self):
         """End of an epoch: every video seen goes to the centre nearest the mean of its clips of this epoch.
@@ -69,16 +82,26 @@ class Clusters:
         An empty cluster is re-seeded with the video that lies farthest from its own centre, among clusters that keep
         at least one. Returns how many videos changed cluster.
         """
-        names = sorted(self._sums)
-        if not names:
+        if not self._seen:
             return 0
-        means = torch.stack([self._sums[name] / self._seen[name] for name in names])
+        clips = [name for names, _ in self._seen for name in names]
+        names = sorted(set(clips))
+        place = {name: row for row, name in enumerate(names)}
+        rows = torch.tensor([place[name] for name in clips])
+        latents = torch.cat([latent for _, latent in self._seen]).cpu()
+        sums = torch.zeros(len(names), latents.shape[1]).index_add_(0, rows, latents)
+        means = sums / torch.bincount(rows)[:, None]
+        self.centres, self._seen = self.centres.cpu(), []
         before = dict(self.assignment)
         self.assignment.update(zip(names, map(int, nearest(means, self.centres)), strict=True))
         for empty in sorted(set(range(len(self.centres))) - set(self.assignment.values())):
             self._reseed(empty, names, means)
-        self._sums, self._seen = {}, {}
         return sum(before[name] != self.assignment[name] for name in names)
+
+    def forget(self):
+        """End of an epoch without reassignment: the epoch's latents are let go. Returns 0, the videos that moved."""
+        self._seen = []
+        return 0
 
     def _reseed(self, empty, names, means):
         sizes = np.bincount(list(self.assignment.values()), minlength=len(self.centres))
@@ -92,7 +115,8 @@ class Clusters:
         self.assignment[names[farthest]] = empty
 
     def state_dict(self):
-        return {"centres": self.centres.clone(), "counts": self.counts.clone(), "assignment": dict(self.assignment)}
+        return {"centres": self.centres.cpu().clone(), "counts": self.counts.clone(),
+                "assignment": dict(self.assignment)}
 
     @classmethod
     def from_state(cls, state):

@@ -123,6 +123,27 @@ def test_the_callers_centres_stay_as_they_are():
     assert not centres.any() and counts.tolist() == [100]
 
 
+def test_a_batch_at_once_moves_the_centres_as_clip_by_clip():
+    rng = np.random.default_rng(2)
+    names = ["a", "b", "c", "a", "a", "c", "b", "a"]
+    latents, start = rng.normal(size=(8, 6)).astype(np.float32), rng.normal(size=(3, 6)).astype(np.float32)
+    clusters = Clusters(start, [100, 250, 100], {"a": 0, "b": 1, "c": 0})
+    clusters.follow(names, torch.from_numpy(latents))
+    centres, counts = start.astype(np.float64), [100, 250, 100]
+    for name, x in zip(names, latents, strict=True):
+        k = {"a": 0, "b": 1, "c": 0}[name]
+        centres[k] += (x - centres[k]) / counts[k]
+        counts[k] += 1
+    np.testing.assert_allclose(clusters.centres.numpy(), centres, rtol=1e-5, atol=1e-6)
+    assert clusters.counts.tolist() == counts == [106, 252, 100]
+
+
+def test_without_reassignment_an_epoch_s_latents_are_let_go():
+    clusters = Clusters([[0.0], [10.0]], [100, 100], {"a": 0})
+    clusters.follow(["a"], torch.tensor([[9.0]]))
+    assert clusters.forget() == 0 and clusters.reassign() == 0 and clusters.assignment == {"a": 0}
+
+
 # ---- reassignment ----
 
 def test_videos_go_to_the_centre_nearest_the_mean_of_their_clips():

@@ -215,11 +215,11 @@ def test_interrupted_evaluation_goes_on_and_gives_the_same(run, videos, tmp_path
 
 
 def test_two_processes_share_the_videos_and_find_the_same(extracted, run, videos):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29617", "--",
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--",
                str(ROOT / "cluster_extract.py"), *common(run, videos), "--device", "cpu", "--passes", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "process 0 of 2" in done.stdout and "process 1 of 2" in done.stdout
+    assert done.stdout.count("12 of 12 videos to score, by 2 processes") == 1
     one = handoffs.load_uncertainty(extracted / "cycle0" / "uncertainty.pkl")
     two = handoffs.load_uncertainty(run / "cycle0" / "uncertainty.pkl")
     for name in ("paper", "authors", "area", "entropy", "local_entropy"):
@@ -230,6 +230,41 @@ def test_two_processes_share_the_videos_and_find_the_same(extracted, run, videos
     chosen = [[(v["video"], [f["frame"] for f in v["frames"]]) for v in
                json.loads((folder / "cycle1" / "request.json").read_text())["videos"]] for folder in (run, alone)]
     assert chosen[0] == chosen[1]
+
+
+def test_machines_that_share_a_folder_alone_score_the_same_although_one_stops(extracted, run, videos, monkeypatch,
+                                                                              capsys):
+    """Two machines score a third each, the third one stops in its second video; the last command does the rest."""
+    writing = run / "cycle0" / "extract.parts"
+    extract(run, videos, 0, "--shard", "1/3")
+    folder = next(writing.iterdir())
+    (folder / ".7.npz.x.tmp").write_bytes(b"another machine is writing this")
+    extract(run, videos, 0, "--shard", "2/3")
+    score, seen = cluster_extract.score_video, []
+
+    def stop_in_the_second(trained, video, *rest):
+        seen.append(video.name)
+        if len(seen) == 2:
+            raise Stopped
+        return score(trained, video, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster_extract, "score_video", stop_in_the_second)
+        with pytest.raises(Stopped):
+            extract(run, videos, 0, "--shard", "3/3")
+    assert sorted(int(path.stem) for path in folder.glob("*.npz")) == [0, 1, 2, 3, 4, 6, 7, 9, 10]
+    assert (folder / ".7.npz.x.tmp").exists() and not (run / "cycle0" / "features.pkl").exists()
+    capsys.readouterr()
+    extract(run, videos)
+    assert "3 of 12 videos to score" in capsys.readouterr().out
+    for name in ("features.pkl", "uncertainty.pkl"):
+        assert (run / "cycle0" / name).read_bytes() == (extracted / "cycle0" / name).read_bytes()
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "2", "a/b", "1/0"])
+def test_a_senseless_shard_is_refused(run, videos, text):
+    with pytest.raises(SystemExit):
+        extract(run, videos, 0, "--shard", text)
 
 
 def cycles(folder, videos, *more):

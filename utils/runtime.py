@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import errno
 import functools
+import gc
 import os
 import signal
 import sys
@@ -82,14 +83,29 @@ def atomic_write(path, mode="wb"):
                 os.unlink(temporary)
 
 
+@contextlib.contextmanager
+def gc_paused():
+    """No search for reference cycles inside: it walks over every object again and again while millions are made."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
 def write_text(path, text):
     """Write `text` to `path` atomically (see atomic_write)."""
     with atomic_write(path, "w") as file:
         file.write(text)
 
 
-def check_writable(folder):
-    """Make `folder` and prove that a file can be written in it; UserError if not. Called before long work."""
+def check_writable(folder, clear=True):
+    """Make `folder` and prove that a file can be written in it; UserError if not. Called before long work.
+
+    clear: remove the temporary files of a run that was killed while writing; not where others may be writing now.
+    """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +114,7 @@ def check_writable(folder):
             probe.flush()
     except OSError as error:
         raise UserError(f"cannot write in {folder}: {_reason(error)}; choose another place with --files") from error
-    for leftover in folder.glob(".*.tmp"):  # of a run that was killed while writing
+    for leftover in folder.glob(".*.tmp") if clear else ():
         with contextlib.suppress(OSError):
             leftover.unlink()
     return folder

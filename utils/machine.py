@@ -1,0 +1,51 @@
+"""What a result was made on: machine and versions, as a dict of short texts. Imports no torch."""
+
+import os
+import platform
+import subprocess
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def about_machine():
+    """{"cpu", "cores", "gpu", "python", "torch", "numpy", "code", "date"}; "gpu" and "code" may be empty."""
+    return {"cpu": processor(), "cores": str(os.cpu_count()), "gpu": _output("nvidia-smi", "--query-gpu=name",
+                                                                       "--format=csv,noheader").replace("\n", ", "),
+            "python": platform.python_version(), **{name: _version(name) for name in ("torch", "numpy")},
+            "code": _output("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+            "date": time.strftime("%Y-%m-%d")}
+
+
+def in_words(about):
+    """One line for people, of what about_machine returned."""
+    names = (("cpu", ""), ("cores", "cores "), ("gpu", ""), ("python", "Python "), ("torch", "torch "),
+             ("numpy", "NumPy "), ("code", "code "), ("date", ""))
+    return ", ".join(f"{title}{about[key]}" for key, title in names if about.get(key))
+
+
+def processor():
+    """Name of the processor."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        return next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _output(*command):
+    """What a command prints; "" where it is missing or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
