@@ -19,10 +19,15 @@ files/<run>/cycle<k>/:
     clusters.png      the videos in their clusters, what was labelled before and what was picked now
     ../ledger.csv     videos, frames, boxes and cost of every cycle, counted in the annotation files
 
-It needs no GPU and, after cycle 0, no video; 2,284 videos take seconds. The same files and flags give the same bytes.
+How cycle 1 and later choose say --method, --strategy and --increment; the paper's baselines are among them, on the same
+files, budgets and ledger. It needs no GPU and, after cycle 0, no video; 2,284 videos take seconds, a million a minute
+and 5 GiB. The same files and flags give the same bytes.
 Run again it changes nothing that is finished: --force chooses anew.
 """
 
+import utils.cpu  # noqa: F401  first, so that Ctrl-C while libraries load is one line
+
+# isort: split
 import argparse
 import contextlib
 import itertools
@@ -35,13 +40,15 @@ from datasets import annotations as annotation_file
 from datasets import oracle, which
 from datasets.pool import read_classes, read_pool
 from datasets.which import read_ground_truth
-from selection.baselines import select_random
-from selection.budget import cycle_budget, fit_budget
-from selection.frames import DAMPINGS, SIGMA
+from selection.baselines import select_from_pool, select_random
+from selection.budget import cycle_budget, fit_budget, read_schedule, scheduled_counts
+from selection.strategies import select_every_video, select_whole_videos
 from selection.videos import select_claus
 from utils import handoffs
-from utils.runtime import UserError, check_writable, run_script, whole_number
-from utils.selection_report import Pool, draw_picture, make_report, print_report, request_picks
+from utils.runtime import UserError, check_writable, gc_paused, run_script, whole_number
+from utils.selection_flags import READ_BY, UNSCORED, add_budget_flags, add_rule_flags, check_rule
+from utils.selection_pool import make_pool, scored_pool, unscored_pool
+from utils.selection_report import draw_picture, make_report, print_report, request_picks
 
 LATER_FILES = ("detector.pt", "features.pkl", "uncertainty.pkl", "evaluation.json")
 
@@ -70,34 +77,13 @@ def parse_args(argv=None):
     add("--strict", action="store_true", help="with --data: stop at a video that cannot be read, instead of leaving it "
         "out")
 
-    group = parser.add_argument_group("budget of a cycle (defaults: the paper's steps for the data set)")
-    videos, frames = group.add_mutually_exclusive_group(), group.add_mutually_exclusive_group()
-    videos.add_argument("--videos-percent", help="V: videos, in percent of the pool (default: 5)")
-    videos.add_argument("--videos-count", help="videos, as a number instead")
-    frames.add_argument("--frames-percent", help="A: frames, in percent of V percent of the pool's frames "
-                        "(default: 5; jhmdb: 3)")
-    frames.add_argument("--frames-count", help="frames, as a number instead")
-    add = group.add_argument
-    add("--video-cost", default="1", help="C_v: price of watching and classifying a video (default: %(default)s)")
-    add("--frame-cost", default="1", help="C_f: price of labelling a frame (default: %(default)s)")
-    add("--box-cost", default="0", help="price of each actor in a frame beyond the first; charged in the ledger, not "
-        "in the budget, for nobody knows it before (default: %(default)s)")
-    add("--video-money", help="B_v: lowers the videos to what this pays for at --video-cost")
-    add("--frame-money", help="B_f: lowers the frames to what this pays for at --frame-cost")
-    add("--take-rest", action="store_true", help="where less is left than the budget asks for, take all of it")
-
-    group = parser.add_argument_group("rule (defaults: the paper's)")
-    add = group.add_argument
-    add("--method", choices=("claus", "random"), default="claus", help="how cycle 1 and later choose: by uncertainty "
-        "within clusters, or at random (default: %(default)s)")
-    add("--frame-score", choices=("paper", "authors"), default="paper", help="uncertainty of a frame: summed over its "
-        "foreground (paper Eq. 2), or the authors' code's mean (default: %(default)s)")
-    add("--damping", choices=DAMPINGS, default="paper", help="how a chosen frame lowers the scores near it: by a "
-        "factor (paper), by a subtraction (authors' code), not at all (default: %(default)s)")
-    add("--sigma", type=float, default=SIGMA, help="width of that damping in video frames (default: 8/3)")
-    add("--seed", type=whole_number, default=0, help="seed of every random choice (default: %(default)s)")
+    add_budget_flags(parser)
+    add_rule_flags(parser)
+    parser.add_argument("--seed", type=whole_number, default=0, help="seed of every random choice "
+                        "(default: %(default)s)")
     args = parser.parse_args(argv)
     which.check_flags(args, parser)
+    check_rule(args, parser)
     dataset = which.MODULES[args.dataset]
     args.videos_percent = args.videos_percent or dataset.VIDEOS_PERCENT
     args.frames_percent = args.frames_percent or dataset.FRAMES_PERCENT
@@ -106,6 +92,12 @@ def parse_args(argv=None):
 
 def main(argv=None):
     args = parse_args(argv)
+    with gc_paused():
+        return select(args)
+
+
+def select(args):
+    """Choose, or take answers in, as the flags say -> exit status."""
     folder = handoffs.cycle_dir(args.run, args.cycle, args.files)
     if not args.force and (folder / "annotations.pkl").exists():
         handoffs.write_ledger(args.run, args.files)
@@ -189,72 +181,52 @@ def on_disk(pool, args):
 
 def pool_of_cycle(args, before, unreadable):
     """The Pool of this cycle: every video of the annotation file, and what the detector of the cycle before says."""
-    def pool_of(names, set_aside, **known):
-        lengths = [before.videos[name].frames for name in names]
-        return Pool(names, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
-                    np.array([not before.videos[name].is_labelled for name in names], dtype=bool), set_aside, **known)
-
-    if args.cycle == 0 or args.method == "random":
-        return pool_of(list(before.videos), unreadable)
-    features, uncertainty = load_extracted(args, before)
-    place = {name: index for index, name in enumerate(features.videos)}
-    names = [name for name in before.videos if name in place]
-    place_N = np.array([place[name] for name in names], dtype=np.int64)
-    frames = frames_in_order(uncertainty.offsets, place_N)
-    return pool_of(
-        names, features.failed, source=features.source, latents_N_D=features.latents[place_N],
-        clusters_N=features.clusters[place_N], centres_K_D=features.centres,
-        scores=getattr(uncertainty, args.frame_score)[frames],
-        no_foreground=uncertainty.paper[frames] == 0)  # an empty sum: nothing in the frame to be uncertain about
-
-
-def load_extracted(args, before):
-    """Features and uncertainty of the cycle before, proved to belong to each other and to the annotation file."""
-    folder = handoffs.cycle_dir(args.run, args.cycle - 1, args.files)
-    paths = [folder / name for name in ("features.pkl", "uncertainty.pkl", "annotations.pkl")]
-    mend = f"run cluster_extract.py {flags_of(args, args.cycle - 1)}"
-    for path in paths[:2]:
-        if not path.exists():
-            raise UserError(f"{path} is not there: {mend}")
-    features, uncertainty = handoffs.load_features(paths[0]), handoffs.load_uncertainty(paths[1])
-    handoffs.check_same_source(features, uncertainty, *paths[:2])
-    detector = folder / "detector.pt"
-    if detector.exists() and handoffs.fingerprint(detector) != features.source:
-        raise UserError(f"{paths[0]} was made from other weights than {detector}: {mend}")
-    scored = set(features.videos)
-    if missing := [name for name in before.videos if name not in scored and name not in features.failed]:
-        raise UserError(f"{paths[0]} lacks {len(missing)} videos of {paths[2]}, the first {missing[0]}: {mend}")
-    if unknown := [name for name in features.videos if name not in before.videos]:
-        raise UserError(f"{paths[0]} has {len(unknown)} videos that {paths[2]} has not, the first {unknown[0]}: {mend}")
-    for name, frames in zip(uncertainty.videos, np.diff(uncertainty.offsets).tolist(), strict=True):
-        if frames != before.videos[name].frames:
-            raise UserError(f"{paths[1]} has {frames} frames of {name}, {paths[2]} has {before.videos[name].frames}: "
-                            f"{mend}")
-    return features, uncertainty
+    increment = "samples-and-frames" if args.strategy == "intra" else args.increment
+    if args.cycle == 0:
+        return make_pool(before, unreadable, "samples")
+    if args.method in UNSCORED:
+        return unscored_pool(args, before, increment)
+    return scored_pool(args, before, increment, f"run cluster_extract.py {flags_of(args, args.cycle - 1)}")
 
 
 # ------------------------------------------------------------------------------------------------- the choice
 
 def choose(args, before, pool):
     """(Selection, the Budget that was asked for) of this cycle; raises UserError where too little is left."""
-    asked = cycle_budget(len(before.videos), before.total_frames(), videos_percent=args.videos_percent,
-                         frames_percent=args.frames_percent, videos=args.videos_count, frames=args.frames_count,
-                         video_cost=args.video_cost, frame_cost=args.frame_cost, video_money=args.video_money,
-                         frame_money=args.frame_money)
-    left = int(pool.candidates_N.sum()), int(np.diff(pool.offsets)[pool.candidates_N].sum())
-    budget = fit_budget(asked, *left, take_rest=args.take_rest)
+    asked = asked_budget(args, before, pool)
+    budget = fit_budget(asked, *pool.left(), take_rest=args.take_rest)
+    draw = dict(offsets=pool.offsets, budget=budget, seed=[args.seed, args.cycle], candidates_N=pool.candidates_N)
+    eligible = np.ones(pool.offsets[-1], bool) if pool.labelled is None else ~pool.labelled
+    equidistant = args.method == "equidistant" and args.cycle > 0
+    if args.strategy == "inter":
+        return select_whole_videos(**draw), asked
+    if args.strategy == "intra":
+        return select_every_video(**draw, eligible=eligible, equidistant=equidistant), asked
     if pool.scores is None:
-        return select_random(pool.offsets, budget, [args.seed, args.cycle], candidates_N=pool.candidates_N), asked
-    return select_claus(pool.scores, pool.offsets, pool.clusters_N, len(pool.centres_K_D), budget,
-                        candidates_N=pool.candidates_N, ranked_last=pool.no_foreground, damping=args.damping,
-                        sigma=args.sigma), asked
+        return select_random(**draw, eligible=eligible, equidistant=equidistant), asked
+    rule = dict(candidates_N=pool.candidates_N, free_N=None if pool.labelled is None else pool.labelled_N,
+                labelled=pool.labelled, ranked_last=pool.nothing_seen, damping=args.damping, sigma=args.sigma,
+                nearest=args.drop_nearest)
+    if args.method == "claus":
+        return select_claus(pool.scores, pool.offsets, pool.clusters_N, len(pool.centres_K_D), budget, **rule), asked
+    return select_from_pool(pool.scores, pool.offsets, budget, **rule), asked
 
 
-def frames_in_order(offsets, place_N):
-    """Indices that put flat frame arrays with `offsets` into the order of the videos `place_N`."""
-    lengths = np.diff(offsets)[place_N]
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(offsets[place_N] - (ends - lengths), lengths)
+def asked_budget(args, before, pool=None):
+    """The Budget that the flags ask for, whatever is left; of the Pool only the number of videos left counts."""
+    videos, frames = args.videos_count, args.frames_count
+    sharing = pool.left()[0] if args.strategy == "intra" or (args.increment == "frames" and args.cycle) else None
+    if args.schedule is not None:
+        videos, frames = scheduled_counts(read_schedule(args.schedule), args.cycle, len(before.videos),
+                                          before.total_frames())
+        if frames < 1 or (videos < 1 and sharing is None):
+            raise UserError(f"--schedule {args.schedule} adds {videos} videos and {frames} frames in cycle "
+                            f"{args.cycle}, of {len(before.videos)} videos with {before.total_frames()} frames: give "
+                            "larger steps" + (", or --increment frames" if frames else ""))
+    return cycle_budget(len(before.videos), before.total_frames(), videos_percent=args.videos_percent,
+                        frames_percent=args.frames_percent, videos=videos, frames=frames,
+                        per_video=args.frames_per_video, video_cost=args.video_cost, frame_cost=args.frame_cost,
+                        video_money=args.video_money, frame_money=args.frame_money, old_videos=sharing)
 
 
 def run_name(args):
@@ -262,10 +234,14 @@ def run_name(args):
 
 
 def settings_of(args, pool):
-    """The flags that shaped the choice, for selection.json."""
+    """The flags that shaped the choice, and how the scores were made, for selection.json."""
+    if args.cycle == 0:
+        return {"method": "random", "strategy": args.strategy, "seed": args.seed}
+    settings = {"method": args.method, "strategy": args.strategy, "increment": args.increment}
     if pool.scores is None:
-        return {"method": "random", "seed": args.seed}
-    return {"method": "claus", "frame_score": args.frame_score, "damping": args.damping, "sigma": args.sigma}
+        return settings | {"seed": args.seed}
+    shaping = {"frame_score", *READ_BY[args.method]} - ({"sigma"} if args.damping == "none" else set())
+    return settings | {name: getattr(args, name) for name in sorted(shaping)} | {"extraction": pool.extraction}
 
 
 def prices_of(args):
@@ -300,7 +276,7 @@ def finish(args, folder, before, answers):
     merged = oracle.merge_answers(before, answers)
     oracle.write_form(folder / "answers.json", answers)
     annotation_file.save(merged, folder / "annotations.pkl")
-    row = handoffs.write_ledger(args.run, args.files)[-1]
+    row = handoffs.write_ledger(args.run, args.files, {args.cycle - 1: before, args.cycle: merged})[-1]
     print(f"labelled: {row['videos']} videos, {row['frames']} frames, {row['boxes']} boxes, cost {row['cost']}; in all "
           f"{row['total_videos']} videos, {row['total_frames']} frames ({row['percent_of_frames']}% of the pool), "
           f"cost {row['total_cost']}")

@@ -27,6 +27,8 @@ from datasets.safe_pickle import safe_load
 from utils.runtime import UserError, atomic_write
 
 FORMAT, VERSION = "claus-annotations", 1
+NOTHING = np.empty(0, np.int32)
+NOTHING.flags.writeable = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,26 +108,32 @@ class Video:
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
             raise UserError(f"video name {self.name!r}: give a non-empty text of printable characters")
-        _set(self, name=str(self.name))  # not numpy's kind of text
-        with naming(f"video {self.name}"):
-            for field in ("frames", "height", "width"):
-                _set(self, **{field: whole_number(getattr(self, field), field, least=1)})
-            if self.label is not None:
-                _set(self, label=whole_number(self.label, "label"))
-            frames = int32_array(self.labelled_frames, "labelled_frames", (None,))
-            _set(self, labelled_frames=frames, tubes=tuple(self.tubes))
-            _check_increasing(frames, "labelled_frames")
-            if len(frames) and (frames[0] < 0 or frames[-1] >= self.frames):
-                wrong = frames[0] if frames[0] < 0 else frames[-1]
-                raise UserError(f"labelled frame {wrong} is not in the video; it has frames 0 to {self.frames - 1}")
-            if self.is_labelled and self.label is None:
-                raise UserError("has labelled frames and no class; give its label")
-            if not self.is_labelled and self.label is not None:
-                raise UserError("has a class and no labelled frame; label a frame, or set the label to None")
-            if len({tube.track for tube in self.tubes}) < len(self.tubes):
-                raise UserError("two tubes have one track number; join them, or number the actors differently")
-            for tube in self.tubes:
-                self._check_tube(tube)
+        try:  # naming() would cost as much as the checks, and pools have a million videos
+            self._check()
+        except UserError as error:
+            raise UserError(f"video {self.name}: {error}") from error
+
+    def _check(self):
+        """Settle every field, or raise UserError."""
+        frames = int32_array(self.labelled_frames, "labelled_frames", (None,))
+        _set(self, name=str(self.name), frames=whole_number(self.frames, "frames", least=1),  # not numpy's kind of text
+             height=whole_number(self.height, "height", least=1), width=whole_number(self.width, "width", least=1),
+             label=None if self.label is None else whole_number(self.label, "label"), labelled_frames=frames,
+             tubes=tuple(self.tubes))
+        if frames is NOTHING and self.label is None and not self.tubes:
+            return
+        _check_increasing(frames, "labelled_frames")
+        if len(frames) and (frames[0] < 0 or frames[-1] >= self.frames):
+            wrong = frames[0] if frames[0] < 0 else frames[-1]
+            raise UserError(f"labelled frame {wrong} is not in the video; it has frames 0 to {self.frames - 1}")
+        if self.is_labelled and self.label is None:
+            raise UserError("has labelled frames and no class; give its label")
+        if not self.is_labelled and self.label is not None:
+            raise UserError("has a class and no labelled frame; label a frame, or set the label to None")
+        if len({tube.track for tube in self.tubes}) < len(self.tubes):
+            raise UserError("two tubes have one track number; join them, or number the actors differently")
+        for tube in self.tubes:
+            self._check_tube(tube)
 
     def _check_tube(self, tube):
         """Raise UserError where a tube leaves the labelled frames or the picture."""
@@ -236,10 +244,13 @@ def _check_format(content):
 def _video_from(record):
     """Video from its record on disk."""
     name = _field(record, "name", str)
-    with naming(f"video {name}"):
-        tubes = tuple(_tube_from(tube) for tube in _field(record, "tubes", list))
+    try:
+        tubes = _field(record, "tubes", list)
+        tubes = tuple(_tube_from(tube) for tube in tubes) if tubes else ()
         labelled = _field(record, "labelled_frames", np.ndarray)
         rest = [_field(record, key, object) for key in ("frames", "height", "width", "label")]
+    except UserError as error:
+        raise UserError(f"video {name}: {error}") from error
     return Video(name, *rest, labelled, tubes)
 
 
@@ -309,8 +320,7 @@ def check_boxes_inside(boxes, frames, height, width, where):
 
 def _set(instance, **fields):
     """Set fields of a frozen dataclass while it is being made."""
-    for name, value in fields.items():
-        object.__setattr__(instance, name, value)
+    instance.__dict__.update(fields)
 
 
 def whole_number(value, what, least=0):
@@ -323,6 +333,8 @@ def whole_number(value, what, least=0):
 
 def int32_array(values, what, shape):
     """Read-only int32 copy of whole numbers of the given shape (None: any length); UserError otherwise."""
+    if isinstance(values, np.ndarray) and values.shape == (0,) and shape == (None,):
+        return NOTHING  # most videos of a pool have no label: one array serves them all
     try:
         array = np.asarray(values)
     except ValueError as error:

@@ -93,12 +93,13 @@ def request_form(annotations, picks, run, cycle, kind="boxes"):
     finite become null. kind: what actors are marked with, "boxes" or "masks". Raises UserError for a video or frame
     that cannot be asked for. Picks stay untouched.
     """
-    videos, names = [], [pick["video"] for pick in picks]
-    for name, pick in zip(names, picks, strict=True):
+    videos, times = [], Counter(pick["video"] for pick in picks)
+    for pick in picks:
+        name = pick["video"]
         video = annotations.videos.get(name)
         if video is None:
             raise UserError(f"video {name}: cannot be requested, the annotation file does not have it")
-        if names.count(name) > 1:
+        if times[name] > 1:
             raise UserError(f"video {name}: is requested twice; put its frames together")
         frames = [int(frame) for frame in pick["frames"]]
         if len(set(frames)) < len(frames) or not frames:

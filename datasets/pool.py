@@ -24,23 +24,32 @@ def read_pool(root, classes, test_list=None, *, known, strict=False, dataset=ucf
     if not names:
         raise UserError(f"{root}: no video of the classes {', '.join(classes[:3])}, ... that is not in the test list; "
                         "name the videos' folder with --data and their classes with --classes")
-    counted, videos, failed = _read_known(known), {}, {}
-    for name in tqdm(names, desc="counting frames", unit="video", disable=None):
-        path = dataset.find_video(root, name)
-        state = [path.stat().st_size, path.stat().st_mtime_ns]
-        if counted.get(name, ())[:2] != state:
-            try:
-                counted[name] = [*state, *_probe(path)]
-            except UserError as error:
-                if strict:
-                    raise
-                failed[name] = str(error)
-                continue
-            _append(known, json.dumps([name, *counted[name]]))
-        videos[name] = Video(name, *counted[name][2:])
+    sizes, failed = count_frames(names, lambda name: dataset.find_video(root, name), known, strict)
+    videos = {name: Video(name, *size) for name, size in sizes.items()}
     if not videos:
         raise UserError(f"none of the {len(names)} videos below {root} can be read: {next(iter(failed.values()))}")
     return Annotations(dataset.NAME if tuple(classes) == dataset.CLASSES else "own", classes, videos), failed
+
+
+def count_frames(names, find_video, known, strict=False):
+    """Decode each video once -> ({name: (frames, height, width)}, failed {name: reason}); known: see read_pool."""
+    counted, sizes, failed = _read_known(known), {}, {}
+    for name in tqdm(names, desc="counting frames", unit="video", disable=None):
+        try:
+            path = find_video(name)
+            state = [path.stat().st_size, path.stat().st_mtime_ns]
+            new = counted.get(name, ())[:2] != state
+            if new:
+                counted[name] = [*state, *_probe(path)]
+        except UserError as error:
+            if strict:
+                raise
+            failed[name] = str(error)
+            continue
+        if new:
+            _append(known, json.dumps([name, *counted[name]]))
+        sizes[name] = tuple(counted[name][2:])
+    return sizes, failed
 
 
 def read_classes(text, dataset=ucf101):

@@ -115,13 +115,16 @@ def _finish(item, done):
             done[id(item)] = item, item
         if isinstance(item, dict):
             for key, value in item.items():
-                item[key] = _finish(value, done)
+                if type(value) not in _PLAIN:
+                    item[key] = _finish(value, done)
         elif isinstance(item, list):
-            item[:] = [_finish(value, done) for value in item]
+            item[:] = [value if type(value) in _PLAIN else _finish(value, done) for value in item]
         else:
             done[id(item)] = item, tuple(_finish(value, done) for value in item)
     return done[id(item)][1]
 
+
+_PLAIN = {str, int, float, bool, bytes, type(None)}  # what stays as it is
 
 _ALLOWED = {
     ("numpy", "ndarray"): "numpy.ndarray",  # only ever an argument of _reconstruct, which has no need of it

@@ -53,7 +53,7 @@ def read_ground_truth(pickle_path, test_list=None, part="all"):
             raise UserError("is not ground truth in the pyannot form (video name -> numf, label, annotations); "
                             "give the corrected UCF-101-24 annotations, pyannot.pkl")
         truth = {str(name): entry for name, entry in truth.items()}  # the names are numpy's kind of text
-        classes = _classes({name: _get(truth[name], "label", name) for name in truth})
+        classes = classes_of({name: _get(truth[name], "label", name) for name in truth})
     names = sorted(truth)
     if test_list is not None:
         listed = _read_list(test_list, truth, pickle_path)
@@ -97,7 +97,7 @@ def _get(entry, key, name):
     return entry[key]
 
 
-def _classes(labels):
+def classes_of(labels):
     """Class names in label order, from name -> label: the folder in front of a video's name is its class.
 
     Any part of UCF-101-24 keeps all 24 classes. Elsewhere labels count from 0 without a hole. Raises UserError.

@@ -4,6 +4,9 @@
     b_f = floor(A% * V% * F)     frames;  F: all frames of the pool, with or without action
     A_t = max(1, floor(b_f / b_v))        frames of each video; the remainder goes to the videos of highest score
 
+A schedule says instead what is to be labelled in all after each cycle, "A/V" in percent of all frames / of the videos:
+cycle k buys floor(A_k F) - floor(A_(k-1) F) frames and floor(V_k N) - floor(V_(k-1) N) videos.
+
 Percentages are taken as they are written ("0.25" is one quarter of a percent), so no binary rounding moves a count:
 UCF-101-24 at 5 and 5 gives 114 videos and 989 frames, 8 a video and 77 left over.
 """
@@ -32,36 +35,75 @@ class Budget:
 
 
 def cycle_budget(pool_videos, pool_frames, *, videos_percent="5", frames_percent="5", videos=None, frames=None,
-                 video_cost="1", frame_cost="1", video_money=None, frame_money=None):
+                 per_video=None, video_cost="1", frame_cost="1", video_money=None, frame_money=None, old_videos=None):
     """The budget of one cycle over a pool of N = `pool_videos` videos with F = `pool_frames` frames.
 
     `videos_percent` is V and `frames_percent` is A (str, int, Decimal or Fraction are exact; a float counts as it
-    prints). The counts `videos` and `frames`, where given, replace b_v and b_f; V is then videos / N.
+    prints). The counts `videos` and `frames`, where given, replace b_v and b_f; V is then videos / N. `per_video` is
+    A_t itself: b_f = b_v * A_t.
     Money only lowers the counts: b_v <= floor(video_money / video_cost), b_f <= floor(frame_money / frame_cost).
     A chosen video gets at least one frame, so b_v is lowered to b_f where that is smaller.
+    old_videos: where no video is bought, how many labelled ones share the frames; b_v is that.
     Raises UserError for a percentage outside (0, 100], for a negative price, and where nothing could be bought.
     """
-    if videos is None:
-        share = _percent(videos_percent, "--videos-percent")
-        b_v = _at_least_one(floor(share * pool_videos),
-                            f"{videos_percent}% of {pool_videos} videos", "video", "--videos-percent")
-    else:
-        b_v = _at_least_one(_count(videos, "--videos-count"), f"--videos-count {videos}", "video", "--videos-count")
-        share = Fraction(b_v, max(pool_videos, 1))
-    if frames is None:
-        part = _percent(frames_percent, "--frames-percent")
-        b_f = _at_least_one(floor(part * share * pool_frames),
-                            f"{frames_percent}% of the frames of {b_v} of {pool_videos} videos", "frame",
-                            "--frames-percent")
-    else:
-        b_f = _at_least_one(_count(frames, "--frames-count"), f"--frames-count {frames}", "frame", "--frames-count")
-    b_v, video_notes = _capped_by_money(b_v, video_cost, video_money, "video")
+    b_v, share, notes = old_videos, None, ()
+    if old_videos is None or (frames is None and per_video is None):
+        b_v, share = _videos_asked(pool_videos, videos_percent, videos)
+        b_v, notes = _capped_by_money(b_v, video_cost, video_money, "video") if old_videos is None else (old_videos, ())
+    b_f = _frames_asked(pool_frames, share, frames_percent, frames,
+                        None if per_video is None else b_v * _count(per_video, "--frames-per-video"))
     b_f, frame_notes = _capped_by_money(b_f, frame_cost, frame_money, "frame")
-    notes = video_notes + frame_notes
     if b_v > b_f:
-        notes += (f"{b_f} frames are enough for {b_f} videos only, not for {b_v}: every video needs one",)
+        frame_notes += (f"{b_f} frames are enough for {b_f} videos only, not for {b_v}: every video needs one",)
         b_v = b_f
-    return Budget(b_v, b_f, notes)
+    return Budget(b_v, b_f, notes + frame_notes)
+
+
+def _videos_asked(pool_videos, percent, count):
+    """(b_v, V as a share of the pool)."""
+    if count is not None:
+        b_v = _at_least_one(_count(count, "--videos-count"), f"--videos-count {count}", "video", "--videos-count")
+        return b_v, Fraction(b_v, max(pool_videos, 1))
+    share = _percent(percent, "--videos-percent")
+    return _at_least_one(floor(share * pool_videos), f"{percent}% of {pool_videos} videos", "video",
+                         "--videos-percent"), share
+
+
+def _frames_asked(pool_frames, share, percent, count, from_per_video):
+    """b_f, from the count, from A_t times the videos, or else from A and V."""
+    if from_per_video is not None:
+        return _at_least_one(from_per_video, "--frames-per-video", "frame", "--frames-per-video")
+    if count is not None:
+        return _at_least_one(_count(count, "--frames-count"), f"--frames-count {count}", "frame", "--frames-count")
+    part = _percent(percent, "--frames-percent")
+    return _at_least_one(floor(part * share * pool_frames), f"{percent}% of the frames of "
+                         f"{float(100 * share):g}% of the videos", "frame", "--frames-percent")
+
+
+def read_schedule(text):
+    """"0.15/5,0.3/10" -> [(A, V), ...] as exact shares in (0, 1], rising; UserError where a pair makes no sense."""
+    pairs = []
+    for entry in str(text).split(","):
+        parts = entry.strip().split("/")
+        if len(parts) != 2:
+            raise UserError(f"--schedule {text}: {entry.strip()!r} is no pair A/V, percent of the frames / percent of "
+                            "the videos, as in 0.15/5,0.3/10")
+        frames, videos = (_percent(part.strip(), f"--schedule: {entry.strip()}") for part in parts)
+        if pairs and (frames <= pairs[-1][0] or videos < pairs[-1][1]):
+            raise UserError(f"--schedule {text}: {entry.strip()} comes after a larger pair; pairs count all that is "
+                            "labelled so far, so frames rise and videos never fall")
+        pairs.append((frames, videos))
+    return pairs
+
+
+def scheduled_counts(pairs, cycle, pool_videos, pool_frames):
+    """(videos, frames) that this cycle of a schedule (see read_schedule) adds; UserError beyond its end."""
+    if cycle >= len(pairs):
+        raise UserError(f"--schedule has {len(pairs)} pairs, for cycles 0 to {len(pairs) - 1}; there is none for cycle "
+                        f"{cycle}")
+    totals = [(0, 0), *((floor(videos * pool_videos), floor(frames * pool_frames)) for frames, videos in pairs)]
+    (videos_before, frames_before), (videos, frames) = totals[cycle:cycle + 2]
+    return videos - videos_before, frames - frames_before
 
 
 def fit_budget(budget, videos_left, frames_left, take_rest=False):

@@ -4,6 +4,7 @@ With the reference frames a (already labelled, or chosen before), d = f - a and 
     paper     score_f * prod_a (1 - exp(-d^2 / 2 sigma^2))
     authors   score_f - sum_a exp(-d^2 / 2 sigma^2)           (the form of the code the authors published)
     none      score_f
+    drop      score_f, but the frames nearest to each a (five of them) come after all others (the entropy baseline)
 Frames of many videos lie in one flat array: frame f of video i is element offsets[i] + f.
 """
 
@@ -13,8 +14,9 @@ import numpy as np
 
 from utils.runtime import UserError
 
-DAMPINGS = ("paper", "authors", "none")
+DAMPINGS = ("paper", "authors", "none")  # `drop` belongs to one baseline alone
 SIGMA = 8 / 3  # video frames
+NEAREST = 5  # frames that `drop` puts behind the others after each choice
 BLOCK = 1 << 20  # frames handled at once: bounds the memory, does not change the result
 
 
@@ -36,19 +38,20 @@ class Picks:
 
 
 def choose_frames(scores, offsets, counts, *, eligible=None, labelled=None, ranked_last=None, damping="paper",
-                  sigma=SIGMA):
+                  sigma=SIGMA, nearest=NEAREST):
     """Greedily choose counts[i] frames of every video i, or all its eligible ones where it has fewer -> Picks.
 
     scores (total,) finite; offsets (N+1,) int; counts (N,) int or one number for all.
     Boolean masks (total,): `eligible` frames may be chosen (default all); `labelled` frames damp their surroundings
     and are never chosen; `ranked_last` frames (no foreground, nothing to be uncertain about) come after all others,
-    whatever their score.
+    whatever their score. sigma: width of the dampings `paper` and `authors`; nearest: how many frames `drop` drops,
+    of equally near ones the earlier.
     Ties, and the frames ranked last among themselves, go to the frame farthest from every chosen or labelled frame,
     then to the earlier. The first k choices are the same for every count >= k. Inputs are not changed.
     """
     scores, offsets = np.asarray(scores), np.asarray(offsets, dtype=np.int64)
     lengths = np.diff(offsets)
-    _check(scores, offsets, lengths, damping, sigma)
+    _check(scores, offsets, lengths, damping, sigma, nearest)
     labelled = _mask(labelled, scores, False)
     eligible = _mask(eligible, scores, True) & ~labelled
     ranked_last = _mask(ranked_last, scores, False)
@@ -56,11 +59,12 @@ def choose_frames(scores, offsets, counts, *, eligible=None, labelled=None, rank
         raise UserError("frame scores below zero cannot be damped by a factor: use --damping authors or none")
     available = eligible_frames(eligible, offsets)
     counts = np.clip(np.broadcast_to(np.asarray(counts, dtype=np.int64), lengths.shape), 0, available)
+    masks = eligible, labelled, ranked_last
     picks = Picks(np.empty(counts.sum(), np.int64), np.empty(counts.sum(), np.float64), _cumulative(counts))
     videos = np.flatnonzero(counts)
     videos = videos[np.argsort(lengths[videos], kind="stable")]  # videos of a block have much the same length
     for rows in _blocks(videos, lengths):
-        _choose_in_block(rows, scores, offsets, counts, (eligible, labelled, ranked_last), (damping, sigma), picks)
+        _choose_in_block(rows, scores, offsets, counts, masks, (damping, sigma, nearest), picks)
     return picks
 
 
@@ -83,12 +87,18 @@ def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
     eligible, labelled, last = (mask[where] & inside for mask in masks)
     first, last = eligible & ~last, eligible & last
     distance = np.full(damped.shape, len(reach) + 1, np.int32)  # frames to the nearest reference
-    tables = _tables(len(reach), *rule)
+    damping, sigma, nearest = rule
+    tables = _tables(len(reach), damping, sigma)
+
+    def refer_to(videos, frames):
+        _damp(damped, distance, videos, frames, tables)
+        if damping == "drop":
+            _drop_nearest(first, last, videos, frames, lengths[videos], nearest)
 
     number = np.cumsum(labelled, axis=1)
     for k in range(1, int(number[:, -1].max()) + 1):  # the k-th labelled frame of every video that has one
         having = np.flatnonzero(number[:, -1] >= k)
-        _damp(damped, distance, having, np.argmax(number[having] == k, axis=1), tables)
+        refer_to(having, np.argmax(number[having] == k, axis=1))
 
     slots, wanted = picks.offsets[rows], counts[rows]
     for k in range(int(wanted.max())):
@@ -97,7 +107,7 @@ def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
         picks.frames[slots[active] + k] = frames
         picks.damped[slots[active] + k] = damped[active, frames]
         first[active, frames] = last[active, frames] = False
-        _damp(damped, distance, active, frames, tables)
+        refer_to(active, frames)
 
 
 def _best(damped, distance, first, last, active):
@@ -124,11 +134,20 @@ def _damp(damped, distance, rows, frames, tables):
     distance[rows] = np.minimum(distance[rows], gaps[centre])
 
 
+def _drop_nearest(first, last, rows, frames, lengths, nearest):
+    """Move the `nearest` frames around the new reference of each row from the mask `first` to `last`, in place."""
+    start = np.clip(frames - (nearest + 1) // 2, 0, np.maximum(lengths - nearest - 1, 0))
+    for step in range(min(nearest + 1, first.shape[1])):
+        place = np.minimum(start + step, lengths - 1)
+        last[rows, place] |= first[rows, place]
+        first[rows, place] = False
+
+
 def _tables(length, damping, sigma):
     """Sliding views (length, length): what a reference in frame length-1-row does to each frame, and how far it is."""
     gap = np.abs(np.arange(1 - length, length))
     bump = np.exp(-(gap.astype(np.float64) ** 2) / (2 * sigma**2))
-    weight, combine = {"paper": (1 - bump, np.multiply), "authors": (bump, np.subtract), "none": (bump, None)}[damping]
+    weight, combine = {"paper": (1 - bump, np.multiply), "authors": (bump, np.subtract)}.get(damping, (bump, None))
 
     def view(values):
         return np.lib.stride_tricks.sliding_window_view(values, length)
@@ -159,12 +178,14 @@ def _mask(mask, scores, default):
     return mask
 
 
-def _check(scores, offsets, lengths, damping, sigma):
+def _check(scores, offsets, lengths, damping, sigma, nearest):
     if scores.ndim != 1 or offsets[0] != 0 or offsets[-1] != len(scores) or (lengths < 0).any():
         raise ValueError("scores must be flat and offsets rise from 0 to their number")
-    if damping not in DAMPINGS:
+    if damping not in (*DAMPINGS, "drop"):
         raise UserError(f"unknown damping {damping!r}: choose one of {', '.join(DAMPINGS)}")
-    if damping != "none" and not (np.isfinite(sigma) and sigma > 0):
+    if damping == "drop" and nearest < 0:
+        raise UserError(f"--drop-nearest must be 0 or more, not {nearest}")
+    if damping in ("paper", "authors") and not (np.isfinite(sigma) and sigma > 0):
         raise UserError(f"the damping width --sigma must be above 0, not {sigma}")
     if not np.isfinite(scores).all():
         raise ValueError("frame scores must be finite")

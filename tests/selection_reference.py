@@ -34,6 +34,15 @@ def greedy(scores, count, labelled=(), eligible=None, ranked_last=(), damping="p
     return chosen
 
 
+def quotas(sizes, count):
+    """`count` videos split over clusters of these sizes: whole parts, then the largest remainders."""
+    shares = [Fraction(size * count, sum(sizes)) for size in sizes]
+    parts = [math.floor(share) for share in shares]
+    for cluster in sorted(range(len(sizes)), key=lambda c: (parts[c] - shares[c], c))[:count - sum(parts)]:
+        parts[cluster] += 1
+    return parts
+
+
 def claus(videos, clusters, n_clusters, b_v, b_f, ranked_last=None, damping="paper", sigma=8 / 3):
     """{video: [frames in order of choice]} for videos given as a list of score lists, all of them candidates."""
     per_video = max(1, b_f // b_v)
@@ -45,12 +54,8 @@ def claus(videos, clusters, n_clusters, b_v, b_f, ranked_last=None, damping="pap
     score = {v: sum(float(videos[v][f]) for f in frames_of(v, per_video)) / len(frames_of(v, per_video))
              for v in range(len(videos))}
     members = [[v for v in range(len(videos)) if clusters[v] == c] for c in range(n_clusters)]
-    shares = [Fraction(len(group) * b_v, len(videos)) for group in members]
-    quotas = [math.floor(share) for share in shares]
-    for cluster in sorted(range(n_clusters), key=lambda c: (quotas[c] - shares[c], c))[:b_v - sum(quotas)]:
-        quotas[cluster] += 1
     chosen = []
-    for group, quota in zip(members, quotas, strict=True):
+    for group, quota in zip(members, quotas([len(group) for group in members], b_v), strict=True):
         chosen += sorted(group, key=lambda v: (-score[v], v))[:quota]
     chosen.sort(key=lambda v: (-score[v], v))
     counts = {v: min(per_video, len(videos[v])) for v in chosen}
@@ -59,3 +64,59 @@ def claus(videos, clusters, n_clusters, b_v, b_f, ranked_last=None, damping="pap
             if counts[v] < len(videos[v]) and sum(counts.values()) < b_f:
                 counts[v] += 1
     return {v: frames_of(v, counts[v]) for v in chosen}
+
+
+def nearest(frames, place, count):
+    """The `count` frames of a video nearest to frame `place`, of equally near ones the earlier."""
+    return sorted((frame for frame in range(frames) if frame != place),
+                  key=lambda frame: (abs(frame - place), frame))[:count]
+
+
+def entropy_frames(scores, count, labelled=(), drop=5):
+    """Frames of one video by the entropy baseline: best first, the frames nearest to each choice after all others."""
+    dropped = {frame for reference in labelled for frame in nearest(len(scores), reference, drop)}
+    chosen = []
+
+    def rank(frame):
+        distance = min([abs(frame - reference) for reference in (*labelled, *chosen)], default=math.inf)
+        return (0, 0, distance, -frame) if frame in dropped else (1, scores[frame], distance, -frame)
+
+    for _ in range(count):
+        left = [frame for frame in range(len(scores)) if frame not in chosen and frame not in labelled]
+        if not left:
+            break
+        chosen.append(max(left, key=rank))
+        dropped.update(nearest(len(scores), chosen[-1], drop))
+    return chosen
+
+
+def pool(videos, b_v, b_f, frames_of):
+    """{video: frames in order of choice}: the best videos of the whole pool by the mean score of frames_of(video, A_t).
+
+    videos: list of score lists, all of them candidates. frames_of(video, count): its frames by some rule.
+    """
+    per_video = max(1, b_f // b_v)
+
+    def score(video):
+        frames = frames_of(video, per_video)
+        return sum(float(videos[video][frame]) for frame in frames) / len(frames)
+
+    chosen = sorted(range(len(videos)), key=lambda video: (-score(video), video))[:b_v]
+    counts = {video: min(per_video, len(videos[video])) for video in chosen}
+    while sum(counts.values()) < min(b_f, sum(len(videos[video]) for video in chosen)):
+        for video in chosen:
+            if counts[video] < len(videos[video]) and sum(counts.values()) < b_f:
+                counts[video] += 1
+    return {video: frames_of(video, counts[video]) for video in chosen}
+
+
+def evened_out(have, room, frames):
+    """How many of `frames` each video gets if each goes to the one with the fewest labels so far, ties to the first."""
+    have, counts = list(have), [0] * len(have)
+    for _ in range(frames):
+        open_videos = [video for video in range(len(have)) if counts[video] < room[video]]
+        if not open_videos:
+            break
+        poorest = min(open_videos, key=lambda video: have[video] + counts[video])
+        counts[poorest] += 1
+    return counts

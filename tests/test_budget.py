@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selection.budget import Budget, cycle_budget, fit_budget, share_frames
+from selection.budget import Budget, cycle_budget, fit_budget, read_schedule, scheduled_counts, share_frames
 from utils.runtime import UserError
 
 
@@ -143,3 +143,56 @@ def test_counts_are_the_floor_of_the_exact_share(videos, length, v, a):
         budget = cycle_budget(videos, total, **arguments)
         assert (budget.videos, budget.frames) == (min(b_v, b_f), b_f)
         assert budget.videos * budget.per_video <= budget.frames
+
+
+# ------------------------------------------------------------------------------------------------- schedules, A_t
+
+def test_a_schedule_buys_the_difference_of_exact_totals():
+    # the paper's curve on UCF-101-24: .25% of the frames in 5% of the videos is 5% of 5%: 114 videos and 989 frames
+    pairs = read_schedule("0.25/5, 0.5/10,5/80")
+    assert pairs == [(Fraction(1, 400), Fraction(1, 20)), (Fraction(1, 200), Fraction(1, 10)), (Fraction(1, 20),
+                                                                                               Fraction(4, 5))]
+    counts = [scheduled_counts(pairs, cycle, 2284, 395868) for cycle in range(3)]
+    assert counts == [(114, 989), (228 - 114, 1979 - 989), (1827 - 228, 19793 - 1979)]
+    assert scheduled_counts(read_schedule("0.15/5"), 0, 660, 22700) == (33, 34)
+    with pytest.raises(UserError, match="3 pairs, for cycles 0 to 2; there is none for cycle 3"):
+        scheduled_counts(pairs, 3, 2284, 395868)
+
+
+@pytest.mark.parametrize("text, named", [
+    ("1", "'1' is no pair A/V"), ("1/2/3", "is no pair"), ("", "is no pair"), ("1/5,", "'' is no pair"),
+    ("1/5,1/10", "1/10 comes after a larger pair"), ("1/5,2/4", "2/4 comes after a larger pair"),
+    ("0/5", "above 0 and at most 100"), ("1/101", "above 0 and at most 100"), ("a/5", "must be a number")])
+def test_schedules_that_make_no_sense_are_refused_in_one_line(text, named):
+    with pytest.raises(UserError) as error:
+        read_schedule(text)
+    assert named in str(error.value) and "\n" not in str(error.value)
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.integers(0, 500)), min_size=1, max_size=8), st.integers(1, 5000),
+       st.integers(1, 200))
+@settings(deadline=None, max_examples=100)
+def test_a_schedule_adds_up_to_the_floor_of_its_last_pair(steps, videos, length):
+    totals = np.cumsum(steps, axis=0) + [0, 1]
+    text = ",".join(f"{a / 100:.2f}/{v / 100:.2f}" for a, v in totals.tolist())
+    counts = [scheduled_counts(read_schedule(text), cycle, videos, videos * length) for cycle in range(len(steps))]
+    assert min(min(pair) for pair in counts) >= 0
+    a, v = totals[-1].tolist()
+    assert tuple(np.sum(counts, axis=0)) == (v * videos // 10**4, a * videos * length // 10**4)
+
+
+def test_frames_per_video_makes_the_budget_of_frames():
+    budget = cycle_budget(100, 10000, videos_percent="7", per_video="3")
+    assert (budget.videos, budget.frames, budget.per_video) == (7, 21, 3)
+    poor = cycle_budget(100, 10000, videos=10, per_video=3, video_money="4")
+    assert (poor.videos, poor.frames) == (4, 12), "of the videos that can be paid for"
+    with pytest.raises(UserError, match="--frames-per-video"):
+        cycle_budget(100, 10000, videos=10, per_video=0)
+
+
+def test_where_no_video_is_bought_the_old_ones_share_the_frames():
+    assert cycle_budget(100, 10000, videos_percent="5", frames_percent="4", old_videos=8) == Budget(8, 20)
+    assert cycle_budget(10, 1000, frames=30, old_videos=8) == Budget(8, 30), "5% of 10 videos is none, and not needed"
+    assert cycle_budget(100, 10000, videos=2, per_video=5, old_videos=8).frames == 40
+    assert cycle_budget(100, 10000, frames=5, old_videos=8).videos == 5
+    assert cycle_budget(100, 10000, frames=30, old_videos=8, video_money=1).videos == 8, "there is nothing to pay"

@@ -18,6 +18,7 @@ import claus_select
 from datasets import annotations as annotation_file
 from utils import handoffs
 from utils.runtime import UserError
+from utils.selection_flags import METHODS
 
 GOLDEN = Path(__file__).parent / "golden" / "selection"
 BUDGET = make_selection.BUDGET
@@ -100,7 +101,8 @@ def test_a_video_that_could_not_be_read_is_no_candidate_and_is_counted_aloud(run
 def test_the_report_explains_every_video_and_frame(run, capsys):
     select(run, 1, "--video-cost", "2")
     report = handoffs.load_selection(run / "cycle1" / "selection.json")
-    assert report["settings"] == {"method": "claus", "frame_score": "paper", "damping": "paper", "sigma": 8 / 3}
+    assert report["settings"] == {"method": "claus", "strategy": "hybrid", "increment": "samples", "damping": "paper",
+                                  "frame_score": "paper", "sigma": 8 / 3, "extraction": {"passes": 10}}
     assert report["spent"] == {"videos": 6, "frames": 15} and report["shortfall"] == {"videos": 0, "frames": 0}
     assert report["prices"] == {"video": "2", "frame": "1", "box": "0"}
     rows = {row["cluster"]: row for row in report["clusters"]}
@@ -153,8 +155,9 @@ def test_the_seed_decides_the_random_start_and_only_that(run, tmp_path):
         select(tmp_path / name / "run", 0, "--seed", seed)
         starts.append(contents(tmp_path / name / "run" / "cycle0"))
     assert starts[0] == starts[1] and starts[0]["selection.json"] != starts[2]["selection.json"]
-    select(tmp_path / "d" / "run", 0, "--method", "random", "--sigma", "1")
-    assert contents(tmp_path / "d" / "run" / "cycle0") == starts[0], "every method starts from the same labels"
+    for method in METHODS:
+        select(tmp_path / method / "run", 0, "--method", method, "--increment", "frames")
+        assert contents(tmp_path / method / "run" / "cycle0") == starts[0], "every method starts from the same labels"
 
 
 def test_random_goes_on_at_random_and_needs_no_scores(run):

@@ -234,18 +234,19 @@ class Prices:
             object.__setattr__(self, name, price(getattr(self, name), f"--{name}-cost"))
 
 
-def write_ledger(run, root="files"):
+def write_ledger(run, root="files", known=None):
     """Count what the annotation files of cycles 0, 1, ... hold, write ledger.csv -> its rows (dicts of LEDGER_COLUMNS).
 
     A row says what its cycle added and, in total_*, what is labelled after it; percent_of_frames is total_frames in
     percent of all frames of the pool. Only the prices come from a cycle's selection.json (without one: Prices()).
+    known: {cycle: Annotations} of files that need not be read again, being in memory as they were just read or written.
     """
     rows, before, total_cost = [], np.zeros(4, np.int64), Fraction(0)
     for expected, cycle in enumerate(existing_cycles(run, root)):
         path = cycle_dir(run, cycle, root) / "annotations.pkl"
         if cycle != expected:
             raise UserError(f"{path} is there and cycle {expected} before it is not: restore it, or start another run")
-        annotations = annotation_file.load(path)
+        annotations = (known or {}).get(cycle) or annotation_file.load(path)
         after = paid_for(annotations)
         videos, frames, boxes, extra = (after - before).tolist()
         if min(videos, frames, boxes, extra) < 0:

@@ -1,44 +1,25 @@
 """What a selection came to, for people: the content of selection.json, the table on screen, the picture of clusters."""
 
-from dataclasses import dataclass
-
 import numpy as np
-
-
-@dataclass(frozen=True, eq=False)
-class Pool:
-    """The N videos that a cycle chooses from, in the order of the annotation file, and what is known of them.
-
-    offsets (N+1,) of their frames in flat arrays · candidates_N (N,) bool: may be chosen · set_aside {name: reason} of
-    videos that could not be read and are not among the N. For the claus rule also: source, the fingerprint of the
-    checkpoint · latents_N_D · clusters_N (N,) int · centres_K_D · scores and no_foreground (total,) per frame.
-    """
-
-    names: list[str]
-    offsets: np.ndarray
-    candidates_N: np.ndarray
-    set_aside: dict[str, str]
-    source: str | None = None
-    latents_N_D: np.ndarray | None = None
-    clusters_N: np.ndarray | None = None
-    centres_K_D: np.ndarray | None = None
-    scores: np.ndarray | None = None
-    no_foreground: np.ndarray | None = None
 
 
 def make_report(run, cycle, settings, prices, pool, chosen, asked, pool_videos):
     """The content of selection.json, plain dicts and lists: what was chosen and why, of what, and what was asked for.
 
-    `chosen`: the Selection; `asked`: the Budget as it was before it was fitted to what is left; `pool_videos`: N.
+    `pool`: the Pool (selection_pool.py); `chosen`: the Selection; `asked`: the Budget as it was before it was fitted to
+    what is left; `pool_videos`: N.
     """
     notes = list(chosen.budget.notes)
     if chosen.spent < chosen.budget.frames:
-        notes.append(f"the chosen videos hold {chosen.spent} eligible frames only, "
-                     f"{chosen.budget.frames} were to be had")
+        left = chosen.budget.frames - chosen.spent
+        notes.append(f"{left} frames of the budget are left: " + (
+            "no further whole video fits" if settings.get("strategy") == "inter" else
+            f"the chosen videos hold {chosen.spent} eligible frames only"))
     return {"run": run, "cycle": cycle, "settings": settings, "prices": prices, "source": pool.source,
             "asked": {"videos": asked.videos, "frames": asked.frames},
             "spent": {"videos": len(chosen.videos), "frames": chosen.spent},
-            "shortfall": {"videos": asked.videos - len(chosen.videos), "frames": asked.frames - chosen.spent},
+            "new_videos": int((~pool.labelled_N[chosen.videos]).sum()),
+            "shortfall": {"videos": max(0, asked.videos - len(chosen.videos)), "frames": asked.frames - chosen.spent},
             "frames_per_video": chosen.budget.per_video, "notes": notes, "pool_videos": pool_videos,
             "candidates": int(pool.candidates_N.sum()), "set_aside": dict(sorted(pool.set_aside.items())),
             "clusters": [] if chosen.quotas is None else _cluster_rows(pool, chosen),
@@ -54,10 +35,13 @@ def request_picks(report):
 
 def print_report(report):
     """Print the budget, the table of clusters, and whatever was cut or set aside."""
-    asked, spent = report["asked"], report["spent"]
-    print(f"cycle {report['cycle']} of {report['run']}, {report['settings']['method']}: picked {spent['videos']} of "
-          f"{report['candidates']} candidate videos (budget {asked['videos']}), {spent['frames']} frames "
-          f"(budget {asked['frames']})")
+    asked, spent, settings = report["asked"], report["spent"], report["settings"]
+    unusual = [settings[name] for name, usual in (("strategy", "hybrid"), ("increment", "samples"))
+               if settings.get(name, usual) != usual]
+    old = spent["videos"] - report["new_videos"]
+    print(f"cycle {report['cycle']} of {report['run']}, {', '.join([settings['method'], *unusual])}: picked "
+          f"{spent['videos']} of {report['candidates']} candidate videos (budget {asked['videos']}), {spent['frames']} "
+          f"frames (budget {asked['frames']})" + (f"; {old} of the videos had labels already" if old else ""))
     if report["clusters"]:
         columns = list(report["clusters"][0])
         total = {name: sum(row[name] for row in report["clusters"]) for name in columns} | {"cluster": "all"}
@@ -81,7 +65,7 @@ def draw_picture(path, report, pool, chosen):
     picked_N[chosen.videos] = True
     title = (f"{report['run']}, cycle {report['cycle']}: {len(chosen.videos)} of {report['candidates']} "
              "candidate videos picked")
-    draw_clusters(path, pool.latents_N_D, pool.clusters_N, pool.centres_K_D, ~pool.candidates_N, picked_N, title)
+    draw_clusters(path, pool.latents_N_D, pool.clusters_N, pool.centres_K_D, pool.labelled_N, picked_N, title)
 
 
 def _cluster_rows(pool, chosen):
@@ -89,7 +73,8 @@ def _cluster_rows(pool, chosen):
     n_clusters = len(chosen.quotas)
     videos_K = np.bincount(pool.clusters_N, minlength=n_clusters)
     picked_K = np.bincount(pool.clusters_N[chosen.videos], minlength=n_clusters)
-    columns = (range(n_clusters), videos_K, videos_K - chosen.candidates, chosen.candidates, chosen.quotas, picked_K)
+    labelled_K = np.bincount(pool.clusters_N[pool.labelled_N], minlength=n_clusters)
+    columns = (range(n_clusters), videos_K, labelled_K, chosen.candidates, chosen.quotas, picked_K)
     names = ("cluster", "videos", "labelled", "candidates", "quota", "picked")
     return [dict(zip(names, map(int, row), strict=True)) for row in zip(*columns, strict=True)]
 
@@ -97,17 +82,21 @@ def _cluster_rows(pool, chosen):
 def _video_row(pool, chosen, place):
     """One chosen video: name, reason in words, score, cluster, rank, and its frames by number with their scores."""
     video, frames = int(chosen.videos[place]), chosen.frames[place].tolist()
+    cluster = None if pool.clusters_N is None else int(pool.clusters_N[video])
     if chosen.scores is None:
-        return {"video": pool.names[video], "cluster": None, "rank": None, "score": None,
+        return {"video": pool.names[video], "cluster": cluster, "rank": None, "score": None,
                 "reason": f"drawn at random, number {place + 1} of {len(chosen.videos)}",
                 "frames": [{"frame": frame} for frame in sorted(frames)]}
-    cluster, rank, score = int(pool.clusters_N[video]), int(chosen.ranks[place]), _short(chosen.scores[place])
+    rank, score = int(chosen.ranks[place]), _short(chosen.scores[place])
+    if chosen.quotas is None:
+        reason = f"rank {rank} of {chosen.candidates[0]}"
+    else:
+        reason = f"cluster {cluster}: rank {rank} of {chosen.candidates[cluster]}, quota {chosen.quotas[cluster]}"
     before = pool.scores[pool.offsets[video] + chosen.frames[place]].tolist()
     rows = [{"frame": frame, "choice": choice, "score": _short(raw), "damped_score": _short(damped)}
             for choice, (frame, raw, damped) in enumerate(zip(frames, before, chosen.damped[place], strict=True), 1)]
     return {"video": pool.names[video], "cluster": cluster, "rank": rank, "score": score,
-            "reason": f"cluster {cluster}: rank {rank} of {chosen.candidates[cluster]}, "
-                      f"quota {chosen.quotas[cluster]}; mean uncertainty {score:.5g}",
+            "reason": f"{reason}; mean uncertainty {score:.5g}",
             "frames": sorted(rows, key=lambda row: row["frame"])}
 
 

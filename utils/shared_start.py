@@ -1,0 +1,122 @@
+"""A run that begins with another run's first cycle: the same labels, the same weights, the same pickles.
+
+Files are linked where the disk allows it (every writer here replaces whole files, so neither run can change the
+other's), else copied. start.json keeps their fingerprints: a run that goes on proves that they are still the same.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from utils import handoffs
+from utils.runtime import UserError, check_writable, write_text
+
+NEEDED = ("annotations.pkl", "selection.json", "detector.pt", "evaluation.json")
+TAKEN = (*NEEDED, "request.json", "answers.json", "features.pkl", "uncertainty.pkl", "seconds.json")
+PROVED = ("annotations.pkl", "detector.pt", "features.pkl", "uncertainty.pkl")
+SHARED_SETTINGS = ("dataset", "oracle", "test_list", "split", "seed", "semi", "train", "extract", "evaluate")
+
+
+def take_start(run, other, settings, first_budget):
+    """Put cycle 0 of the run folder `other` into the run folder `run`, or prove that it is there unchanged.
+
+    settings: this run's flags by name; those that shape cycle 0 must be the other's (its run.json). first_budget: what
+    this run would ask for in cycle 0, given the other's annotation file -> (videos, frames). UserError in one line
+    where the runs do not fit, a file is missing, or files come from different weights.
+    """
+    run, other = Path(run), Path(other)
+    if run.resolve() == other.resolve():
+        raise UserError(f"--start-from {other} is this run itself; name the run whose first cycle is to be shared")
+    path = run / "start.json"
+    if path.exists():
+        record = _read(path, f"remove {run}, and start it again")
+    else:
+        if any((run / "cycle0" / name).exists() for name in NEEDED):
+            raise UserError(f"{run / 'cycle0'} was made by this run itself; leave out --start-from, or give another "
+                            "--run")
+        _check_fit(other, settings, first_budget)
+        record = {"from": str(other.resolve()), "fingerprints": _check_whole(other / "cycle0"),
+                  "files": [name for name in TAKEN if (other / "cycle0" / name).exists()]}
+        write_text(path, json.dumps(record, indent=1) + "\n")
+        print(f"cycle 0 is that of {other}")
+        if "features.pkl" not in record["files"]:
+            print(f"note: {other / 'cycle0'} has no pickles yet, so this run scores the videos itself; run "
+                  "cluster_extract.py there before, and all runs share them")
+    folder = check_writable(run / "cycle0")
+    for name in record["files"]:
+        if not (folder / name).exists() and (other / "cycle0" / name).exists():
+            _link(other / "cycle0" / name, folder / name)
+    _prove(run, other, record)
+
+
+def _check_fit(other, settings, first_budget):
+    """Raise UserError unless the other run's cycle 0 is what this run would have made."""
+    mend = "start from a run of the same flags"
+    theirs = _read(other / "run.json", "finish its first cycle with run_cycles.py")
+    for name in SHARED_SETTINGS:
+        if theirs.get(name) != settings.get(name):
+            raise UserError(f"--start-from {other}: it has --{name.replace('_', '-')} {theirs.get(name)!r}, this run "
+                            f"{settings.get(name)!r}; {mend}")
+    path = other / "cycle0" / "selection.json"
+    if not path.exists():
+        raise UserError(f"{path} is not there: finish its first cycle with run_cycles.py")
+    selection = handoffs.load_selection(path)
+    asked = selection.get("asked", {})
+    wanted = first_budget(other / "cycle0" / "annotations.pkl")
+    if (asked.get("videos"), asked.get("frames")) != tuple(wanted):
+        raise UserError(f"--start-from {other}: its first cycle asked for {asked.get('videos')} videos and "
+                        f"{asked.get('frames')} frames, this run would for {wanted[0]} and {wanted[1]}; {mend}")
+
+
+def _check_whole(folder):
+    """Fingerprints of what is there of PROVED; UserError where something is missing or of other weights."""
+    for name in NEEDED:
+        if not (folder / name).exists():
+            raise UserError(f"{folder / name} is not there: finish that run's first cycle with run_cycles.py")
+    prints = {name: handoffs.fingerprint(folder / name) for name in PROVED if (folder / name).exists()}
+    sources = {"evaluation.json": _read(folder / "evaluation.json", "score it again with evaluate.py").get("source")}
+    if {"features.pkl", "uncertainty.pkl"} <= set(prints):
+        sources |= {"features.pkl": handoffs.load_features(folder / "features.pkl").source,
+                    "uncertainty.pkl": handoffs.load_uncertainty(folder / "uncertainty.pkl").source}
+    for name, source in sources.items():
+        if source != prints["detector.pt"]:
+            raise UserError(f"{folder / name} was made from other weights than {folder / 'detector.pt'}: run that "
+                            "run's own command again")
+    return prints
+
+
+def _prove(run, other, record):
+    """Raise UserError unless the first cycle taken over is unchanged, here and there."""
+    if record.get("from") != str(other.resolve()):
+        raise UserError(f"{run} began from {record.get('from')}, not from {other}: give that, or another --run")
+    for name, known in record["fingerprints"].items():
+        for folder in (run / "cycle0", other / "cycle0"):
+            path = folder / name
+            if folder.exists() and (not path.exists() or handoffs.fingerprint(path) != known):
+                raise UserError(f"{path} is not what {run} began with: the first cycle is no longer shared; remove "
+                                f"{run} and start it again")
+
+
+def _read(path, mend):
+    """A JSON object from a file; UserError naming it."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}; {mend}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON, or a damaged file; {mend}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no settings; {mend}")
+    return content
+
+
+def _link(source, target):
+    """`target` becomes the same file as `source`, or a copy of it; whole or not at all."""
+    temporary = target.with_name(f".{target.name}.start.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
