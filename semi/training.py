@@ -1,0 +1,130 @@
+"""One semi-supervised training: what training.Training is, with unlabelled clips, a method and its networks."""
+
+import time
+from collections import defaultdict
+from dataclasses import fields, replace
+
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from tqdm import tqdm
+
+import engine
+from semi.batches import HalfAndHalf, PairedSampler, UnlabelledClips, paired_loader
+from semi.methods import METHODS, TEACHES, Networks, SemiOptions, When
+from semi.teacher import Teacher
+from semi.unet3d import UNet3D
+from training import Training
+from utils.runtime import UserError
+
+PATIENCE, FACTOR = 5, 0.1       # after so many epochs without better training loss the rate is multiplied by this
+
+
+class SemiTraining(Training):
+    """The state of one training. `detector` is the network that is kept: of the methods with a teacher the teacher."""
+
+    def __init__(self, args, labels, names, unlabelled, failed, find_video, folder):
+        self.unlabelled, self.networks = list(unlabelled), None
+        super().__init__(args, labels, names, failed, find_video, folder)
+        if self.networks is None:                           # else done on resuming
+            self.build()
+        self.options = replace(self.options, localisation=args.wt_loc)
+        if args.method != "supervised":
+            steps = -(-args.steps // args.epochs) if args.steps else None
+            self.sampler = PairedSampler(self.names, self.unlabelled, args.seed, args.batch_size, steps)
+            self.pairs = HalfAndHalf(self.clips, UnlabelledClips(self.clips))
+            self.batches = paired_loader(self.pairs, self.sampler, args.workers)
+            self.all_steps = args.steps or args.epochs * len(self.sampler)
+
+    def build(self):
+        """What the method needs beside the detector, and the schedule of the learning rate."""
+        args, student = self.args, self.detector
+        student.config = replace(student.config, class_masking=args.class_mask)
+        self.networks = Networks(student)
+        if args.method in TEACHES:
+            self.networks.teacher = Teacher(student)
+            self.detector = self.networks.teacher.module
+        if args.method == "stable-mean-teacher":
+            self.networks.unet = UNet3D().to(args.device)
+            self.networks.unet_teacher = Teacher(self.networks.unet)
+            self.optimizer.add_param_group({"params": list(self.networks.unet.parameters()), "base_lr": args.lr})
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"]
+        # torch lowers the rate after more bad epochs than its patience
+        self.plateau = ReduceLROnPlateau(self.optimizer, "min", FACTOR, PATIENCE - 1, threshold=0)
+        self.semi_options = semi_options(args)
+
+    def run_epoch(self, epoch, validation, writer):
+        super().run_epoch(epoch, validation, writer)
+        if self.args.lr_schedule == "plateau":
+            self.plateau.step(self.history[-1]["total"])
+
+    def train(self, batches, on_batch):
+        """One epoch, as engine.train_epoch: (mean of each term, clips per second, {video: reason})."""
+        args, method, networks = self.args, METHODS[self.args.method], self.networks
+        when, device = When(self.sampler.epoch, args.epochs), next(self.detector.parameters()).device
+        followers = [(t, n) for t, n in ((networks.teacher, networks.detector), (networks.unet_teacher, networks.unet))
+                     if t is not None]
+        for module in (networks.detector, *(module for pair in followers for module in pair)):
+            module.train()
+        sums, clips, failed, began, unchecked = defaultdict(float), 0, {}, time.perf_counter(), None
+        for step, batch in enumerate(tqdm(batches, desc="train", leave=False, unit="batch", disable=None), self.step):
+            failed.update(batch["failed"])
+            if not batch["name"]:
+                continue
+            batch = engine.to_device(batch, device, args.pixel_range)
+            total, terms, detection = method(networks, batch, self.clusters.of(batch["name"], device), self.options,
+                                             self.semi_options, when)
+            self.set_rates(step)
+            self.optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            self.optimizer.step()
+            for teacher, network in followers:
+                teacher.follow(network)
+            self.clusters.follow(batch["name"], detection.latent.detach())
+            clips += len(batch["name"])
+            for name, value in terms.items():
+                sums[name] += value.detach() * len(batch["name"])
+            on_batch(step, batch, detection)
+            engine.check_finite(unchecked)                  # a step late, so that the device need not be waited for
+            unchecked = step, total.detach()
+        engine.check_finite(unchecked)
+        if not clips:
+            raise UserError("not one batch of this epoch had both a labelled and an unlabelled clip that can be read: "
+                            f"{next(iter(failed.values()), 'too few videos')}")
+        rate = clips / max(time.perf_counter() - began, 1e-9)
+        return {name: float(value) / clips for name, value in sums.items()}, rate, failed
+
+    def set_rates(self, step):
+        """Learning rates of a step; those of the plateau schedule change between epochs alone."""
+        if self.args.lr_schedule != "plateau":
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["base_lr"] * engine.SCHEDULES[self.args.lr_schedule](step / self.all_steps)
+
+    def reestimate(self):
+        """Batch-norm statistics from batches as they are trained on, labelled and unlabelled clips together."""
+        if not hasattr(self, "pairs"):
+            super().reestimate()
+        elif self.args.bn_batches:
+            batches = paired_loader(self.pairs, self.sampler, self.args.workers)
+            engine.reestimate_batch_norm(self.detector, batches, self.args.pixel_range, self.args.bn_batches,
+                                         not self.args.no_amp)
+
+    def state_dict(self, epoch):
+        extra = {name: part.state_dict() for name, part in vars(self.networks).items() if part is not None}
+        return {**super().state_dict(epoch), "plateau": self.plateau.state_dict(), "networks": extra,
+                "unlabelled": self.unlabelled}
+
+    def load_state_dict(self, state, path):
+        if not isinstance(state, dict) or not {"plateau", "networks", "unlabelled"} <= state.keys():
+            raise UserError(f"{path} is no semi-supervised training state; drop --resume and train anew with --force")
+        self.build()                                        # before the random state is set
+        super().load_state_dict(state, path)
+        for name, part in vars(self.networks).items():
+            if part is not None:
+                part.load_state_dict(state["networks"][name])
+        self.plateau.load_state_dict(state["plateau"])
+        self.unlabelled[:] = state["unlabelled"]
+
+
+def semi_options(args):
+    """The options of the methods out of the script's arguments."""
+    return SemiOptions(**{field.name: getattr(args, field.name) for field in fields(SemiOptions)})

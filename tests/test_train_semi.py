@@ -1,0 +1,373 @@
+"""train_semi.py end to end: every method, both data sets, the published command line, going on, and bad input."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from jhmdb_maker import square_masks, write_set
+from semi_tools import batch, tiny_detector
+from test_semi_lists import entries, halves
+
+import claus_select
+import cluster_extract
+import engine
+import evaluate
+import run_cycles
+import train_semi
+from datasets import annotations, toy, ucf101
+from datasets.clips import GEOMETRY, ClipGeometry
+from datasets.sprites import write_video
+from models.detector import PRESETS
+from semi.methods import METHODS, Networks, When
+from semi.training import semi_options
+from utils import checkpoint
+from utils.runtime import UserError
+
+TRAIN = ["--model", "small", "--pretrained", "none", "--device", "cpu", "--bn-batches", "1", "--bs", "4"]
+SHORT = [*TRAIN, "--epochs", "2", "--steps", "4"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_network():
+    """The small network smaller still, for seconds count; restored afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "small", {"width": 0.125, "capsule_types": 4, "kernel": 3, "decoder": 4, "size": 32})
+        patch.setitem(GEOMETRY, ("small", "wide"), ClipGeometry((36, 48), (33, 44), 32))
+        patch.setitem(GEOMETRY, ("small", "jhmdb"), ClipGeometry((36, 36), (32, 32), 32))
+        yield
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    return toy.make(tmp_path_factory.mktemp("data") / "toy", seed=3, train=12, test=6)
+
+
+def truth(videos):
+    return ["--oracle", str(videos / "pyannot.pkl"), "--test-list", str(videos / "testlist01.txt")]
+
+
+def common(folder, videos, cycle=0):
+    return ["--run", str(folder), "--cycle", str(cycle), "--data", str(videos)]
+
+
+@pytest.fixture(scope="module")
+def selected(videos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "selected"
+    claus_select.main([*common(folder, videos), *truth(videos), "--videos-count", "4", "--frames-count", "12"])
+    return folder
+
+
+@pytest.fixture
+def run(selected, tmp_path):
+    return Path(shutil.copytree(selected, tmp_path / "run"))
+
+
+def train(folder, videos, *more):
+    return train_semi.main([*common(folder, videos), *SHORT, *more])
+
+
+def lists(videos, folder):
+    """The two published lists of the toy videos."""
+    known, hidden = halves(ucf101.read_ground_truth(videos / "pyannot.pkl", videos / "testlist01.txt", "train"))
+    paths = folder / "label.pkl", folder / "unlabel.pkl"
+    for path, content in zip(paths, (entries(known), entries(hidden)), strict=True):
+        path.write_bytes(pickle.dumps(content, protocol=2))
+    return [str(path) for path in paths]
+
+
+# ---- every method ----
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_leaves_a_detector_that_evaluates(run, videos, method, capsys):
+    more = ["--bv", "--gv"] if method == "consistency" else []
+    late = [] if method == "supervised" else ["--thresh-epoch", "2"]
+    assert train(run, videos, "--method", method, *more, *late) == 0
+    state = checkpoint.load(run / "cycle0" / "detector.pt")
+    assert state.detector.config.class_masking and state.about["steps"] == 4 and len(state.about["history"]) == 2
+    assert set(state.clusters.assignment) == {v.name for v in
+                                              annotations.load(run / "cycle0" / "annotations.pkl").labelled()}
+    assert not (run / "cycle0" / "training.pt").exists()
+    assert all(np.isfinite(list(epoch.values())).all() for epoch in state.about["history"])
+    if method in ("consistency", "stable-mean-teacher"):
+        assert evaluate.main([*common(run, videos), *truth(videos), "--device", "cpu"]) == 0
+        report = json.loads((run / "cycle0" / "evaluation.json").read_text())
+        assert report["capsule"]["videos"] == 6 and len(report["capsule"]["f_map"]) == 20
+
+
+def test_the_next_scripts_take_what_it_leaves(run, videos):
+    train(run, videos, "--method", "mean-teacher")
+    assert cluster_extract.main([*common(run, videos), "--device", "cpu", "--passes", "2"]) == 0
+    assert claus_select.main([*common(run, videos, 1), *truth(videos), "--videos-count", "4", "--frames-count",
+                              "12"]) == 0
+    assert len(annotations.load(run / "cycle1" / "annotations.pkl").labelled()) == 8
+
+
+def test_the_loss_falls(run, videos):
+    """Thirty steps on four videos, with dense enough labels to be learnt by heart."""
+    train(run, videos, "--epochs", "6", "--steps", "30", "--method", "consistency", "--bv", "--lr", "3e-3",
+          "--wt-cons", "0.01")
+    history = checkpoint.load(run / "cycle0" / "detector.pt").about["history"]
+    assert history[-1]["total"] < history[0]["total"] and history[-1]["bce"] < 0.7 * history[0]["bce"], history
+
+
+def test_the_kept_network_of_mean_teacher_is_the_teacher(run, videos, monkeypatch):
+    kept = {}
+    finished = train_semi.SemiTraining.finished
+
+    def watch(self):
+        kept.update(student=self.networks.detector, teacher=self.networks.teacher.module)
+        return finished(self)
+
+    monkeypatch.setattr(train_semi.SemiTraining, "finished", watch)
+    train(run, videos, "--method", "mean-teacher")
+    saved = checkpoint.load(run / "cycle0" / "detector.pt").detector.state_dict()["smooth.weight"]
+    assert torch.equal(saved, kept["teacher"].smooth.weight) and not torch.equal(saved, kept["student"].smooth.weight)
+
+
+# ---- the published command line ----
+
+def test_the_published_command_line_with_lists(videos, tmp_path, capsys):
+    label, unlabel = lists(videos, tmp_path)
+    command = ["--epochs", "2", "--bs", "4", "--loc_loss", "dice", "--lr", "1e-4", "--pkl_file_label", label,
+               "--pkl_file_unlabel", unlabel, "--wt_loc", "1", "--wt_cls", "1", "--wt_cons", "0.1", "--const_loss",
+               "l2", "--bv", "--n_frames", "5", "--thresh_epoch", "11", "--exp_id", str(tmp_path / "run"), "--data",
+               str(videos), "--no-validation", *TRAIN[:-2]]
+    assert train_semi.main(command) == 0
+    hidden = len(pickle.loads(Path(unlabel).read_bytes()))
+    steps = 2 * -(-hidden // 2)                                             # two passes over them, two in a batch
+    said = f"{12 - hidden} labelled videos to train on, 0 to validate on, {hidden} without labels; {steps} steps"
+    assert said in capsys.readouterr().out
+    labels = annotations.load(tmp_path / "run" / "cycle0" / "annotations.pkl")
+    assert len(labels.videos) == 12 and len(labels.labelled()) == 12 - hidden
+    assert checkpoint.load(tmp_path / "run" / "cycle0" / "detector.pt").about["arguments"]["cluster_weight"] == 0
+    assert train_semi.main([*command, "--force", "--gv", "--loc_loss=iou"]) == 0
+    about = checkpoint.load(tmp_path / "run" / "cycle0" / "detector.pt").about
+    assert "iou" in about["history"][0] and about["arguments"]["gv"] is True
+    held = (tmp_path / "run" / "cycle0" / "annotations.pkl").read_bytes()
+    (tmp_path / "run" / "cycle0" / "detector.pt").unlink()
+    assert train_semi.main(command) == 0                                    # made again, the file is the same
+    assert (tmp_path / "run" / "cycle0" / "annotations.pkl").read_bytes() == held
+
+
+def test_lists_do_not_replace_other_labels(run, videos, tmp_path):
+    label, unlabel = lists(videos, tmp_path)
+    before = (run / "cycle0" / "annotations.pkl").read_bytes()
+    with pytest.raises(UserError, match="other labels than the lists"):
+        train(run, videos, "--pkl-file-label", label, "--pkl-file-unlabel", unlabel)
+    assert (run / "cycle0" / "annotations.pkl").read_bytes() == before
+    assert [path.name for path in (run / "cycle0").iterdir() if path.name.endswith(".tmp")] == []
+
+
+def test_jhmdb_with_text_lists(tmp_path):
+    root, rng, clips = tmp_path / "tiny", np.random.default_rng(5), {}
+    for number in range(8):
+        name, masks = f"{('catch', 'wave')[number % 2]}/clip_{number}", square_masks(18, 36, 48, (number, 9), 14)
+        clips[name] = masks, "train" if number < 6 else "test"
+        path = root / "videos" / f"{name}.avi"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, np.where(masks[..., None], 200, rng.integers(0, 90, (36, 48, 3))).astype(np.uint8))
+    write_set(root, clips)
+    names = (root / "trainlist_split1.txt").read_text().splitlines()
+    (tmp_path / "label.txt").write_text("\n".join(names[:4]))
+    (tmp_path / "unlabel.txt").write_text("\n".join(names[4:]))
+    flags = ["--run", str(tmp_path / "run"), "--data", str(root), "--dataset", "jhmdb"]
+    assert train_semi.main([*flags, *SHORT, "--pkl-file-label", str(tmp_path / "label.txt"), "--pkl-file-unlabel",
+                            str(tmp_path / "unlabel.txt"), "--const-loss", "jsd"]) == 0
+    state = checkpoint.load(tmp_path / "run" / "cycle0" / "detector.pt")
+    assert state.dataset == "jhmdb-21" and len(state.classes) == 21
+    assert evaluate.main([*flags, "--oracle", str(root), "--device", "cpu"]) == 0
+
+
+def loss_with(flags):
+    """Loss of one batch, in the eleventh of 20 epochs, by a training with these flags."""
+    args = train_semi.parse_args(["--run", "x", "--device", "cpu", "--model", "small", "--epochs", "20", *flags])
+    losses = engine.LossOptions(dice=not args.no_dice, localisation=args.wt_loc, margin=args.margin_weight,
+                                cluster=args.cluster_weight)
+    networks, content = Networks(tiny_detector().train()), batch()
+    torch.manual_seed(1)
+    centres = torch.zeros(2, networks.detector.config.latent_size)
+    return METHODS[args.method](networks, content, centres, losses, semi_options(args), When(9, 20))[0].item()
+
+
+@pytest.mark.parametrize("flags", [
+    "--const-loss l1", "--const-loss jsd", "--predict-maps", "--bv", "--bv --n-frames 3", "--gv",
+    "--gv --gv-clamp 0 0.001", "--gv --compat", "--bv --gv", "--bv --gv --bv-wt 0.9", "--bv --gv --gv-wt 0.9",
+    "--bv --predict-maps", "--bv --const-loss l1", "--gv --const-loss jsd", "--wt-cons 0.7", "--wt-loc 2", "--wt-cls 2",
+    "--loc-loss iou", "--no-class-mask", "--thresh-epoch 1", "--cluster-weight 1"])
+def test_every_flag_changes_the_loss(flags):
+    """Against the loss without the last flag."""
+    flags = flags.split()
+    last = max(i for i, word in enumerate(flags) if word.startswith("--"))
+    assert loss_with(flags) != loss_with(flags[:last])
+
+
+def test_dashes_and_underscores_are_the_same_and_values_stay():
+    assert [train_semi.dashed(x) for x in ("--wt_cons", "--exp_id=a_b", "my_run", "--pkl_file_label", "-1_0")] == [
+        "--wt-cons", "--exp-id=a_b", "my_run", "--pkl-file-label", "-1_0"]
+
+
+def test_the_defaults_are_the_published_ones():
+    args = train_semi.parse_args(["--exp_id", "x", "--pkl_file_label", "a", "--pkl_file_unlabel", "b"])
+    assert (args.epochs, args.batch_size, args.lr, args.encoder_lr, args.adam_eps) == (100, 8, 1e-4, 1e-4, 1e-6)
+    assert (args.wt_loc, args.margin_weight, args.wt_cons, args.const_loss) == (1, 1, 0.1, "l2")
+    assert (args.n_frames, args.thresh_epoch, args.bv_wt, args.gv_wt) == (5, 11, 0.5, 0.5)
+    assert (args.method, args.loc_loss, args.lr_schedule, args.run) == ("consistency", "dice", "plateau", "x")
+
+
+# ---- the learning rate ----
+
+def test_the_rate_falls_to_a_tenth_after_five_epochs_without_better_loss(run, videos, monkeypatch):
+    totals, rates = iter([5.0, 4.0, 4.0, 4.5, 4.2, 4.0, 4.1, 3.0, 3.5]), []
+
+    def train_nothing(self, batches, on_batch):
+        rates.append([round(group["lr"], 9) for group in self.optimizer.param_groups])
+        return {"total": next(totals)}, 1.0, {}
+
+    monkeypatch.setattr(train_semi.SemiTraining, "train", train_nothing)
+    train(run, videos, "--epochs", "9", "--steps", "9", "--lr-schedule", "plateau", "--lr", "1e-3", "--encoder-lr",
+          "1e-4")
+    assert rates[:7] == [[1e-3, 1e-4]] * 7                                  # epochs 3 to 7 are the five without better
+    assert rates[7:] == [[1e-4, 1e-5]] * 2
+
+
+# ---- going on ----
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("method", ["consistency", "stable-mean-teacher", "mixmatch"])
+def test_resumed_training_is_that_of_an_uninterrupted_one(run, videos, method, tmp_path, monkeypatch):
+    whole = Path(shutil.copytree(run, tmp_path / "whole"))
+    flags = ["--method", method, "--thresh-epoch", "2", "--lr-schedule", "plateau"]
+    train(whole, videos, *flags)
+    save = checkpoint.save
+
+    def save_and_stop(state, path):
+        save(state, path)
+        if Path(path).name == "training.pt":
+            raise Stopped
+
+    monkeypatch.setattr(checkpoint, "save", save_and_stop)
+    with pytest.raises(Stopped):
+        train(run, videos, *flags)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="interrupted training"):
+        train(run, videos, *flags)
+    with pytest.raises(UserError, match="--wt-cons"):
+        train(run, videos, *flags, "--resume", "--wt-cons", "0.3")
+    torch.manual_seed(12345)                            # the state comes from the file, not from this process
+    train(run, videos, *flags, "--resume")
+    first, second = (checkpoint.load(folder / "cycle0" / "detector.pt") for folder in (whole, run))
+    assert first.about["history"] == second.about["history"] and len(first.about["history"]) == 2
+    for name, value in first.detector.state_dict().items():
+        assert torch.equal(second.detector.state_dict()[name], value), name
+
+
+# ---- what it may not see ----
+
+def test_hidden_labels_change_nothing(videos, tmp_path):
+    """Other boxes and classes in the unlabelled list: the same weights."""
+    label, unlabel = lists(videos, tmp_path)
+    content = pickle.loads(Path(unlabel).read_bytes())
+    nonsense = tmp_path / "nonsense.pkl"
+    nonsense.write_bytes(pickle.dumps([(name, [(0, 1, 5, np.full((2, 4), 9), [0, 1])]) for name, _ in content]))
+    weights = []
+    for number, path in enumerate((unlabel, str(nonsense))):
+        train_semi.main(["--run", str(tmp_path / f"run{number}"), "--data", str(videos), *SHORT, "--pkl-file-label",
+                         label, "--pkl-file-unlabel", path])
+        weights.append(checkpoint.load(tmp_path / f"run{number}" / "cycle0" / "detector.pt").detector.state_dict())
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_the_checkpoint_is_chosen_on_held_out_labelled_videos_alone(videos, tmp_path, monkeypatch):
+    """With 30 labelled frames to hold out, the best validated epoch is kept; only labelled videos are looked at."""
+    folder = tmp_path / "run"
+    claus_select.main([*common(folder, videos), *truth(videos), "--videos-count", "10", "--frames-count", "450"])
+    scored, scores = [], iter([0.9, 0.1])
+
+    def validate(detector, batches, classes, pixel_range, amp, failed):
+        scored.extend(name for batch in batches for name in batch["name"])
+        return {"f@.5": next(scores), "mean IoU": 0.0, "accuracy": 0.0}
+
+    monkeypatch.setattr(engine, "validate", validate)
+    train(folder, videos, "--epochs", "2", "--steps", "2")
+    labels = annotations.load(folder / "cycle0" / "annotations.pkl")
+    held_out = set(scored)
+    assert len(held_out) == 1 and held_out < {video.name for video in labels.labelled()}
+    assert set(labels.videos).isdisjoint((videos / "testlist01.txt").read_text().split())
+    state = checkpoint.load(folder / "cycle0" / "detector.pt")
+    assert state.about["steps"] == 1 and not held_out & set(state.clusters.assignment)
+
+
+# ---- bad input ----
+
+@pytest.mark.parametrize("flags, said", [
+    (["--n_frames", "4", "--bv"], "--n-frames 4 has no middle frame"),
+    (["--const_loss", "mse"], "invalid choice: 'mse'"),
+    (["--n-frames", "5"], "--n-frames does nothing without --bv"),
+    (["--compat"], "--compat does nothing without --gv"),
+    (["--bv", "--method", "mixmatch"], "--bv is for --method consistency, not for mixmatch"),
+    (["--wt-cons", "1", "--method", "supervised"], "--wt-cons is for --method"),
+    (["--bs", "1"], "--bs must be at least 2"),
+    (["--confidence", "0.3", "--method", "co-ssd"], "--confidence must lie from 0.5"),
+    (["--pkl_file_unlabel", "x"], "--pkl-file-unlabel needs --pkl-file-label"),
+    (["--pkl_file_label", "x"], "needs --pkl-file-unlabel"),
+    (["--wt_cls", "-1"], "--wt-cls must be 0 or more"),
+    (["--crop", "wide", "--dataset", "jhmdb"], "--crop is for --dataset ucf101"),
+    (["--steps", "3", "--epochs", "4"], "--steps 3 is fewer than --epochs 4")], ids=lambda value: str(value[:2]))
+def test_flags_that_make_no_sense(flags, said, capsys):
+    with pytest.raises(SystemExit):
+        train_semi.parse_args(["--run", "x", "--device", "cpu", *flags])
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_lists_that_make_no_sense(videos, tmp_path):
+    label, _ = lists(videos, tmp_path)
+    (tmp_path / "empty.pkl").write_bytes(pickle.dumps([]))
+    for unlabel, said in ((tmp_path / "empty.pkl", "the unlabelled list is empty"),
+                          (label, "in the unlabelled list too")):
+        with pytest.raises(UserError, match=said) as error:
+            train_semi.main(["--run", str(tmp_path / "run"), "--data", str(videos), *SHORT, "--pkl-file-label", label,
+                             "--pkl-file-unlabel", str(unlabel)])
+        assert "\n" not in str(error.value)
+
+
+def test_a_fully_labelled_pool_is_trained_supervised_and_says_so(videos, tmp_path, capsys):
+    folder = tmp_path / "run"
+    claus_select.main([*common(folder, videos), *truth(videos), "--videos-count", "12", "--frames-count", "24"])
+    train(folder, videos)
+    assert "every video is labelled" in capsys.readouterr().out
+    assert checkpoint.load(folder / "cycle0" / "detector.pt").about["arguments"]["method"] == "supervised"
+
+
+def test_unlabelled_videos_that_are_missing_or_damaged_are_named(run, videos, tmp_path, capsys):
+    copy = shutil.copytree(videos, tmp_path / "copy")
+    labels = annotations.load(run / "cycle0" / "annotations.pkl")
+    missing, cut = [video.name for video in labels.videos.values() if not video.is_labelled][:2]
+    (copy / "videos" / f"{missing}.avi").unlink()
+    path = copy / "videos" / f"{cut}.avi"
+    path.write_bytes(path.read_bytes()[:300])
+    train(run, copy, "--epochs", "1", "--steps", "6")
+    said = capsys.readouterr().out
+    assert "2 of 12 videos were set aside" in said and missing in said and cut in said
+
+
+# ---- in the cycle ----
+
+def test_cycles_train_on_the_unlabelled_videos_too(videos, tmp_path):
+    folder = tmp_path / "run"
+    command = ["--run", str(folder), "--data", str(videos), *truth(videos), "--device", "cpu", "--train",
+               "--model small --pretrained none --epochs 1 --steps 2 --bn-batches 1 --bs 4", "--extract", "--passes 2",
+               "--select", "--videos-count 4 --frames-count 8", "--cycles", "2", "--semi", "pseudo-label"]
+    assert run_cycles.main(command) == 0
+    assert len((folder / "results.csv").read_text().splitlines()) == 3
+    for cycle in (0, 1):
+        arguments = checkpoint.load(folder / f"cycle{cycle}" / "detector.pt").about["arguments"]
+        assert arguments["method"] == "pseudo-label"
+    with pytest.raises(SystemExit):
+        run_cycles.main([*command[:-1], "no-such-method"])
