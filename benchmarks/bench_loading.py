@@ -97,9 +97,9 @@ def measure(labels, video, find, geometry, folder, about):
         "cache": lambda: each(lambda anchor: cached.clip(video, anchor, np.random.default_rng(1)), anchors)},
         ROUNDS, most_seconds=MOST_SECONDS, clock=timing.cpu_clock)
     clips = {"plain": len(anchors[::4]), "index": count, "cache": count}
-    each = {name: [seconds / clips[name] for seconds in values] for name, values in times.items()}
-    return [about, Path(video.name).name, video.frames, *(f"{1 / timing.median(each, name):.0f}" for name in each),
-            *(round(timing.ratio(each, "plain", name), 1) for name in ("index", "cache"))]
+    a_clip = {name: [seconds / clips[name] for seconds in values] for name, values in times.items()}
+    return [about, Path(video.name).name, video.frames, *(f"{1 / timing.median(a_clip, name):.0f}" for name in a_clip),
+            *(round(timing.ratio(a_clip, "plain", name), 1) for name in ("index", "cache"))]
 
 
 def plain(video, path, geometry, anchor, seed):
