@@ -21,6 +21,10 @@ FRAMES = "1/5,2/10,4/20"            # several frames a video, so that the rule w
 K_VALUES = (2, 3, 5, 7, 10, 15, 20)
 R_VALUES = tuple(range(1, 21))
 LAMBDA_FACTORS = (0, 0.01, 0.1, 1, 10, 100)     # times the network's own weight of the cluster loss
+SEMI = {"consistency": (), "consistency, variance mask": ("--bv",), "consistency, gradient mask": ("--gv",),
+        "consistency, both masks": ("--bv", "--gv"), "pseudo-label": (), "mixmatch": (), "co-ssd": (),
+        "mean-teacher": (), "stable-mean-teacher": ()}
+BELIEVES_FROM = {"full": 5, "small": 2}         # --thresh-epoch: a tenth of the training or so, as 11 of 100 epochs
 OTHER_PASSES = 1000                 # added to the seed of the dropout masks, for a second R passes of the same weights
 
 ABOUT = {
@@ -35,6 +39,7 @@ ABOUT = {
     "r": "number of dropout passes R: the same weights scored again, the choices compared; trains the start alone",
     "lambda": "weight of the cluster loss, in multiples of the network's own; every value trains from the first cycle",
     "frames": "which frames of a video: damping as in the paper, as in the authors' code, none, equidistant, random",
+    "semi": "training on the unlabelled videos too, by method, under random choice and under CLAUS",
     "full": "every frame of every video labelled: the line to reach",
 }
 
@@ -53,6 +58,7 @@ class Cell:
     strategy: str = "hybrid"
     increment: str = "samples"
     loss: str = "stew"
+    semi: str = ""                  # method of train_semi.py; none: the supervised training script
     select: tuple = ()
     train: tuple = ()
     extract: tuple = ()
@@ -122,6 +128,14 @@ def _variants(name, dataset, model, values):
         rules = ("paper", "authors", "none")
         damped = [{"variant": f"damping {rule}", "select": ("--damping", rule)} for rule in rules]
         return [*damped, *({"variant": method, "method": method} for method in ("equidistant", "random"))]
+    if name == "semi":
+        believes = ("--thresh-epoch", str(BELIEVES_FROM[model]))
+        ways = [{"variant": way, "semi": way.partition(",")[0], "train": (*flags, *believes)}
+                for way, flags in SEMI.items()]
+        ways = [{"variant": "supervised", "semi": "supervised"}, *ways]
+        best = [{**way, "variant": f"claus, {way['variant']}"} for way in ways
+                if way["semi"] in ("supervised", "stable-mean-teacher")]
+        return [*({"method": "random", **way} for way in ways), *best]
     if name == "full":
         return [{"variant": "fully supervised", "method": "random", "schedule": "100/100", "kind": "alone"}]
     raise UserError(f"{name} is no experiment; there are {', '.join(ABOUT)}")

@@ -84,7 +84,7 @@ def start_task(cell, args):
     """The first cycle that all cells of a seed with this training share, and both its pickles."""
     settings = shared_settings(cell, args) | {"train": [*train_flags(args), *cell.train_flags],
                                               "schedule": cell.schedule.split(",")[0]}
-    folder = Path(args.files) / f"start-{cell.loss}-s{cell.seed}-{digest(settings)}"
+    folder = Path(args.files) / f"start-{cell.semi or cell.loss}-s{cell.seed}-{digest(settings)}"
     cycles = run_cycles(args, folder, cell, settings["schedule"], settings["train"], [])
     return Task(folder, [cycles, extract(args, folder, cell, [])], settings)
 
@@ -98,7 +98,7 @@ def cell_task(cell, start, args):
         other = "other passes" in cell.variant
         settings |= {"passes": list(cell.extract), "other": other}
     name = "-".join([cell.method, *[word for word, usual in ((cell.strategy, "hybrid"), (cell.increment, "samples"))
-                                    if word != usual], cell.loss])
+                                    if word != usual], cell.semi or cell.loss])
     folder = Path(args.files) / f"{name}-s{cell.seed}-{digest(settings)}"
     if cell.kind == "passes":
         return Task(folder, pass_commands(cell, folder, args, other), settings, start.folder, link=True)
@@ -120,7 +120,8 @@ def pass_commands(cell, folder, args, other):
 
 def shared_settings(cell, args):
     """What every result of a seed depends on, whatever the rule."""
-    return {"dataset": args.dataset, "oracle": args.oracle, "test_list": args.test_list, "split": args.split,
+    semi = {"semi": cell.semi} if cell.semi else {}
+    return semi | {"dataset": args.dataset, "oracle": args.oracle, "test_list": args.test_list, "split": args.split,
             "seed": cell.seed, "select": shlex.split(args.select), "extract": shlex.split(args.extract),
             "evaluate": shlex.split(args.evaluate)}
 
@@ -134,6 +135,7 @@ def run_cycles(args, folder, cell, schedule, train, select):
     """The command line of a run. The folder is given with a separator, so that it is taken as a path."""
     truth = ["--test-list", args.test_list] if args.test_list else []
     truth += ["--split", str(args.split)] if args.split is not None else []
+    truth += ["--semi", cell.semi] if cell.semi else []
     more = [flag for name, words in (("train", train), ("select", [*select, *shlex.split(args.select)]),
                                      ("extract", shlex.split(args.extract)), ("evaluate", shlex.split(args.evaluate)))
             if words for flag in [f"--{name}={shlex.join(words)}"]]

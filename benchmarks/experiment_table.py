@@ -14,7 +14,7 @@ from benchmarks.experiment_grids import ABOUT, cells_of
 from utils import handoffs
 from utils.runtime import UserError, write_text
 
-WHAT = ("experiment", "variant", "method", "strategy", "increment", "loss", "seed", "dataset", "model", "steps",
+WHAT = ("experiment", "variant", "method", "strategy", "increment", "loss", "semi", "seed", "dataset", "model", "steps",
         "schedule")
 LABELS = ("cycle", "videos", "frames", "boxes", "percent_of_frames", "cost")
 SHOWN_AS = {"% of frames": "percent_of_frames"}     # of run_cycles' results.csv
@@ -27,7 +27,7 @@ LAST = ("seconds", "run")
 def rows_of(cell, task, args):
     """Rows of a finished cell: one per cycle; of a cell that only scored its start again: its one choice."""
     what = dict(zip(WHAT, (cell.experiment, cell.variant, cell.method, cell.strategy, cell.increment, cell.loss,
-                           cell.seed, args.data_name, args.model, args.steps, cell.schedule), strict=True))
+                           cell.semi, cell.seed, args.data_name, args.model, args.steps, cell.schedule), strict=True))
     if cell.kind == "passes":
         chosen = handoffs.load_selection(task.folder / "cycle1" / "selection.json")
         return [what | {"cycle": 1, "videos": chosen["spent"]["videos"], "frames": chosen["spent"]["frames"],

@@ -13,11 +13,11 @@ from pathlib import Path
 from benchmarks import experiment_table as table
 from utils.runtime import UserError
 
-TEXT = ("experiment", "variant", "method", "strategy", "increment", "loss", "seed", "dataset", "model", "schedule",
-        "run")
+TEXT = ("experiment", "variant", "method", "strategy", "increment", "loss", "semi", "seed", "dataset", "model",
+        "schedule", "run")
 SETTING = ("dataset", "model", "steps")         # what must be the same for scores to be compared
 SINGLE = "runs"                                 # experiment of the runs that come from no table
-DEFAULTS = {"method": "claus", "strategy": "hybrid", "increment": "samples", "loss": "stew"}
+DEFAULTS = {"method": "claus", "strategy": "hybrid", "increment": "samples", "loss": "stew", "semi": ""}
 
 
 def gather(paths):
@@ -64,8 +64,8 @@ def read_run(folder):
             "steps": number(train.get("--steps")), "dataset": data_name(settings), "run": folder, "place": str(folder),
             "loss": train.get("--pseudo-label-loss", DEFAULTS["loss"]),
             **{name: settings.get(name) or select.get(f"--{name}", DEFAULTS[name])
-               for name in ("method", "strategy", "increment")}}
-    what["variant"] = ", ".join([what["method"], *(what[name] for name in ("strategy", "increment", "loss")
+               for name in ("method", "strategy", "increment", "semi")}}
+    what["variant"] = ", ".join([what["method"], *(what[name] for name in ("strategy", "increment", "loss", "semi")
                                                    if what[name] != DEFAULTS[name])])
     rows = []
     for row in results:

@@ -112,6 +112,21 @@ def test_more_frames_for_old_videos_adds_no_videos():
     assert cells == {"samples": "1/5,2/10", "samples-and-frames": "1/5,2/10", "frames": "1/5,2/5"}
 
 
+def test_semi_supervised_cells_train_with_their_method_from_starts_of_their_own(tmp_path):
+    args = experiments.parse_args(["semi", "--oracle", "truth", "--test-list", "list.txt", "--model", "small",
+                                   "--files", str(tmp_path), "--seeds", "0"])
+    cells = {cell.variant: cell for cell in cells_of("semi", [0], "ucf101", "small")}
+    tasks = experiment_runs.tasks_of(cells.values(), args)[1]
+    command = {name: tasks[cell].commands[0] for name, cell in cells.items()}
+    method = {name: words[words.index("--semi") + 1] for name, words in command.items()}
+    assert method["supervised"] == method["claus, supervised"] == "supervised"
+    assert method["consistency, both masks"] == "consistency" and method["mixmatch"] == "mixmatch"
+    (both,) = (word for word in command["consistency, both masks"] if word.startswith("--train="))
+    assert "--bv --gv" in both and "--bv" not in " ".join(command["mixmatch"])
+    starts = {name: tasks[cell].needs for name, cell in cells.items()}
+    assert starts["supervised"] == starts["claus, supervised"] != starts["mixmatch"]
+
+
 def test_passes_end_with_a_second_draw_of_the_most():
     cells = cells_of("r", [0], "ucf101", "small", values=["5", "1"])
     assert [cell.variant for cell in cells] == ["R=1", "R=5", "R=5, other passes"]
