@@ -45,7 +45,7 @@ from selection.budget import cycle_budget, fit_budget, read_schedule, scheduled_
 from selection.strategies import select_every_video, select_whole_videos
 from selection.videos import select_claus
 from utils import handoffs
-from utils.runtime import UserError, check_writable, gc_paused, run_script, whole_number
+from utils.runtime import UserError, check_alone, check_writable, gc_paused, run_script, whole_number
 from utils.selection_flags import READ_BY, UNSCORED, add_budget_flags, add_rule_flags, check_rule
 from utils.selection_pool import make_pool, scored_pool, unscored_pool
 from utils.selection_report import draw_picture, make_report, print_report, request_picks
@@ -92,6 +92,7 @@ def parse_args(argv=None):
 
 def main(argv=None):
     args = parse_args(argv)
+    check_alone("claus_select.py")
     with gc_paused():
         return select(args)
 

@@ -37,7 +37,7 @@ from utils.handoffs import cycle_dir, fingerprint, parts_dir, save_part
 from utils.metrics import capsule, floor
 from utils.metrics.act_boxes import Boxes
 from utils.metrics.tables import act_table, capsule_table
-from utils.runtime import UserError, check_writable, run_script, whole_number, write_text
+from utils.runtime import UserError, check_alone, check_writable, run_script, whole_number, write_text
 
 OVERLAP = ("intersection_F", "union_F", "gt_F", "clip_scores")      # arrays of a capsule.VideoOverlap
 BOXES = ("frame", "label", "box", "score")                          # arrays of act_boxes.Boxes, but for the video
@@ -87,6 +87,7 @@ def capsule_flags(add):
 
 def main(argv=None):
     args = parse_args(argv)
+    check_alone("evaluate.py")
     folder = cycle_dir(args.run, args.cycle, args.files)
     if not args.force and evaluated_already(folder / "evaluation.json", args.weights or folder / "detector.pt"):
         print(f"{folder / 'evaluation.json'} is there already; --force evaluates again")

@@ -39,7 +39,7 @@ from selection.budget import read_schedule
 from selection.strategies import STRATEGIES
 from utils import handoffs
 from utils.launch import launch
-from utils.runtime import UserError, atomic_write, check_writable, run_script, whole_number, write_text
+from utils.runtime import UserError, atomic_write, check_alone, check_writable, run_script, whole_number, write_text
 from utils.selection_flags import INCREMENTS, METHODS, UNSCORED
 from utils.shared_start import take_start
 
@@ -94,6 +94,7 @@ def parse_args(argv=None):
 
 def main(argv=None):
     args = parse_args(argv)
+    check_alone("run_cycles.py")
     run = check_writable(handoffs.run_dir(args.run, args.files))
     commands = [step_arguments(args, cycle) for cycle in range(args.cycles)]
     check_arguments(commands, args)             # before run.json: a misspelt flag is not what the run has

@@ -21,7 +21,6 @@ import utils.cpu  # noqa: F401  before torch
 # isort: split
 import argparse
 import math
-import os
 import re
 import sys
 from dataclasses import fields
@@ -43,7 +42,7 @@ from train_ucf101 import AGAIN, TRAINING
 from training import readable, split_validation
 from utils import checkpoint
 from utils.handoffs import cycle_dir, run_dir
-from utils.runtime import UserError, check_writable, run_script, whole_number
+from utils.runtime import UserError, check_alone, check_writable, run_script, whole_number
 
 # What the published command line has, and what the small network needs in its place (chosen on the toy videos).
 DEFAULTS = {"full": {"lr": 1e-4, "encoder_lr": 1e-4, "margin_weight": 1.0, "lr_schedule": "plateau",
@@ -219,8 +218,7 @@ def check_lists(args, parser):
 
 def main(argv=None):
     args = parse_args(argv)
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise UserError("train_semi.py works in one process; start it without torchrun")
+    check_alone("train_semi.py")
     folder = cycle_dir(args.run, args.cycle, args.files)
     if (folder / "detector.pt").exists() and not args.force:
         print(f"{folder / 'detector.pt'} is there already; --force trains again")

@@ -38,3 +38,16 @@ def test_of_a_cycle_training_and_scoring_are_shared(tmp_path, monkeypatch, proce
     assert together == [(name, ["--cycle", "0"], 3) for name in shared]
     assert [name for name, _ in alone] == [name for name in ("select", "train", "evaluate", "extract")
                                            if name not in shared]
+
+
+@pytest.mark.parametrize("script, flags", [
+    ("claus_select", ["--run", "r", "--cycle", "0", "--oracle", "x", "--test-list", "y"]),
+    ("evaluate", ["--run", "r", "--cycle", "0", "--oracle", "x", "--test-list", "y"]),
+    ("run_cycles", ["--run", "r", "--oracle", "x", "--test-list", "y"]),
+    ("train_semi", ["--run", "r", "--cycle", "0"])])
+def test_scripts_of_one_process_refuse_torchrun(monkeypatch, tmp_path, script, flags):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"{script}.py works in one process"):
+        __import__(script).main(flags)
+    assert not list(tmp_path.iterdir())

@@ -48,6 +48,12 @@ def _interrupt(script, signum, frame):
     raise KeyboardInterrupt
 
 
+def check_alone(script):
+    """UserError where torchrun has started several processes of a script that works in one."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError(f"{script} works in one process; start it without torchrun")
+
+
 def whole_number(text):
     """argparse type of seeds and counts: an int from 0 on that fits 32 bits, as k-means wants its seed."""
     number = int(text)
