@@ -4,6 +4,8 @@ Only what the annotation file holds is used: labelled frames and the boxes or ma
 end are not known to it. Where a track has masks, its boxes are not looked at.
 """
 
+import functools
+
 import numpy as np
 
 from datasets.mask_interp import METHODS, interpolate
@@ -29,8 +31,15 @@ def neighbours(tube, labelled, frames):
     """
     right = np.searchsorted(labelled, frames)                                # first labelled frame >= f
     left = np.searchsorted(labelled, frames, side="right") - 1               # last labelled frame <= f
+    if len(tube.frames) == len(labelled):                                    # a tube's frames are all labelled
+        index0, index1 = np.maximum(left, 0), np.minimum(right, len(labelled) - 1)
+        index0, index1 = np.minimum(index0, index1), np.maximum(index0, index1)
+        f0 = labelled[index0]
+        share = (frames - f0) / np.maximum(labelled[index1] - f0, 1)
+        share[(left < 0) | (right == len(labelled))] = 0
+        return index0, index1, share, np.ones(len(frames), bool)
     place = np.minimum(np.searchsorted(tube.frames, labelled), len(tube.frames) - 1)
-    shown = tube.frames[place] == labelled                                   # a tube's frames are all labelled
+    shown = tube.frames[place] == labelled
     on_left = (left >= 0) & shown[np.maximum(left, 0)]
     on_right = (right < len(labelled)) & shown[np.minimum(right, len(labelled) - 1)]
     f0 = np.where(on_left, labelled[np.maximum(left, 0)], labelled[np.minimum(right, len(labelled) - 1)])
@@ -169,6 +178,23 @@ def consistency(masks_T_H_W, on_label_T, rule="paper", window=WINDOW):
 def _weigh(masks_T_H_W, tau_T, on_label_T, rule, window=WINDOW):
     """φ = τ·s (T,H,W) float32: looked up by how many frames of its window say 1 of a pixel, T numbers at most."""
     masks, length = np.asarray(masks_T_H_W), len(masks_T_H_W)
+    low, high, steady = _windows(length, rule, window)
+    count = np.uint8 if length < 256 else np.int64
+    total = np.zeros((length + 1, *masks.shape[1:]), count)                  # of the frames before t
+    for t in range(length):
+        np.add(total[t], masks[t], out=total[t + 1], casting="unsafe")       # much faster than cumsum along time
+    ones = total[high] - total[low]
+    table = (np.asarray(tau_T)[:, None] * np.where(np.asarray(on_label_T)[:, None], 1, steady)).astype(np.float32)
+    weight = np.empty(masks.shape, np.float32)
+    for t in range(length):
+        table[t].take(ones[t], out=weight[t], mode="clip")
+    return weight
+
+
+@functools.lru_cache(maxsize=16)
+def _windows(length, rule, window):
+    """Windows of a clip's frames, [low, high), and s of a pixel of which n frames of the window say 1: (T, length+1).
+    """
     times = np.arange(length)
     if rule == "paper":
         low, high = np.maximum(times - window, 0), np.minimum(times + window + 1, length)
@@ -176,17 +202,9 @@ def _weigh(masks_T_H_W, tau_T, on_label_T, rule, window=WINDOW):
         low, high = np.where(times < window, length - window + times, 0), np.full(length, length)
     else:
         raise ValueError(f"rule must be 'paper' or 'authors', not {rule!r}")
-    total = np.zeros((length + 1, *masks.shape[1:]), np.uint8 if length < 256 else np.int64)   # of the frames before t
-    for t in times:
-        np.add(total[t], masks[t], out=total[t + 1], casting="unsafe")
-    mean = np.arange(length + 1) / (high - low)[:, None]                     # (T, how many of them say 1)
+    mean = np.arange(length + 1) / (high - low)[:, None]
     certain = (mean <= P_LOW) | (mean >= P_HIGH) if rule == "paper" else mean == 0
-    s = np.where(certain | np.asarray(on_label_T)[:, None], 1, mean)
-    table = (np.asarray(tau_T)[:, None] * s).astype(np.float32)
-    weight = np.empty(masks.shape, np.float32)
-    for t in times:
-        np.take(table[t], total[high[t]] - total[low[t]], out=weight[t], mode="clip")
-    return weight
+    return low, high, np.where(certain, 1, mean)
 
 
 def clip_weight(masks_T_H_W, labelled, frames, loss="stew", rule="paper"):
