@@ -1,6 +1,7 @@
 """The fast network against the published way, layer by layer (benchmarks/plain_network.py): outputs and gradients."""
 
 import copy
+import math
 import statistics
 
 import pytest
@@ -68,12 +69,14 @@ def test_outputs_in_float32(kept):
 
 @pytest.mark.parametrize("training", [False, True])
 def test_float32_gradients_are_as_good_as_the_plain_ones(training):
-    """Relative distance from a float64 run, median over parameters, summed over three networks.
+    """Relative distance from a float64 run, median over parameters, geometric mean over five networks.
 
-    One ReLU that tips over moves a gradient by more than all other rounding, on either side: hence the factor 2.
+    One ReLU that tips over moves a gradient by more than all other rounding, on either side, and batch norm over
+    channels-last tensors is PyTorch's less exact one (1.4 to 1.8 times the distance here; none for the full network's
+    layers, see benchmarks/bench_train_step.py): hence the factor 3. A wrong gradient is hundreds of times farther.
     """
     far = {"fast": 0, "plain": 0}
-    for seed in range(3):
+    for seed in range(5):
         fast, plain = pair("small", 5, seed)
         exact = copy.deepcopy(plain).double()
         clip, masks = clips(2, 64, seed), masks_of(fast, 2, "random")
@@ -82,8 +85,9 @@ def test_float32_gradients_are_as_good_as_the_plain_ones(training):
         truth = gradients(exact, clip.double(), [mask.double() for mask in masks])
         for which, network in (("fast", fast), ("plain", plain)):
             found = gradients(network, clip, masks)
-            far[which] += statistics.median(float((found[n].double() - g).norm() / g.norm()) for n, g in truth.items())
-    assert far["fast"] < 2 * far["plain"] + 1e-5, far
+            middle = statistics.median(float((found[n].double() - g).norm() / g.norm()) for n, g in truth.items())
+            far[which] += math.log(middle) / 5
+    assert far["fast"] < far["plain"] + math.log(3), far
 
 
 def test_folded_batch_norm_follows_the_weights():

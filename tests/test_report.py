@@ -89,7 +89,7 @@ def cells(videos, tmp_path_factory):
 
 def row(method, seed, cycle, run):
     base = 40 + 10 * cycle + (method == "claus") * cycle * (4 + 2 * seed)
-    what = ("table2", method, method, "hybrid", "samples", "stew", seed, "toy", "small", 4, "1/30,3/60")
+    what = ("table2", method, method, "hybrid", "samples", "stew", "", seed, "toy", "small", 4, "1/30,3/60")
     return dict(zip(experiment_table.WHAT, what, strict=True)) | {
         "cycle": cycle, "videos": 4 + 4 * cycle, "frames": 8 + 16 * cycle, "boxes": 9, "cost": 12 + 20 * cycle,
         "percent_of_frames": 1 + 2 * cycle, "capsule f-mAP@.5": base, "capsule v-mAP@.5": base - 3,

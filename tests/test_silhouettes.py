@@ -8,9 +8,7 @@ import pytest
 from benchmarks import label_curve, silhouette_looks, silhouettes
 from benchmarks.silhouette_scenes import (
     LEVELS,
-    Domain,
     Knobs,
-    Style,
     Thing,
     draw,
     film,
@@ -18,10 +16,10 @@ from benchmarks.silhouette_scenes import (
     make_domains,
     matrix_of,
     moved_across,
-    pattern,
     plan,
     put_thing,
 )
+from benchmarks.silhouette_textures import Domain, Style, pattern
 from datasets import jhmdb
 from datasets.video import probe, read_frames
 from tests.jhmdb_maker import write_set
