@@ -9,17 +9,16 @@ from dataclasses import asdict, dataclass, replace
 import cv2
 import numpy as np
 
+from benchmarks.silhouette_textures import PATTERNS, Domain, Style, dressed, ground_texture
 from datasets.sprites import random_shape
 
-PATTERNS = ("clouds", "stripes", "grid", "blobs", "dots", "grain")
 LEAST_SEEN = 24         # pixels of the actor that every frame shows at least
 TRIES = 6               # with half the camera motion, shift and cover each time, then none of them
 
 
 @dataclass(frozen=True)
 class Knobs:
-    """All that sets how hard the videos are. Ranges are (low, high), drawn uniformly for each video but
-    for visibility."""
+    """What sets how hard the videos are. Ranges are (low, high), drawn evenly for each video, but for visibility."""
 
     height: int = 96                        # of the picture, pixels
     width: int = 128
@@ -57,26 +56,6 @@ LEVELS = {
 }
 
 
-@dataclass(frozen=True)
-class Style:
-    """One way to fill an area: a pattern, its grain (world pixels), colour (hue, saturation, value), swing (levels)."""
-
-    pattern: str
-    grain: float
-    hsv: tuple
-    swing: float
-
-
-@dataclass(frozen=True)
-class Domain:
-    """The looks that some of the videos share: styles of the ground and of things (actors too), camera, noise."""
-
-    grounds: tuple
-    things: tuple
-    camera: float
-    noise: float
-
-
 def draw_visibility(rng, knobs):
     """How visible an actor or a thing is, in the range of the knob; mostly well (knob `visible`)."""
     low, high = knobs.visibility
@@ -95,73 +74,6 @@ def make_domains(knobs, seed):
                     rng.uniform(0, 1)) for _ in range(knobs.domains)]
     weights = (1 + np.arange(knobs.domains)) ** -float(knobs.rarity)
     return found, weights / weights.sum()
-
-
-# ---------------------------------------------------------------------------------------------- textures
-
-def pattern(rng, name, grain, height, width):
-    """A pattern (height,width) float32, mean about 0 and deviation about 1. grain: pixels."""
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    angle = rng.uniform(0, np.pi)
-    along = x * np.cos(angle) + y * np.sin(angle)
-    across = y * np.cos(angle) - x * np.sin(angle)
-    if name == "stripes":
-        return np.sqrt(2) * np.sin(2 * np.pi * along / (1.5 * grain) + rng.uniform(0, 6))
-    if name == "grid":
-        lines = [np.abs((c / (1.5 * grain) + rng.uniform(0, 1)) % 1 - 0.5) < 0.14 for c in (along, across)]
-        return (lines[0] | lines[1]) * np.float32(2) - 1
-    if name == "dots":
-        cell = [(c / (1.3 * grain) + rng.uniform(0, 1)) % 1 - 0.5 for c in (along, across)]
-        return (np.hypot(*cell) < 0.3) * np.float32(2.2) - 0.7
-    smooth = _noise(rng, grain if name != "grain" else 2.5, height, width)
-    return np.sign(smooth) * np.float32(1) if name == "blobs" else smooth
-
-
-def _noise(rng, grain, height, width):
-    """Smooth noise (height,width) float32 of deviation 1, its waves about 2 `grain` pixels long."""
-    rows, columns = (int(np.ceil(side / grain)) + 3 for side in (height, width))
-    small = rng.normal(size=(rows, columns)).astype(np.float32)
-    big = cv2.resize(small, (int(np.ceil(columns * grain)), int(np.ceil(rows * grain))), interpolation=cv2.INTER_CUBIC)
-    top, left = (int(rng.integers(max(b - s, 0) + 1)) for b, s in zip(big.shape, (height, width), strict=True))
-    piece = big[top:top + height, left:left + width]
-    return (piece - piece.mean()) / max(piece.std(), 1e-6)
-
-
-def texture(rng, style, height, width, grain=1.0):
-    """A texture (height,width,3) float32 in 0…255 of a style, its colour and grain varied. grain: pixels per world
-    pixel."""
-    hue, saturation, value = style.hsv
-    hsv = (hue + rng.normal(0, 25)) % 360, np.clip(saturation + rng.normal(0, 0.1), 0, 1), np.clip(
-        value + rng.normal(0, 0.1), 0.1, 0.95)
-    colour = 255 * cv2.cvtColor(np.array([[hsv]], np.float32), cv2.COLOR_HSV2RGB)[0, 0]
-    step = max(style.grain * grain * np.exp(rng.normal(0, 0.2)), 1.5)
-    other = rng.normal(0, 0.5, 3) + rng.choice((-1, 1))
-    waves = pattern(rng, style.pattern, step, height, width)[..., None] * (other / np.linalg.norm(other))
-    fine = _noise(rng, 1.5 + rng.exponential(2), height, width)[..., None] * rng.normal(0.8, 0.2, 3)
-    slow = _noise(rng, max(height, width) / 2, height, width)[..., None]
-    return np.clip(colour + style.swing * 1.4 * waves + 8 * fine + 10 * slow, 0, 255).astype(np.float32)
-
-
-def ground_texture(rng, domain, height, width, grain):
-    """A ground: one style above a horizon, perhaps another below it."""
-    ground = texture(rng, domain.grounds[0], height, width, grain)
-    if rng.random() < 0.6:
-        horizon = int(rng.uniform(0.35, 0.8) * height)
-        ground[horizon:] = texture(rng, domain.grounds[1], height - horizon, width, grain)
-    return ground
-
-
-def dressed(rng, domain, ground, size, visibility, bands):
-    """A texture (size,size,3) to cut a thing out of: bands of the domain's styles from top to bottom, mixed with a
-    piece of the ground taken elsewhere, the more so the less visible."""
-    own, edges = np.empty((size, size, 3), np.float32), [0, *bands, size]
-    styles = [domain.things[i] for i in rng.integers(len(domain.things), size=len(edges) - 1)]
-    for style, top, bottom in zip(styles, edges[:-1], edges[1:], strict=True):
-        if bottom > top:
-            own[top:bottom] = texture(rng, style, bottom - top, size)
-    rows, columns = (np.abs((rng.integers(side) + np.arange(size)) % (2 * side) - side + 0.5).astype(int)
-                     for side in ground.shape[:2])
-    return visibility * own + (1 - visibility) * ground[np.ix_(rows, columns)]
 
 
 # ---------------------------------------------------------------------------------------------- what is in a scene
@@ -221,10 +133,8 @@ def make_camera(rng, knobs, domain, masks, effort):
     wish = rng.uniform(0, 1, 2)
     for axis in (0, 1):
         low, high = box[axis]
-        cut = low <= 0, high >= world[axis]
-        room = scale * (world[axis] if all(cut) else 0)
-        if all(cut) and room.min() < picture[axis] + 2:                     # it must fill the picture: no motion
-            scale *= (picture[axis] + 2) / room.min()
+        if low <= 0 and high >= world[axis]:                                # cut on both sides: it fills the picture
+            scale *= max(1, (picture[axis] + 2) / (scale.min() * world[axis]))
     for axis in (0, 1):
         low, high = box[axis]
         cut = low <= 0, high >= world[axis]
@@ -362,8 +272,7 @@ def plan(masks, donors, knobs, domain, looks, action, effort=1.0):
 def draw(masks, scene, knobs, rng):
     """Film a scene: frames (F,h,w,3) uint8, what is seen of the actor (F,h,w) bool, and its whole mask (F,h,w) bool."""
     count, size = len(masks), (knobs.height, knobs.width)
-    frames, seen, whole = np.empty((count, *size, 3), np.uint8), np.empty((count, *size), bool), None
-    whole = np.empty_like(seen)
+    frames, seen, whole = np.empty((count, *size, 3), np.uint8), *np.empty((2, count, *size), bool)
     middle = (scene.dressing.shape[1] - 1) / 2, (scene.dressing.shape[0] - 1) / 2
     for f in range(count):
         camera = scene.camera[f]
