@@ -199,13 +199,14 @@ def choose(args, before, pool):
     draw = dict(offsets=pool.offsets, budget=budget, seed=[args.seed, args.cycle], candidates_N=pool.candidates_N)
     eligible = np.ones(pool.offsets[-1], bool) if pool.labelled is None else ~pool.labelled
     equidistant = args.method == "equidistant" and args.cycle > 0
+    free_N = None if pool.labelled is None else pool.labelled_N
     if args.strategy == "inter":
         return select_whole_videos(**draw), asked
     if args.strategy == "intra":
         return select_every_video(**draw, eligible=eligible, equidistant=equidistant), asked
     if pool.scores is None:
-        return select_random(**draw, eligible=eligible, equidistant=equidistant), asked
-    rule = dict(candidates_N=pool.candidates_N, free_N=None if pool.labelled is None else pool.labelled_N,
+        return select_random(**draw, free_N=free_N, eligible=eligible, equidistant=equidistant), asked
+    rule = dict(candidates_N=pool.candidates_N, free_N=free_N,
                 labelled=pool.labelled, ranked_last=pool.nothing_seen, damping=args.damping, sigma=args.sigma,
                 nearest=args.drop_nearest)
     if args.method == "claus":

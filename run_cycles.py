@@ -104,7 +104,7 @@ def main(argv=None):
             raise UserError(f"--{name} {getattr(args, name)} and --select {args.select!r} differ; give it once")
     if args.start_from:
         take_start(run, handoffs.run_dir(args.start_from, args.files), vars(args),
-                   functools.partial(first_budget, commands[0]["select"]))
+                   functools.partial(first_budget, commands[0]["select"]), script("select").prices_of(rule))
     check_same_settings(args, run / "run.json")
     rows = []
     for cycle, steps in enumerate(commands):

@@ -236,13 +236,14 @@ def main(argv=None):
     names, missing = readable(labels, find_video, args)
     training, validation = split_validation(labels, names, args)
     unlabelled, more = usable_unlabelled(args, labels, find_video)
-    state = SemiTraining(args, labels, training, unlabelled, {**left_out, **missing, **more}, find_video, folder)
-    print(f"{args.method}: {len(training)} labelled videos to train on, {len(validation)} to validate on, "
+    state = SemiTraining(args, labels, training, unlabelled, {**left_out, **missing, **more}, find_video, folder,
+                         validation)
+    print(f"{args.method}: {len(state.names)} labelled videos to train on, {len(state.validation)} to validate on, "
           f"{len(unlabelled)} without labels; {state.all_steps} steps in {args.epochs} epochs; {args.model} network on "
           f"{args.device}")
     with SummaryWriter(folder / "tensorboard", purge_step=state.epoch) as writer:
         for epoch in range(state.epoch, args.epochs):
-            state.run_epoch(epoch, validation, writer)
+            state.run_epoch(epoch, writer)
             checkpoint.save(state.state_dict(epoch + 1), folder / "training.pt")
     checkpoint.save(state.finished(), folder / "detector.pt")
     (folder / "training.pt").unlink(missing_ok=True)

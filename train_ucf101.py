@@ -161,13 +161,14 @@ def main(argv=None, dataset="ucf101", about=__doc__):
     find_video = which.video_finder(args)
     names, missing = readable(labels, find_video, args)
     training, validation = split_validation(labels, names, args)
-    state = Training(args, labels, training, missing, find_video, folder)
-    print(f"{len(training)} videos to train on, {len(validation)} to validate on, {labels.counts()['frames']} labelled "
-          f"frames; {state.all_steps} steps in {args.epochs} epochs; {args.model} network on {args.device}")
+    state = Training(args, labels, training, missing, find_video, folder, validation)
+    print(f"{len(state.names)} videos to train on, {len(state.validation)} to validate on, "
+          f"{labels.counts()['frames']} labelled frames; {state.all_steps} steps in {args.epochs} epochs; {args.model} "
+          f"network on {args.device}")
     print(batch_and_rate(args))
     with SummaryWriter(folder / "tensorboard", purge_step=state.epoch) if first else contextlib.nullcontext() as writer:
         for epoch in range(state.epoch, args.epochs):
-            state.run_epoch(epoch, validation, writer)
+            state.run_epoch(epoch, writer)
             if first:
                 checkpoint.save(state.state_dict(epoch + 1), folder / "training.pt")
     finished = state.finished()

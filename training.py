@@ -31,7 +31,7 @@ LEAST_VALIDATION_FRAMES = 30        # with fewer labelled frames to validate on,
 NOT_COMPARED = {"resume", "force", "strict", "workers", "device", "run", "files", "data", "annotations", "compile",
                 "cache_dir", "cache_gb"}
 TRAINING_STATE = {"arguments", "labels", "failed", "names", "epoch", "step", "detector", "optimizer", "clusters",
-                  "random", "history", "best_score", "best"}
+                  "random", "history", "best_score", "best", "validation", "length", "all_steps"}
 
 
 def readable(labels, find_video, args):
@@ -67,8 +67,9 @@ class Training:
     With several processes (see utils/distributed.py) each has the whole state, and its share of every batch.
     """
 
-    def __init__(self, args, labels, names, failed, find_video, folder):
+    def __init__(self, args, labels, names, failed, find_video, folder, validation=()):
         self.args, self.labels, self.names, self.failed = args, labels, names, dict(failed)
+        self.validation = list(validation)
         self.geometry = GEOMETRY[args.model, args.crop]
         self.options = engine.LossOptions(args.weighting, not args.no_dice, margin=args.margin_weight,
                                           cluster=args.cluster_weight, last_margin=args.last_margin)
@@ -134,7 +135,7 @@ class Training:
             raise UserError(next(iter(failed.values())))
         self.failed.update(failed)
 
-    def run_epoch(self, epoch, validation, writer):
+    def run_epoch(self, epoch, writer):
         """Train one epoch, validate, log (writer: of TensorBoard, in the first process)."""
         self.sampler.epoch = epoch
         batches, sheet = self.limited_batches(epoch), {}
@@ -144,9 +145,9 @@ class Training:
         self.step += len(batches)
         moved = self.clusters.reassign() if self.args.reassign else self.clusters.forget()
         scores = {}
-        if validation:
+        if self.validation:
             self.reestimate()
-            keys = [(name, int(f)) for name in validation for f in self.labels.videos[name].labelled_frames]
+            keys = [(name, int(f)) for name in self.validation for f in self.labels.videos[name].labelled_frames]
             batches = loader(self.held_out, distributed.share(keys), self.args.batch_size, self.args.workers)
             unread = {}
             scores = engine.validate(self.detector, batches, self.labels.classes, self.args.pixel_range,
@@ -228,7 +229,8 @@ class Training:
                 "names": self.names, "epoch": epoch, "step": self.step,
                 "detector": self.detector.state_dict(), "optimizer": self.optimizer.state_dict(),
                 "clusters": self.clusters.state_dict(), "random": random, "history": self.history,
-                "best_score": self.best_score, "best": self.best}
+                "best_score": self.best_score, "best": self.best, "validation": self.validation,
+                "length": len(self.sampler), "all_steps": self.all_steps}
 
     def load_state_dict(self, state, path):
         if not isinstance(state, dict) or not TRAINING_STATE <= state.keys():
@@ -249,10 +251,13 @@ class Training:
         self.best_score, self.best = state["best_score"], state["best"]
         self.failed = {**state["failed"], **self.failed}
         self.names[:] = state["names"]
+        self.validation[:] = state["validation"]        # though other videos may be readable now: none is trained on
         self.sampler.names[:] = self.names
+        self.sampler.length, self.all_steps = state["length"], state["all_steps"]
+        self.sampler.epoch = max(self.epoch - 1, 0)     # whose clips re-estimate the batch norm after the last epoch
         torch.set_rng_state(state["random"]["cpu"])
         if "cuda" in state["random"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["random"]["cuda"])
+            torch.cuda.set_rng_state_all(state["random"]["cuda"][:torch.cuda.device_count()])
 
 
 class _First:

@@ -49,7 +49,8 @@ class FrameCache:
         """Keep a clip, if there is room."""
         if self._broken or self._full:
             return
-        if self._used is None or self._added > self.limit // 256 or self._used + clip.nbytes > MARGIN * self.limit:
+        room = MARGIN * self.limit - (self._used or 0)      # others write too: look again sooner where little is left
+        if self._used is None or self._added > min(self.limit // 256, max(room, 0) / 64) or clip.nbytes > room:
             self._used, self._added = self._make_room(clip.nbytes), 0
             self._full = self._used + clip.nbytes > MARGIN * self.limit
         if not self._full:

@@ -157,9 +157,9 @@ class IndexedVideos:
             found = index.read(path, {min(int(k), final) for k in indices})
             if max(indices) > final:
                 check_length(path, index.frames, frames)
+            return np.stack([found[min(int(k), final)] for k in indices])
         except UNREADABLE:                      # it has changed under our hands: what there is to say, this says
             return read_frames(path, indices, frames)
-        return np.stack([found[min(int(k), final)] for k in indices])
 
     def index(self, path):
         """The FrameIndex of a file, None where it cannot be decoded to its end."""

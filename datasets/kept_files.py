@@ -15,7 +15,9 @@ _warned = set()
 def signature(path):
     """Text that changes when the file, or an image of the folder, at `path` does: place, sizes, times of change."""
     path = Path(path)
-    files = sorted(os.scandir(path), key=lambda entry: entry.name) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        files = sorted((entry for entry in os.scandir(path) if entry.is_file()), key=lambda entry: entry.name)
     states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return f"{path.absolute()} {states}"
 

@@ -3,6 +3,7 @@
 Every choice is seeded by (seed, epoch, position), so neither the number of workers nor an interruption changes a clip.
 """
 
+import contextlib
 from collections import OrderedDict
 
 import numpy as np
@@ -79,9 +80,11 @@ class TrainingClips(Dataset):
 
     def frames(self, path, indices, frames):
         """Frames of a video of `frames` frames, resized to geometry.frame: uint8 (T,h,w,3)."""
-        if self.cache is None:
+        place = None
+        with contextlib.suppress(OSError):                  # reading it says what is wrong
+            place = self.cache and self.cache.place(path, indices, self.geometry.frame)
+        if place is None:
             return resize(self.videos.read_frames(path, indices, frames), self.geometry.frame)
-        place = self.cache.place(path, indices, self.geometry.frame)
         clip = self.cache.load(place, (len(indices), *self.geometry.frame, 3))
         if clip is None:
             clip = resize(self.videos.read_frames(path, indices, frames), self.geometry.frame)

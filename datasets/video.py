@@ -36,13 +36,16 @@ def iter_frames(path, wanted=None):
         raise VideoError(f"no video at {path}; put it there or point --data at the folder that holds it")
     if path.stat().st_size == 0:
         raise VideoError(f"{path} is empty; fetch this video again")
-    decoded = 0
+    decoded, size = 0, None
     try:
         with av.open(str(path), metadata_errors="ignore") as container:      # a title need not be UTF-8
             if not container.streams.video:
                 raise VideoError(f"{path} holds no video stream; fetch this video again")
             container.streams.video[0].codec_context.thread_count = 1        # the processes of a loader share the cores
             for frame in container.decode(container.streams.video[0]):
+                size = size or (frame.height, frame.width)
+                if (frame.height, frame.width) != size:
+                    raise VideoError(f"{path}: changes its picture size at frame {decoded}; fetch this video again")
                 yield frame
                 decoded += 1
     except (av.error.FFmpegError, OSError) as error:

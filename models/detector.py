@@ -120,12 +120,17 @@ class Detector(nn.Module):
         """
         pose, activation = self.capsules(features.mixed_4f, mask_in)             # (B, h, w, C, 16), (B, h, w, C)
         scores, latent = scores_and_latent(pose, activation)
+        pose = self.masked(pose, scores, class_mask)
+        return Detection(self.decode(pose, features, mask_in, mask_out), scores, latent)
+
+    def masked(self, pose, scores, class_mask=None):
+        """Class poses (B,h,w,C,16) times the class mask, see forward()."""
         if class_mask is None and self.config.class_masking:
             class_mask = F.one_hot(scores.argmax(1), scores.shape[1])
-        if class_mask is not None:
-            factor = class_mask(scores) if callable(class_mask) else class_mask
-            pose = pose * factor[:, None, None, :, None]
-        return Detection(self.decode(pose, features, mask_in, mask_out), scores, latent)
+        if class_mask is None:
+            return pose
+        factor = class_mask(scores) if callable(class_mask) else class_mask
+        return pose * factor[:, None, None, :, None]
 
     def capsules(self, mixed_4f, mask_in=None):
         """Features (B,832,H/8,W/8), channel factors (B,832) -> class poses (B,h,w,C,16), activations (B,h,w,C)."""

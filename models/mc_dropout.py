@@ -35,8 +35,9 @@ def mc_forward(detector, clip, masks_in, masks_out):
     features = detector.encode(clip)
     undropped = torch.ones_like(masks_in[:1])
     pose, activation = detector.capsules(features.mixed_4f, torch.cat([masks_in, undropped]))
-    _, latent = scores_and_latent(pose[-1:], activation[-1:])
-    return detector.decode(pose[:-1], features, masks_in, masks_out)[:, 0], latent[0]
+    scores, latent = scores_and_latent(pose, activation)
+    pose = detector.masked(pose[:-1], scores[:-1])                           # each pass by the class that it predicts
+    return detector.decode(pose, features, masks_in, masks_out)[:, 0], latent[-1]
 
 
 @torch.no_grad()

@@ -16,19 +16,27 @@ from selection.frames import choose_frames, eligible_frames
 from selection.videos import Selection, select_claus
 
 
-def select_random(offsets, budget, seed, *, candidates_N, eligible=None, equidistant=False):
+def select_random(offsets, budget, seed, *, candidates_N, free_N=None, eligible=None,
+                  equidistant=False):
     """Random videos, and random (or equidistant) frames in each: the start of every run, and the simplest rules.
 
     Frames of N videos are flat with offsets (N+1,); candidates_N (N,) bool may be chosen; `eligible` (total,) bool
-    frames may be (default all). Videos come in the order they were drawn, which is also the order in which they get
+    frames may be (default all). free_N (N,) bool: videos already paid for, which take the frames that the chosen ones
+    have no room for. Videos come in the order they were drawn, which is also the order in which they get
     the frames that A_t leaves over. `seed`: int or sequence of ints, as numpy.random.default_rng takes it.
     """
     offsets = np.asarray(offsets, dtype=np.int64)
     eligible = np.ones(offsets[-1], bool) if eligible is None else np.asarray(eligible)
     room_N = np.where(candidates_N, eligible_frames(eligible, offsets), 0)
     generator = np.random.default_rng(seed)
-    videos = generator.permutation(np.flatnonzero(room_N))[:budget.videos]
+    order = generator.permutation(np.flatnonzero(room_N))
+    videos, others = order[:budget.videos], order[budget.videos:]
     counts = share_frames(room_N[videos], budget)
+    left = budget.frames - int(np.sum(counts))
+    more = others[np.asarray(free_N)[others]][:left] if left and free_N is not None else others[:0]
+    if len(more):
+        videos = np.concatenate([videos, more])
+        counts = np.concatenate([counts, share_frames(room_N[more], replace(budget, videos=len(more), frames=left))])
     return Selection(budget, videos, frames_without_scores(offsets, videos, counts, eligible, generator, equidistant))
 
 

@@ -21,15 +21,16 @@ PATIENCE, FACTOR = 5, 0.1       # after so many epochs without better training l
 class SemiTraining(Training):
     """The state of one training. `detector` is the network that is kept: of the methods with a teacher the teacher."""
 
-    def __init__(self, args, labels, names, unlabelled, failed, find_video, folder):
+    def __init__(self, args, labels, names, unlabelled, failed, find_video, folder, validation=()):
         self.unlabelled, self.networks = list(unlabelled), None
-        super().__init__(args, labels, names, failed, find_video, folder)
+        super().__init__(args, labels, names, failed, find_video, folder, validation)
         if self.networks is None:                           # else done on resuming
             self.build()
         self.options = replace(self.options, localisation=args.wt_loc)
         if args.method != "supervised":
             steps = -(-args.steps // args.epochs) if args.steps else None
             self.sampler = PairedSampler(self.names, self.unlabelled, args.seed, args.batch_size, steps)
+            self.sampler.epoch = max(self.epoch - 1, 0)
             self.pairs = HalfAndHalf(self.clips, UnlabelledClips(self.clips))
             self.batches = paired_loader(self.pairs, self.sampler, args.workers)
             self.all_steps = args.steps or args.epochs * len(self.sampler)
@@ -52,8 +53,8 @@ class SemiTraining(Training):
         self.plateau = ReduceLROnPlateau(self.optimizer, "min", FACTOR, PATIENCE - 1, threshold=0)
         self.semi_options = semi_options(args)
 
-    def run_epoch(self, epoch, validation, writer):
-        super().run_epoch(epoch, validation, writer)
+    def run_epoch(self, epoch, writer):
+        super().run_epoch(epoch, writer)
         if self.args.lr_schedule == "plateau":
             self.plateau.step(self.history[-1]["total"])
 

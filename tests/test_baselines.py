@@ -43,6 +43,21 @@ def test_random_spends_fully_repeats_itself_and_changes_with_the_seed(lengths, b
     assert all(len(set(frames.tolist())) == len(frames) for frames in chosen.frames)
 
 
+@pytest.mark.parametrize("equidistant", [False, True])
+def test_frames_without_room_in_the_drawn_videos_go_to_paid_ones(equidistant):
+    """Six old videos with 2 frames left, two with 39, four new ones of 10: 4 videos, 32 frames, whatever is drawn."""
+    offsets = np.concatenate([[0], np.cumsum([10] * 6 + [40] * 2 + [10] * 4)])
+    eligible = np.ones(offsets[-1], bool)
+    for v in range(8):
+        eligible[offsets[v]:offsets[v] + (8 if v < 6 else 1)] = False
+    for seed in range(8):
+        chosen = select_random(offsets, Budget(4, 32), seed, candidates_N=np.ones(12, bool), free_N=np.arange(12) < 8,
+                               eligible=eligible, equidistant=equidistant)
+        assert sum(map(len, chosen.frames)) == 32 and (chosen.videos >= 8).sum() <= 4
+        assert len(set(chosen.videos.tolist())) == len(chosen.videos)
+        assert all(eligible[offsets[v] + f].all() for v, f in zip(chosen.videos, chosen.frames, strict=True))
+
+
 def test_another_seed_is_another_choice():
     picks = [select_random(np.arange(0, 1001, 10), Budget(10, 20), [seed, 0], candidates_N=np.ones(100, bool))
              for seed in (0, 1)]

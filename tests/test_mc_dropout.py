@@ -1,6 +1,8 @@
 """MC dropout: what a mask depends on, and that sharing the encoder changes nothing against R plain passes."""
 
+import copy
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,6 +91,18 @@ def test_sharing_equals_plain_passes(detector, clip):
     assert (logits - plain).abs().max() < 1e-5 and scale > 1e-3
     torch.testing.assert_close(latent, plain_latent, rtol=0, atol=1e-5)
     assert (plain[0] - plain[3]).abs().max() > 0.1 * scale                      # the masks do something
+
+
+def test_poses_are_masked_by_the_class_that_each_pass_predicts(detector, clip):
+    network = copy.deepcopy(detector)
+    network.config = replace(network.config, class_masking=True)
+    masks_in, masks_out = seeded_masks(network, 0, "v", 2, 1, 3)
+    with torch.no_grad():
+        plain = torch.cat([network.head(network.encode(clip), i[None], o[None]).logits[:, 0]
+                           for i, o in zip(masks_in, masks_out, strict=True)])
+    found = mc_forward(network, clip, masks_in, masks_out)[0]
+    torch.testing.assert_close(found, plain, rtol=0, atol=1e-5)
+    assert (found - mc_forward(detector, clip, masks_in, masks_out)[0]).abs().max() > 1e-3
 
 
 def test_both_masks_reach_the_logits(detector, clip):

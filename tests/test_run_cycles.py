@@ -170,6 +170,12 @@ def test_inter_and_intra_may_start_from_the_hybrid_start(tmp_path, start):
         assert totals(tmp_path / strategy)[0] == expected_totals()[0]
 
 
+def test_a_start_of_another_strategy_is_refused(tmp_path, start):
+    path = start / "cycle0" / "selection.json"
+    path.write_text(path.read_text().replace('"strategy": "hybrid"', '"strategy": "inter"'))
+    assert "its first cycle is of --strategy inter" in refused(tmp_path / "run", "--start-from", str(start))
+
+
 def test_without_pickles_the_run_scores_for_itself(tmp_path, start, calls, capsys):
     for name in ("features.pkl", "uncertainty.pkl"):
         (start / "cycle0" / name).unlink()
@@ -182,6 +188,7 @@ def test_without_pickles_the_run_scores_for_itself(tmp_path, start, calls, capsy
 @pytest.mark.parametrize("more, named", [
     (["--seed", "3"], "it has --seed 0, this run 3"),
     (["--train", "--steps 5"], "it has --train '', this run '--steps 5'"),
+    (["--select", "--frame-cost 3"], "its prices are {'video': '1', 'frame': '1', 'box': '0'}, this run's"),
     (["--schedule", "3/10,5/30"], "its first cycle asked for 2 videos and 8 frames, this run would for 2 and 13")])
 def test_a_start_of_other_flags_is_refused(tmp_path, start, more, named):
     assert named in refused(tmp_path / "run", "--start-from", str(start), *more)

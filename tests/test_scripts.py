@@ -19,6 +19,7 @@ import evaluate
 import run_cycles
 import train_ucf101
 from datasets import annotations, toy
+from training import Training
 from utils import checkpoint, handoffs
 from utils.runtime import UserError
 
@@ -153,6 +154,53 @@ def test_resumed_training_has_the_losses_of_an_uninterrupted_one(trained, run, v
     assert whole.about["history"] == resumed.about["history"]
     for name, value in whole.detector.state_dict().items():
         torch.testing.assert_close(resumed.detector.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_killed_before_its_last_file_a_training_ends_the_same(trained, run, videos, monkeypatch):
+    """The batch norm is re-estimated on the clips of the last epoch, not on those of the first."""
+    (run / "cycle0" / "detector.pt").unlink()
+    save = checkpoint.save
+
+    def stop_at_the_end(state, path):
+        if Path(path).name == "detector.pt":
+            raise Stopped
+        save(state, path)
+
+    monkeypatch.setattr(checkpoint, "save", stop_at_the_end)
+    with pytest.raises(Stopped):
+        train(run, videos)
+    monkeypatch.undo()
+    train(run, videos, 0, "--resume")
+    whole, resumed = (checkpoint.load(f / "cycle0" / "detector.pt") for f in (trained, run))
+    for name, value in whole.detector.state_dict().items():
+        torch.testing.assert_close(resumed.detector.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_what_is_validated_on_stays_so_when_a_video_comes_back(videos, tmp_path, monkeypatch):
+    data, validated = Path(shutil.copytree(videos, tmp_path / "toy")), []
+    monkeypatch.setattr("training.LEAST_VALIDATION_FRAMES", 1)
+    select(tmp_path / "run", data, 0, "--videos-count", "12", "--frames-count", "200")
+    name = annotations.load(tmp_path / "run" / "cycle0" / "annotations.pkl").labelled()[-1].name
+    (path,) = data.rglob(f"{name.split('/')[1]}.avi")
+    path.rename(tmp_path / "away.avi")
+    save, run_epoch = checkpoint.save, Training.run_epoch
+
+    def save_and_stop(state, place):
+        save(state, place)
+        raise Stopped
+
+    def watched(self, *arguments):
+        validated.append((sorted(self.validation), sorted(self.names)))
+        return run_epoch(self, *arguments)
+
+    monkeypatch.setattr(Training, "run_epoch", watched)
+    monkeypatch.setattr(checkpoint, "save", save_and_stop)
+    with pytest.raises(Stopped):
+        train(tmp_path / "run", data)
+    monkeypatch.setattr(checkpoint, "save", save)
+    (tmp_path / "away.avi").rename(path)
+    train(tmp_path / "run", data, 0, "--resume")
+    assert len(validated) == 2 and validated[0] == validated[1] and validated[0][0]
 
 
 def test_resuming_with_other_flags_is_refused(run, videos, monkeypatch):

@@ -11,6 +11,7 @@ from films import grey_frames, numbers, write_with_b_frames
 from scipy.io import loadmat
 
 from datasets import video
+from datasets.frame_index import IndexedVideos
 from datasets.sprites import write_video
 from datasets.ucf101 import find_video, read_ground_truth
 from datasets.video import SHORT_TAIL, VideoError, iter_frames, pixels, probe, read_blocks, read_frames
@@ -18,6 +19,22 @@ from datasets.video import SHORT_TAIL, VideoError, iter_frames, pixels, probe, r
 
 def all_frames(path):
     return np.stack([pixels(frame) for frame in iter_frames(path)])
+
+
+def test_a_picture_size_that_changes_is_said(tmp_path):
+    parts = []
+    for number, (width, height) in enumerate(((96, 64), (64, 48))):
+        with av.open(str(tmp_path / f"{number}.m1v"), "w", format="mpeg1video") as container:
+            stream = container.add_stream("mpeg1video", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for frame in grey_frames(12, height, width):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+        parts.append((tmp_path / f"{number}.m1v").read_bytes())
+    (tmp_path / "both.mpg").write_bytes(b"".join(parts))
+    for read in (read_frames, IndexedVideos().read_frames):
+        with pytest.raises(VideoError, match="both.mpg: changes its picture size at frame"):
+            read(tmp_path / "both.mpg", [5, 18], 24)
 
 
 # ---- frame k is the k-th decoded frame ----

@@ -18,12 +18,12 @@ PROVED = ("annotations.pkl", "detector.pt", "features.pkl", "uncertainty.pkl")
 SHARED_SETTINGS = ("dataset", "oracle", "test_list", "split", "seed", "semi", "train", "extract", "evaluate")
 
 
-def take_start(run, other, settings, first_budget):
+def take_start(run, other, settings, first_budget, prices):
     """Put cycle 0 of the run folder `other` into the run folder `run`, or prove that it is there unchanged.
 
     settings: this run's flags by name; those that shape cycle 0 must be the other's (its run.json). first_budget: what
-    this run would ask for in cycle 0, given the other's annotation file -> (videos, frames). UserError in one line
-    where the runs do not fit, a file is missing, or files come from different weights.
+    this run would ask for in cycle 0, given the other's annotation file -> (videos, frames). prices: of this run, by
+    name. UserError in one line where the runs do not fit, a file is missing, or files come from different weights.
     """
     run, other = Path(run), Path(other)
     if run.resolve() == other.resolve():
@@ -35,7 +35,7 @@ def take_start(run, other, settings, first_budget):
         if any((run / "cycle0" / name).exists() for name in NEEDED):
             raise UserError(f"{run / 'cycle0'} was made by this run itself; leave out --start-from, or give another "
                             "--run")
-        _check_fit(other, settings, first_budget)
+        _check_fit(other, settings, first_budget, prices)
         record = {"from": str(other.resolve()), "fingerprints": _check_whole(other / "cycle0"),
                   "files": [name for name in TAKEN if (other / "cycle0" / name).exists()]}
         write_text(path, json.dumps(record, indent=1) + "\n")
@@ -50,7 +50,7 @@ def take_start(run, other, settings, first_budget):
     _prove(run, other, record)
 
 
-def _check_fit(other, settings, first_budget):
+def _check_fit(other, settings, first_budget, prices):
     """Raise UserError unless the other run's cycle 0 is what this run would have made."""
     mend = "start from a run of the same flags"
     theirs = _read(other / "run.json", "finish its first cycle with run_cycles.py")
@@ -62,6 +62,12 @@ def _check_fit(other, settings, first_budget):
     if not path.exists():
         raise UserError(f"{path} is not there: finish its first cycle with run_cycles.py")
     selection = handoffs.load_selection(path)
+    if selection["prices"] != prices:
+        raise UserError(f"--start-from {other}: its prices are {selection['prices']}, this run's {prices}; {mend}")
+    strategy = selection.get("settings", {}).get("strategy", "hybrid")
+    if strategy != "hybrid":
+        raise UserError(f"--start-from {other}: its first cycle is of --strategy {strategy}, not the random start that "
+                        f"runs share; {mend}")
     asked = selection.get("asked", {})
     wanted = first_budget(other / "cycle0" / "annotations.pkl")
     if (asked.get("videos"), asked.get("frames")) != tuple(wanted):
