@@ -198,6 +198,9 @@ def check_numbers(args, parser):
         if not 0 <= getattr(args, name) < math.inf:
             flag = {"margin_weight": "wt-cls"}.get(name, name.replace("_", "-"))
             parser.error(f"--{flag} must be 0 or more, not {getattr(args, name)}")
+    if args.method == "pseudo-label" and args.thresh_epoch > args.epochs:
+        parser.error(f"--thresh-epoch {args.thresh_epoch} is never reached in {args.epochs} epochs, so --method "
+                     "pseudo-label would use no video without labels; lower it")
     if not 0.5 <= args.confidence <= 1:
         parser.error(f"--confidence must lie from 0.5 to 1, not {args.confidence}")
     if args.gv_clamp and not args.gv_clamp[0] < args.gv_clamp[1]:

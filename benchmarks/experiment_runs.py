@@ -293,9 +293,10 @@ def take_over(source, target):
 
 
 def last_line(path):
-    """The last line of a log that says something."""
+    """The last line of a log that says something, with the one before where it speaks of that."""
     lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip()[-300:] if lines else "no output"
+    above = lines[-2:-1] if lines and "the line above is about" in lines[-1] else []
+    return "; ".join(line.strip()[-300:] for line in [*above, *lines[-1:]]) or "no output"
 
 
 # ---------------------------------------------------------------------------------------------- how long

@@ -9,10 +9,11 @@ Reads   the videos below --data, the ground truth (only for the simulated annota
 Writes  <--files>/<cell>/   each cell a run of run_cycles.py in its own folder, with cell.json and log.txt
         <--csv>             a row per cell and cycle: rule, loss, seed, labels, cost, every metric, seconds
 Expect  all cells of a seed to share the first cycle: the same random labels, the same weights (trained once for each
-        training loss, K and weight of the cluster loss), then the same number of optimiser steps in every cycle.
-        Killed at any moment, kill -9 too, the same command goes on with what is not finished. A cell that fails is
-        named, and the others go on. A folder is named after all that its result depends on: with other flags others
-        are made, and cells that two experiments have in common run once. To run a cell again, remove its folder.
+        training loss, K, weight of the cluster loss and semi-supervised method), then the same number of optimiser
+        steps in every cycle. Killed at any moment, kill -9 too, the same command goes on with what is not finished. A
+        cell that fails is named, and the others go on. A folder is named after all that its result depends on: with
+        other flags others are made, and cells that two experiments have in common run once. To run a cell again,
+        remove its folder.
         report.py makes a page of the table.
 """
 
@@ -127,10 +128,10 @@ def main(argv=None):
     failed = run_tasks(tasks, args.jobs, args.device.split(","), keep)
     if "r" in args.names:
         compare_passes(cells, task_of, args)
-    print(f"{len(tasks) - len(failed)} of {len(tasks)} runs are finished; table: {args.csv}; next: python report.py "
-          f"{args.csv}")
     for folder, reason in failed.items():
         print(f"failed: {folder}: {reason}", file=sys.stderr)
+    following = f"table: {args.csv}; next: python report.py {args.csv}" if Path(args.csv).exists() else "no table yet"
+    print(f"{len(tasks) - len(failed)} of {len(tasks)} runs are finished; {following}")
     return 1 if failed else 0
 
 

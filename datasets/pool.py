@@ -22,8 +22,10 @@ def read_pool(root, classes, test_list=None, *, known, strict=False, dataset=ucf
     hidden = _listed(test_list) if test_list else set()
     names = [name for name in dataset.scan_videos(root) if name.partition("/")[0] in classes and name not in hidden]
     if not names:
-        raise UserError(f"{root}: no video of the classes {', '.join(classes[:3])}, ... that is not in the test list; "
-                        "name the videos' folder with --data and their classes with --classes")
+        named = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
+        raise UserError(f"{root}: no video of the classes {named}{' that is not in the test list' if hidden else ''}; "
+                        "videos lie in folders named as their classes, <class>/<video>.avi: name the folder above with "
+                        "--data and the classes with --classes")
     sizes, failed = count_frames(names, lambda name: dataset.find_video(root, name), known, strict)
     videos = {name: Video(name, *size) for name, size in sizes.items()}
     if not videos:

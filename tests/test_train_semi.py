@@ -362,8 +362,8 @@ def test_unlabelled_videos_that_are_missing_or_damaged_are_named(run, videos, tm
 def test_cycles_train_on_the_unlabelled_videos_too(videos, tmp_path):
     folder = tmp_path / "run"
     command = ["--run", str(folder), "--data", str(videos), *truth(videos), "--device", "cpu", "--train",
-               "--model small --pretrained none --epochs 1 --steps 2 --bn-batches 1 --bs 4", "--extract", "--passes 2",
-               "--select", "--videos-count 4 --frames-count 8", "--cycles", "2", "--semi", "pseudo-label"]
+               "--model small --pretrained none --epochs 1 --steps 2 --bn-batches 1 --bs 4 --thresh-epoch 1",
+               "--extract", "--passes 2", "--select", "--videos-count 4 --frames-count 8", "--cycles", "2", "--semi", "pseudo-label"]
     assert run_cycles.main(command) == 0
     assert len((folder / "results.csv").read_text().splitlines()) == 3
     for cycle in (0, 1):
@@ -371,3 +371,10 @@ def test_cycles_train_on_the_unlabelled_videos_too(videos, tmp_path):
         assert arguments["method"] == "pseudo-label"
     with pytest.raises(SystemExit):
         run_cycles.main([*command[:-1], "no-such-method"])
+
+
+def test_an_epoch_that_is_never_reached_is_said(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train_semi.parse_args(["--run", str(tmp_path), "--cycle", "0", "--method", "pseudo-label", "--epochs", "10"])
+    assert "--thresh-epoch 11 is never reached in 10 epochs" in capsys.readouterr().err
+    train_semi.parse_args(["--run", str(tmp_path), "--cycle", "0", "--method", "pseudo-label", "--epochs", "11"])

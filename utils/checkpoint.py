@@ -64,8 +64,8 @@ def read(path, what="checkpoint"):
         if name:
             raise UserError(f"{path} names {name[1]}, which is not data; refused, nothing was executed, get the {what} "
                             "from a source you trust") from error
-        raise UserError(f"{path} cannot be read as a {what} (truncated, damaged or of another kind); remove it "
-                        "and make it again") from error
+        raise UserError(f"{path} cannot be read as a {what} (truncated, damaged or of another kind); name "
+                        "another, or make this one again") from error
 
 
 def load(path, device="cpu"):
