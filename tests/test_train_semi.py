@@ -363,7 +363,8 @@ def test_cycles_train_on_the_unlabelled_videos_too(videos, tmp_path):
     folder = tmp_path / "run"
     command = ["--run", str(folder), "--data", str(videos), *truth(videos), "--device", "cpu", "--train",
                "--model small --pretrained none --epochs 1 --steps 2 --bn-batches 1 --bs 4 --thresh-epoch 1",
-               "--extract", "--passes 2", "--select", "--videos-count 4 --frames-count 8", "--cycles", "2", "--semi", "pseudo-label"]
+               "--extract", "--passes 2", "--select", "--videos-count 4 --frames-count 8", "--cycles", "2",
+               "--semi", "pseudo-label"]
     assert run_cycles.main(command) == 0
     assert len((folder / "results.csv").read_text().splitlines()) == 3
     for cycle in (0, 1):
