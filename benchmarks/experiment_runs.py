@@ -21,7 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from utils.machine import about_machine
-from utils.runtime import UserError, write_text
+from utils.runtime import read_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 START_FILES = ("annotations.pkl", "detector.pt")    # what a second scoring of the same weights needs
@@ -51,10 +51,7 @@ class Task:
         path = self.folder / "cell.json"
         if not path.exists():
             return {}
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{path} cannot be read; remove it, finished parts of the cell are kept") from error
+        return read_json(path, "remove it, finished parts of the cell are kept")
 
     def write_record(self, **more):
         old = self.record()
@@ -150,6 +147,11 @@ def extract(args, folder, cell, flags):
             *shlex.split(args.extract), *flags]
 
 
+def with_device(command, device):
+    """The command line as it is run: with --device, for the steps that compute with one."""
+    return [*command, "--device", device] if device and Path(command[1]).name != "claus_select.py" else command
+
+
 def digest(settings):
     """Eight hex digits that change with the settings: two runs that would differ never share a folder."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
@@ -239,9 +241,7 @@ class Process:
         self.next()
 
     def next(self):
-        command = self.left.pop(0)
-        if self.device and Path(command[1]).name != "claus_select.py":
-            command = [*command, "--device", self.device]
+        command = with_device(self.left.pop(0), self.device)
         with open(self.task.folder / "log.txt", "ab") as log:
             log.write(f"\n$ {shlex.join(command)}\n".encode())
             log.flush()
@@ -304,7 +304,7 @@ def last_line(path):
 def seconds_of(folder):
     """Seconds of each cycle of a run, cycle 0 first, by its seconds.json files."""
     paths = sorted(folder.glob("cycle*/seconds.json"), key=lambda path: int(path.parent.name[5:]))
-    return [sum(json.loads(path.read_text(encoding="utf-8")).values()) for path in paths]
+    return [sum(read_json(path, "remove it").values()) for path in paths]
 
 
 def estimate(tasks, jobs):

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import fcntl
 import io
-import json
 import os
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from benchmarks.experiment_grids import ABOUT, cells_of
 from utils import handoffs
-from utils.runtime import UserError, write_text
+from utils.runtime import UserError, read_json, write_text
 
 WHAT = ("experiment", "variant", "method", "strategy", "increment", "loss", "semi", "seed", "dataset", "model", "steps",
         "schedule")
@@ -56,13 +55,13 @@ def result_row(row):
 def more_of(folder, cycle):
     """What results.csv leaves out: v-mAP at the paper's other thresholds, and the seconds of the cycle."""
     folder = folder / f"cycle{cycle}"
-    scores = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["capsule"]
+    scores = read_json(folder / "evaluation.json", f"remove {folder.parent} and run the cell again")["capsule"]
     values = {f"capsule v-mAP@{at:g}".replace("@0", "@"): None if scores["v_map"][place] is None
               else round(100 * scores["v_map"][place], 1)
               for at in EXTRA for place in [scores["thresholds"].index(at)]}
     seconds = folder / "seconds.json"
     if seconds.exists():
-        values["seconds"] = round(sum(json.loads(seconds.read_text(encoding="utf-8")).values()), 1)
+        values["seconds"] = round(sum(read_json(seconds, "remove it").values()), 1)
     return values
 
 

@@ -82,7 +82,7 @@ def name_of(budget):
 def main(argv=None):
     args = parse_args(argv)
     table = Path(f"{args.results}.csv")
-    check_writable(table.parent)
+    check_writable(table.parent, clear=False)
     rows = read_rows(table)
     check_same_settings(rows, args, table)
     if not args.draw:

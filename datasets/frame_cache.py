@@ -4,12 +4,13 @@ Around a labelled frame there is one clip (crop and flip come after), so what is
 1.8 MB a labelled frame at 240x320, a quarter of that or less for the small network. A clip is a file of its own, found
 by its video's path, size and time of change, the frame numbers and the frame size; processes share them.
 The limit is kept by not adding: clips are drawn at random, so to throw out one for the other would only cost. Those
-that nobody has looked at for a day do make room.
+that nobody has looked at for a day do make room. Files of other names than the cache gives are not looked at.
 """
 
 import contextlib
 import hashlib
 import os
+import re
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import av
 import numpy as np
 
 from datasets.kept_files import keep_sealed, read_sealed, signature
+from utils.runtime import TEMPORARY
 
 VERSION = 1
 UNUSED = 24 * 3600      # seconds after which a clip may make room for others
@@ -60,7 +62,7 @@ class FrameCache:
     def _make_room(self, needed):
         """Bytes in use, after what has not been used for long has gone, where there is no room for `needed` more."""
         files = []
-        for file in self.folder.glob("*/*"):
+        for file in filter(is_ours, self.folder.glob("[0-9a-f][0-9a-f]/*")):
             try:
                 state = file.stat()
                 files.append((state.st_mtime, state.st_size, file))
@@ -74,3 +76,12 @@ class FrameCache:
                 file.unlink()
             used -= size
         return used
+
+
+def is_ours(file):
+    """Whether the cache has named this file: 40 hex digits in a folder of the first two, or a temporary one of those.
+
+    The folder is the user's choice, and may hold frames of their own that nothing can bring back.
+    """
+    key = file.name[1:41] if file.name.startswith(".") and file.name.endswith(TEMPORARY) else file.name
+    return re.fullmatch("[0-9a-f]{40}", key) is not None and file.parent.name == key[:2]

@@ -4,10 +4,11 @@ import contextlib
 import errno
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
+
+from utils.runtime import open_temporary, put_in_place
 
 _warned = set()
 
@@ -47,11 +48,11 @@ def keep_sealed(path, content):
     temporary, content = None, np.frombuffer(content, np.uint8)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+        descriptor, temporary = open_temporary(path)
         with os.fdopen(descriptor, "wb") as file:
             file.write(seal_of(content))
             file.write(content)
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
         return True
     except OSError as error:
         if temporary is not None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import time
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from datasets import frame_cache, kept_files
 from datasets.frame_cache import FrameCache
+from utils.runtime import TEMPORARY
 
 SHAPE = (8, 6, 10, 3)                       # 1440 bytes and 8 of the seal
 PLENTY = 1e-3                               # 1 MB
@@ -103,6 +105,39 @@ def test_what_nobody_looked_at_for_a_day_makes_room(video, tmp_path):
     later.keep(place(later, video, 10), clip(10))
     there = [k for k in (*range(6), 10) if place(later, video, k).exists()]
     assert there == [0, 1, 2, 4, 5, 10]                               # the oldest went, no more than needed
+
+
+def test_files_that_the_cache_has_not_named_stay_and_do_not_count(video, tmp_path):
+    """The folder may be one where the user keeps frames: frames/<video>/<number>.jpg, of years ago."""
+    cache = FrameCache(tmp_path / "cache", 1e-5)
+    clips = [place(cache, video, k) for k in range(6)]
+    for k, file in enumerate(clips):
+        cache.keep(file, clip(k))
+    key = clips[0].name
+    kept = [cache.folder / "v_run" / "00001.jpg", cache.folder / "ab" / "00001.jpg", cache.folder / "0123" / key,
+            cache.folder / ("00" if key[:2] != "00" else "01") / key, cache.folder / key[:2] / f"{key}.jpg",
+            cache.folder / key[:2] / f".{key}.old.tmp", cache.folder / key[:2] / key[:39], cache.folder / key]
+    gone = [cache.folder / key[:2] / f".{key}.abcd1234{TEMPORARY}", clips[5]]       # of a process that was killed
+    for file in (*kept, gone[0]):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(bytes(1400))
+    for file in (*kept, *gone):
+        os.utime(file, (0, 0))
+    later = FrameCache(tmp_path / "cache", 1e-5)
+    later.keep(place(later, video, 10), clip(10))
+    assert [file for file in kept if not file.exists()] == []
+    assert not gone[0].exists() and not gone[1].exists() and all(file.exists() for file in clips[:5])
+    assert place(later, video, 10).exists(), "there was room, for what is not ours does not count"
+
+
+@pytest.mark.parametrize(("mask", "rights"), [(0o022, 0o644), (0o007, 0o660)])
+def test_others_may_read_what_the_umask_lets_them(video, tmp_path, mask, rights):
+    cache, before = FrameCache(tmp_path / "cache", PLENTY), os.umask(mask)
+    try:
+        cache.keep(place(cache, video), clip(0))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(place(cache, video).stat().st_mode) == rights
 
 
 def test_a_full_disk_is_one_warning_and_nothing_else(video, tmp_path, monkeypatch, capsys):

@@ -205,3 +205,5 @@ def test_selections_that_cannot_be_read_are_named(tmp_path):
     assert f"{path}: not JSON" in refused(handoffs.load_selection, path)
     path.write_text('{"format": "claus-request"}')
     assert "not a selection" in refused(handoffs.load_selection, path)
+    path.write_text("[]")
+    assert f"{path}: holds a list" in refused(handoffs.load_selection, path)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,25 @@ def test_a_start_that_changed_later_is_no_longer_shared(tmp_path, start, whose):
     shared_start.write_text(tmp_path / whose / "cycle0" / "detector.pt", "other weights")
     message = refused(tmp_path / "run", "--start-from", str(start))
     assert f"{tmp_path / whose}/cycle0/detector.pt is not what" in message and "no longer shared" in message
+    assert f"remove {tmp_path / 'run'} and start it again" in message and "rebuild" not in message
+    kept = f"put {tmp_path / 'run'}/cycle0/detector.pt in its place"
+    assert (kept in message) == (whose == "start"), "the file of the run is what the start had"
+
+
+def test_damage_to_a_start_is_damage_to_all_runs_begun_from_it(tmp_path, start):
+    """Its files are theirs: to start the run again would begin with the damage."""
+    cycles(tmp_path / "run", "--start-from", str(start))
+    with open(tmp_path / "run" / "cycle0" / "detector.pt", "r+b") as file:
+        file.write(b"damage")
+    message = refused(tmp_path / "run", "--start-from", str(start))
+    assert message.startswith(f"{start}/cycle0/detector.pt is not what")
+    assert f"rebuild the start {start} and the runs begun from it" in message and "start it again" not in message
+
+
+def test_a_run_goes_on_without_its_start(tmp_path, start):
+    cycles(tmp_path / "run", "--start-from", str(start), "--cycles", "1")
+    shutil.rmtree(start / "cycle0")
+    assert cycles(tmp_path / "run", "--start-from", str(start)) == 0
 
 
 def test_disks_without_links_get_copies(tmp_path, start, monkeypatch):

@@ -30,10 +30,11 @@ import numpy as np
 
 from datasets import annotations as annotation_file
 from selection.budget import price
-from utils.runtime import UserError, atomic_write, write_text
+from utils.runtime import UserError, atomic_write, read_json, write_text
 
 VERSION = 1
 FRAME_ARRAYS = ("paper", "authors", "area", "entropy", "local_entropy")
+FRAME_SCORES = (*FRAME_ARRAYS, "per-pixel")
 LEDGER_COLUMNS = ("cycle", "videos", "frames", "boxes", "cost", "total_videos", "total_frames", "total_boxes",
                   "total_cost", "percent_of_frames")
 
@@ -158,6 +159,14 @@ class Uncertainty:
             if (getattr(self, name) < 0).any():
                 raise UserError(f"{name} must not be negative")
 
+    def frame_score(self, name):
+        """One of FRAME_SCORES (total,). per-pixel: U_f of `paper` by the share of the picture that is foreground, so
+        the mean -ln M over the foreground but for a constant; 0 without any. Unlike U_f it does not grow with the
+        actor."""
+        if name != "per-pixel":
+            return getattr(self, name)
+        return np.divide(self.paper, self.area, out=np.zeros_like(self.paper), where=self.area > 0)
+
 
 def save_uncertainty(uncertainty, path):
     """Write uncertainty.pkl atomically; the same scores give the same bytes."""
@@ -198,13 +207,8 @@ def save_selection(content, path):
 def load_selection(path):
     """Read selection.json -> dict; UserError naming the file."""
     mend = "make it anew with claus_select.py --force"
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}; {mend}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON, or a damaged file; {mend}") from error
-    if not isinstance(content, dict) or content.get("format") != "claus-selection":
+    content = read_json(path, mend)
+    if content.get("format") != "claus-selection":
         raise UserError(f"{path}: this is not a selection; {mend}")
     if content.get("version") != VERSION:
         raise UserError(f"{path}: selection of version {content.get('version')}, this program reads {VERSION}; {mend}")

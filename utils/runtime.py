@@ -8,11 +8,14 @@ import contextlib
 import errno
 import functools
 import gc
+import json
 import os
 import signal
 import sys
 import tempfile
 from pathlib import Path
+
+TEMPORARY = ".claus.tmp"    # ends the names of temporary files, so that no file of anybody else's is ever cleared away
 
 
 class UserError(Exception):
@@ -73,13 +76,12 @@ def atomic_write(path, mode="wb"):
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        descriptor, temporary = open_temporary(path)
         with os.fdopen(descriptor, mode, **({} if "b" in mode else {"encoding": "utf-8"})) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
         temporary = None
     except OSError as error:
         raise UserError(f"cannot write {path}: {_reason(error)}") from error
@@ -87,6 +89,17 @@ def atomic_write(path, mode="wb"):
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def open_temporary(path):
+    """(descriptor, name) of a new file in the folder of `path`, which put_in_place makes `path` once it is whole."""
+    return tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
+
+
+def put_in_place(temporary, path):
+    """A temporary file becomes `path`, with the rights that the umask gives new files: others may read the results."""
+    os.chmod(temporary, 0o666 & ~_umask())
+    os.replace(temporary, path)
 
 
 @contextlib.contextmanager
@@ -107,6 +120,19 @@ def write_text(path, text):
         file.write(text)
 
 
+def read_json(path, mend):
+    """The JSON object in a file, as a dict; UserError in one line that names the file and ends with the mend."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}; {mend}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON, or a damaged file; {mend}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds a {type(content).__name__} where an object with names belongs; {mend}")
+    return content
+
+
 def check_writable(folder, clear=True):
     """Make `folder` and prove that a file can be written in it; UserError if not. Called before long work.
 
@@ -115,12 +141,12 @@ def check_writable(folder, clear=True):
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe.", suffix=".tmp") as probe:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe.", suffix=TEMPORARY) as probe:
             probe.write(b"x" * 4096)
             probe.flush()
     except OSError as error:
         raise UserError(f"cannot write in {folder}: {_reason(error)}; choose another place with --files") from error
-    for leftover in folder.glob(".*.tmp") if clear else ():
+    for leftover in folder.glob(f".*{TEMPORARY}") if clear else ():
         with contextlib.suppress(OSError):
             leftover.unlink()
     return folder

@@ -1,7 +1,8 @@
 """A run that begins with another run's first cycle: the same labels, the same weights, the same pickles.
 
-Files are linked where the disk allows it (every writer here replaces whole files, so neither run can change the
-other's), else copied. start.json keeps their fingerprints: a run that goes on proves that they are still the same.
+Files are hard links where the disk allows it, else copies. Every writer here replaces whole files, so neither run can
+change the other's; but what a disk or another program does to the bytes of a link is done to all runs of that start.
+start.json keeps their fingerprints: a run that goes on proves that they are still the same.
 """
 
 import json
@@ -10,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from utils import handoffs
-from utils.runtime import UserError, check_writable, write_text
+from utils.runtime import UserError, check_writable, read_json, write_text
 
 NEEDED = ("annotations.pkl", "selection.json", "detector.pt", "evaluation.json")
 TAKEN = (*NEEDED, "request.json", "answers.json", "features.pkl", "uncertainty.pkl", "seconds.json")
@@ -30,7 +31,7 @@ def take_start(run, other, settings, first_budget, prices):
         raise UserError(f"--start-from {other} is this run itself; name the run whose first cycle is to be shared")
     path = run / "start.json"
     if path.exists():
-        record = _read(path, f"remove {run}, and start it again")
+        record = read_json(path, f"remove {run}, and start it again")
     else:
         if any((run / "cycle0" / name).exists() for name in NEEDED):
             raise UserError(f"{run / 'cycle0'} was made by this run itself; leave out --start-from, or give another "
@@ -53,7 +54,7 @@ def take_start(run, other, settings, first_budget, prices):
 def _check_fit(other, settings, first_budget, prices):
     """Raise UserError unless the other run's cycle 0 is what this run would have made."""
     mend = "start from a run of the same flags"
-    theirs = _read(other / "run.json", "finish its first cycle with run_cycles.py")
+    theirs = read_json(other / "run.json", "finish its first cycle with run_cycles.py")
     for name in SHARED_SETTINGS:
         if theirs.get(name) != settings.get(name):
             raise UserError(f"--start-from {other}: it has --{name.replace('_', '-')} {theirs.get(name)!r}, this run "
@@ -81,7 +82,8 @@ def _check_whole(folder):
         if not (folder / name).exists():
             raise UserError(f"{folder / name} is not there: finish that run's first cycle with run_cycles.py")
     prints = {name: handoffs.fingerprint(folder / name) for name in PROVED if (folder / name).exists()}
-    sources = {"evaluation.json": _read(folder / "evaluation.json", "score it again with evaluate.py").get("source")}
+    scores = read_json(folder / "evaluation.json", "score it again with evaluate.py")
+    sources = {"evaluation.json": scores.get("source")}
     if {"features.pkl", "uncertainty.pkl"} <= set(prints):
         sources |= {"features.pkl": handoffs.load_features(folder / "features.pkl").source,
                     "uncertainty.pkl": handoffs.load_uncertainty(folder / "uncertainty.pkl").source}
@@ -97,24 +99,21 @@ def _prove(run, other, record):
     if record.get("from") != str(other.resolve()):
         raise UserError(f"{run} began from {record.get('from')}, not from {other}: give that, or another --run")
     for name, known in record["fingerprints"].items():
-        for folder in (run / "cycle0", other / "cycle0"):
-            path = folder / name
-            if folder.exists() and (not path.exists() or handoffs.fingerprint(path) != known):
-                raise UserError(f"{path} is not what {run} began with: the first cycle is no longer shared; remove "
-                                f"{run} and start it again")
+        mine, theirs = (folder / "cycle0" / name for folder in (run, other))
+        whole = _is(mine, known)
+        if theirs.parent.exists() and not _is(theirs, known):
+            where = f"{theirs} is not what {run} began with: the first cycle is no longer shared"
+            raise UserError(f"{where}; remove {run} and start it again, or put {mine} in its place, which is unchanged"
+                            if whole else f"{where}, and {mine} has changed too (runs are links to their start's "
+                            f"files); rebuild the start {other} and the runs begun from it")
+        if not whole:
+            raise UserError(f"{mine} is not what {run} began with: the first cycle is no longer shared; remove {run} "
+                            "and start it again")
 
 
-def _read(path, mend):
-    """A JSON object from a file; UserError naming it."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}; {mend}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON, or a damaged file; {mend}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no settings; {mend}")
-    return content
+def _is(path, known):
+    """Whether the file is there and has this fingerprint."""
+    return path.exists() and handoffs.fingerprint(path) == known
 
 
 def _link(source, target):
