@@ -41,6 +41,7 @@ from utils.runtime import UserError, check_alone, check_writable, run_script, wh
 
 OVERLAP = ("intersection_F", "union_F", "gt_F", "clip_scores")      # arrays of a capsule.VideoOverlap
 BOXES = ("frame", "label", "box", "score")                          # arrays of act_boxes.Boxes, but for the video
+DRAWN = ("gt", "count_empty_frames", "class_from")      # flags of the capsule protocol that shape the pictures too
 SHAPING = ("protocol", "gt", "act_threshold", "min_area", "connectivity", "class_scores")   # flags a video's arrays see
 
 
@@ -58,14 +59,17 @@ def parse_args(argv=None):
     add("--visualize", type=whole_number, metavar="N", help="draw the N best, median and worst videos; 0: charts alone")
     add("--crop", choices=which.MODULES["ucf101"].CROPS, help="ucf101: part of the frame that is seen and scored "
                                                               "(default: as trained)")
-    capsule_flags(parser.add_argument_group("capsule protocol").add_argument)
-    act_scoring.add_flags(parser.add_argument_group("act protocol").add_argument)
+    for name, add_group in PROTOCOLS.items():
+        add_group(parser.add_argument_group(f"{name} protocol").add_argument)
     add("--limit", type=int, help="score only so many test videos, evenly spread (a quick look)")
     add("--strict", action="store_true", help="stop at the first video that cannot be read")
     add("--force", action="store_true", help="evaluate again although evaluation.json is there")
     add("--device", type=device_name, default="cuda" if torch.cuda.is_available() else "cpu", help="cuda, cuda:1, cpu")
     add("--workers", type=whole_number, help="processes that decode videos (default: 8, on a CPU 0)")
-    args = parser.parse_args(argv)
+    defaults = {name: defaults_of(add_group) for name, add_group in PROTOCOLS.items()}
+    not_given = argparse.Namespace(**{flag: None for flags in defaults.values() for flag in flags})
+    args = parser.parse_args(argv, not_given)
+    check_protocol(args, defaults, parser)
     which.check_flags(args, parser, needs_list=True)
     act_scoring.check_flags(args, parser)
     if args.crop and args.crop not in which.MODULES[args.dataset].CROPS:
@@ -83,6 +87,29 @@ def capsule_flags(add):
     add("--class-from", choices=capsule.CLASS_FROM, default="kept_clips",
         help="clips that decide a video's class: those with ground truth (published), or all")
     add("--no-floor", action="store_true", help="leave out the no-model floor")
+
+
+PROTOCOLS = {"capsule": capsule_flags, "act": act_scoring.add_flags}
+
+
+def defaults_of(add_group):
+    """{flag: default} of the flags that a function gives to a parser."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_group(parser.add_argument)
+    return vars(parser.parse_args([]))
+
+
+def check_protocol(args, defaults, parser):
+    """Stop at flags of a protocol that is not scored; fill in the defaults of those not given, which are None."""
+    for protocol, flags in defaults.items():
+        drawn = DRAWN if args.visualize is not None else ()
+        idle = [flag for flag in flags if getattr(args, flag) is not None and flag not in drawn]
+        if idle and args.protocol not in (protocol, "both"):
+            parser.error(f"--{idle[0].replace('_', '-')} plays no part in --protocol {args.protocol}; leave it out, or "
+                         "give --protocol both")
+        for flag, default in flags.items():
+            if getattr(args, flag) is None:
+                setattr(args, flag, default)
 
 
 def main(argv=None):

@@ -18,6 +18,7 @@ Expect  all cells of a seed to share the first cycle: the same random labels, th
 """
 
 import argparse
+import itertools
 import shlex
 import sys
 from fnmatch import fnmatchcase
@@ -28,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import experiment_table as table  # noqa: E402
 from benchmarks.experiment_grids import ABOUT, SHORT, TABLE1, cells_of  # noqa: E402
-from benchmarks.experiment_runs import estimate, run_tasks, tasks_of  # noqa: E402
+from benchmarks.experiment_runs import estimate, run_tasks, tasks_of, with_device  # noqa: E402
 from datasets import which  # noqa: E402
 from utils.runtime import UserError, check_writable, run_script, whole_number  # noqa: E402
 
@@ -110,12 +111,15 @@ def main(argv=None):
         if not cells:
             raise UserError(f"--only {args.only} leaves no cell; --dry-run without it names them")
     tasks, task_of = tasks_of(cells, args)
+    table.read(args.csv)                        # before the long work: is it one of ours?
+    if not all(task.finished for task in tasks):
+        check_data(args)
+        check_commands(tasks, args)
     if args.dry_run:
         print_plan(tasks, args)
         return 0
-    check_writable(args.files)
-    table.read(args.csv)                        # before the long work: is it one of ours?
-    check_writable(Path(args.csv).parent)
+    for folder in (args.files, Path(args.csv).parent):
+        check_writable(folder, clear=False)     # another experiments.py may be writing there
     print(f"{len(cells)} cells, {len(tasks)} runs with their starts, {sum(task.finished for task in tasks)} finished; "
           f"{remaining(tasks, args.jobs)}; table: {args.csv}", flush=True)
 
@@ -133,6 +137,33 @@ def main(argv=None):
     following = f"table: {args.csv}; next: python report.py {args.csv}" if Path(args.csv).exists() else "no table yet"
     print(f"{len(tasks) - len(failed)} of {len(tasks)} runs are finished; {following}")
     return 1 if failed else 0
+
+
+def check_data(args):
+    """UserError where the videos or the ground truth are not where the flags say."""
+    one_file = args.dataset == "ucf101"
+    for flag, path, is_file, what in (("--data", args.data, False, "the videos"),
+                                      ("--oracle", args.oracle, one_file, "the ground truth of all videos"),
+                                      ("--test-list", args.test_list, True, "the names of the test videos")):
+        if path and not (Path(path).is_file() if is_file else Path(path).is_dir()):
+            raise UserError(f"there is no {'file' if is_file else 'folder'} {path}; give {flag}, the "
+                            f"{'file' if is_file else 'folder'} with {what}")
+
+
+def check_commands(tasks, args):
+    """Parse the commands of what is not finished as the scripts will: a misspelt flag is not found after hours."""
+    import run_cycles  # here: torch takes seconds, and a table of finished cells needs none of it
+
+    for task in tasks:
+        for command, device in itertools.product([] if task.finished else task.commands, args.device.split(",")):
+            script, *words = with_device(command, device)[1:]
+            step = {"cluster_extract.py": "extract", "claus_select.py": "select"}.get(Path(script).name)
+            if step:
+                run_cycles.script(step).parse_args(words)
+            else:
+                flags = run_cycles.parse_args(words)
+                run_cycles.check_arguments([run_cycles.step_arguments(flags, cycle) for cycle in range(flags.cycles)],
+                                           flags)
 
 
 def write_rows(cells, task_of, args):
@@ -159,11 +190,14 @@ def print_list():
 
 def print_plan(tasks, args):
     """What would run: a line for each folder, its commands below it."""
+    devices = args.device.split(",")
     for task in tasks:
         used = ", ".join(f"{cell.experiment}: {cell.variant}" for cell in task.cells) or "shared first cycle"
         print(f"{'finished' if task.finished else 'to run  '}  {task.folder}  ({used}; seed {task.settings['seed']})")
         if not task.finished:
-            print("".join(f"    {shlex.join(command)}\n" for command in task.commands), end="")
+            print("".join(f"    {shlex.join(with_device(command, devices[0]))}\n" for command in task.commands), end="")
+    if len(devices) > 1:
+        print(f"the runs take {', '.join(devices)} in turn, not {devices[0]} alone")
     print(f"{sum(task.finished for task in tasks)} of {len(tasks)} runs are finished; {remaining(tasks, args.jobs)}")
 
 

@@ -19,7 +19,7 @@ from benchmarks import experiment_runs, experiment_table, experiments
 from benchmarks.experiment_grids import ABOUT, METHODS, cells_of
 from datasets import toy
 from utils import handoffs
-from utils.runtime import UserError
+from utils.runtime import TEMPORARY, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -64,13 +64,17 @@ def stubs(tmp_path, monkeypatch):
     scripts.mkdir()
     for name in ("run_cycles.py", "cluster_extract.py"):
         (scripts / name).write_text(STUB)
+    for name in ("pyannot.pkl", "list.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "videos" / "toy").mkdir(parents=True)
     monkeypatch.setattr(experiment_runs, "ROOT", scripts)
     return tmp_path / "cells"
 
 
 def flags(cells, *more):
-    return ["--oracle", "pyannot.pkl", "--test-list", "list.txt", "--data", "videos/toy", "--model", "small", "--files",
-            str(cells), "--seeds", "0", *more]
+    beside = cells.parent
+    return ["--oracle", f"{beside}/pyannot.pkl", "--test-list", f"{beside}/list.txt", "--data", f"{beside}/videos/toy",
+            "--model", "small", "--files", str(cells), "--seeds", "0", *more]
 
 
 def rows_in(cells):
@@ -215,10 +219,11 @@ def test_cells_whose_start_failed_are_not_tried(stubs, monkeypatch, capsys):
 def test_killed_in_the_middle_goes_on_and_doubles_nothing(stubs, monkeypatch):
     code = ("import sys; from pathlib import Path; from benchmarks import experiment_runs, experiments\n"
             f"experiment_runs.ROOT = Path({str(experiment_runs.ROOT)!r})\n"
+            "experiments.check_commands = lambda *_: None       # it imports torch, and the clock is running\n"
             f"experiments.main({['fig5', *flags(stubs, '--jobs', '2')]!r})")
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, env=os.environ | {"NAP": "1.5"})
-    for _ in range(600):                                # kill -9 while both rules are under way
+    for _ in range(6000):                               # kill -9 while both rules are under way
         if (stubs / "calls.txt").exists() and len(calls(stubs)) == 4:
             break
         time.sleep(0.05)
@@ -263,6 +268,68 @@ def test_dry_run_says_what_and_how_long_and_touches_nothing(stubs, capsys):
     assert experiments.main(["fig5", *flags(stubs, "--seeds", "0,1", "--jobs", "2"), "--dry-run"]) == 0
     said = capsys.readouterr().out                      # a start, two rules of two cycles, 61.5 s each, two at once
     assert "3 of 6 runs are finished; about 2.6 minutes left with 2 at once, by 3 finished runs" in said
+
+
+def test_dry_run_prints_the_commands_as_they_are_run(stubs, capsys):
+    experiments.main(["fig5", *flags(stubs, "--device", "cpu"), "--dry-run"])
+    planned = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
+    experiments.main(["fig5", *flags(stubs, "--device", "cpu")])
+    run = [line[2:] for log in stubs.glob("*/log.txt") for line in log.read_text().splitlines() if line[:2] == "$ "]
+    assert len(planned) == 4 and sorted(planned) == sorted(run) and all(line.endswith("--device cpu") for line in run)
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize(("more", "said"), [
+    (["--train", "--learning-rat 1"], "unrecognized arguments: --learning-rat 1"),
+    (["--extract", "--passes x"], "--passes: invalid"), (["--device", "gpu"], "'gpu' is no device"),
+    (["--evaluate=--protocol capsule --link gaps"], "--link plays no part in --protocol capsule"),
+    (["--select=--sigma 1 --damping none"], "--sigma is the width of a damping"),
+    (["--device", "cpu,gpu"], "'gpu' is no device")])
+def test_flags_of_the_steps_are_checked_before_any_work(stubs, capsys, dry, more, said):
+    with pytest.raises(SystemExit):
+        experiments.main(["fig5", "--only", "with clusters", *flags(stubs, *more), *dry])
+    assert said in capsys.readouterr().err and not stubs.exists()
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize(("flag", "kind"), [("--data", "folder"), ("--oracle", "file"), ("--test-list", "file")])
+def test_data_that_are_not_there_are_named_before_any_work(stubs, dry, flag, kind):
+    with pytest.raises(UserError, match=f"there is no {kind} {stubs}/no; give {flag}, the {kind} with"):
+        experiments.main(["fig5", *flags(stubs, flag, f"{stubs}/no"), *dry])
+    assert not stubs.exists()
+
+
+def test_masks_are_in_a_folder_boxes_in_a_file(stubs):
+    with pytest.raises(UserError, match="there is no folder .*pyannot.pkl; give --oracle"):
+        experiments.main(["fig5", "--dataset", "jhmdb", *flags(stubs), "--dry-run"])
+    with pytest.raises(UserError, match="there is no file .*toy; give --oracle"):
+        experiments.main(["fig5", *flags(stubs, "--oracle", f"{stubs.parent}/videos/toy"), "--dry-run"])
+
+
+def test_finished_cells_need_neither_data_nor_todays_flags(stubs):
+    assert experiments.main(["full", *flags(stubs)]) == 0
+    before = (stubs / "results.csv").read_bytes()
+    (stubs / "results.csv").unlink()
+    (stubs.parent / "pyannot.pkl").unlink()
+    assert experiments.main(["full", *flags(stubs)]) == 0 and (stubs / "results.csv").read_bytes() == before
+
+
+def test_what_another_command_is_writing_beside_it_stays(stubs):
+    table = stubs.parent / "tables"
+    writing = [folder / f".results.csv.abcd1234{TEMPORARY}" for folder in (stubs, table)]
+    for file in writing:
+        file.parent.mkdir()
+        file.touch()
+    assert experiments.main(["full", *flags(stubs, "--csv", str(table / "results.csv"))]) == 0
+    assert all(file.exists() for file in writing)
+
+
+def test_a_record_that_cannot_be_read_is_named(stubs):
+    experiments.main(["full", *flags(stubs)])
+    path = next(stubs.glob("random-stew-*/cell.json"))
+    path.write_text("[")
+    with pytest.raises(UserError, match=f"{path}: not JSON, or a damaged file; remove it, finished parts"):
+        experiments.main(["full", *flags(stubs)])
 
 
 def test_bad_input_is_one_line(stubs, tmp_path):

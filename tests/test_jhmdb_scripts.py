@@ -236,10 +236,10 @@ def test_one_protocol_alone_and_its_switches(run, data, tmp_path, capsys):
         (folder / "cycle0").mkdir(parents=True)
         shutil.copy(run / "cycle0" / "detector.pt", folder / "cycle0")
         evaluate.main([*common(folder, data), "--dataset", "jhmdb", "--oracle", str(data), "--device", "cpu",
-                       "--no-floor", "--limit", "2", *flags])
+                       "--limit", "2", *flags])
         return json.loads((folder / "cycle0" / "evaluation.json").read_text()), capsys.readouterr().out
 
-    result, said = run_one("--protocol", "capsule")
+    result, said = run_one("--protocol", "capsule", "--no-floor")
     assert result["act"] is None and result["capsule"]["videos"] == 2 and "protocol: act" not in said
     result, said = run_one("--protocol", "act", "--link", "tubelet", "--envelope", "--no-plus-one", "--strict-iou",
                            "--class-scores", "video", "--nms", "1", "--min-area", "0.01", "--act-threshold", "0.4")

@@ -286,7 +286,7 @@ def test_machines_that_share_a_folder_alone_score_the_same_although_one_stops(ex
     writing = run / "cycle0" / "extract.parts"
     extract(run, videos, 0, "--shard", "1/3")
     folder = next(writing.iterdir())
-    (folder / ".7.npz.x.tmp").write_bytes(b"another machine is writing this")
+    (folder / ".7.npz.x.claus.tmp").write_bytes(b"another machine is writing this")
     extract(run, videos, 0, "--shard", "2/3")
     score, seen = cluster_extract.score_video, []
 
@@ -301,7 +301,7 @@ def test_machines_that_share_a_folder_alone_score_the_same_although_one_stops(ex
         with pytest.raises(Stopped):
             extract(run, videos, 0, "--shard", "3/3")
     assert sorted(int(path.stem) for path in folder.glob("*.npz")) == [0, 1, 2, 3, 4, 6, 7, 9, 10]
-    assert (folder / ".7.npz.x.tmp").exists() and not (run / "cycle0" / "features.pkl").exists()
+    assert (folder / ".7.npz.x.claus.tmp").exists() and not (run / "cycle0" / "features.pkl").exists()
     capsys.readouterr()
     extract(run, videos)
     assert "3 of 12 videos to score" in capsys.readouterr().out
