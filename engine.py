@@ -187,7 +187,8 @@ def train_epoch(detector, clusters, batches, optimizer, options, pixel_range, fi
     seconds = max(time.perf_counter() - began, 1e-9)
     for _, more in parts:
         failed.update(more)
-    means = {name: sum(part.get(name, 0.0) for part, _ in parts) / max(clips, 1) for name in parts[0][0]}
+    names = dict.fromkeys(name for part, _ in parts for name in part)       # a process without a clip has no terms
+    means = {name: sum(part.get(name, 0.0) for part, _ in parts) / max(clips, 1) for name in names}
     return means, clips / seconds, failed
 
 

@@ -25,7 +25,6 @@ import re
 import sys
 from dataclasses import fields
 
-import torch
 from torch.utils.tensorboard import SummaryWriter
 
 import engine
@@ -39,7 +38,7 @@ from semi.lists import read_lists
 from semi.methods import METHODS, USES, SemiOptions
 from semi.training import SemiTraining
 from train_ucf101 import AGAIN, TRAINING
-from training import readable, split_validation
+from training import add_running_flags, default_workers, nothing_to_do, readable, split_validation
 from utils import checkpoint
 from utils.handoffs import cycle_dir, run_dir
 from utils.runtime import UserError, check_alone, check_writable, run_script, whole_number
@@ -49,7 +48,8 @@ DEFAULTS = {"full": {"lr": 1e-4, "encoder_lr": 1e-4, "margin_weight": 1.0, "lr_s
                      "cluster_weight": LAMBDA},
             "small": {name: TRAINING["small"][name]
                       for name in ("lr", "encoder_lr", "margin_weight", "lr_schedule", "cluster_weight")}}
-FIXED = {"adam_betas": (0.9, 0.999), "adam_eps": 1e-6, "weighting": "paper", "reassign": 1, "last_margin": 0.2}
+FIXED = {"adam_betas": (0.9, 0.999), "adam_eps": 1e-6, "weighting": "paper", "reassign": 1, "last_margin": 0.2,
+         "compile": False, "sync_bn": False, "freeze_bn": False}
 SCHEDULES = ("plateau", *engine.SCHEDULES)
 OPTIONS = {field.name: field.default for field in fields(SemiOptions)}
 
@@ -77,17 +77,8 @@ def add_place(add):
     add("--pkl-file-unlabel", help="list of the unlabelled videos, of which only the names are read")
     add("--oracle", help="with the lists of jhmdb: folder that holds puppet_mask/ (default: --data)")
     add("--annotations", help="annotation file to train on instead of the cycle's annotations.pkl")
-    add("--resume", action="store_true", help="go on from training.pt")
-    add("--force", action="store_true", help="train again although detector.pt is there")
-    add("--strict", action="store_true", help="stop at the first video that cannot be read")
     add("--seed", type=whole_number, default=0, help="of weights, clips, crops, views, dropout and k-means")
-    add("--device", type=engine.device_name, default="cuda" if torch.cuda.is_available() else "cpu",
-        help="cuda, cuda:1, cpu")
-    add("--workers", type=whole_number, help="processes that decode videos (default: 8, on a CPU 0)")
-    add("--cache-gb", type=float, default=0, help="keep decoded clips of labelled videos on disk, at most so many GB "
-        "(default 0: none)")
-    add("--cache-dir", help="folder of these and of the indices of the videos' frames; runs may share one "
-                            "(default: cache/ in the run's folder)")
+    add_running_flags(add)
 
 
 def add_training(add):
@@ -155,7 +146,7 @@ def with_defaults(args, parser):
     if args.mask_interp and which.MODULES[args.dataset].ANSWERS != "masks":
         parser.error("--mask-interp is for --dataset jhmdb, whose labels are masks")
     chosen = {**DEFAULTS[args.model], **FIXED, "epochs": 40 if args.steps else 100, "crop": crops[0],
-              "mask_interp": INTERPOLATIONS[0], "workers": 8 if args.device.startswith("cuda") else 0}
+              "mask_interp": INTERPOLATIONS[0], "workers": default_workers(args.device)}
     if args.lr is not None:
         chosen["encoder_lr"] = args.lr
     if args.pkl_file_label:
@@ -178,6 +169,9 @@ def check_used(args, parser):
         missing = [other for other in others if not getattr(args, other)]
         if getattr(args, name) is not None and missing:
             parser.error(f"--{name.replace('_', '-')} does nothing without --{missing[0]}")
+    if args.thresh_epoch is not None and not args.class_mask and args.method != "pseudo-label":
+        parser.error(f"--thresh-epoch does nothing beside --no-class-mask for --method {args.method}: no pose is "
+                     "masked in any epoch")
     if args.predict_maps and args.const_loss == "jsd" and not args.bv:
         parser.error("--predict-maps does nothing beside --const-loss jsd, which compares probabilities anyway")
 
@@ -223,12 +217,8 @@ def main(argv=None):
     args = parse_args(argv)
     check_alone("train_semi.py")
     folder = cycle_dir(args.run, args.cycle, args.files)
-    if (folder / "detector.pt").exists() and not args.force:
-        print(f"{folder / 'detector.pt'} is there already; --force trains again")
+    if nothing_to_do(folder, args):
         return 0
-    if (folder / "training.pt").exists() and not (args.resume or args.force):
-        raise UserError(f"{folder / 'training.pt'} holds an interrupted training: --resume goes on from it, --force "
-                        "trains anew")
     check_writable(folder / "tensorboard")
     check_writable(folder)
     find_video = which.video_finder(args)

@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import math
 
-import torch
 from torch.utils.tensorboard import SummaryWriter
 
 import engine
@@ -30,10 +29,10 @@ from datasets.mask_interp import METHODS
 from losses.cluster import LAMBDA
 from losses.margin import LAST_MARGIN
 from models.detector import PRESETS
-from training import Training, readable, split_validation
+from training import Training, add_running_flags, default_workers, nothing_to_do, readable, split_validation
 from utils import checkpoint, distributed
 from utils.handoffs import cycle_dir
-from utils.runtime import UserError, check_writable, run_script, whole_number
+from utils.runtime import check_writable, run_script, whole_number
 
 AGAIN = "finished epochs are kept, the same command with --resume goes on from there"
 # What differs between the two networks. full: the paper's values. small: chosen on the toy videos, see the README.
@@ -100,17 +99,8 @@ def parse_args(argv=None, dataset="ucf101", about=__doc__):
         "faster on CUDA (benchmarks/bench_gpu.py measures it)")
     add("--no-validation", action="store_true", help="train on every labelled video and keep the last checkpoint")
     add("--no-amp", action="store_true", help="float32 on CUDA too, instead of bf16 autocast")
-    add("--resume", action="store_true", help="go on from training.pt")
-    add("--force", action="store_true", help="train again although detector.pt is there")
-    add("--strict", action="store_true", help="stop at the first video that cannot be read")
     add("--seed", type=whole_number, default=0, help="of weights, clips, crops, dropout and k-means")
-    add("--device", type=engine.device_name, default="cuda" if torch.cuda.is_available() else "cpu",
-        help="cuda, cuda:1, cpu")
-    add("--workers", type=whole_number, help="processes that decode videos (default: 8, on a CPU 0)")
-    add("--cache-gb", type=float, default=0, help="keep decoded clips on disk, at most so many GB (1.8 MB a labelled "
-        "frame); pays where decoding, not the network, is what takes the time (default 0: none)")
-    add("--cache-dir", help="folder of these and of the indices of the videos' frames; runs may share one "
-                            "(default: cache/ in the run's folder)")
+    add_running_flags(add)
     return with_defaults(parser.parse_args(argv), parser)
 
 
@@ -124,7 +114,7 @@ def with_defaults(args, parser):
             setattr(args, name, value)
     which.check_flags(args, parser)
     if args.workers is None:
-        args.workers = 8 if args.device.startswith("cuda") else 0
+        args.workers = default_workers(args.device)
     for name in ("epochs", "batch_size", "clusters", "lr", "encoder_lr", "last_margin"):
         if not 0 < getattr(args, name) < math.inf:
             parser.error(f"--{name.replace('_', '-')} must be greater than 0, not {getattr(args, name)}")
@@ -145,12 +135,8 @@ def main(argv=None, dataset="ucf101", about=__doc__):
     args.device = distributed.own_device(args.device)
     engine.fast_convolutions(args.device)
     folder = cycle_dir(args.run, args.cycle, args.files)
-    if distributed.from_first((folder / "detector.pt").exists()) and not args.force:
-        print(f"{folder / 'detector.pt'} is there already; --force trains again")
+    if nothing_to_do(folder, args):
         return 0
-    if (folder / "training.pt").exists() and not (args.resume or args.force):
-        raise UserError(f"{folder / 'training.pt'} holds an interrupted training: --resume goes on from it, --force "
-                        "trains anew")
     path = args.annotations or folder / "annotations.pkl"
     labels = annotation_file.load(path)
     which.check_same(dataset, labels.dataset, path)

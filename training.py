@@ -1,6 +1,7 @@
 """One training from start to finish, for every data set: what is held out, the state, its epochs, its checkpoints.
 
-train_ucf101.py and train_jhmdb.py hold the flags; engine.py holds one epoch; this is the room between them.
+train_ucf101.py, train_jhmdb.py and train_semi.py hold the flags (what all of them have is here); engine.py holds one
+epoch; this is the room between them.
 """
 
 import itertools
@@ -22,7 +23,7 @@ from models.mc_dropout import tile_latents
 from utils import checkpoint, distributed
 from utils.handoffs import fingerprint
 from utils.pictures import clip_sheet
-from utils.runtime import UserError
+from utils.runtime import UserError, whole_number
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 PRETRAINED = {"full": WEIGHTS / "rgb_charades.pt", "small": WEIGHTS / "small_encoder.pt"}
@@ -32,6 +33,37 @@ NOT_COMPARED = {"resume", "force", "strict", "workers", "device", "run", "files"
                 "cache_dir", "cache_gb"}
 TRAINING_STATE = {"arguments", "labels", "failed", "names", "epoch", "step", "detector", "optimizer", "clusters",
                   "random", "history", "best_score", "best", "validation", "length", "all_steps"}
+
+
+def add_running_flags(add):
+    """The flags of every training script that say how a training is run, and not what it learns."""
+    add("--resume", action="store_true", help="go on from training.pt")
+    add("--force", action="store_true", help="train again although detector.pt is there")
+    add("--strict", action="store_true", help="stop at the first video that cannot be read")
+    add("--device", type=engine.device_name, default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cuda, cuda:1, cpu")
+    add("--workers", type=whole_number, help="processes that decode videos (default: 8, on a CPU 0)")
+    add("--cache-gb", type=float, default=0, help="keep decoded clips of labelled videos on disk, at most so many GB "
+        "(1.8 MB a labelled frame); pays where decoding, not the network, is what takes the time (default 0: none)")
+    add("--cache-dir", help="folder of these and of the indices of the videos' frames; runs may share one "
+                            "(default: cache/ in the run's folder)")
+
+
+def default_workers(device):
+    """--workers where it is not given."""
+    return 8 if device.startswith("cuda") else 0
+
+
+def nothing_to_do(folder, args):
+    """Whether a cycle's folder holds a finished training; UserError where it holds an interrupted one and the flags
+    do not say what to do with it."""
+    if distributed.from_first((folder / "detector.pt").exists()) and not args.force:
+        print(f"{folder / 'detector.pt'} is there already; --force trains again")
+        return True
+    if (folder / "training.pt").exists() and not (args.resume or args.force):
+        raise UserError(f"{folder / 'training.pt'} holds an interrupted training: --resume goes on from it, --force "
+                        "trains anew")
+    return False
 
 
 def readable(labels, find_video, args):
@@ -73,8 +105,7 @@ class Training:
         self.geometry = GEOMETRY[args.model, args.crop]
         self.options = engine.LossOptions(args.weighting, not args.no_dice, margin=args.margin_weight,
                                           cluster=args.cluster_weight, last_margin=args.last_margin)
-        kept = {"folder": getattr(args, "cache_dir", None) or folder.parent / "cache",
-                "cache_gb": getattr(args, "cache_gb", 0)}
+        kept = {"folder": args.cache_dir or folder.parent / "cache", "cache_gb": args.cache_gb}
         self.clips = TrainingClips(labels, find_video, self.geometry, args.seed, args.pseudo_label_loss,
                                    args.weighting, args.mask_interp, **kept)
         self.held_out = LabelledFrames(labels, find_video, self.geometry, args.seed, interpolation=args.mask_interp,
@@ -102,7 +133,7 @@ class Training:
         else:
             start_weights(self.detector, args)
             self.clusters = self.first_clusters(find_video)
-        self.forward = engine.forward_pass(self.detector, getattr(args, "compile", False))
+        self.forward = engine.forward_pass(self.detector, args.compile)
 
     def first_clusters(self, find_video):
         """K-means on the evaluation-mode latents of the labelled videos' tiles."""
@@ -164,7 +195,7 @@ class Training:
         return engine.train_epoch(
             self.detector, self.clusters, batches, self.optimizer, self.options, self.args.pixel_range,
             self.step, self.all_steps, not self.args.no_amp, on_batch, self.args.lr_schedule, self.forward,
-            self.args.seed, getattr(self.args, "freeze_bn", False))
+            self.args.seed, self.args.freeze_bn)
 
     def limited_batches(self, epoch):
         """The epoch's batches: all, or as many as its equal part of --steps has."""
@@ -172,7 +203,7 @@ class Training:
 
     def reestimate(self):
         """Batch-norm statistics of the weights as they are; afterwards all processes have the same."""
-        if getattr(self.args, "freeze_bn", False):
+        if self.args.freeze_bn:
             return
         if not self.args.bn_batches:
             distributed.same_buffers(self.detector)
@@ -277,7 +308,7 @@ class _First:
 
 def with_sync_bn(detector, args):
     """The detector with batch norms that see the whole batch of all processes, where --sync-bn asks for it."""
-    if not getattr(args, "sync_bn", False) or distributed.processes() == 1:
+    if not args.sync_bn or distributed.processes() == 1:
         return detector
     return torch.nn.SyncBatchNorm.convert_sync_batchnorm(detector, distributed.device_group("cuda"))
 

@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from semi_tools import batch, tiny_detector
 
 import claus_select
 import cluster_extract
 import engine
 import train_ucf101
 from datasets import toy
+from losses.cluster import Clusters
 from models.detector import PRESETS, Detection, Detector, DetectorConfig
 from utils import checkpoint, distributed
 from utils.runtime import UserError
@@ -149,6 +151,18 @@ def test_compiling_and_synchronising_leave_the_names_of_the_weights():
     names = list(detector.state_dict())
     engine.forward_pass(detector, compiled=True)
     assert list(torch.nn.SyncBatchNorm.convert_sync_batchnorm(detector).state_dict()) == names
+
+
+def test_losses_are_logged_though_the_first_process_had_no_clip(monkeypatch):
+    """All its videos may be unreadable; the others' terms are the epoch's."""
+    monkeypatch.setattr(distributed, "gather",
+                        lambda item: [({}, {"lost": "damaged"}), item] if isinstance(item[0], dict) else [item])
+    detector, given = tiny_detector(), batch(2, 0)
+    clusters = Clusters(torch.zeros(1, detector.config.latent_size), [1], dict.fromkeys(given["name"], 0))
+    optimizer = torch.optim.Adam([{"params": detector.parameters(), "base_lr": 1e-3}], 1e-3)
+    terms, _, failed = engine.train_epoch(detector, clusters, [given], optimizer, engine.LossOptions(), "-1..1", 0, 1)
+    assert set(terms) == {"total", "bce", "dice", "margin", "cluster"} and terms["bce"] > 0
+    assert failed == {"lost": "damaged"}
 
 
 def test_frozen_batch_norm_is_used_and_does_not_change():

@@ -18,6 +18,7 @@ import engine
 import evaluate
 import run_cycles
 import train_semi
+import train_ucf101
 from datasets import annotations, toy, ucf101
 from datasets.clips import GEOMETRY, ClipGeometry
 from datasets.sprites import write_video
@@ -268,6 +269,27 @@ def test_resumed_training_is_that_of_an_uninterrupted_one(run, videos, method, t
         assert torch.equal(second.detector.state_dict()[name], value), name
 
 
+def test_killed_before_its_last_file_a_training_ends_the_same(run, videos, tmp_path, monkeypatch):
+    """The batch norm is re-estimated on the clips of the last epoch, not on those of the first."""
+    whole = Path(shutil.copytree(run, tmp_path / "whole"))
+    train(whole, videos)
+    save = checkpoint.save
+
+    def stop_at_the_end(state, path):
+        if Path(path).name == "detector.pt":
+            raise Stopped
+        save(state, path)
+
+    monkeypatch.setattr(checkpoint, "save", stop_at_the_end)
+    with pytest.raises(Stopped):
+        train(run, videos)
+    monkeypatch.undo()
+    train(run, videos, "--resume")
+    first, second = (checkpoint.load(folder / "cycle0" / "detector.pt") for folder in (whole, run))
+    for name, value in first.detector.state_dict().items():
+        assert torch.equal(second.detector.state_dict()[name], value), name
+
+
 # ---- what it may not see ----
 
 def test_hidden_labels_change_nothing(videos, tmp_path):
@@ -313,6 +335,7 @@ def test_the_checkpoint_is_chosen_on_held_out_labelled_videos_alone(videos, tmp_
     (["--compat"], "--compat does nothing without --gv"),
     (["--bv", "--method", "mixmatch"], "--bv is for --method consistency, not for mixmatch"),
     (["--wt-cons", "1", "--method", "supervised"], "--wt-cons is for --method"),
+    (["--thresh-epoch", "3", "--no-class-mask"], "--thresh-epoch does nothing beside --no-class-mask"),
     (["--bs", "1"], "--bs must be at least 2"),
     (["--confidence", "0.3", "--method", "co-ssd"], "--confidence must lie from 0.5"),
     (["--pkl_file_unlabel", "x"], "--pkl-file-unlabel needs --pkl-file-label"),
@@ -324,6 +347,36 @@ def test_flags_that_make_no_sense(flags, said, capsys):
     with pytest.raises(SystemExit):
         train_semi.parse_args(["--run", "x", "--device", "cpu", *flags])
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_pseudo_labels_wait_for_their_epoch_without_class_masks_too():
+    args = train_semi.parse_args(["--run", "x", "--device", "cpu", "--method", "pseudo-label", "--no-class-mask",
+                                  "--thresh-epoch", "3"])
+    assert args.thresh_epoch == 3 and not args.class_mask
+
+
+@pytest.mark.parametrize("name", ["compile", "sync_bn", "freeze_bn", "cache_dir", "cache_gb"])
+def test_no_default_stands_in_for_a_setting_that_is_missing(run, videos, name, monkeypatch):
+    """Else a misspelt name would train with something else."""
+    parse_args = train_semi.parse_args
+
+    def without(argv):
+        args = parse_args(argv)
+        delattr(args, name)
+        return args
+
+    monkeypatch.setattr(train_semi, "parse_args", without)
+    with pytest.raises(AttributeError, match=name):
+        train(run, videos)
+
+
+def test_both_training_scripts_take_the_same_running_flags():
+    flags = ["--resume", "--force", "--strict", "--device", "cpu", "--workers", "3", "--cache-gb", "1.5", "--cache-dir",
+             "kept"]
+    semi, plain = (vars(script.parse_args(["--run", "x", *flags])) for script in (train_semi, train_ucf101))
+    for name in ("resume", "force", "strict", "device", "workers", "cache_gb", "cache_dir"):
+        assert semi[name] == plain[name], name
+    assert semi["cache_dir"] == "kept" and semi["workers"] == 3 and semi["resume"]
 
 
 def test_lists_that_make_no_sense(videos, tmp_path):
