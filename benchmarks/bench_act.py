@@ -2,7 +2,7 @@
 
     python benchmarks/bench_act.py
 
-Reads   ../shared/data/ucf101_24 (or $CLAUS_SHARED/data/ucf101_24): pyannot.pkl, testlist01.txt
+Reads   ../shared/data/ucf101_24 (or $CLAUS_SHARED/data/ucf101_24): pyannot.pkl, testlist01.txt; without them, ends
 Expect  about half a minute. Twenty detections in each of 159,289 frames are made by jittering the truth: twenty
         slots a video, each following one actor at a fixed offset with noise on top, four in five of the right class.
         They are scored as boxes at six thresholds (limit 20 s), linked to tubes by both rules, and the tubes scored
@@ -26,20 +26,24 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import act_reference as slow  # noqa: E402
 import numpy as np  # noqa: E402
 
+from benchmarks.timing import SHARED, lacks  # noqa: E402
 from datasets import ucf101  # noqa: E402
 from utils.metrics.act import frame_ap, video_ap  # noqa: E402
 from utils.metrics.act_boxes import Boxes  # noqa: E402
 from utils.metrics.act_links import RULES, LinkRule, link  # noqa: E402
 from utils.metrics.act_masks import truth as ground_truth  # noqa: E402
 
-DATA = Path(os.environ.get("CLAUS_SHARED", ROOT.parent / "shared")) / "data" / "ucf101_24"
+DATA = SHARED / "ucf101_24"
 SLOTS, SIX = 20, (0.1, 0.2, 0.3, 0.5, 0.75, 0.9)
 SAMPLE = range(0, 910, 200)  # videos that the slow program scores too
 SAMPLE_SLOTS = 6
 
 
 def main():
-    videos = list(ucf101.read_ground_truth(DATA / "pyannot.pkl", DATA / "testlist01.txt", "test").videos.values())
+    annotations, test_list = DATA / "pyannot.pkl", DATA / "testlist01.txt"
+    if lacks(annotations, test_list):
+        return 0
+    videos = list(ucf101.read_ground_truth(annotations, test_list, "test").videos.values())
     truth, truth_tubes = ground_truth(videos)
     found = Boxes.concat([jittered(i, video) for i, video in enumerate(videos)], scored=True)
     print(f"{len(videos)} videos, {sum(v.frames for v in videos):,} frames; truth {len(truth):,} boxes in "

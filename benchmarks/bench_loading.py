@@ -1,12 +1,14 @@
-"""Training clips per second from real .avi files: the published way, with an index, with an index and a cache.
+"""Training clips per second from real .avi files: the published way, the same with its decoding held to one thread,
+with an index, with an index and a cache.
 
-    python benchmarks/bench_loading.py
+    python benchmarks/bench_loading.py                  # --quick for a look at a few clips, which writes nothing
 
 Reads   three real UCF-101 files in ../shared (or where CLAUS_SHARED points); without them, a film made on the spot
 Writes  benchmarks/results/loading.md
-Expect  a minute. One core, one process. Stops with an error where the sides do not give the same clips.
+Expect  two minutes. One core, one process. Stops with an error where the sides do not give the same clips.
 """
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -15,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import utils.cpu  # noqa: E402, F401  before torch
 
 # isort: split
-import av  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
@@ -24,37 +25,53 @@ from datasets.clips import GEOMETRY, clip_indices, cut, random_crop, resize, sou
 from datasets.frame_index import IndexedVideos, build  # noqa: E402
 from datasets.pseudo_labels import clip_labels  # noqa: E402
 from datasets.training_clips import TrainingClips  # noqa: E402
-from datasets.video import ONE_THREAD, iter_frames, pixels, read_frames  # noqa: E402
+from datasets.video import iter_frames, pixels, read_frames  # noqa: E402
 
 ROUNDS = 5
 MOST_SECONDS = 20      # a table row
+OURS, THEIRS = ("index", "cache"), ("published", "one thread")
 
 
-def main():
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one video, a few clips, one round; nothing is written")
+    args = parser.parse_args(argv)
     torch.set_num_threads(1)
     labels, find, where = loading_data.read()
+    videos, most, rounds = list(labels.videos.values()), None, ROUNDS
+    if args.quick:
+        videos, most, rounds = videos[:1], 2, 1
     with tempfile.TemporaryDirectory() as folder:
-        exact = sum(check_frames(find(name)) for name in labels.videos)
-        rows, stages = [], []
-        for key in (("full", "wide"), ("small", "wide")):
-            for video in list(labels.videos.values())[:3 if key[0] == "full" else 1]:
-                rows.append(measure(labels, video, find, GEOMETRY[key], folder, " ".join(key)))
-        video = next(iter(labels.videos.values()))
-        stages = by_stage(video, find(video.name), GEOMETRY["full", "wide"], labels, find, folder)
-    ratios = [row[-2:] for row in rows if row[0].startswith("full")]
-    timing.write_results("loading", f"""# Training clips from video files
+        exact = sum(check_frames(find(video.name)) for video in videos)
+        rows = [measure(labels, video, find, GEOMETRY[key], folder, " ".join(key), most, rounds)
+                for key, count in ((("full", "wide"), 3), (("small", "wide"), 1)) for video in videos[:count]]
+        stages = by_stage(videos[0], find(videos[0].name), GEOMETRY["full", "wide"], labels, find, folder, most, rounds)
+    text = report(where, exact, rows, stages)
+    if args.quick:
+        print(text)
+    else:
+        timing.write_results("loading", text)
+    return 0
+
+
+def report(where, exact, rows, stages):
+    """The tables for people, Markdown."""
+    ratios = list(zip(*(row[-4:] for row in rows if row[0].startswith("full")), strict=True))
+    index, cache, index_alone, cache_alone = (f"×{min(values)} to ×{max(values)}" for values in ratios)
+    return f"""# Training clips from video files
 
 `python benchmarks/bench_loading.py`: {timing.machine_line()}.
 One process, {where}. Per clip: 8 frames at stride 2, random crop and flip, pseudo-labels and STeW weights. Published
-way: the whole video is decoded with {plain_loading.decoder()}, the rest as in benchmarks/plain_loading.py. Medians of
-{ROUNDS} interleaved rounds over the labelled frames of a video; × is the median of a round's ratios. Clips a second of
-one core's processor time, of every process involved, so that others who use the machine do not count.
+way: the whole video is decoded with {plain_loading.decoder()}, the rest as in benchmarks/plain_loading.py. One thread:
+the published way where PyAV decodes and is told to do it with a single thread. Medians of {ROUNDS} interleaved rounds
+over the labelled frames of a video; × is the median of a round's ratios. Clips a second of one core's processor time,
+of every process involved, so that others who use the machine do not count.
 
-{timing.table(["network, crop", "video", "frames", "published, clips/s", "index, clips/s", "cache, clips/s", "index ×",
-               "cache ×"], rows)}
+{timing.table(["network, crop", "video", "frames", *(f"{side}, clips/s" for side in (*THEIRS, *OURS)), "index ×",
+               "cache ×", "index × one thread", "cache × one thread"], rows)}
 
-Full network: index ×{min(r[0] for r in ratios)} to ×{max(r[0] for r in ratios)}, cache ×{min(r[1] for r in ratios)} to
-×{max(r[1] for r in ratios)}. Checked in the same run: all {exact} frames read through the index are bit-identical to
+Full network: index {index}, cache {cache}; against the published way in one thread: index {index_alone}, cache
+{cache_alone}. Checked in the same run: all {exact} frames read through the index are bit-identical to
 decoding from the start; labels and weights are equal; finished pictures differ by at most one level of 255 for
 each resize (one with the full network, two with the small: torchvision's bytes against float64), and not at all between
 index and cache.
@@ -62,8 +79,7 @@ index and cache.
 Where the time of a clip goes, first video, full network, milliseconds:
 
 {timing.table(["stage", "published", "ours"], stages)}
-""")
-    return 0
+"""
 
 
 def each(function, arguments):
@@ -84,47 +100,53 @@ def check_frames(path):
     return len(whole)
 
 
-def measure(labels, video, find, geometry, folder, about):
-    """A row of the table: rates of the three ways for one video and geometry, after a check that they agree."""
+def measure(labels, video, find, geometry, folder, about, most=None, rounds=ROUNDS):
+    """A row of the table: rates of the four ways for one video and geometry, after a check that they agree.
+
+    most: so many clips at the most.
+    """
     direct = TrainingClips(labels, find, geometry, 0, folder=folder)
     cached = TrainingClips(labels, find, geometry, 0, folder=folder, cache_gb=2)
-    anchors, count = [int(f) for f in video.labelled_frames], len(video.labelled_frames)
+    anchors = [int(f) for f in video.labelled_frames][:most]
+    few = anchors[::4]
     for number, anchor in enumerate(anchors[::2]):
         check_clip(video, find(video.name), geometry, anchor, direct, cached, number)
     times = timing.interleaved({
-        "plain": lambda: each(lambda anchor: plain(video, find(video.name), geometry, anchor, 1), anchors[::4]),
+        "published": lambda: each(lambda anchor: plain(video, find(video.name), geometry, anchor, 1), few),
+        "one thread": lambda: each(lambda anchor: plain(video, find(video.name), geometry, anchor, 1, True), few),
         "index": lambda: each(lambda anchor: direct.clip(video, anchor, np.random.default_rng(1)), anchors),
         "cache": lambda: each(lambda anchor: cached.clip(video, anchor, np.random.default_rng(1)), anchors)},
-        ROUNDS, most_seconds=MOST_SECONDS, clock=timing.cpu_clock)
-    clips = {"plain": len(anchors[::4]), "index": count, "cache": count}
-    a_clip = {name: [seconds / clips[name] for seconds in values] for name, values in times.items()}
+        rounds, most_seconds=MOST_SECONDS, clock=timing.cpu_clock)
+    a_clip = {name: [seconds / len(few if name in THEIRS else anchors) for seconds in values]
+              for name, values in times.items()}
     return [about, Path(video.name).name, video.frames, *(f"{1 / timing.median(a_clip, name):.0f}" for name in a_clip),
-            *(round(timing.ratio(a_clip, "plain", name), 1) for name in ("index", "cache"))]
+            *(round(timing.ratio(a_clip, side, name), 1) for side in THEIRS for name in OURS)]
 
 
-def plain(video, path, geometry, anchor, seed):
+def plain(video, path, geometry, anchor, seed, one_thread=False):
     """The published way's clip with the crop and flip that TrainingClips.clip draws from this seed."""
     rng = np.random.default_rng(seed)
     corner, flip = random_crop(geometry, rng), bool(rng.random() < 0.5)
-    return plain_loading.clip(path, video, clip_indices(video.frames, anchor), geometry, corner, flip)
+    return plain_loading.clip(path, video, clip_indices(video.frames, anchor), geometry, corner, flip, one_thread)
 
 
 def check_clip(video, path, geometry, anchor, direct, cached, seed):
-    """Stop where the three ways differ."""
+    """Stop where the four ways differ."""
     frames, target, weight = plain(video, path, geometry, anchor, seed)
+    alone = plain(video, path, geometry, anchor, seed, True)
     ours, again, kept = (way.clip(video, anchor, np.random.default_rng(seed)) for way in (direct, cached, cached))
     same = all(torch.equal(ours[key], clip[key]) for key in ("frames", "target", "weight") for clip in (again, kept))
     if not (same and np.array_equal(ours["target"], target)
             and np.array_equal(ours["weight"], weight.astype(np.float32))):
         sys.exit(f"{video.name}: the clip around frame {anchor} differs")
     resizes = ((video.height, video.width) != geometry.frame) + (geometry.crop != (geometry.size, geometry.size))
-    if not np.abs(ours["frames"].numpy() - frames).max() <= resizes:
+    if not all(np.abs(ours["frames"].numpy() - theirs).max() <= resizes for theirs in (frames, alone[0])):
         sys.exit(f"{video.name}: pixels of the clip around frame {anchor} differ by more than one level a resize")
 
 
-def by_stage(video, path, geometry, labels, find, folder):
-    """Rows (stage, published ms, our ms) for one video; mean over its labelled frames."""
-    indexed, anchors = IndexedVideos(folder), [int(f) for f in video.labelled_frames]
+def by_stage(video, path, geometry, labels, find, folder, most=None, rounds=ROUNDS):
+    """Rows (stage, published ms, our ms) for one video; mean over its labelled frames, `most` of them."""
+    indexed, anchors = IndexedVideos(folder), [int(f) for f in video.labelled_frames][:most]
     cached = TrainingClips(labels, find, geometry, 0, folder=folder, cache_gb=2)
     shown, corner = [clip_indices(video.frames, anchor) for anchor in anchors], (3, 5)
     clips = [read_frames(path, indices, video.frames) for indices in shown]
@@ -139,13 +161,8 @@ def by_stage(video, path, geometry, labels, find, folder):
         for indices in shown[:2]:
             plain_loading.weights(plain_loading.labels(video, indices, geometry, corner, True), video, indices)
 
-    def one_thread():
-        with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                frame.to_ndarray(format="rgb24", **ONE_THREAD)
-
     sides = {
-        "one thread": one_thread,
+        "one thread": lambda: plain_loading.whole_video(path, video.height, video.width, True),
         "whole": lambda: plain_loading.whole_video(path, video.height, video.width),
         "start": lambda: each(lambda indices: read_frames(path, indices, video.frames), shown),
         "index": lambda: each(lambda indices: indexed.read_frames(path, indices, video.frames), shown),
@@ -155,12 +172,12 @@ def by_stage(video, path, geometry, labels, find, folder):
         "plain labels": plain_labels,
         "labels": lambda: each(lambda indices: clip_labels(video, indices, *places), shown),
         "build": lambda: build(path)}
-    times = timing.interleaved(sides, ROUNDS, most_seconds=MOST_SECONDS, clock=timing.cpu_clock)
+    times = timing.interleaved(sides, rounds, most_seconds=MOST_SECONDS, clock=timing.cpu_clock)
     per = {"whole": 1, "one thread": 1, "plain augment": 2, "plain labels": 2, "build": 1}
     ms = {name: f"{1000 * timing.median(times, name) / per.get(name, len(shown)):.2f}" for name in sides}
     kilobytes = sum(file.stat().st_size for file in Path(folder).rglob("*.json")) / 1000 / len(labels.videos)
     return [["frames, decoded whole / through the index", ms["whole"], ms["index"]],
-            ["the same whole video by PyAV, told to convert frames with one thread", ms["one thread"], ""],
+            ["the same whole video by PyAV, told to use one thread", ms["one thread"], ""],
             ["frames, decoded from the start to the last one wanted", "", ms["start"]],
             ["frames, from the cache", "", ms["cache"]],
             ["crop, resize, flip", ms["plain augment"], ms["augment"]],

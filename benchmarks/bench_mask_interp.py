@@ -2,7 +2,8 @@
 
     python benchmarks/bench_mask_interp.py                # ten minutes on one core; --every 10 for a quick look
 
-Reads   ../shared/data/jhmdb (or $CLAUS_SHARED/data/jhmdb): puppet_mask/, testlist_split1.txt, videos/ (one clip)
+Reads   ../shared/data/jhmdb (or $CLAUS_SHARED/data/jhmdb): puppet_mask/, testlist_split1.txt, videos/ (one clip);
+        without them, ends
 Writes  benchmarks/results/mask_interp.csv   mean IoU by method, gap and class
         benchmarks/results/mask_interp.md    the tables of it that people read
 Expect  labels at frames 0, g, 2g, ...; every unlabelled frame before the last label is scored against its true mask,
@@ -13,7 +14,6 @@ import argparse
 import csv
 import io
 import os
-import platform
 import sys
 import time
 from collections import defaultdict
@@ -27,14 +27,16 @@ sys.path.insert(0, str(ROOT))
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from benchmarks.timing import RESULTS, SHARED, lacks  # noqa: E402
+from benchmarks.timing import table as grid  # noqa: E402
 from datasets import jhmdb  # noqa: E402
 from datasets.mask_interp import METHODS, interpolate  # noqa: E402
 from datasets.pseudo_labels import REACH  # noqa: E402
 from datasets.video import read_frames  # noqa: E402
+from utils.machine import processor  # noqa: E402
 from utils.runtime import write_text  # noqa: E402
 
-DATA = Path(os.environ.get("CLAUS_SHARED", ROOT.parent / "shared")) / "data" / "jhmdb"
-RESULTS = ROOT / "benchmarks" / "results"
+DATA = SHARED / "jhmdb"
 GAPS = (2, 4, 8, 16)
 WITHOUT_PIXELS = [method for method in reversed(METHODS) if method != "flow"]      # yardsticks first
 FILMED = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
@@ -44,6 +46,8 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, help="only every so many-th clip")
     args = parser.parse_args(argv)
+    if lacks(DATA / "puppet_mask", DATA / "testlist_split1.txt", DATA / "videos"):
+        return 0
     cv2.setNumThreads(1)
     videos = jhmdb.read_ground_truth(DATA).videos
     test = set(jhmdb.read_ground_truth(DATA, part="test").videos)
@@ -124,9 +128,6 @@ def table(ious, filmed):
 
 def report(clips, ious, seconds, filmed, held):
     """The tables for people, Markdown."""
-    def grid(head, rows):
-        return "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in (head, ["---"] * len(head), *rows))
-
     def mean(values):
         return f"{np.mean(values):.3f}" if values else ""
 
@@ -138,7 +139,7 @@ def report(clips, ious, seconds, filmed, held):
     one = [[method, *(mean(filmed[method, gap]) for gap in GAPS)] for method in (*WITHOUT_PIXELS, "flow")]
     return f"""# Masks between labelled frames
 
-`python benchmarks/bench_mask_interp.py`, {time.strftime("%Y-%m-%d")}, one core of {machine()}.
+`python benchmarks/bench_mask_interp.py`, {time.strftime("%Y-%m-%d")}, one core of {processor()}.
 Mean IoU with the true mask over all unlabelled frames between labels; every gap-th frame of all {clips} J-HMDB clips
 is labelled ({', '.join(f'{frames[gap]:,}' for gap in GAPS)} frames at gaps {', '.join(map(str, GAPS))}).
 What the methods are says datasets/mask_interp.py; `blend` is the default. Its constants were set on an eighth of the
@@ -159,15 +160,6 @@ With a single label in that clip there is nothing to interpolate. Within {REACH}
 weight is not 0, the held mask has a mean IoU of {mean(held["hold"])}, the one that `flow` carries on
 {mean(held["flow"])} (mean over every frame as the label).
 """
-
-
-def machine():
-    """Name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

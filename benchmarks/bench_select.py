@@ -34,13 +34,13 @@ import numpy as np  # noqa: E402
 import selection_reference as slow  # noqa: E402
 from golden.make_selection import extraction  # noqa: E402
 
+from benchmarks.timing import RESULTS, SHARED  # noqa: E402
 from datasets import annotations as annotation_file  # noqa: E402
 from utils import handoffs  # noqa: E402
 from utils.machine import about_machine, in_words  # noqa: E402
 from utils.runtime import gc_paused, write_text  # noqa: E402
 
-DATA = Path(os.environ.get("CLAUS_SHARED", ROOT.parent / "shared")) / "data" / "ucf101_24"
-RESULTS = ROOT / "benchmarks" / "results"
+DATA = SHARED / "ucf101_24"
 FRAMES, DIMS, CLUSTERS, CLASSES = 100, 408, 5, 24
 MEASURED = """
 import resource, sys, time
@@ -68,7 +68,7 @@ def main(argv=None):
             print(table(rows[-2:]), flush=True)
             wrong += disagreements(Path(folder) / "run", whole=size <= 1000)
     wrong += limits_exceeded(rows)
-    rows += time_ucf101() if DATA.is_dir() else []
+    rows += time_ucf101() if (DATA / "pyannot.pkl").exists() else []
     text = table(rows)
     print(text + ("\n".join(wrong) or "the slow plain program makes the same picks on the samples"))
     if args.sizes == parser.get_default("sizes") and not wrong:

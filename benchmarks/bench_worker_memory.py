@@ -69,7 +69,7 @@ def runs(folder):
     yield f"{VIDEOS}, boxes", boxes, found, GEOMETRY["full", "wide"], {"folder": folder / "a"}
     yield f"{VIDEOS}, boxes, with a cache of 1 GB", boxes, found, GEOMETRY["full", "wide"], {
         "folder": folder / "b", "cache_gb": 1}
-    if (loading_data.SHARED / "jhmdb").is_dir():
+    if all((loading_data.SHARED / "jhmdb" / part).is_dir() for part in ("puppet_mask", "videos")):
         truth = jhmdb.read_ground_truth(loading_data.SHARED / "jhmdb")
         masked = {video.name: few_masks(video) for video in list(truth.videos.values())[:MASKED]}
         film = functools.partial(always, jhmdb.find_video(loading_data.SHARED / "jhmdb", FILMED))

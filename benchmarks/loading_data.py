@@ -1,24 +1,23 @@
 """What the benchmarks of loading read: real videos where they are at hand, else one film made for the purpose."""
 
 import functools
-import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.timing import SHARED
 from datasets import ucf101
 from datasets.annotations import Annotations, Tube, Video
 from datasets.sprites import random_texture, write_video
 
-SHARED = Path(os.environ.get("CLAUS_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
 NAMES = ("Biking/v_Biking_g01_c03", "Biking/v_Biking_g02_c05", "Diving/v_Diving_g01_c01")
 EVERY = 17          # each so many-th frame of a video is labelled
 
 
 def read():
     """(Annotations with few labels, function from a video's name to its file, where they come from in words)."""
-    if (SHARED / "ucf101_24").is_dir():
+    if all((SHARED / "ucf101_24" / part).exists() for part in ("pyannot.pkl", "videos")):
         truth = ucf101.read_ground_truth(SHARED / "ucf101_24" / "pyannot.pkl")
         videos = [few_labels(truth.videos[name]) for name in NAMES]
         find, where = functools.partial(ucf101.find_video, SHARED / "ucf101_24"), "real UCF-101 files"

@@ -15,9 +15,15 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
+from datasets.video import ONE_THREAD
 
-def whole_video(path, height, width):
-    """All frames, uint8 (F,H,W,3)."""
+
+def whole_video(path, height, width, one_thread=False):
+    """All frames, uint8 (F,H,W,3). one_thread: by PyAV, told to decode and convert with a single thread."""
+    if one_thread:
+        with av.open(str(path)) as container:
+            container.streams.video[0].codec_context.thread_count = 1
+            return np.stack([frame.to_ndarray(format="rgb24", **ONE_THREAD) for frame in container.decode(video=0)])
     if shutil.which("ffmpeg"):
         command = ["ffmpeg", "-v", "error", "-i", str(path), "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt",
                    "rgb24", "-"]
@@ -110,9 +116,9 @@ def weights(masks, video, frames, sigma=8 / 3, reach=8, window=2):
     return result
 
 
-def clip(path, video, frames, geometry, corner, flip):
+def clip(path, video, frames, geometry, corner, flip, one_thread=False):
     """One training clip: (frames float64 (T,3,S,S) in 0…255, masks (T,S,S), weights (T,S,S))."""
-    whole = whole_video(path, video.height, video.width)
+    whole = whole_video(path, video.height, video.width, one_thread)
     pictures = np.stack([cut(whole[int(f)].astype(np.float64), geometry, corner, flip, linear) for f in frames])
     masks = labels(video, frames, geometry, corner, flip)
     return pictures.transpose(0, 3, 1, 2), masks, weights(masks, video, frames)

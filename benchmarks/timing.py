@@ -1,4 +1,4 @@
-"""What the bench_*.py scripts share: interleaved timing, added memory, the machine in one line, result tables.
+"""What the bench_*.py scripts share: interleaved timing, added memory, real data, the machine, result tables.
 
 Needs no torch. A bench script starts with its two sides as functions of no argument:
 
@@ -26,6 +26,7 @@ from utils.machine import processor
 from utils.runtime import write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
+SHARED = Path(os.environ.get("CLAUS_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
 LARGE_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 
 
@@ -97,14 +98,6 @@ def added_memory(function):
         return float("nan")
 
 
-def resident_memory():
-    """MiB this process holds now; NaN where /proc is missing."""
-    try:
-        return _status("VmRSS") / 1024
-    except (OSError, StopIteration):
-        return float("nan")
-
-
 def _status(key):
     """A line of /proc/self/status in KiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -132,6 +125,15 @@ def malloc_settings():
     told = [f"{name}={value}" for name, value in sorted(os.environ.items())
             if name.startswith("MALLOC_") or name == "LD_PRELOAD" and value]
     return ", ".join(told) or "default malloc"
+
+
+def lacks(*paths):
+    """Whether one of the real data's paths is missing, which is then said: the script has nothing to do, and status 0.
+    """
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        print(f"skipped: needs {missing[0]}, set CLAUS_SHARED=... to the folder that has data/ with it")
+    return bool(missing)
 
 
 def machine_line():
