@@ -60,6 +60,9 @@ def parse_args(argv=None):
     add("--threshold", type=float, default=THRESHOLD, help="mean prediction from which a pixel counts (paper: 0.4)")
     add("--phases", type=int, choices=(1, 2), default=1, help="1: each prediction serves two frames (published); "
                                                               "2: every frame has its own, at twice the cost")
+    add("--tail", choices=("repeat", "shift"), default="repeat", help="the last tile of a video: filled up with "
+        "its last frame (published; the picture then stands still, and a detector of motion sees less in it), or "
+        "shifted back to end with the video")
     add("--seed", type=whole_number, default=0, help="of the dropout masks")
     add("--amp", action="store_true", help="bf16 autocast on CUDA; scores then differ in the third digit")
     add("--compile", action="store_true", help="score through torch.compile: a minute to start, then meant to be "
@@ -100,7 +103,7 @@ def main(argv=None):
     which.check_same(args.dataset, labels.dataset, folder / "annotations.pkl")
     videos = list(labels.videos.values())
     settings = {"passes": args.passes, "threshold": args.threshold, "phases": args.phases, "seed": args.seed,
-                "amp": args.amp, "compile": args.compile}
+                "amp": args.amp, "compile": args.compile} | ({"tail": args.tail} if args.tail != "repeat" else {})
     lengths = [(video.name, video.frames) for video in videos]
     parts = parts_dir(folder / "extract.parts", [trained.source, settings, lengths])
     part, of = args.shard
@@ -145,7 +148,7 @@ def extract(trained, videos, mine, parts, args, device):
     forward = torch.compile(mc_forward, dynamic=False) if args.compile else mc_forward
     workers = args.workers if args.workers is not None else 8 if device.startswith("cuda") else 0
     tiles = VideoTiles([videos[index] for index in mine], which.video_finder(args),
-                       trained.geometry, args.phases)
+                       trained.geometry, args.phases, fill=args.tail)
     for index, item in zip(mine, tqdm(tile_loader(tiles, workers), desc="score", unit="video", disable=None),
                            strict=True):
         if "failed" in item:

@@ -38,7 +38,8 @@ ABOUT = {
     "k": "number of clusters K; it enters the cluster loss, so every K trains from the first cycle on",
     "r": "number of dropout passes R: the same weights scored again, the choices compared; trains the start alone",
     "lambda": "weight of the cluster loss, in multiples of the network's own; every value trains from the first cycle",
-    "frames": "which frames of a video: damping as in the paper, as in the authors' code, none, equidistant, random",
+    "frames": "which frames of a video: damping as in the paper, as in the authors' code, none, coverage; equidistant; "
+              "random",
     "semi": "training on the unlabelled videos too, by method, under random choice and under CLAUS",
     "full": "every frame of every video labelled: the line to reach",
 }
@@ -125,7 +126,7 @@ def _variants(name, dataset, model, values):
         return [{"variant": f"λ={factor * own:g}", "train": ("--cluster-weight", f"{factor * own:g}")}
                 for factor in _factors(values or LAMBDA_FACTORS)]
     if name == "frames":
-        rules = ("paper", "authors", "none")
+        rules = ("paper", "authors", "none", "coverage")
         damped = [{"variant": f"damping {rule}", "select": ("--damping", rule)} for rule in rules]
         return [*damped, *({"variant": method, "method": method} for method in ("equidistant", "random"))]
     if name == "semi":

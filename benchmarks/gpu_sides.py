@@ -128,7 +128,7 @@ def video(bench):
 
 def scoring(bench, amp, compiled=False):
     """A function that scores one made-up video with score_video."""
-    args = SimpleNamespace(seed=0, passes=bench.args.passes, threshold=0.4, phases=1, amp=amp)
+    args = SimpleNamespace(seed=0, passes=bench.args.passes, threshold=0.4, phases=1, tail="repeat", amp=amp)
     forward = torch.compile(mc_forward, dynamic=False) if compiled else mc_forward
     work = video(bench)
 

@@ -126,7 +126,7 @@ def strips_section(folder, data, variant):
         return html.absent("No uncertainty over time: no run here chose by uncertainty and kept its pickles.")
     scores, before = handoffs.load_uncertainty(paths[0]), annotation_file.load(paths[1])
     name = chosen.get("settings", {}).get("frame_score", "paper")
-    values = getattr(scores, name, scores.paper)
+    values = scores.frame_score(name if name in handoffs.FRAME_SCORES else "paper")
     place = {video: number for number, video in enumerate(scores.videos)}
     rows = [row for row in chosen["videos"] if row["video"] in place and row["score"] is not None]
     rows.sort(key=lambda row: -row["score"])

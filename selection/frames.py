@@ -5,6 +5,9 @@ With the reference frames a (already labelled, or chosen before), d = f - a and 
     authors   score_f - sum_a exp(-d^2 / 2 sigma^2)           (the form of the code the authors published)
     none      score_f
     drop      score_f, but the frames nearest to each a (five of them) come after all others (the entropy baseline)
+    coverage  sum_g score_g * max(0, tau(g - f) - max_a tau(g - a)), tau(d) = exp(-d^2 / 2 sigma^2), 0 beyond 3 sigma:
+              how much more of the video's uncertainty STeW would trust, were f labelled (our own rule). It also knows
+              the video's ends, where half of what a label says is lost
 Frames of many videos lie in one flat array: frame f of video i is element offsets[i] + f.
 """
 
@@ -14,7 +17,7 @@ import numpy as np
 
 from utils.runtime import UserError
 
-DAMPINGS = ("paper", "authors", "none")  # `drop` belongs to one baseline alone
+DAMPINGS = ("paper", "authors", "none", "coverage")  # `drop` belongs to one baseline alone
 SIGMA = 8 / 3  # video frames
 NEAREST = 5  # frames that `drop` puts behind the others after each choice
 BLOCK = 1 << 20  # frames handled at once: bounds the memory, does not change the result
@@ -44,8 +47,8 @@ def choose_frames(scores, offsets, counts, *, eligible=None, labelled=None, rank
     scores (total,) finite; offsets (N+1,) int; counts (N,) int or one number for all.
     Boolean masks (total,): `eligible` frames may be chosen (default all); `labelled` frames damp their surroundings
     and are never chosen; `ranked_last` frames (no foreground, nothing to be uncertain about) come after all others,
-    whatever their score. sigma: width of the dampings `paper` and `authors`; nearest: how many frames `drop` drops,
-    of equally near ones the earlier.
+    whatever their score. sigma: width of the dampings `paper`, `authors`, `coverage`; nearest: how many frames `drop`
+    drops, of equally near ones the earlier.
     Ties, and the frames ranked last among themselves, go to the frame farthest from every chosen or labelled frame,
     then to the earlier. The first k choices are the same for every count >= k. Inputs are not changed.
     """
@@ -55,8 +58,8 @@ def choose_frames(scores, offsets, counts, *, eligible=None, labelled=None, rank
     labelled = _mask(labelled, scores, False)
     eligible = _mask(eligible, scores, True) & ~labelled
     ranked_last = _mask(ranked_last, scores, False)
-    if damping == "paper" and np.any(scores[eligible & ~ranked_last] < 0):
-        raise UserError("frame scores below zero cannot be damped by a factor: use --damping authors or none")
+    if damping in ("paper", "coverage") and np.any(scores[eligible & ~ranked_last] < 0):
+        raise UserError(f"frame scores below zero cannot be damped by --damping {damping}: use authors or none")
     available = eligible_frames(eligible, offsets)
     counts = np.clip(np.broadcast_to(np.asarray(counts, dtype=np.int64), lengths.shape), 0, available)
     masks = eligible, labelled, ranked_last
@@ -89,6 +92,8 @@ def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
     distance = np.full(damped.shape, len(reach) + 1, np.int32)  # frames to the nearest reference
     damping, sigma, nearest = rule
     tables = _tables(len(reach), damping, sigma)
+    if damping == "coverage":           # `damped` becomes how far each frame is trusted already: the highest tau so far
+        mass, damped = np.where(inside & (damped > 0), damped, 0.0), np.zeros_like(damped)
 
     def refer_to(videos, frames):
         _damp(damped, distance, videos, frames, tables)
@@ -103,9 +108,10 @@ def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
     slots, wanted = picks.offsets[rows], counts[rows]
     for k in range(int(wanted.max())):
         active = np.flatnonzero(wanted > k)
-        frames = _best(damped, distance, first, last, active)
+        value = _newly_covered(mass, damped, sigma) if damping == "coverage" else damped
+        frames = _best(value, distance, first, last, active)
         picks.frames[slots[active] + k] = frames
-        picks.damped[slots[active] + k] = damped[active, frames]
+        picks.damped[slots[active] + k] = value[active, frames]
         first[active, frames] = last[active, frames] = False
         refer_to(active, frames)
 
@@ -134,6 +140,19 @@ def _damp(damped, distance, rows, frames, tables):
     distance[rows] = np.minimum(distance[rows], gaps[centre])
 
 
+def _newly_covered(mass, trust, sigma):
+    """What a label on each frame would add: sum_g mass_g * max(0, tau(g - f) - trust_g), all (n, F) -> (n, F)."""
+    length = mass.shape[1]
+    gain = mass * (1 - trust)
+    for gap in range(1, min(int(3 * sigma), length - 1) + 1):
+        more = mass * np.maximum(np.exp(-gap**2 / (2 * sigma**2)) - trust, 0)
+        both = np.zeros_like(gain)      # from before and from after, summed first: so mirrored videos tie exactly
+        both[:, gap:] = more[:, :-gap]
+        both[:, :-gap] += more[:, gap:]
+        gain += both
+    return gain
+
+
 def _drop_nearest(first, last, rows, frames, lengths, nearest):
     """Move the `nearest` frames around the new reference of each row from the mask `first` to `last`, in place."""
     start = np.clip(frames - (nearest + 1) // 2, 0, np.maximum(lengths - nearest - 1, 0))
@@ -147,7 +166,9 @@ def _tables(length, damping, sigma):
     """Sliding views (length, length): what a reference in frame length-1-row does to each frame, and how far it is."""
     gap = np.abs(np.arange(1 - length, length))
     bump = np.exp(-(gap.astype(np.float64) ** 2) / (2 * sigma**2))
-    weight, combine = {"paper": (1 - bump, np.multiply), "authors": (bump, np.subtract)}.get(damping, (bump, None))
+    trusted = np.where(gap <= 3 * sigma, bump, 0.0)
+    weight, combine = {"paper": (1 - bump, np.multiply), "authors": (bump, np.subtract),
+                       "coverage": (trusted, np.maximum)}.get(damping, (bump, None))
 
     def view(values):
         return np.lib.stride_tricks.sliding_window_view(values, length)
@@ -185,7 +206,7 @@ def _check(scores, offsets, lengths, damping, sigma, nearest):
         raise UserError(f"unknown damping {damping!r}: choose one of {', '.join(DAMPINGS)}")
     if damping == "drop" and nearest < 0:
         raise UserError(f"--drop-nearest must be 0 or more, not {nearest}")
-    if damping in ("paper", "authors") and not (np.isfinite(sigma) and sigma > 0):
+    if damping in ("paper", "authors", "coverage") and not (np.isfinite(sigma) and sigma > 0):
         raise UserError(f"the damping width --sigma must be above 0, not {sigma}")
     if not np.isfinite(scores).all():
         raise ValueError("frame scores must be finite")

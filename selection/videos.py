@@ -1,6 +1,7 @@
 """Which videos to label: scored by their most uncertain, mutually distant frames, picked cluster by cluster.
 
-The score of a video is the mean undamped score of the A_t frames that the greedy choice of frames.py takes in it.
+The score of a video is the mean undamped score of the A_t frames that the greedy choice of frames.py takes in it; with
+the damping `coverage` the mean of what each of them newly covers.
 """
 
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def select_claus(scores, offsets, clusters_N, n_clusters, budget, *, candidates_
                 nearest=nearest)
 
     first = choose_frames(scores, offsets, np.minimum(room_N, budget.per_video), **rule)
-    scores_N = video_scores(scores, offsets, first)
+    scores_N = video_scores(scores, offsets, first, damped=damping == "coverage")
     ranks_N = cluster_ranks(scores_N, clusters_N)
     candidates_K = np.bincount(clusters_N[room_N > 0], minlength=n_clusters)
     quotas_K = cluster_quotas(candidates_K, budget.videos)
@@ -83,10 +84,14 @@ def by_score(wanted_N, scores_N):
     return wanted[np.argsort(-scores_N[wanted], kind="stable")]
 
 
-def video_scores(scores, offsets, picks):
-    """Mean undamped score of each video's chosen frames -> float64 (N,); NaN for a video without any."""
+def video_scores(scores, offsets, picks, damped=False):
+    """Mean undamped score of each video's chosen frames -> float64 (N,); NaN for a video without any.
+
+    damped: of their scores at the moment of choice instead.
+    """
     videos = picks.videos()
     chosen = np.asarray(scores)[np.asarray(offsets)[videos] + picks.frames].astype(np.float64)
+    chosen = picks.damped if damped else chosen
     count = np.diff(picks.offsets)
     total = np.bincount(videos, weights=chosen, minlength=len(count))
     return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)

@@ -12,9 +12,23 @@ def greedy(scores, count, labelled=(), eligible=None, ranked_last=(), damping="p
     eligible = set(frames) if eligible is None else set(eligible)
     bump = np.exp(-(np.arange(len(scores), dtype=float) ** 2) / (2 * sigma**2))
     references, chosen = sorted(labelled), []
+
+    def adds(frame, other):
+        """How much uncertainty of the frame `other` STeW would newly trust by a label on `frame`."""
+        def trust(reference):
+            gap = abs(other - reference)
+            return float(bump[gap]) if gap <= 3 * sigma else 0.0
+        if not 0 <= other < len(scores):
+            return 0.0
+        return max(float(scores[other]), 0.0) * max(trust(frame) - max(map(trust, references), default=0.0), 0.0)
+
     for _ in range(count):
         def rank(frame):
             damped = float(scores[frame])
+            if damping == "coverage":
+                damped = adds(frame, frame)
+                for gap in range(1, int(3 * sigma) + 1):
+                    damped += adds(frame, frame - gap) + adds(frame, frame + gap)
             for reference in references:
                 near = float(bump[abs(frame - reference)])
                 if damping == "paper":
@@ -51,8 +65,12 @@ def claus(videos, clusters, n_clusters, b_v, b_f, ranked_last=None, damping="pap
     def frames_of(video, count):
         return [frame for frame, _ in greedy(videos[video], count, (), None, last[video], damping, sigma)]
 
-    score = {v: sum(float(videos[v][f]) for f in frames_of(v, per_video)) / len(frames_of(v, per_video))
-             for v in range(len(videos))}
+    def score_of(video):
+        chosen = greedy(videos[video], per_video, (), None, last[video], damping, sigma)
+        scores = [damped if damping == "coverage" else float(videos[video][frame]) for frame, damped in chosen]
+        return sum(scores) / len(chosen)
+
+    score = {v: score_of(v) for v in range(len(videos))}
     members = [[v for v in range(len(videos)) if clusters[v] == c] for c in range(n_clusters)]
     chosen = []
     for group, quota in zip(members, quotas([len(group) for group in members], b_v), strict=True):
@@ -90,16 +108,20 @@ def entropy_frames(scores, count, labelled=(), drop=5):
     return chosen
 
 
-def pool(videos, b_v, b_f, frames_of):
-    """{video: frames in order of choice}: the best videos of the whole pool by the mean score of frames_of(video, A_t).
+def pool(videos, b_v, b_f, choices, damped=False):
+    """{video: frames in order of choice}: the best videos of the whole pool by the mean score of choices(video, A_t).
 
-    videos: list of score lists, all of them candidates. frames_of(video, count): its frames by some rule.
+    videos: list of score lists, all of them candidates. choices(video, count): its frames by some rule, each with its
+    score at the moment of choice, whose mean counts where `damped` is set.
     """
     per_video = max(1, b_f // b_v)
 
+    def frames_of(video, count):
+        return [frame for frame, _ in choices(video, count)]
+
     def score(video):
-        frames = frames_of(video, per_video)
-        return sum(float(videos[video][frame]) for frame in frames) / len(frames)
+        chosen = choices(video, per_video)
+        return sum(value if damped else float(videos[video][frame]) for frame, value in chosen) / len(chosen)
 
     chosen = sorted(range(len(videos)), key=lambda video: (-score(video), video))[:b_v]
     counts = {video: min(per_video, len(videos[video])) for video in chosen}

@@ -45,13 +45,13 @@ def test_random_spends_fully_repeats_itself_and_changes_with_the_seed(lengths, b
 
 @pytest.mark.parametrize("equidistant", [False, True])
 def test_frames_without_room_in_the_drawn_videos_go_to_paid_ones(equidistant):
-    """Six old videos with 2 frames left, two with 39, four new ones of 10: 4 videos, 32 frames, whatever is drawn."""
-    offsets = np.concatenate([[0], np.cumsum([10] * 6 + [40] * 2 + [10] * 4)])
+    """Six old videos with 2 frames left, two with 39, eight new ones of 10: 4 videos, 32 frames, whatever is drawn."""
+    offsets = np.concatenate([[0], np.cumsum([10] * 6 + [40] * 2 + [10] * 8)])
     eligible = np.ones(offsets[-1], bool)
     for v in range(8):
         eligible[offsets[v]:offsets[v] + (8 if v < 6 else 1)] = False
     for seed in range(8):
-        chosen = select_random(offsets, Budget(4, 32), seed, candidates_N=np.ones(12, bool), free_N=np.arange(12) < 8,
+        chosen = select_random(offsets, Budget(4, 32), seed, candidates_N=np.ones(16, bool), free_N=np.arange(16) < 8,
                                eligible=eligible, equidistant=equidistant)
         assert sum(map(len, chosen.frames)) == 32 and (chosen.videos >= 8).sum() <= 4
         assert len(set(chosen.videos.tolist())) == len(chosen.videos)
@@ -146,7 +146,7 @@ def pools(draw):
     return videos, fit_budget(Budget(b_v, draw(st.integers(b_v, 50))), len(videos), sum(lengths), take_rest=True)
 
 
-@given(pools(), st.sampled_from(["paper", "none", "drop"]), st.integers(0, 6))
+@given(pools(), st.sampled_from(["paper", "none", "drop", "coverage"]), st.integers(0, 6))
 @settings(deadline=None, max_examples=150)
 def test_rules_of_the_pool_equal_the_slow_versions(given_pool, damping, nearest):
     videos, budget = given_pool
@@ -156,12 +156,12 @@ def test_rules_of_the_pool_equal_the_slow_versions(given_pool, damping, nearest)
                               nearest=nearest)
     assert chosen.spent == min(budget.frames, sum(len(videos[video]) for video in chosen.videos))
 
-    def frames_of(video, count):
+    def choices(video, count):
         if damping == "drop":
-            return entropy_frames(videos[video], count, drop=nearest)
-        return [frame for frame, _ in greedy(videos[video], count, damping=damping)]
+            return [(frame, None) for frame in entropy_frames(videos[video], count, drop=nearest)]
+        return greedy(videos[video], count, damping=damping)
 
-    slow = pool(videos, budget.videos, budget.frames, frames_of)
+    slow = pool(videos, budget.videos, budget.frames, choices, damped=damping == "coverage")
     assert {int(v): frames.tolist() for v, frames in zip(chosen.videos, chosen.frames, strict=True)} == slow
     assert chosen.videos.tolist() == list(slow)
 

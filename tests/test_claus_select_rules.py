@@ -35,7 +35,7 @@ def candidates(name):
     scores = handoffs.load_uncertainty(GOLDEN / "cycle0" / "uncertainty.pkl")
     place = {video: index for index, video in enumerate(scores.videos)}
     names = [video for video in BEFORE.videos if video in place and not BEFORE.videos[video].is_labelled]
-    flat = getattr(scores, name)
+    flat = scores.frame_score(name)
     return names, [flat[scores.offsets[place[video]]:scores.offsets[place[video] + 1]] for video in names]
 
 
@@ -45,7 +45,8 @@ def candidates(name):
     ("claus-no-clusters", [], "paper", "paper"), ("uncertainty", [], "paper", "none"),
     ("entropy", [], "local_entropy", "drop"), ("claus-no-clusters", ["--frame-score", "area"], "area", "paper"),
     ("uncertainty", ["--frame-score", "entropy"], "entropy", "none"),
-    ("claus-no-clusters", ["--frame-score", "authors", "--damping", "authors", "--sigma", "1"], "authors", "authors")])
+    ("claus-no-clusters", ["--frame-score", "authors", "--damping", "authors", "--sigma", "1"], "authors", "authors"),
+    ("claus-no-clusters", ["--frame-score", "per-pixel", "--damping", "coverage"], "per-pixel", "coverage")])
 def test_rules_of_the_whole_pool_choose_what_the_slow_version_says(run, method, flags, score, damping):  # noqa: F811
     select(run, 1, "--method", method, *flags)
     names, videos = candidates(score)
@@ -53,16 +54,17 @@ def test_rules_of_the_whole_pool_choose_what_the_slow_version_says(run, method, 
              for paper, video in zip(candidates("paper")[1], videos, strict=True)]
     sigma = 1.0 if "--sigma" in flags else 8 / 3
 
-    def frames_of(video, count):
+    def choices(video, count):
         if damping == "drop":
-            return entropy_frames(videos[video], count)
-        return [frame for frame, _ in greedy(videos[video], count, (), None, blank[video], damping, sigma)]
+            return [(frame, None) for frame in entropy_frames(videos[video], count)]
+        return greedy(videos[video], count, (), None, blank[video], damping, sigma)
 
-    slow = pool(videos, 6, 15, frames_of)
+    slow = pool(videos, 6, 15, choices, damped=damping == "coverage")
     assert list(picks(run).items()) == [(names[video], frames) for video, frames in slow.items()]
     said = report(run)
     assert said["settings"]["method"] == method and said["settings"]["frame_score"] == score
-    assert said["clusters"] == [] and said["videos"][0]["reason"].startswith("rank 1 of 13; mean uncertainty")
+    assert said["clusters"] == [] and said["videos"][0]["reason"].startswith(
+        f"rank 1 of 13; {'uncertainty newly covered' if damping == 'coverage' else 'mean uncertainty'}")
     assert (run / "cycle1" / "clusters.png").exists()
 
 
@@ -285,3 +287,12 @@ def test_interrupted_while_libraries_load_there_is_no_traceback(tmp_path):
     process.wait(timeout=60)
     assert process.returncode in (130, -signal.SIGINT) and "Traceback" not in "".join(lines)
     assert "claus_select.py: stopped" in "".join(lines)
+
+
+def test_coverage_within_clusters_says_what_its_score_is(run):  # noqa: F811
+    select(run, 1, "--damping", "coverage")
+    said, chosen = report(run), picks(run)
+    assert said["settings"]["damping"] == "coverage" and said["settings"]["sigma"] == pytest.approx(8 / 3)
+    assert "quota" in said["videos"][0]["reason"] and "uncertainty newly covered" in said["videos"][0]["reason"]
+    select(run, 1, "--force")
+    assert picks(run) != chosen and "mean uncertainty" in report(run)["videos"][0]["reason"]

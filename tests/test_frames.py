@@ -55,6 +55,21 @@ def test_authors_damping_takes_scores_below_zero_and_paper_refuses_them():
         pick([-1, 0.2], 1)
 
 
+def test_coverage_counts_what_a_label_newly_covers():
+    # sigma 1: tau is 1, .607, .135, .011 at 0, 1, 2, 3 frames, then 0. Of 8 equal frames a middle one covers most:
+    # 1 + 2 (.607 + .135 + .011) = 2.505; a frame at the end covers 1.753
+    near, far, last = (math.exp(-gap**2 / 2) for gap in (1, 2, 3))
+    picks = choose_frames(np.ones(8), [0, 8], 2, sigma=1, damping="coverage")
+    assert picks.frames.tolist() == [3, 6]      # frame 3 of the middle ones 3 and 4; then frame 6, as far as 0 from it
+    np.testing.assert_allclose(picks.damped[0], 1 + 2 * (near + far + last), rtol=1e-12)
+    # a lone peak does not outweigh a stretch; a label on either covers its surroundings for the next
+    assert pick([3, 0.1, 0, 0, 0, 0, 2, 2, 2, 2], 2, damping="coverage", sigma=1, last=[2, 3, 4, 5]) == [7, 0]
+    # after a label on 1, frame 5 adds 1 + .607 (6) + .607 - .011 (4) + 0 (3) = 2.203, frame 4 adds 2.202
+    assert pick([1, 1, 1, 1, 1, 1, 1], 1, damping="coverage", sigma=1, labelled=[1]) == [5]
+    with pytest.raises(UserError, match="below zero cannot be damped by --damping coverage"):
+        pick([-1, 0.2], 1, damping="coverage")
+
+
 def test_labelled_frames_damp_and_are_not_chosen():
     assert pick([10, 9, 8, 7, 1, 1], 1, labelled=[0], sigma=1) == [3]  # 9 * .39, 8 * .86, 7 * .989 = 6.92 > 6.9
     assert pick([10, 9, 8, 7], 4, labelled=[1, 2]) == [0, 3]
@@ -118,7 +133,7 @@ def videos(draw):
     return lengths, scores, *masks, draw(st.integers(0, 8))
 
 
-@given(videos(), st.sampled_from(["paper", "authors", "none"]), st.sampled_from([0.7, 8 / 3, 6.0]))
+@given(videos(), st.sampled_from(["paper", "authors", "none", "coverage"]), st.sampled_from([0.7, 8 / 3, 6.0]))
 @settings(deadline=None, max_examples=200)
 def test_equals_the_slow_version_and_keeps_its_promises(given_videos, damping, sigma):
     lengths, scores, eligible, labelled, count = given_videos

@@ -63,8 +63,19 @@ def test_a_clip_of_black_alone_is_left_out(films):
     assert len(tiles_of(films, 33, phases=2)["clips"]) == 6                 # while the last frame can be repeated
 
 
+def test_a_last_tile_that_is_shifted_to_end_with_the_video(films):
+    item = tiles_of(films, 35, phases=2, fill="shift")
+    assert item["frames"].tolist() == shown(item) == [
+        list(range(0, 16, 2)), list(range(1, 16, 2)), list(range(16, 32, 2)), list(range(17, 32, 2)),
+        list(range(19, 35, 2)), list(range(20, 35, 2))]                     # of the tile before, odd frames too
+    assert shown(tiles_of(films, 35, fill="shift"))[-1] == list(range(20, 35, 2))    # with one phase the last frame too
+    assert shown(tiles_of(films, 9, fill="shift")) == [[0, 2, 4, 6, 8, 8, 8, 8]]     # too short for a whole one
+    whole, same = (tiles_of(films, 32, phases=2, fill=fill) for fill in ("repeat", "shift"))
+    assert torch.equal(whole["clips"], same["clips"])
+
+
 @pytest.mark.parametrize("frames", [1, 2, 7, 15, 16, 17, 31, 32, 40])
-@pytest.mark.parametrize("fill", ["repeat", "black"])
+@pytest.mark.parametrize("fill", ["repeat", "black", "shift"])
 def test_every_frame_is_covered(films, frames, fill):
     both, one = (tiles_of(films, frames, phases=phases, fill=fill) for phases in (2, 1))
     for item in (both, one):
@@ -75,7 +86,8 @@ def test_every_frame_is_covered(films, frames, fill):
     if fill == "black":
         assert len(covered) == frames                                       # each once
     # with one phase a prediction serves two frames: every frame or the one before it
-    assert set(range(0, frames, 2)) <= set(one["frames"].ravel().tolist())
+    seen = set(one["frames"].ravel().tolist())
+    assert all(frame in seen or (frame - 1 in seen) for frame in range(frames))
 
 
 def test_clips_are_centre_crops(films):
@@ -108,5 +120,5 @@ def test_failed_videos_are_named_and_the_others_go_on(films, tmp_path, workers):
 
 
 def test_an_unknown_fill_is_refused():
-    with pytest.raises(ValueError, match="'repeat' or 'black'"):
+    with pytest.raises(ValueError, match="one of repeat, black, shift, not 'white'"):
         VideoTiles([], None, PLAIN, fill="white")

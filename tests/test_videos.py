@@ -68,7 +68,7 @@ def pools(draw):
     return videos, clusters, n_clusters, Budget(b_v, draw(st.integers(b_v, 40)))
 
 
-@given(pools(), st.sampled_from(["paper", "authors", "none"]))
+@given(pools(), st.sampled_from(["paper", "authors", "none", "coverage"]))
 @settings(deadline=None, max_examples=150)
 def test_equals_the_slow_version_and_keeps_its_promises(pool, damping):
     videos, clusters, n_clusters, asked = pool

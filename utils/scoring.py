@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from datasets.clips import STRIDE, normalise
+from datasets.tiles import shifted_start
 from engine import autocast
 from models.mc_dropout import mc_forward, seeded_masks
 from selection.frame_score import SCORES, frame_scores
@@ -13,8 +14,8 @@ from selection.frame_score import SCORES, frame_scores
 def score_video(trained, video, item, args, forward=mc_forward):
     """Latents of the tiles (n,D), and every frame score (F,) of one video from its clips (see VideoTiles).
 
-    args: seed, passes, threshold, phases, amp as cluster_extract.py has them. forward: mc_forward, or it compiled.
-    Nothing waits for the device before the last clip.
+    args: seed, passes, threshold, phases, tail, amp as cluster_extract.py has them. forward: mc_forward, or it
+    compiled. Nothing waits for the device before the last clip.
     """
     device = next(trained.detector.parameters()).device
     clips, latents, values = item["clips"].to(device, non_blocking=True), [], []
@@ -28,15 +29,18 @@ def score_video(trained, video, item, args, forward=mc_forward):
         of_clip = frame_scores(logits, args.threshold)
         values.append(torch.stack([of_clip[name].double() for name in SCORES]))              # (5, T)
     scores = {name: np.zeros(video.frames, np.float32) for name in SCORES}
+    size = clips.shape[1] * STRIDE
     for clip_values, tile, phase in zip(torch.stack(values).cpu().numpy(), item["tile"], item["phase"], strict=True):
+        served = int(tile) * size
+        first = served if args.tail == "repeat" else min(served, shifted_start(video.frames, size, STRIDE, args.phases))
         for name, values_T in zip(SCORES, clip_values, strict=True):
-            spread(scores[name], values_T, int(tile), int(phase), args.phases)
+            place = scores[name][served:served + size]      # a shifted tile serves no frame of the one before
+            place += spread(np.zeros(size, np.float32), values_T, int(phase), args.phases)[served - first:][:len(place)]
     return {"latents": torch.stack(latents).cpu().numpy(), **scores}
 
 
-def spread(scores_F, values_T, tile, phase, phases, stride=STRIDE):
-    """Write one clip's values to the frames they serve: with one phase each serves `stride` frames, with two one."""
-    first = tile * len(values_T) * stride + phase
+def spread(scores_F, values_T, phase, phases, stride=STRIDE):
+    """Write a clip's values to the frames of its tile that they serve: `stride` frames each, or, of two phases, one."""
     for offset in range(stride if phases == 1 else 1):
-        places = scores_F[first + offset:first + len(values_T) * stride:stride]
-        places[:] = values_T[:len(places)]
+        scores_F[phase + offset::stride] = values_T[:len(scores_F[phase + offset::stride])]
+    return scores_F

@@ -3,7 +3,7 @@
 from selection.budget import read_schedule
 from selection.frames import DAMPINGS, NEAREST, SIGMA
 from selection.strategies import STRATEGIES
-from utils.handoffs import FRAME_ARRAYS
+from utils.handoffs import FRAME_SCORES
 from utils.runtime import whole_number
 
 READ_BY = {  # method -> the flags that shape its choice
@@ -52,11 +52,13 @@ def add_rule_flags(parser):
     add("--increment", choices=INCREMENTS, default="samples", help="who may be chosen from cycle 1 on: new videos; new "
         "ones and further frames of old ones; further frames of old ones only. Of a labelled video the labelled frames "
         "damp those near them, and it is not paid for again (default: %(default)s)")
-    add("--frame-score", choices=FRAME_ARRAYS, help="uncertainty of a frame: summed over its foreground "
-        "(paper Eq. 2), the authors' code's mean, or another array of uncertainty.pkl (default: paper). R and tau are "
+    add("--frame-score", choices=FRAME_SCORES, help="uncertainty of a frame: summed over its foreground "
+        "(paper Eq. 2), the authors' code's mean, U_f by the size of the foreground, or another array of "
+        "uncertainty.pkl (default: paper). R and tau are "
         "what cluster_extract.py had for --passes and --threshold, K what the training had for --clusters")
     add("--damping", choices=DAMPINGS, help="how a chosen frame lowers the scores near it: by a factor (paper), by a "
-        "subtraction (authors' code), not at all (default: paper)")
+        "subtraction (authors' code), not at all; coverage: a frame scores by how much more uncertainty its "
+        "label would let STeW trust (default: paper)")
     add("--sigma", type=float, help="width of that damping in video frames (default: 8/3)")
     add("--drop-nearest", type=whole_number, help="with --method entropy: how many of the frames nearest to a chosen "
         f"one come after all others (default: {NEAREST})")

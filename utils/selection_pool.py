@@ -91,7 +91,7 @@ def scored_pool(args, before, increment, mend):
     names = [name for name in before.videos if name in scored]
     place = places(features.videos, names)
     frames = frames_in_order(uncertainty.offsets, place)
-    scores = getattr(uncertainty, args.frame_score)[frames]
+    scores = uncertainty.frame_score(args.frame_score)[frames]
     seen = uncertainty.paper[frames] if args.frame_score == "authors" else scores  # an empty sum: no foreground
     return make_pool(before, features.failed, increment, names, scores=scores, nothing_seen=seen == 0,
                      extraction=uncertainty.settings, **_clusters(features, place))

@@ -15,6 +15,7 @@ def make_report(run, cycle, settings, prices, pool, chosen, asked, pool_videos):
         notes.append(f"{left} frames of the budget are left: " + (
             "no further whole video fits" if settings.get("strategy") == "inter" else
             f"the chosen videos hold {chosen.spent} eligible frames only"))
+    measure = "uncertainty newly covered" if settings.get("damping") == "coverage" else "mean uncertainty"
     return {"run": run, "cycle": cycle, "settings": settings, "prices": prices, "source": pool.source,
             "asked": {"videos": asked.videos, "frames": asked.frames},
             "spent": {"videos": len(chosen.videos), "frames": chosen.spent},
@@ -23,7 +24,7 @@ def make_report(run, cycle, settings, prices, pool, chosen, asked, pool_videos):
             "frames_per_video": chosen.budget.per_video, "notes": notes, "pool_videos": pool_videos,
             "candidates": int(pool.candidates_N.sum()), "set_aside": dict(sorted(pool.set_aside.items())),
             "clusters": [] if chosen.quotas is None else _cluster_rows(pool, chosen),
-            "videos": [_video_row(pool, chosen, place) for place in range(len(chosen.videos))]}
+            "videos": [_video_row(pool, chosen, place, measure) for place in range(len(chosen.videos))]}
 
 
 def request_picks(report):
@@ -79,8 +80,11 @@ def _cluster_rows(pool, chosen):
     return [dict(zip(names, map(int, row), strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _video_row(pool, chosen, place):
-    """One chosen video: name, reason in words, score, cluster, rank, and its frames by number with their scores."""
+def _video_row(pool, chosen, place, measure):
+    """One chosen video: name, reason in words, score, cluster, rank, and its frames by number with their scores.
+
+    measure: what the score is, in words.
+    """
     video, frames = int(chosen.videos[place]), chosen.frames[place].tolist()
     cluster = None if pool.clusters_N is None else int(pool.clusters_N[video])
     if chosen.scores is None:
@@ -96,7 +100,7 @@ def _video_row(pool, chosen, place):
     rows = [{"frame": frame, "choice": choice, "score": _short(raw), "damped_score": _short(damped)}
             for choice, (frame, raw, damped) in enumerate(zip(frames, before, chosen.damped[place], strict=True), 1)]
     return {"video": pool.names[video], "cluster": cluster, "rank": rank, "score": score,
-            "reason": f"{reason}; mean uncertainty {score:.5g}",
+            "reason": f"{reason}; {measure} {score:.5g}",
             "frames": sorted(rows, key=lambda row: row["frame"])}
 
 
