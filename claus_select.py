@@ -209,7 +209,7 @@ def choose(args, before, pool):
     rule = dict(candidates_N=pool.candidates_N, free_N=free_N,
                 labelled=pool.labelled, ranked_last=pool.nothing_seen, damping=args.damping, sigma=args.sigma,
                 nearest=args.drop_nearest)
-    if args.method == "claus":
+    if args.method in ("claus", "claus-entropy"):
         return select_claus(pool.scores, pool.offsets, pool.clusters_N, len(pool.centres_K_D), budget, **rule), asked
     return select_from_pool(pool.scores, pool.offsets, budget, **rule), asked
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from utils.runtime import UserError
 
-METHODS = ("random", "equidistant", "entropy", "uncertainty", "claus-no-clusters", "claus")
+METHODS = ("random", "equidistant", "entropy", "uncertainty", "claus-no-clusters", "claus", "claus-entropy")
 LOSSES = ("frame", "interp", "stew")
 # Cumulative percent of all frames / percent of the videos, as the paper's Table 1 prints them.
 TABLE1 = {
@@ -29,11 +29,11 @@ OTHER_PASSES = 1000                 # added to the seed of the dropout masks, fo
 
 ABOUT = {
     "table1": "CLAUS along the paper's curve, nine budgets and 90%",
-    "table2": "the six selection rules at a few budgets, all trained with STeW",
+    "table2": "the paper's six selection rules, and claus-entropy, at a few budgets, all trained with STeW",
     "fig1": "strategies: hybrid, inter, intra, hybrid with random choice; and the line at 90%",
     "fig5": "CLAUS with and without clusters",
     "fig6": "training losses frame, interp, stew under CLAUS",
-    "fig7": "the six selection rules along the curve, all trained with STeW",
+    "fig7": "the same rules along the curve, all trained with STeW",
     "fig8": "cost: CLAUS and random; and what grows: samples, samples-and-frames, frames",
     "k": "number of clusters K; it enters the cluster loss, so every K trains from the first cycle on",
     "r": "number of dropout passes R: the same weights scored again, the choices compared; trains the start alone",

@@ -11,8 +11,8 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullL
 from reporting.gather import budgets_of, by_seed
 from reporting.statistics import mean_of
 
-COLOURS = {"claus": "#d1495b", "claus-no-clusters": "#edae49", "uncertainty": "#00798c", "entropy": "#6a4c93",
-           "equidistant": "#30638e", "random": "#5c6770"}
+COLOURS = {"claus": "#d1495b", "claus-entropy": "#2e933c", "claus-no-clusters": "#edae49", "uncertainty": "#00798c",
+           "entropy": "#6a4c93", "equidistant": "#30638e", "random": "#5c6770"}
 OTHERS = ("#d1495b", "#00798c", "#edae49", "#6a4c93", "#2e933c", "#30638e", "#b56576", "#5c6770")
 MARKERS = "osD^vPX*"
 SETTINGS = {"font.size": 12.5, "svg.hashsalt": "report", "axes.spines.top": False, "axes.spines.right": False,

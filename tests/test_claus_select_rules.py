@@ -73,7 +73,7 @@ def test_the_rules_differ(run):  # noqa: F811
     for method in claus_select.READ_BY:
         select(run, 1, "--force", "--method", method)
         chosen[method] = json.dumps(picks(run))
-    assert len(set(chosen.values())) == 6
+    assert len(set(chosen.values())) == 7
 
 
 def test_equidistant_frames_of_the_videos_that_random_draws(run):  # noqa: F811
@@ -238,6 +238,7 @@ def test_schedules_that_add_no_video(run):  # noqa: F811
 @pytest.mark.parametrize("flags, named", [
     (["--method", "random", "--sigma", "1"], "--sigma plays no part in --method random"),
     (["--method", "uncertainty", "--damping", "none"], "--damping plays no part in --method uncertainty"),
+    (["--method", "claus-entropy", "--frame-score", "paper"], "--frame-score plays no part in --method claus-entropy"),
     (["--method", "entropy", "--frame-score", "paper"], "--frame-score plays no part in --method entropy"),
     (["--drop-nearest", "3"], "--drop-nearest plays no part in --method claus"),
     (["--damping", "none", "--sigma", "2"], "--damping none has none"),
@@ -296,3 +297,13 @@ def test_coverage_within_clusters_says_what_its_score_is(run):  # noqa: F811
     assert "quota" in said["videos"][0]["reason"] and "uncertainty newly covered" in said["videos"][0]["reason"]
     select(run, 1, "--force")
     assert picks(run) != chosen and "mean uncertainty" in report(run)["videos"][0]["reason"]
+
+
+def test_claus_entropy_is_claus_on_the_local_entropy(run):  # noqa: F811
+    select(run, 1, "--frame-score", "local_entropy")
+    by_flag = picks(run)
+    select(run, 1, "--force", "--method", "claus-entropy")
+    assert picks(run) == by_flag and by_flag
+    assert report(run)["settings"]["frame_score"] == "local_entropy" and "quota" in report(run)["videos"][0]["reason"]
+    select(run, 1, "--force", "--method", "claus-entropy", "--damping", "none")
+    assert picks(run) != by_flag

@@ -150,11 +150,11 @@ def tasks(cells, tmp_path, *more):
 
 def test_cells_of_a_seed_share_the_start_unless_they_train_differently(tmp_path):
     rules = tasks(cells_of("table2", [0, 1], "ucf101", "small"), tmp_path)
-    assert sum(task.needs is None for task in rules) == 2 and len(rules) == 14
+    assert sum(task.needs is None for task in rules) == 2 and len(rules) == 16
     losses = tasks(cells_of("fig6", [0], "ucf101", "small"), tmp_path)
     assert sum(task.needs is None for task in losses) == 3
     both = tasks([*cells_of("table2", [0], "ucf101", "small"), *cells_of("fig6", [0], "ucf101", "small")], tmp_path)
-    assert len(both) == 7 + 2 * 2                       # claus with stew is one run of both, and so is its start
+    assert len(both) == 8 + 2 * 2                       # claus with stew is one run of both, and so is its start
 
 
 def test_other_settings_get_another_folder_and_other_jobs_do_not(tmp_path):
@@ -345,7 +345,8 @@ def test_bad_input_is_one_line(stubs, tmp_path):
 
 
 def test_only_takes_whole_names_and_stars(stubs, capsys):
-    for only, cells in (("claus", ["claus"]), ("claus*,random", ["random", "claus-no-clusters", "claus"])):
+    several = ["random", "claus-no-clusters", "claus", "claus-entropy"]
+    for only, cells in (("claus", ["claus"]), ("claus*,random", several)):
         experiments.main(["table2", *flags(stubs), "--only", only, "--dry-run"])
         said = [line for line in capsys.readouterr().out.splitlines() if "table2: " in line]
         assert [line.partition("table2: ")[2].partition(";")[0] for line in said] == cells

@@ -7,7 +7,8 @@ from utils.handoffs import FRAME_SCORES
 from utils.runtime import whole_number
 
 READ_BY = {  # method -> the flags that shape its choice
-    "claus": ("frame_score", "damping", "sigma"), "claus-no-clusters": ("frame_score", "damping", "sigma"),
+    "claus": ("frame_score", "damping", "sigma"), "claus-entropy": ("damping", "sigma"),
+    "claus-no-clusters": ("frame_score", "damping", "sigma"),
     "uncertainty": ("frame_score",), "entropy": ("drop_nearest",), "equidistant": (), "random": ()}
 METHODS = tuple(READ_BY)
 UNSCORED = ("random", "equidistant")  # methods that look at no score
@@ -42,7 +43,8 @@ def add_rule_flags(parser):
     group = parser.add_argument_group("rule (defaults: the paper's)")
     add = group.add_argument
     add("--method", choices=METHODS, help="how cycle 1 and later choose (cycle 0 is random for all). claus: by "
-        "uncertainty within clusters, frames far from each other; claus-no-clusters: the same in the whole pool; "
+        "uncertainty within clusters, frames far from each other; claus-entropy: the same by local entropy (ours, see "
+        "the README); claus-no-clusters: as claus in the whole pool; "
         "uncertainty: videos and frames of the highest scores; entropy: of the highest local entropy, the nearest "
         "frames dropped after each choice; equidistant: random videos, frames at equal distances; random (default: "
         "claus, for inter and intra random)")
@@ -93,6 +95,6 @@ def check_rule(args, parser):
         if args.frames_count is not None:
             refuse(given("videos_percent", "videos_count"), "plays no part where --strategy intra has --frames-count")
     args.damping = {"uncertainty": "none", "entropy": "drop"}.get(args.method, args.damping or "paper")
-    args.frame_score = args.frame_score or ("local_entropy" if args.method == "entropy" else "paper")
+    args.frame_score = args.frame_score or ("local_entropy" if "entropy" in args.method else "paper")
     args.sigma = SIGMA if args.sigma is None else args.sigma
     args.drop_nearest = NEAREST if args.drop_nearest is None else args.drop_nearest
