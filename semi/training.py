@@ -11,7 +11,7 @@ import engine
 from semi.batches import HalfAndHalf, PairedSampler, UnlabelledClips, paired_loader
 from semi.methods import METHODS, TEACHES, Networks, SemiOptions, When
 from semi.teacher import Teacher
-from semi.unet3d import UNet3D
+from semi.unet3d import WIDTHS, UNet3D
 from training import Training
 from utils.runtime import UserError
 
@@ -44,7 +44,7 @@ class SemiTraining(Training):
             self.networks.teacher = Teacher(student)
             self.detector = self.networks.teacher.module
         if args.method == "stable-mean-teacher":
-            self.networks.unet = UNet3D().to(args.device)
+            self.networks.unet = UNet3D(WIDTHS[args.model]).to(args.device)
             self.networks.unet_teacher = Teacher(self.networks.unet)
             self.optimizer.add_param_group({"params": list(self.networks.unet.parameters()), "base_lr": args.lr})
         for group in self.optimizer.param_groups:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-WIDTHS = (16, 32, 64, 128)
+WIDTHS = {"full": (16, 32, 64, 128), "small": (8, 16, 32, 64)}     # by --model; full: published
 
 
 class UNet3D(nn.Module):
@@ -14,7 +14,7 @@ class UNet3D(nn.Module):
     rounded up), doubled by trilinear interpolation, joined with the skip of the same size.
     """
 
-    def __init__(self, widths=WIDTHS):
+    def __init__(self, widths=WIDTHS["full"]):
         super().__init__()
         self.down = nn.ModuleList(_block(a, b) for a, b in zip((1, *widths), widths, strict=False))
         self.up = nn.ModuleList(_block(a + b, b) for a, b in zip(widths[:0:-1], widths[-2::-1], strict=True))

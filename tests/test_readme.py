@@ -1,0 +1,58 @@
+"""The README's commands are understood by the scripts they call, and its file tree names every module there is."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = README.split("```")[1::2]
+ROOMS = (".", "models", "losses", "semi", "datasets", "selection", "utils", "utils/metrics", "reporting", "benchmarks")
+
+
+def commands():
+    """[(script, words)] of every line of the README's blocks that runs one of our scripts, variables filled in."""
+    found = []
+    for block in BLOCKS:
+        variables = {}
+        for line in block.replace("\\\n", " ").splitlines():
+            if setting := re.match(r'^([A-Z])="(.*?)"', line):
+                variables[setting[1]] = setting[2]
+                continue
+            if not line.startswith(("python ", "torchrun ")):
+                continue
+            for part in line.split("&&"):
+                part = re.sub(r"\$([A-Z])", lambda name, known=variables: (DEFAULT | known)[name[1]], part)
+                words = shlex.split(part, comments=True)
+                scripts = [place for place, word in enumerate(words) if word.endswith(".py")]
+                if scripts:
+                    found.append((words[scripts[0]], tuple(words[scripts[0] + 1:])))
+    return found
+
+
+DEFAULT = {"O": "--oracle pyannot.pkl --test-list testlist01.txt"}     # said in words above the first block
+
+
+def test_there_are_commands_of_every_script():
+    scripts = {script for script, _ in commands()}
+    assert {path.name for path in ROOT.glob("*.py")} - {"training.py", "engine.py"} <= scripts
+
+
+@pytest.mark.parametrize(("script", "words"), commands(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_command_is_understood(script, words):
+    module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
+    if not hasattr(module, "parse_args"):
+        assert not words
+        return
+    module.parse_args(list(words))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_tree_names_every_module(room):
+    tree = README.partition("## Files")[2]
+    missing = [path.stem for path in (ROOT / room).glob("*.py") if path.stem not in ("__init__",)
+               and not re.search(rf"\b{re.escape(path.stem)}\b", tree)]
+    assert not missing
