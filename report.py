@@ -7,6 +7,7 @@
 Reads   the folders of runs of run_cycles.py, tables of benchmarks/experiments.py and, where they are on this machine,
         the folders of their cells; the videos below --data for the strips of frames
 Writes  report.html beside the first of them (--output): it needs no network and no other file when it is opened
+        <--export>/*.svg, *.md   the curves and tables as files of their own
 Expect  some seconds. What is missing (pickles, pictures, videos) is left out, with a sentence saying so. Metrics name
         their protocol. Runs that differ in nothing but the seed are one line with error bars.
 """
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 
 from reporting import html
+from reporting.export import export
 from reporting.gather import gather
 from reporting.pages import PROTOCOLS, sections_of
 from reporting.published import TEST_VIDEOS, check_real
@@ -32,6 +34,8 @@ def parse_args(argv=None):
     add("--output", help="file to write (default: report.html beside the first input)")
     add("--title", default="Active learning for video action detection", help="heading of the page")
     add("--data", help="folder with the videos (default: as the runs' commands say)")
+    add("--export", metavar="DIR", help="write the curves (SVG) and tables (Markdown) into this folder too, for a "
+        "README or a paper")
     add("--published", choices=tuple(TEST_VIDEOS), help="draw the paper's numbers too: only for runs on its own data "
         "set and test split, which is checked")
     return parser.parse_args(argv)
@@ -53,6 +57,9 @@ def main(argv=None):
     made = html.paragraph(f"This page: {in_words(about_machine())}.") + html.code(words)
     write_text(output, html.page(args.title, lead, [*sections[:-1], (heading, content + made)]))
     print(f"wrote {output}, {output.stat().st_size / 1e6:.1f} MB")
+    if args.export:
+        written = export(rows, args.export, words)
+        print(f"wrote {', '.join(map(str, written))}")
     return 0
 
 

@@ -29,7 +29,7 @@ OTHER_PASSES = 1000                 # added to the seed of the dropout masks, fo
 
 ABOUT = {
     "table1": "CLAUS along the paper's curve, nine budgets and 90%",
-    "table2": "the paper's six selection rules, and claus-entropy, at a few budgets, all trained with STeW",
+    "table2": "the seven selection rules at a few budgets, all trained with STeW",
     "fig1": "strategies: hybrid, inter, intra, hybrid with random choice; and the line at 90%",
     "fig5": "CLAUS with and without clusters",
     "fig6": "training losses frame, interp, stew under CLAUS",

@@ -297,6 +297,20 @@ def test_page_says_what_was_measured(page):
         "the paper's tables are in it", "").replace("Score: paper", "")
 
 
+def test_curves_and_tables_are_exported_as_files(cells, tmp_path):
+    report.main([str(cells / "results.csv"), "--output", str(tmp_path / "r.html"), "--export", str(tmp_path / "out")])
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"table2.md", "table2_frames.svg", "table2_videos.svg"} <= names
+    assert ElementTree.parse(tmp_path / "out" / "table2_frames.svg").getroot().tag.endswith("svg")
+    said = (tmp_path / "out" / "table2.md").read_text()
+    assert "toy, small network, 4 training steps" in said and "python report.py" in said and "--export" in said
+    # 54 and 56 against 50 and 50: the mean, its deviation, and t(1 degree) * 1.414 / sqrt(2) = 12.7 to each side
+    assert "| 3 | claus | 2 | 55.0 ± 1.4 | 52.0 ± 1.4 |" in said and "| 3 | random | 2 | 50.0 ± 0.0 |" in said
+    assert "| 3 | claus | 2 | +5.0 [-7.7, +17.7] | +5.0 [-7.7, +17.7] |" in said
+    widths = [{line.count("|") for line in part.splitlines()} for part in said.split("\n\n") if part.startswith("|")]
+    assert len(widths) == 2 and all(len(width) == 1 for width in widths)
+
+
 def test_the_full_line_and_the_floor_are_in_the_curves(page):
     alts = [attrs["alt"] for tag, attrs in parse(page).tags if tag == "img"]
     assert any("claus from 40.0 to 55.0" in alt and "fully supervised 90.5" in alt and "without a model 9.5" in alt

@@ -1,0 +1,68 @@
+"""The curves and tables of a report as files of their own, for a README or a paper: SVG and Markdown."""
+
+from reporting import tables
+from reporting.curves import curve
+from reporting.gather import budgets_of, by_seed, experiments_of, metrics_of
+from reporting.pages import floor_of, full_line, what_of
+from reporting.statistics import mean_of, paired_difference
+from utils.runtime import atomic_write, check_writable, write_text
+
+CURVES = {"capsule f-mAP@.5": "frames", "capsule v-mAP@.5": "videos"}       # and how their files' names end
+
+
+def export(rows, folder, command):
+    """Write <folder>/<experiment>.md and <experiment>_<metric>.svg for each experiment of the rows -> paths written.
+
+    command: how the table was made, for its head.
+    """
+    folder, written = check_writable(folder, clear=False), []
+    for name, variants in experiments_of(rows).items():
+        every = [row for of in variants.values() for row in of]
+        stem = "".join(letter if letter.isalnum() else "_" for letter in name).strip("_")
+        for metric, ending in CURVES.items():
+            if metric in metrics_of(every):
+                written.append(folder / f"{stem}_{ending}.svg")
+                with atomic_write(written[-1]) as file:
+                    file.write(curve(variants, metric, full=full_line(rows, every, metric),
+                                     floor=floor_of(every, metric)))
+        written.append(folder / f"{stem}.md")
+        write_text(written[-1], f"# {name}\n\n{what_of(every)}. `{command}`\n\n{page(variants)}\n")
+    return written
+
+
+def page(variants):
+    """Scores of every budget, and differences against random choice, as Markdown tables."""
+    every = [row for of in variants.values() for row in of]
+    names = [name for name in tables.MAIN if name in metrics_of(every)]
+    parts = ["Mean ± standard deviation over seeds, percent. `capsule`: masks, whatever the class (`aware`: of the "
+             "right class); `act`: boxes and tubes of the right class.",
+             table(["% of frames", "", "seeds", *names], [
+                 [tables.labels_cell(of, cycle, "percent_of_frames"), name, str(len(by_seed(of, cycle, "cycle"))),
+                  *(tables.mean_cell(mean_of(by_seed(of, cycle, metric).values())) for metric in names)]
+                 for cycle in budgets_of(variants) for name, of in variants.items() if by_seed(of, cycle, "cycle")])]
+    base = tables.random_of(variants)
+    if base and len(variants) > 1:
+        compared = [name for name in tables.COMPARED if name in names]
+        lines = []
+        for cycle in budgets_of(variants)[1:]:
+            for name, of in variants.items():
+                if name != base and by_seed(of, cycle, "cycle"):
+                    found = [paired_difference(by_seed(of, cycle, metric), by_seed(variants[base], cycle, metric))
+                             for metric in compared]
+                    seeds = max((difference.n for difference in found if difference), default=0)
+                    cells = [tables.difference_cell(difference) for difference in found]
+                    lines.append([tables.labels_cell(of, cycle, "percent_of_frames"), name, str(seeds),
+                                  *(marked(cell) for cell in cells)])
+        parts += [f"Percentage points more than {base}, with the same seed; in brackets the 95% interval of the mean "
+                  "(Student's t), bold where it leaves out 0.", table(["% of frames", "", "seeds", *compared], lines)]
+    return "\n\n".join(parts)
+
+
+def marked(cell):
+    """A cell of tables.difference_cell as text."""
+    text, kind = cell if isinstance(cell, tuple) else (cell, "")
+    return f"**{text}**" if kind else text
+
+
+def table(head, lines):
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *lines))
