@@ -5,9 +5,11 @@
 
 Reads   a table of experiments.py and the folders of its runs, the ground truth, all training videos below --data
 Writes  a page of tables: for every frame score its rank correlation with the detector's true error, with the actor's
-        size and with the size predicted; the scores over a video's tiles; for every rule and cycle how large, how wrong
-        and how varied the videos are that it picked, and how much of them its labels let STeW trust
-Expect  one pass of the detector over the training videos for each seed: 25 s a seed with the silhouettes on a CPU.
+        size and contrast and with the size predicted; the scores over a video's tiles; for every rule and cycle how
+        large, how visible, how wrong and how varied the videos are that it picked, and how much of them its labels let
+        STeW trust
+Expect  one pass of the detector over the training videos for each seed: 25 s a seed with the silhouettes on a CPU, and
+        10 s for the contrast.
         The ground truth is read to explain a selection afterwards; no rule sees it.
 """
 
@@ -22,6 +24,7 @@ import argparse
 import tempfile
 
 import numpy as np
+from scipy.ndimage import binary_dilation, binary_erosion
 from scipy.stats import spearmanr
 from sklearn.metrics import normalized_mutual_info_score
 
@@ -30,12 +33,14 @@ from benchmarks.timing import machine_line, table
 from datasets import annotations as annotation_file
 from datasets import which
 from datasets.clips import STRIDE
-from datasets.pseudo_labels import temporal_weight
+from datasets.pseudo_labels import pseudo_masks, temporal_weight
+from datasets.video import read_frames
 from reporting.gather import read_table
 from utils import checkpoint, handoffs
 from utils.runtime import UserError, run_script, write_text
 
 TILE = 8 * STRIDE       # frames
+RING = 6                # pixels around an actor that its contrast is with
 
 
 def parse_args(argv=None):
@@ -61,9 +66,11 @@ def main(argv=None):
     if not runs:
         raise UserError(f"{args.table} has no run of {args.experiment} whose folder is on this machine")
     truth, starts = which.read_ground_truth(args, "train"), {}
+    find_video = which.video_finder(args)
+    contrasts = {name: contrast(video, find_video(name)) for name, video in truth.videos.items()}
     for folder, (_, seed) in runs.items():
         if seed not in starts:
-            starts[seed] = Start(folder / "cycle0", truth, args)
+            starts[seed] = Start(folder / "cycle0", truth, contrasts, args)
     page = "\n\n".join([heading(args, starts), scores_table(starts), tiles_table(starts), picks_table(runs, starts)])
     print(page)
     if args.output:
@@ -75,10 +82,11 @@ class Start:
     """What the detector of a seed's shared first cycle thinks of the pool, and what is true. Arrays over N videos.
 
     error_N: 1 - IoU of all masks of a video, in its crop; size_N: the actor's share of the crop, predicted_N: that of
-    the prediction; label_N; fresh_N bool: without labels; scores: name -> (total,) per frame with `offsets`.
+    the prediction; contrast_N, see contrast(); label_N; fresh_N bool: without labels; scores: name -> (total,) per
+    frame with `offsets`.
     """
 
-    def __init__(self, folder, truth, args):
+    def __init__(self, folder, truth, contrasts, args):
         self.features = handoffs.load_features(folder / "features.pkl")
         self.uncertainty = handoffs.load_uncertainty(folder / "uncertainty.pkl")
         handoffs.check_same_source(self.features, self.uncertainty, folder / "features.pkl", folder / "uncertainty.pkl")
@@ -94,6 +102,7 @@ class Start:
         self.label_N = np.array([video.label for video in self.videos])
         self.fresh_N = np.array([not labels.videos[name].is_labelled for name in self.names])
         self.error_N, self.size_N, self.predicted_N = errors(folder, self.videos, args)
+        self.contrast_N = np.array([contrasts[name] for name in self.names])
 
     def mean_score(self, name):
         """Mean of a frame score over each video (N,)."""
@@ -116,6 +125,23 @@ def errors(folder, videos, args):
         return 1 - both / any_, true / pixels, (any_ - true + both) / pixels
 
 
+def contrast(video, path):
+    """How far the actors' mean colour is from that of a ring around them, in standard deviations of both; or NaN.
+
+    Mean over three frames at a quarter, a half and three quarters of the video.
+    """
+    frames = np.unique(np.array([1, 2, 3]) * video.frames // 4)
+    found = []
+    for picture, mask in zip(np.asarray(read_frames(path, frames, video.frames), float),
+                             pseudo_masks(video, frames) > 0.5, strict=True):
+        inside = picture[binary_erosion(mask)]
+        around = picture[binary_dilation(mask, iterations=RING) & ~binary_dilation(mask)]
+        if len(inside) > 1 and len(around) > 1:
+            spread = np.sqrt((inside.var(0).sum() + around.var(0).sum()) / 2)
+            found.append(np.linalg.norm(inside.mean(0) - around.mean(0)) / max(spread, 1.0))
+    return float(np.mean(found)) if found else np.nan
+
+
 # ------------------------------------------------------------------------------------------------- tables
 
 def heading(args, starts):
@@ -130,15 +156,22 @@ def scores_table(starts):
     """Rank correlation over the unlabelled videos of each mean frame score with what it may measure."""
     rows = []
     for name in handoffs.FRAME_SCORES:
-        values = [[spearmanr(start.mean_score(name)[start.fresh_N], truth[start.fresh_N]).statistic
-                   for truth in (start.error_N, start.size_N, start.predicted_N)] for start in starts.values()]
+        values = [[correlation(start.mean_score(name)[start.fresh_N], truth[start.fresh_N])
+                   for truth in (start.error_N, start.size_N, start.contrast_N, start.predicted_N)]
+                  for start in starts.values()]
         rows.append([f"`{name}`", *(f"{value:+.2f}" for value in np.mean(values, 0))])
     purity = np.mean([[normalized_mutual_info_score(start.features.clusters, start.label_N),
                        len(np.unique(start.features.clusters))] for start in starts.values()], 0)
     return ("## What the scores measure\n\nRank correlation over the unlabelled videos, mean of a video's frame "
-            "scores.\n\n" + table(["frame score", "error", "size of the actor", "size predicted"], rows)
+            "scores.\n\n" + table(["frame score", "error", "size of the actor", "contrast of the actor",
+                                 "size predicted"], rows)
             + f"\n\nClusters: {purity[1]:.1f} that hold a video; normalised mutual information with the class "
             f"{purity[0]:.3f} (1: the same, 0: nothing in common).")
+
+
+def correlation(values, others):
+    """Rank correlation, without what is not known."""
+    return spearmanr(values, others, nan_policy="omit").statistic
 
 
 def tiles_table(starts):
@@ -172,11 +205,11 @@ def picks_table(runs, starts):
                 of_picks(handoffs.load_selection(path), starts[seed]))
     rows = [[str(cycle), variant, str(len(values)), *(f"{value:.2f}" for value in np.mean(values, 0))]
             for (cycle, variant), values in sorted(cells.items())]
-    return ("## What was picked\n\nSize and error as multiples of those of the pool (error: of the shared first "
-            "cycle's detector); trusted: mean weight that STeW gives the frames of the picked videos by their labels; "
-            "position: 0 the first, 1 the last frame.\n\n"
-            + table(["cycle", "rule", "runs", "size of the actor", "error", "effective classes", "frames a video",
-                     "trusted", "position", "its deviation"], rows))
+    return ("## What was picked\n\nSize, contrast and error as multiples of those of the pool (error: of the shared "
+            "first cycle's detector); trusted: mean weight that STeW gives the frames of the picked videos by their "
+            "labels; position: 0 the first, 1 the last frame.\n\n"
+            + table(["cycle", "rule", "runs", "size of the actor", "contrast", "error", "effective classes",
+                     "frames a video", "trusted", "position", "its deviation"], rows))
 
 
 def of_picks(selection, start):
@@ -190,6 +223,7 @@ def of_picks(selection, start):
     share = np.bincount(start.label_N[videos]) / len(videos)
     share = share[share > 0]
     return [start.size_N[videos].mean() / start.size_N[start.fresh_N].mean(),
+            np.nanmean(start.contrast_N[videos]) / np.nanmean(start.contrast_N[start.fresh_N]),
             start.error_N[videos].mean() / start.error_N[start.fresh_N].mean(), np.exp(-(share * np.log(share)).sum()),
             len(position) / len(videos), trusted, position.mean(), position.std()]
 

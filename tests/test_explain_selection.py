@@ -23,12 +23,14 @@ def table(run, tmp_path):  # noqa: F811
 def test_picks_are_described_as_worked_out_by_hand():
     start = SimpleNamespace(
         place={"a": 0, "b": 1, "c": 2}, lengths_N=np.array([5, 9, 3]), size_N=np.array([0.2, 0.4, 0.1]),
-        error_N=np.array([0.5, 0.1, 0.9]), fresh_N=np.array([True, True, False]), label_N=np.array([0, 2, 2]))
+        error_N=np.array([0.5, 0.1, 0.9]), contrast_N=np.array([1.0, np.nan, 3.0]),
+        fresh_N=np.array([True, True, False]), label_N=np.array([0, 2, 2]))
     picked = {"videos": [{"video": "a", "frames": [{"frame": 0}]},
                          {"video": "b", "frames": [{"frame": 8}, {"frame": 4}]},
                          {"video": "not in the pool", "frames": [{"frame": 1}]}]}
-    size, error, classes, frames, trusted, place, spread = explain_selection.of_picks(picked, start)
+    size, contrast, error, classes, frames, trusted, place, spread = explain_selection.of_picks(picked, start)
     assert size == pytest.approx(1) and error == pytest.approx(1)       # (.2 + .4)/2 of the unlabelled .3; .3 of .3
+    assert contrast == pytest.approx(1)                                  # what is not known does not count
     assert classes == pytest.approx(2) and frames == pytest.approx(1.5)
     weight = np.exp(-np.arange(9.0) ** 2 / (2 * (8 / 3) ** 2))
     a = weight[:5].mean()
@@ -46,7 +48,11 @@ def test_a_page_about_a_real_run(run, data, table, tmp_path, capsys):  # noqa: F
     assert "nan" not in page.split("## What was picked")[1]
 
     args = explain_selection.parse_args(flags)
-    start = explain_selection.Start(run / "cycle0", which.read_ground_truth(args, "train"), args)
+    truth, find = which.read_ground_truth(args, "train"), which.video_finder(args)
+    contrasts = {name: explain_selection.contrast(video, find(name)) for name, video in truth.videos.items()}
+    start = explain_selection.Start(run / "cycle0", truth, contrasts, args)
+    # grey 200 inside, noise of 0 to 89 (mean 44.5, deviation 26) around; the film is compressed
+    assert ((start.contrast_N > 4) & (start.contrast_N < 30)).all()
     labels = annotations.load(run / "cycle0" / "annotations.pkl")
     assert start.fresh_N.sum() == len(labels.videos) - 4
     scores = handoffs.load_uncertainty(run / "cycle0" / "uncertainty.pkl")
