@@ -116,7 +116,9 @@ def main(argv=None):
     args = parse_args(argv)
     check_alone("evaluate.py")
     folder = cycle_dir(args.run, args.cycle, args.files)
-    if not args.force and evaluated_already(folder / "evaluation.json", args.weights or folder / "detector.pt"):
+    drawn = args.visualize is None or (folder / "pictures").exists()
+    if not args.force and drawn and evaluated_already(folder / "evaluation.json",
+                                                      args.weights or folder / "detector.pt"):
         print(f"{folder / 'evaluation.json'} is there already; --force evaluates again")
         return 0
     trained = checkpoint.load(args.weights or folder / "detector.pt", args.device)

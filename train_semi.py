@@ -102,7 +102,8 @@ def add_training(add):
                                                  "(default); small: cosine to 0")
     add("--loc-loss", choices=("dice", "iou"), default=OPTIONS["loc_loss"], help="overlap term beside the BCE")
     add("--wt-loc", type=float, default=1.0, help="weight of BCE and overlap")
-    add("--wt-cls", type=float, dest="margin_weight", help="weight of the class margin loss (default 1; small: 0.3)")
+    add("--wt-cls", "--margin-weight", type=float, dest="margin_weight", help="weight of the class margin loss "
+        "(default 1; small: 0.3)")
     add("--cluster-weight", type=float, help="lambda of CLAUS's cluster loss (default 1e-6; small: 1e-4; with lists 0)")
     add("--clusters", type=int, default=5, help="K of the clusters that selection uses")
     add("--bn-batches", type=int, default=32, help="batches to re-estimate the batch-norm statistics from; 0: never")

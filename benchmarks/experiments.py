@@ -18,6 +18,8 @@ Expect  all cells of a seed to share the first cycle: the same random labels, th
 """
 
 import argparse
+import contextlib
+import io
 import itertools
 import shlex
 import sys
@@ -154,16 +156,28 @@ def check_commands(tasks, args):
     """Parse the commands of what is not finished as the scripts will: a misspelt flag is not found after hours."""
     import run_cycles  # here: torch takes seconds, and a table of finished cells needs none of it
 
+    def check(script, words):
+        step = {"cluster_extract.py": "extract", "claus_select.py": "select"}.get(script)
+        if step:
+            run_cycles.script(step).parse_args(words)
+        else:
+            flags = run_cycles.parse_args(words)
+            steps = [run_cycles.step_arguments(flags, cycle) for cycle in range(flags.cycles)]
+            run_cycles.check_arguments(steps, flags)
+
     for task in tasks:
         for command, device in itertools.product([] if task.finished else task.commands, args.device.split(",")):
             script, *words = with_device(command, device)[1:]
-            step = {"cluster_extract.py": "extract", "claus_select.py": "select"}.get(Path(script).name)
-            if step:
-                run_cycles.script(step).parse_args(words)
-            else:
-                flags = run_cycles.parse_args(words)
-                run_cycles.check_arguments([run_cycles.step_arguments(flags, cycle) for cycle in range(flags.cycles)],
-                                           flags)
+            said = io.StringIO()
+            try:
+                with contextlib.redirect_stderr(said):
+                    check(Path(script).name, words)
+            except (SystemExit, UserError) as error:
+                lines = said.getvalue().splitlines()
+                reason = next((line for line in lines if ": error: " in line), error)   # argparse's own, before ours
+                cells = ", ".join(f"{cell.experiment}: {cell.variant}" for cell in task.cells) or "its first cycle"
+                raise UserError(f"{task.folder.name} ({cells}) cannot run: {reason}; correct --train, --select, "
+                                "--extract, --evaluate or --device") from None
 
 
 def write_rows(cells, task_of, args):

@@ -35,7 +35,7 @@ from datasets import which
 from datasets.clips import STRIDE
 from datasets.pseudo_labels import pseudo_masks, temporal_weight
 from datasets.video import read_frames
-from reporting.gather import read_table
+from reporting.gather import SETTING, read_table
 from utils import checkpoint, handoffs
 from utils.runtime import UserError, run_script, write_text
 
@@ -59,18 +59,18 @@ def parse_args(argv=None):
 
 def main(argv=None):
     args = parse_args(argv)
-    runs = {}
-    for row in read_table(args.table):
-        if row["experiment"] == args.experiment and row["run"] is not None:
-            runs.setdefault(row["run"], (row["variant"], row["seed"]))
-    if not runs:
+    rows = [row for row in read_table(args.table) if row["experiment"] == args.experiment and row["run"] is not None]
+    if not rows:
         raise UserError(f"{args.table} has no run of {args.experiment} whose folder is on this machine")
-    truth, starts = which.read_ground_truth(args, "train"), {}
-    find_video = which.video_finder(args)
-    contrasts = {name: contrast(video, find_video(name)) for name, video in truth.videos.items()}
-    for folder, (_, seed) in runs.items():
-        if seed not in starts:
-            starts[seed] = Start(folder / "cycle0", truth, contrasts, args)
+    if len(settings := {tuple(row[name] for name in SETTING) for row in rows}) > 1:
+        raise UserError(f"{args.table} has runs of {args.experiment} with different settings ({', '.join(SETTING)}): "
+                        f"{' and '.join(str(setting) for setting in sorted(settings, key=str))}; give a table of one")
+    truth, starts, contrasts, runs = which.read_ground_truth(args, "train"), {}, {}, {}
+    for row in rows:
+        source = handoffs.fingerprint(row["run"] / "cycle0" / "detector.pt")    # the same for runs with a shared start
+        runs[row["run"]] = row["variant"], source
+        if source not in starts:
+            starts[source] = Start(row["run"] / "cycle0", truth, contrasts, args)
     page = "\n\n".join([heading(args, starts), scores_table(starts), tiles_table(starts), picks_table(runs, starts)])
     print(page)
     if args.output:
@@ -87,6 +87,7 @@ class Start:
     """
 
     def __init__(self, folder, truth, contrasts, args):
+        """contrasts: {video: contrast} as far as known; what is missing is added."""
         self.features = handoffs.load_features(folder / "features.pkl")
         self.uncertainty = handoffs.load_uncertainty(folder / "uncertainty.pkl")
         handoffs.check_same_source(self.features, self.uncertainty, folder / "features.pkl", folder / "uncertainty.pkl")
@@ -102,6 +103,10 @@ class Start:
         self.label_N = np.array([video.label for video in self.videos])
         self.fresh_N = np.array([not labels.videos[name].is_labelled for name in self.names])
         self.error_N, self.size_N, self.predicted_N = errors(folder, self.videos, args)
+        find_video = which.video_finder(args)
+        for video in self.videos:
+            if video.name not in contrasts:
+                contrasts[video.name] = contrast(video, find_video(video.name))
         self.contrast_N = np.array([contrasts[name] for name in self.names])
 
     def mean_score(self, name):
@@ -147,7 +152,8 @@ def contrast(video, path):
 def heading(args, starts):
     return (f"# Why the rules choose as they do: {args.experiment} of {args.table.name}\n\n{machine_line()}\n\n"
             f"`python benchmarks/explain_selection.py {args.table} --experiment {args.experiment} --dataset "
-            f"{args.dataset} --data … --oracle …`; means over {len(starts)} seed{'s' if len(starts) > 1 else ''}. "
+            f"{args.dataset} --data … --oracle …`; means over {len(starts)} "
+            f"first cycle{'s' if len(starts) > 1 else ''}. "
             "The error of a video is 1 - IoU of its masks under the detector of the shared first cycle, measured with "
             "the ground truth, which no rule sees.")
 
@@ -199,10 +205,10 @@ def tiles_table(starts):
 def picks_table(runs, starts):
     """What each rule's picks of each cycle are like, beside the pool of unlabelled videos."""
     cells = {}
-    for folder, (variant, seed) in runs.items():
+    for folder, (variant, source) in runs.items():
         for path in sorted(folder.glob("cycle[1-9]*/selection.json"), key=lambda path: int(path.parent.name[5:])):
             cells.setdefault((int(path.parent.name[5:]), variant), []).append(
-                of_picks(handoffs.load_selection(path), starts[seed]))
+                of_picks(handoffs.load_selection(path), starts[source]))
     rows = [[str(cycle), variant, str(len(values)), *(f"{value:.2f}" for value in np.mean(values, 0))]
             for (cycle, variant), values in sorted(cells.items())]
     return ("## What was picked\n\nSize, contrast and error as multiples of those of the pool (error: of the shared "
@@ -222,9 +228,9 @@ def of_picks(selection, start):
                        for video, frames in picks])
     share = np.bincount(start.label_N[videos]) / len(videos)
     share = share[share > 0]
-    return [start.size_N[videos].mean() / start.size_N[start.fresh_N].mean(),
-            np.nanmean(start.contrast_N[videos]) / np.nanmean(start.contrast_N[start.fresh_N]),
-            start.error_N[videos].mean() / start.error_N[start.fresh_N].mean(), np.exp(-(share * np.log(share)).sum()),
+    beside_pool = [np.nanmean(values_N[videos]) / np.nanmean(values_N[start.fresh_N])
+                   for values_N in (start.size_N, start.contrast_N, start.error_N)]
+    return [*beside_pool, np.exp(-(share * np.log(share)).sum()),
             len(position) / len(videos), trusted, position.mean(), position.std()]
 
 

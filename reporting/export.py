@@ -1,10 +1,11 @@
 """The curves and tables of a report as files of their own, for a README or a paper: SVG and Markdown."""
 
+from benchmarks.experiment_table import AGREEMENT
 from reporting import tables
-from reporting.curves import curve
+from reporting.curves import curve, over_values
 from reporting.gather import budgets_of, by_seed, experiments_of, metrics_of
-from reporting.pages import floor_of, full_line, what_of
-from reporting.statistics import mean_of, paired_difference
+from reporting.pages import floor_of, full_line, over_what, what_of
+from reporting.statistics import mean_of
 from utils.runtime import atomic_write, check_writable, write_text
 
 CURVES = {"capsule f-mAP@.5": "frames", "capsule v-mAP@.5": "videos"}       # and how their files' names end
@@ -23,10 +24,11 @@ def export(rows, folder, command):
             if metric in metrics_of(every):
                 written.append(folder / f"{stem}_{ending}.svg")
                 with atomic_write(written[-1]) as file:
-                    file.write(curve(variants, metric, full=full_line(rows, every, metric),
-                                     floor=floor_of(every, metric)))
+                    file.write(over_values(variants, metric) if over_what(variants) else curve(
+                        variants, metric, full=full_line(rows, every, metric), floor=floor_of(every, metric)))
         written.append(folder / f"{stem}.md")
-        write_text(written[-1], f"# {name}\n\n{what_of(every)}. `{command}`\n\n{page(variants)}\n")
+        content = agreement(variants) if stem == "r" else page(variants)
+        write_text(written[-1], f"# {name}\n\n{what_of(every)}. `{command}`\n\n{content}\n")
     return written
 
 
@@ -43,19 +45,20 @@ def page(variants):
     base = tables.random_of(variants)
     if base and len(variants) > 1:
         compared = [name for name in tables.COMPARED if name in names]
-        lines = []
-        for cycle in budgets_of(variants)[1:]:
-            for name, of in variants.items():
-                if name != base and by_seed(of, cycle, "cycle"):
-                    found = [paired_difference(by_seed(of, cycle, metric), by_seed(variants[base], cycle, metric))
-                             for metric in compared]
-                    seeds = max((difference.n for difference in found if difference), default=0)
-                    cells = [tables.difference_cell(difference) for difference in found]
-                    lines.append([tables.labels_cell(of, cycle, "percent_of_frames"), name, str(seeds),
-                                  *(marked(cell) for cell in cells)])
+        lines = [[percent, variant, seeds, *(marked(tables.difference_cell(mean)) for mean in found)]
+                 for of in tables.differences(variants, base, compared) for variant, percent, seeds, found in of]
         parts += [f"Percentage points more than {base}, with the same seed; in brackets the 95% interval of the mean "
                   "(Student's t), bold where it leaves out 0.", table(["% of frames", "", "seeds", *compared], lines)]
     return "\n\n".join(parts)
+
+
+def agreement(variants):
+    """Experiment r: what other numbers of passes choose, as a Markdown table."""
+    return ("The next cycle's choice compared with that of the most passes, same weights; mean ± standard deviation "
+            "over seeds.\n\n" + table(["passes", *AGREEMENT], [
+                [name, *((tables.correlation_cell if "correlation" in column else tables.mean_cell)(
+                    mean_of(by_seed(of, 1, column).values())) for column in AGREEMENT)]
+                for name, of in variants.items()]))
 
 
 def marked(cell):

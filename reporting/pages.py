@@ -62,7 +62,7 @@ def scores_section(variants, rows, published):
         return lead + html.absent("No scores are in the table.")
     figures = [curve_figure(variants, metric, full.get(metric), floor_of(every, metric),
                             curve_of(published, metric) if published else ()) for metric in names]
-    if len(variants) > 2 and all("=" in variant for variant in variants):
+    if over_what(variants):
         figures = [html.figure(over_values(variants, metric), html.SVG, alt_of(variants, metric)) for metric in names]
     elif costs_differ(variants):
         figures += [html.figure(curve(variants, metric, "cost", full.get(metric)), html.SVG,
@@ -77,6 +77,11 @@ def scores_section(variants, rows, published):
     said = "".join(html.paragraph(outcome(variants, metric)) for metric in names if metric in SAID)
     return (lead + said + html.gallery(figures) + absent
             + "<h3>Scores by budget</h3>" + table + more + paired(variants))
+
+
+def over_what(variants):
+    """Whether the variants are values of one number (K=2, K=5, …), to be drawn over it."""
+    return len(variants) > 2 and all("=" in variant for variant in variants)
 
 
 def outcome(variants, metric):

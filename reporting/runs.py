@@ -12,7 +12,7 @@ from reporting.gather import read_json
 from utils import handoffs
 from utils.runtime import UserError
 
-MOST = 6                        # variants drawn beside each other
+MOST = 8                        # variants drawn beside each other; the others are named
 
 
 def clusters_section(folders, seed):
@@ -40,7 +40,8 @@ def clusters_section(folders, seed):
     lead = html.paragraph(
         f"Every point is a video of the pool, at its latent's two main directions after the first cycle (seed {seed}); "
         "colours are clusters, squares were labelled before, stars were picked next.")
-    return lead + html.gallery(figures) + _left_out(missing, "no pickles of the first cycle or no second selection")
+    return (lead + html.gallery(figures) + _left_out(missing, "no pickles of the first cycle or no second selection")
+            + _left_out(list(folders)[MOST:], f"only the first {MOST} are drawn"))
 
 
 @functools.cache
@@ -78,7 +79,8 @@ def classes_section(runs):
     lead = html.paragraph(
         "Bars: class-aware f-AP@.5 on the test videos; red marks: the same whatever the class; yellow: the share of "
         "all labelled frames that fell on the class, with equal shares as a dotted line.")
-    return lead + html.gallery(figures) + _left_out(missing, "no evaluation or no labels")
+    return (lead + html.gallery(figures) + _left_out(missing, "no evaluation or no labels")
+            + _left_out(list(runs)[MOST:], f"only the first {MOST} are drawn"))
 
 
 def _mean(values_S_C):
@@ -183,8 +185,8 @@ def detections_section(runs):
             sheets = [sheet for sheet in sheets if sheet.name.startswith(("best", "worst"))]
             if sheets:
                 return _sheets(sheets, folder, cycle)
-    return html.absent("No detections are shown: none of the runs here has pictures; evaluate.py --visualize 3 draws "
-                       "the best and the worst (experiments.py --evaluate \"--visualize 3\").")
+    return html.absent("No detections are shown: none of the runs here has pictures; evaluate.py --visualize 3 on a "
+                       "run's last cycle draws the best and the worst.")
 
 
 def _sheets(sheets, folder, cycle):

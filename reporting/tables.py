@@ -95,22 +95,35 @@ def paired_table(variants, base):
     every = [row for rows in variants.values() for row in rows]
     names, groups = grouped([name for name in COMPARED if name in metrics_of(every)])
     lines, blocks = [], []
-    for cycle in budgets_of(variants)[1:]:      # the first cycle is shared: all differences are zero
+    for found in differences(variants, base, names):
         blocks.append(len(lines))
-        for variant, rows in variants.items():
-            if variant == base or not by_seed(rows, cycle, "cycle"):
-                continue
-            found = [paired_difference(by_seed(rows, cycle, name), by_seed(variants[base], cycle, name))
-                     for name in names]
-            seeds = max((difference.n for difference in found if difference), default=0)
-            lines.append([variant, labels_cell(rows, cycle, "percent_of_frames"), str(seeds),
-                          *map(difference_cell, found)])
+        lines += [[variant, percent, seeds, *map(difference_cell, means)] for variant, percent, seeds, means in found]
     if not lines:
         return ""
     return html.table(
         f"Percentage points more than {base}, with the same seed; in brackets the 95% interval of the mean (Student's "
         "t), coloured where it leaves out 0", ["", "% of frames", "seeds", *map(short, names)], lines,
         [("", 3), *groups], blocks)
+
+
+def differences(variants, base, names):
+    """For each budget [(variant, % of frames, seeds, differences of the metrics `names` against `base`)].
+
+    Left out is a budget at which all are the same: a first cycle that all share.
+    """
+    budgets = []
+    for cycle in budgets_of(variants):
+        lines = []
+        for variant, rows in variants.items():
+            if variant == base or not by_seed(rows, cycle, "cycle"):
+                continue
+            found = [paired_difference(by_seed(rows, cycle, name), by_seed(variants[base], cycle, name))
+                     for name in names]
+            seeds = max((difference.n for difference in found if difference), default=0)
+            lines.append((variant, labels_cell(rows, cycle, "percent_of_frames"), str(seeds), found))
+        if any(mean and (mean.mean or mean.std > 0) for *_, found in lines for mean in found):
+            budgets.append(lines)
+    return budgets
 
 
 def difference_cell(mean):

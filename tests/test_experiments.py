@@ -285,10 +285,17 @@ def test_dry_run_prints_the_commands_as_they_are_run(stubs, capsys):
     (["--evaluate=--protocol capsule --link gaps"], "--link plays no part in --protocol capsule"),
     (["--select=--sigma 1 --damping none"], "--sigma is the width of a damping"),
     (["--device", "cpu,gpu"], "'gpu' is no device")])
-def test_flags_of_the_steps_are_checked_before_any_work(stubs, capsys, dry, more, said):
-    with pytest.raises(SystemExit):
+def test_flags_of_the_steps_are_checked_before_any_work(stubs, dry, more, said):
+    with pytest.raises(UserError) as error:
         experiments.main(["fig5", "--only", "with clusters", *flags(stubs, *more), *dry])
-    assert said in capsys.readouterr().err and not stubs.exists()
+    line = str(error.value)
+    assert said in line and "cannot run" in line and "-stew-s0-" in line and "\n" not in line and not stubs.exists()
+
+
+def test_one_set_of_training_flags_serves_supervised_and_semi_supervised_cells(stubs, capsys):
+    experiments.main(["table2", "semi", "full", *flags(stubs, "--train", "--encoder-lr 1e-3 --margin-weight 0.03"),
+                      "--dry-run"])
+    assert "semi: stable-mean-teacher; seed 0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])

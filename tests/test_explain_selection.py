@@ -68,3 +68,8 @@ def test_another_ground_truth_and_a_table_without_runs_are_one_line(run, data, t
     flags = ["--dataset", "jhmdb", "--data", str(data), "--oracle", str(data)]
     with pytest.raises(UserError, match="no run of fig6 whose folder is on this machine"):
         explain_selection.main([str(table), *flags, "--experiment", "fig6"])
+    row = {"experiment": "table2", "variant": "random", "method": "random", "seed": "0", "cycle": "1", "run": str(run),
+           "steps": "7"}
+    experiment_table.merge(table, [row])
+    with pytest.raises(UserError, match="different settings"):
+        explain_selection.main([str(table), *flags])

@@ -269,6 +269,20 @@ def test_pictures_can_be_opened_and_cover_every_frame(run):
     assert {"evaluation/confusion", "evaluation/classes_capsule", "evaluation/classes_act"} <= set(tags)
 
 
+def test_pictures_are_drawn_of_a_cycle_that_was_evaluated_without(run, data, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "copy")
+    shutil.rmtree(folder / "cycle0" / "pictures")
+    flags = [*common(folder, data), "--dataset", "jhmdb", "--oracle", str(data), "--device", "cpu"]
+    before = json.loads((folder / "cycle0" / "evaluation.json").read_text())
+    assert evaluate.main(flags) == 0 and "is there already" in capsys.readouterr().out
+    assert evaluate.main([*flags, "--visualize", "1"]) == 0
+    assert len(list((folder / "cycle0" / "pictures").iterdir())) > 3
+    after = json.loads((folder / "cycle0" / "evaluation.json").read_text())
+    assert after["capsule"] == before["capsule"] and after["act"] == before["act"]
+    capsys.readouterr()
+    assert evaluate.main([*flags, "--visualize", "1"]) == 0 and "is there already" in capsys.readouterr().out
+
+
 def test_best_median_and_worst_are_chosen_once_each():
     iou = [0.1, 0.9, np.nan, 0.5, 0.6, 0.7, 0.2]
     assert visualize.pick_examples(iou, 1) == [("best1", 1), ("median1", 4), ("worst1", 0)]

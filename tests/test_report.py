@@ -18,11 +18,13 @@ import claus_select
 import report
 from benchmarks import experiment_table
 from datasets import annotations, toy
-from reporting import gather, html, pictures, published, tables
+from reporting import gather, html, pictures, published, runs, tables
 from reporting.curves import apart, curve
+from reporting.export import export
 from reporting.pages import full_line
 from reporting.statistics import mean_of, paired_difference
 from utils import handoffs
+from utils.machine import exported_from
 from utils.runtime import UserError
 
 THRESHOLDS = [round(0.05 * i, 2) for i in range(20)]
@@ -295,6 +297,45 @@ def test_page_says_what_was_measured(page):
     assert "rank 1 of" in said                          # the reason of a picked video, below its strip
     assert "No detections" not in said and "Frames are not shown" not in said and "paper" not in said.replace(
         "the paper's tables are in it", "").replace("Score: paper", "")
+
+
+def test_a_first_cycle_that_is_not_shared_is_compared_too():
+    def rows(method, *scores):
+        return [{"seed": seed, "cycle": cycle, "method": method, "strategy": "hybrid", "percent_of_frames": 1.0 + cycle,
+                 "capsule f-mAP@.5": score + seed} for cycle, score in enumerate(scores) for seed in (0, 1)]
+    shared = {"random": rows("random", 10.0, 20.0), "claus": rows("claus", 10.0, 23.0)}
+    own = {"random": rows("random", 10.0, 20.0), "claus": rows("claus", 14.0, 23.0)}
+    for variants, first in ((shared, ["2"]), (own, ["1", "2"])):
+        found = tables.differences(variants, "random", ["capsule f-mAP@.5"])
+        assert [lines[0][1] for lines in found] == first
+        assert found[-1][0][0] == "claus" and found[-1][0][3][0].mean == 3
+
+
+def test_lines_beyond_those_that_are_drawn_are_named(cells):
+    folder, many = cells / "claus-0", [f"rule {number}" for number in range(runs.MOST + 2)]
+    for section in (runs.classes_section({name: [folder] for name in many}),
+                    runs.clusters_section(dict.fromkeys(many, folder), "0")):
+        assert section.count("<figure") == runs.MOST
+        assert f"Left out: rule {runs.MOST}, rule {runs.MOST + 1} (only the first {runs.MOST} are drawn)" in section
+
+
+def test_the_passes_are_exported_with_their_agreement_and_values_over_their_number(tmp_path):
+    rows = [{"experiment": "r", "variant": f"R={passes}", "method": "claus", "strategy": "hybrid", "seed": seed,
+             "cycle": 1, "same videos %": 90.0 + passes, "rank correlation of frames": 0.5} for passes in (1, 2, 10)
+            for seed in (0, 1)]
+    rows += [{"experiment": "k", "variant": f"K={k}", "method": "claus", "strategy": "hybrid", "seed": 0,
+              "cycle": cycle, "capsule f-mAP@.5": 10.0 * cycle + k} for k in (2, 5, 7) for cycle in (0, 1)]
+    export(rows, tmp_path, "python report.py x")
+    assert "| R=10 | 100.0 ± 0.0 | - | - | 0.500 |" in (tmp_path / "r.md").read_text()
+    drawn = (tmp_path / "k_frames.svg").read_text()
+    assert drawn.count("labelled frames") == 0 and "<svg" in drawn          # over K, not over the budget
+
+
+def test_code_that_git_archive_wrote_out_knows_its_commit(tmp_path):
+    (tmp_path / "exported").write_text("abc1234\n")
+    (tmp_path / "checkout").write_text("$Format:%h$\n")
+    assert [exported_from(tmp_path / name) for name in ("exported", "checkout", "none")] == ["abc1234", "", ""]
+    assert exported_from() == "" or "$" not in exported_from()
 
 
 def test_curves_and_tables_are_exported_as_files(cells, tmp_path):

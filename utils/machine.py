@@ -15,7 +15,7 @@ def about_machine():
     return {"cpu": processor(), "cores": str(os.cpu_count()), "gpu": _output("nvidia-smi", "--query-gpu=name",
                                                                        "--format=csv,noheader").replace("\n", ", "),
             "python": platform.python_version(), **{name: _version(name) for name in ("torch", "numpy")},
-            "code": _output("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+            "code": _output("git", "-C", str(ROOT), "describe", "--always", "--dirty") or exported_from(),
             "date": time.strftime("%Y-%m-%d")}
 
 
@@ -24,6 +24,15 @@ def in_words(about):
     names = (("cpu", ""), ("cores", "cores "), ("gpu", ""), ("python", "Python "), ("torch", "torch "),
              ("numpy", "NumPy "), ("code", "code "), ("date", ""))
     return ", ".join(f"{title}{about[key]}" for key, title in names if about.get(key))
+
+
+def exported_from(path=ROOT / ".git_archival.txt"):
+    """Commit that `git archive` made these files from; empty where it did not."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+    return "" if text.startswith("$Format") else text
 
 
 def processor():
