@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import label_curve, silhouette_looks, silhouettes
+from benchmarks import inner_split, label_curve, silhouette_looks, silhouettes
 from benchmarks.silhouette_scenes import (
     LEVELS,
     Knobs,
@@ -315,3 +315,28 @@ def test_finished_cells_are_not_computed_again_and_settings_are_never_mixed(tmp_
 def test_a_script_that_fails_is_named_with_its_last_line():
     with pytest.raises(UserError, match=r"claus_select.py --run x.*ended with 2"):
         label_curve.script("claus_select.py", "--run", "x", "--cycle", "-1")
+
+
+def test_inner_split_keeps_films_together_and_leaves_the_test_clips_out(tmp_path):
+    clips = [f"{label}/Film{film}_{label}_{part}" for film in range(12) for part in (0, 1) for label in ("run", "walk")]
+    source, output = tmp_path / "set", tmp_path / "inner"
+    for clip in clips:
+        for path in (source / "videos" / f"{clip}.avi", source / "puppet_mask" / clip / "puppet_mask.mat"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(clip.encode())
+    (source / "trainlist_split1.txt").write_text("\n".join(clips[:40]) + "\n")
+    (source / "testlist_split1.txt").write_text("\n".join(clips[40:]) + "\n")
+    assert inner_split.main(["--source", str(source), "--output", str(output)]) == 0
+    train, test = ((output / f"{part}list_split1.txt").read_text().split() for part in ("train", "test"))
+    assert sorted(train + test) == sorted(clips[:40]) and test
+    assert not {clip.partition("_")[0].partition("/")[2] for clip in train} & {
+        clip.partition("_")[0].partition("/")[2] for clip in test}
+    for label in ("run", "walk"):
+        assert 0 < sum(clip.startswith(label) for clip in test) <= 0.24 * 20
+    assert (output / "videos" / f"{test[0]}.avi").read_bytes() == test[0].encode()
+    assert (output / "puppet_mask" / test[0] / "puppet_mask.mat").exists()
+    assert not (output / "videos" / f"{clips[47]}.avi").exists()
+    with pytest.raises(UserError, match="is --source itself"):
+        inner_split.main(["--source", str(source), "--output", str(source)])
+    with pytest.raises(UserError, match="there is no"):
+        inner_split.main(["--source", str(tmp_path), "--output", str(output)])
