@@ -117,13 +117,14 @@ def forward_pass(detector, compiled=False):
                                    gradient_as_bucket_view=True, process_group=distributed.device_group(device.type))
 
 
-def dropout_masks(detector, seed, step, batch):
+def dropout_masks(detector, seed, step, batch, number=0):
     """Channel-dropout factors of a whole batch: (batch,832) and (batch,128), 0 or 1/(1-p), on the CPU.
 
-    Drawn from (seed, step) alone, for all processes together, so that their number does not matter.
+    Drawn from (seed, step) alone, for all processes together, so that their number does not matter. number: of the
+    pass, where a step has several.
     """
     sizes = detector.dropped_channels
-    kept = np.random.default_rng([seed, 4, step]).random((batch, sum(sizes)), np.float32) >= DROPOUT
+    kept = np.random.default_rng([seed, 4, step, number]).random((batch, sum(sizes)), np.float32) >= DROPOUT
     return (torch.from_numpy(kept).float() / (1 - DROPOUT)).split(sizes, dim=1)
 
 

@@ -33,13 +33,13 @@ CROPS = (CROP,)
 LAYOUTS = ("", "videos", "ReCompress_Videos", "JHMDB_video/ReCompress_Videos", "Rename_Images")
 
 
-def read_ground_truth(root, test_list=None, part="all", split=1):
+def read_ground_truth(root, test_list=None, part="all", split=1, clips=None):
     """Dense ground truth: every frame of every clip is labelled, its mask in one tube.
 
     root: folder with puppet_mask/ and, for the parts train and test, the lists of `split` (1, 2 or 3) in one of the
     two forms above. test_list: a text file "<class>/<clip>" a line, instead of these: the listed clips are the test
-    part, all others the training part. Returns Annotations, clips sorted by name; masks are checked (0 and 1, none
-    empty) when they are read. Raises UserError naming the file.
+    part, all others the training part. clips: names; the masks of all others are left alone. Returns Annotations, clips
+    sorted by name; masks are checked (0 and 1, none empty) when they are read. Raises UserError naming the file.
     """
     if part not in ("train", "test", "all"):
         raise UserError(f"part {part!r}: give train, test or all")
@@ -50,6 +50,8 @@ def read_ground_truth(root, test_list=None, part="all", split=1):
     names = sorted(files)
     if part != "all":
         names = sorted(_part(Path(root), names, test_list, part, split))
+    if clips is not None:
+        names = sorted(set(names) & set(clips))
     classes = tuple(sorted({name.partition("/")[0] for name in files}))
     classes = CLASSES if set(classes) <= set(CLASSES) else classes
     return Annotations(NAME if classes == CLASSES else "own", classes,

@@ -1,7 +1,8 @@
 """The published lists of semi-supervised training -> Annotations: which videos are labelled, and which are not.
 
 UCF-101-24: pickles in the older list format (see datasets/list_format.py). J-HMDB-21: text, one `class/clip` a line;
-the labels of the listed clips are their puppet masks. Of an unlabelled list nothing but the names is read.
+the labels of the listed clips are their puppet masks. Of an unlabelled list nothing but the names is read; length and
+size of its videos are counted from the videos.
 """
 
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 
 from datasets import jhmdb, ucf101
 from datasets.annotations import Video, naming
-from datasets.list_format import from_records
+from datasets.list_format import from_records, tube_records
 from datasets.pool import count_frames
 from datasets.safe_pickle import safe_load
 from datasets.video import SHORT_TAIL
@@ -21,22 +22,31 @@ def read_lists(dataset, labelled, unlabelled, find_video, known, masks=None, str
     """(Annotations of the listed videos, failed {name: reason}).
 
     labelled, unlabelled: paths of the two lists; unlabelled may be None. known: see datasets.pool.read_pool. masks:
-    folder with puppet_mask/, for jhmdb. A video of the labelled list of which no tube is labelled is an unlabelled one.
-    Raises UserError for a list that is empty or not to be read, and for a video that is in both as labelled.
+    folder with puppet_mask/, for jhmdb. A video of the labelled list of which no tube is labelled is an unlabelled one;
+    where only some are, the labelled frames near the others are dropped (see from_records), and a line says how many.
+    Raises UserError for a list that is empty or not to be read, for a video that is in both as labelled, and where
+    none of the unlabelled videos can be read.
     """
     others = read_names(unlabelled) if unlabelled else []
     if unlabelled and not others:
         raise UserError(f"{unlabelled}: the unlabelled list is empty; name videos in it, or give --method supervised")
     if dataset == "jhmdb":
-        return _jhmdb(read_names(labelled), others, labelled, masks), {}
-    return _ucf101(read_records(labelled), others, labelled, find_video, known, strict)
+        labels, failed = _jhmdb(read_names(labelled), others, labelled, masks, find_video, known, strict)
+    else:
+        labels, failed = _ucf101(read_records(labelled), others, labelled, find_video, known, strict)
+    if others and all(video.is_labelled for video in labels.videos.values()):
+        raise UserError(f"{unlabelled}: none of its {len(others)} videos can be read ({failed[others[0]]})")
+    return labels, failed
 
 
 def read_names(path):
     """Names of a list, in its order: of a pickle [(name, ...), ...] or [name, ...], or a text with one a line."""
     if is_text(path):
-        with open(path, encoding="utf-8") as file:
-            names = [line.split()[0].removesuffix(".avi") for line in file if line.strip()]
+        try:
+            with open(path, encoding="utf-8") as file:
+                names = [line.split()[0].removesuffix(".avi") for line in file if line.strip()]
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: is no text in UTF-8; write the list anew") from error
     else:
         names = [entry if isinstance(entry, str) else entry[0] for entry in read_records(path, names=True)]
     if len(set(names)) < len(names):
@@ -74,71 +84,85 @@ def read_records(path, names=False):
 
 def _ucf101(records, others, path, find_video, known, strict):
     """Annotations of both lists; labelled videos first. A video that cannot be decoded is left out."""
-    names = [str(name) for name, _ in records]
-    _check_apart({str(name) for name, tubes in records if any(map(_labelled, tubes))}, others, path)
+    with naming(str(path)):
+        records = [(str(name), tube_records(name, tubes)) for name, tubes in records]
+    names = [name for name, _ in records]
+    _check_apart({name for name, tubes in records if any(tube.is_labelled for tube in tubes)}, others, path)
     wanted = [*names, *(name for name in others if name not in set(names))]
     sizes, failed = count_frames(wanted, find_video, known, strict)
-    records = [(str(name), tubes) for name, tubes in records if str(name) in sizes]
+    records = [(name, tubes) for name, tubes in records if name in sizes]
     with naming(str(path)):
-        labels = {name: tube[2] for name, tubes in records for tube in tubes if _labelled(tube)}
+        labels = {name: tube.label for name, tubes in records for tube in tubes if tube.is_labelled}
         if not labels:
             reason = f" of a video that can be read ({next(iter(failed.values()))})" if failed else ""
             raise UserError(f"no tube{reason} is labelled in it; give the labelled list")
         annotations = from_records(records, ucf101.classes_of(labels), _lengthened(sizes, records), ucf101.NAME,
                                    _one_based(records))
+        _say_dropped(records, annotations)
     videos = {name: _completed(annotations.videos[name], tubes) for name, tubes in records}
     videos.update({name: Video(name, *sizes[name]) for name in wanted if name in sizes and name not in videos})
     return replace(annotations, videos=videos), failed
 
 
-def _labelled(tube):
-    """Whether a tube's record has labelled frames and no flag that says otherwise."""
-    return isinstance(tube, list | tuple) and len(tube) in (5, 6) and len(tube[4]) > 0 and bool(tube[-1] if len(
-        tube) == 6 else True)
-
-
 def _one_based(records):
-    """Whether boxes count pixels from 1, as in the annotations of UCF-101-24: none of the file touches row or column 0.
-
-    Lists that this project writes count from 0.
+    """Whether boxes count pixels from 1, as in the annotations of UCF-101-24: no label of the file touches row or
+    column 0. Lists that this project writes count from 0.
     """
-    corners = [np.asarray(tube[3])[:, :2] for _, tubes in records for tube in tubes if len(tube[3])]
+    corners = [tube.boxes[tube.labelled_frames - tube.start, :2] for _, tubes in records for tube in tubes
+               if tube.is_labelled]
     return bool(corners) and min(int(corner.min()) for corner in corners) >= 1
 
 
 def _lengthened(sizes, records):
-    """Sizes in which a video is as long as its tubes say, where it decodes at most SHORT_TAIL frames fewer."""
+    """Sizes in which a video is as long as its labelled tubes say, where it decodes at most SHORT_TAIL frames fewer."""
     sizes = dict(sizes)
     for name, tubes in records:
         frames, *picture = sizes[name]
-        last = max((int(tube[1]) + 1 for tube in tubes if _labelled(tube)), default=0)
+        last = max((tube.end + 1 for tube in tubes if tube.is_labelled), default=0)
         if frames < last <= frames + SHORT_TAIL:
             sizes[name] = (last, *picture)
     return sizes
 
 
+def _say_dropped(records, annotations):
+    """Print how many labelled frames were dropped for an actor near them who is not labelled; UserError where all."""
+    lost = {}
+    for name, tubes in records:
+        listed = {frame for tube in tubes for frame in tube.labelled_frames.tolist()}
+        lost[name] = len(listed) - len(annotations.videos[name].labelled_frames)
+    if not annotations.labelled():
+        raise UserError("every labelled frame has a tube that is not labelled in it, or near it in time; label all "
+                        "tubes of some video")
+    if any(lost.values()):
+        print(f"{sum(lost.values())} labelled frames of {sum(map(bool, lost.values()))} videos are not used: an actor "
+              "whose tube is not labelled is in them, or near them in time")
+
+
 def _completed(video, tubes):
     """Where every tube is labelled in each of its frames, all frames of the video are: outside them is no action."""
-    dense = all(_labelled(tube) and len(set(map(int, tube[4]))) == int(tube[1]) - int(tube[0]) + 1 for tube in tubes)
+    dense = all(len(tube.labelled_frames) == tube.end - tube.start + 1 for tube in tubes)
     return replace(video, labelled_frames=np.arange(video.frames)) if tubes and dense else video
 
 
 # ---------------------------------------------------------------------------------------------- J-HMDB-21
 
-def _jhmdb(names, others, path, root):
-    """Annotations of both lists: the listed clips with all their masks, the others without any."""
+def _jhmdb(names, others, path, root, find_video, known, strict):
+    """Annotations of both lists: the labelled clips with all their masks, the others, which need none, without any.
+
+    An unlabelled clip that cannot be decoded is left out.
+    """
     if not names:
         raise UserError(f"{path}: the labelled list is empty; name clips in it, class/clip a line")
     _check_apart(set(names), others, path)
-    truth = jhmdb.read_ground_truth(root)
-    unknown = [name for name in [*names, *others] if name not in truth.videos]
+    truth = jhmdb.read_ground_truth(root, clips=names)
+    unknown = [name for name in names if name not in truth.videos]
     if unknown:
         raise UserError(f"{path}: {len(unknown)} of the listed clips have no puppet mask below {root}, the first is "
                         f"{unknown[0]}; correct the list, or name the folder with --oracle")
+    sizes, failed = count_frames(others, find_video, known, strict)
     videos = {name: truth.videos[name] for name in names}
-    for video in map(truth.videos.get, others):
-        videos[video.name] = Video(video.name, video.frames, video.height, video.width)
-    return replace(truth, videos=videos)
+    videos.update({name: Video(name, *size) for name, size in sizes.items()})
+    return replace(truth, videos=videos), failed
 
 
 def _check_apart(labelled, others, path):

@@ -1,5 +1,7 @@
 """One semi-supervised training: what training.Training is, with unlabelled clips, a method and its networks."""
 
+import contextlib
+import itertools
 import time
 from collections import defaultdict
 from dataclasses import fields, replace
@@ -72,8 +74,9 @@ class SemiTraining(Training):
             if not batch["name"]:
                 continue
             batch = engine.to_device(batch, device, args.pixel_range)
-            total, terms, detection = method(networks, batch, self.clusters.of(batch["name"], device), self.options,
-                                             self.semi_options, when)
+            with seeded_dropout(networks.detector, args.seed, step):
+                total, terms, detection = method(networks, batch, self.clusters.of(batch["name"], device),
+                                                 self.options, self.semi_options, when)
             self.set_rates(step)
             self.optimizer.zero_grad(set_to_none=True)
             total.backward()
@@ -124,6 +127,25 @@ class SemiTraining(Training):
                 part.load_state_dict(state["networks"][name])
         self.plateau.load_state_dict(state["plateau"])
         self.unlabelled[:] = state["unlabelled"]
+
+
+@contextlib.contextmanager
+def seeded_dropout(detector, seed, step):
+    """In here the detector's channel dropout depends on (seed, step) and the number of the pass in the step alone.
+
+    The first pass has the masks that engine.train_epoch would give the same clips.
+    """
+    passes = itertools.count()
+
+    def random_masks(batch, device):
+        masks = engine.dropout_masks(detector, seed, step, batch, next(passes))
+        return tuple(mask.to(device, non_blocking=True) for mask in masks)
+
+    detector.random_masks = random_masks                    # in the place of the method that draws from torch's state
+    try:
+        yield
+    finally:
+        del detector.random_masks
 
 
 def semi_options(args):

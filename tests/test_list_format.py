@@ -7,6 +7,7 @@ from test_annotations import same, videos
 
 from datasets.annotations import Annotations, Tube, Video
 from datasets.list_format import from_records, to_records
+from datasets.pseudo_labels import clip_weight
 from datasets.safe_pickle import safe_load
 from utils.runtime import UserError
 
@@ -30,11 +31,37 @@ def test_only_really_labelled_frames_are_kept():
 
 
 def test_tubes_that_are_not_labelled_are_left_out():
-    records = [("A/v", [(4, 12, 0, dense(4, 12), [6], 0), (0, 2, 0, dense(0, 2), [1], 1)]),
+    records = [("A/v", [(14, 19, 0, dense(14, 19), [16], 0), (0, 2, 0, dense(0, 2), [1], 1)]),
                ("B/w", [(0, 3, 1, dense(0, 3), []), (0, 3, 1, dense(0, 3), [2], 0)])]
     annotations = from_records(records, ("A", "B"), SIZES, "x")
     assert [(t.track, t.frames.tolist()) for t in annotations.videos["A/v"].tubes] == [(2, [1])]
     assert not annotations.videos["B/w"].is_labelled and annotations.videos["B/w"].label is None
+
+
+def test_of_a_tube_that_is_not_labelled_only_the_time_is_looked_at():
+    """Neither class nor boxes nor labelled frames, be they what they may."""
+    nonsense = [(15, 19, "x", dense(0, 1), [99], 0), (15, 19, 7, None, None, 0), (15, 19, -1, dense(0, 1), [])]
+    videos = [from_records([("A/v", [(0, 2, 0, dense(0, 2), [1]), tube])], ("A", "B"), SIZES, "x").videos["A/v"]
+              for tube in nonsense]
+    assert [(video.label, video.labelled_frames.tolist(), len(video.tubes)) for video in videos] == [(0, [1], 1)] * 3
+
+
+@pytest.mark.parametrize("hidden", [(12, 14, 1, None, None, 0), (12, 14, 1, None, [])], ids=["flag 0", "no frame"])
+def test_frames_near_a_tube_that_is_not_labelled_are_dropped(hidden):
+    """Else its actor would be learnt as background: no clip gives weight to a frame that it is in."""
+    sizes = {"A/v": (40, 240, 320)}
+    records = [("A/v", [(0, 39, 0, dense(0, 39), range_of(0, 39)), hidden, (5, 9, 0, dense(5, 9), [5, 9])])]
+    video = from_records(records, ("A", "B"), sizes, "x").videos["A/v"]
+    assert video.labelled_frames.tolist() == [0, 1, 2, 3, *range(23, 40)]       # more than 8 frames from 12 to 14
+    assert [tube.track for tube in video.tubes] == [1]
+    weight = clip_weight(np.zeros((8, 1, 1), np.uint8), video.labelled_frames, np.arange(10, 18))
+    assert not weight[2:5].any()
+    all_near = from_records([("A/v", [(5, 9, 0, dense(5, 9), [5, 9]), hidden])], ("A", "B"), sizes, "x").videos["A/v"]
+    assert not all_near.is_labelled and all_near.label is None
+
+
+def range_of(first, last):
+    return list(range(first, last + 1))
 
 
 def test_one_based_boxes():
@@ -57,6 +84,20 @@ def test_one_based_boxes():
     ([("A/v", [(0, 0, 0, [[3, 2, 0, 10]], [0])])], "has no area"),
     ([("A/v", [(0, 0, 0, [[3, 2, 4]], [0])])], r"video A/v: tube 1: boxes have shape \(1, 3\)"),
     (["A/v"], "not the list format"),
+    ([("A/v", None)], "video A/v: its tubes are a NoneType; give a list"),
+    ([("A/v", 3)], "video A/v: its tubes are a int; give a list"),
+    ([("A/v", [None])], "video A/v: tube 1 is not .*: it is a NoneType; give these"),
+    ([("A/v", [(0, 0)])], "video A/v: tube 1 is not .*: it has 2 fields; give these"),
+    ([("A/v", [(0, 0, 0, None, [0])])], "video A/v: tube 1: boxes is None; give an array"),
+    ([("A/v", [(0, 0, 0, np.arange(4), [0])])], r"video A/v: tube 1: boxes have shape \(4,\); expected \(any, 4\)"),
+    ([("A/v", [(0, 0, 0, dense(0, 0), 0)])], "video A/v: tube 1: labelled_frames is 0; give an array"),
+    ([("A/v", [(0, 0, 0, dense(0, 0), None)])], "video A/v: tube 1: labelled_frames is None; give an array"),
+    ([("A/v", [(None, 0, 0, dense(0, 0), [0])])], "video A/v: tube 1: start is None; give a whole number"),
+    ([("A/v", [(0, 0, None, dense(0, 0), [0])])], "video A/v: tube 1: label is None; give a whole number"),
+    ([("A/v", [(5, 3, 0, dense(5, 3), [4])])], "video A/v: tube 1 ends at frame 3, before its start 5"),
+    ([("A/v", [(0, 0, 0, dense(0, 0), [0], "yes")])], "video A/v: tube 1: the sixth field is a str; give 1"),
+    ([("A/v", [(0, 0, 0, dense(0, 0), [0], 2)])], "video A/v: tube 1: the sixth field is 2; give 1"),
+    ([("A/v", [(0, 0, 0, dense(0, 0), [0], np.ones(2))])], "tube 1: the sixth field is a ndarray; give 1"),
 ])
 def test_bad_records_are_refused_by_name(records, words):
     with pytest.raises(UserError, match=words) as error:

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from jhmdb_maker import square_masks, write_set
 
-from datasets import toy, ucf101
+from datasets import jhmdb, toy, ucf101
+from datasets.pseudo_labels import REACH
+from datasets.sprites import write_video
+from semi import lists
 from semi.lists import read_lists, read_names
 from utils.runtime import UserError
 
@@ -80,7 +83,7 @@ def test_of_the_unlabelled_list_nothing_but_names_is_read(tmp_path, videos, trut
     assert read_names(tmp_path / "names.txt") == [video.name for video in hidden]
 
 
-def test_the_sixth_field_says_which_tubes_are_labelled(tmp_path, videos, truth):
+def test_the_sixth_field_says_which_tubes_are_labelled(tmp_path, videos, truth, capsys):
     known, hidden = halves(truth)
     several = next(video for video in truth.videos.values() if len(video.tubes) > 1)
     known = [several, *(video for video in known if video is not several)]
@@ -89,13 +92,44 @@ def test_the_sixth_field_says_which_tubes_are_labelled(tmp_path, videos, truth):
     known = [several, known[spare], *(video for i, video in enumerate(known) if i not in (0, spare))]
     flagged = [(video.name, [record(tube, int(i == 0 or video is not several)) for i, tube in enumerate(video.tubes)])
                for video in known]
+    first = several.tubes[0]
+    begin = int(first.frames[len(first.frames) // 2])
+    flagged[0] = (several.name, [flagged[0][1][0], (begin, first.end - 1, several.label, None, None, 0)])
     flagged[1] = (known[1].name, [record(tube, 0) for tube in known[1].tubes])          # none of them
     labels = read(tmp_path, videos, flagged, [v.name for v in hidden if v is not several])[0]
-    ours = labels.videos[several.name]
-    assert [tube.track for tube in ours.tubes] == [1]
-    np.testing.assert_array_equal(ours.labelled_frames, several.tubes[0].frames)        # of the rest nothing is known
+    ours, kept = labels.videos[several.name], [f for f in first.frames.tolist() if f < begin - REACH]
+    assert kept and [tube.track for tube in ours.tubes] == [1]
+    assert ours.labelled_frames.tolist() == kept                                        # of the rest nothing is known
+    assert f"{len(first.frames) - len(kept)} labelled frames of 1 videos are not used" in capsys.readouterr().out
     assert not labels.videos[known[1].name].is_labelled
     np.testing.assert_array_equal(labels.videos[known[2].name].labelled_frames, np.arange(known[2].frames))
+
+
+def test_where_no_labelled_frame_can_be_used_it_says_so(tmp_path, videos, truth):
+    known, hidden = halves(truth)
+    both = [(video.name, [record(video.tubes[0]), (*record(video.tubes[0]), 0)]) for video in known]
+    assert "label all tubes of some video" in refused(tmp_path, videos, both, [video.name for video in hidden])
+
+
+def test_boxes_that_are_not_labelled_are_not_looked_at(tmp_path, videos, truth):
+    """A hidden box at 0, in a tube flagged 0 or in a frame between labels, does not make the others count from 0."""
+    known, hidden = halves(truth)
+    spare = next(i for i, video in enumerate(known) if [v.label for v in known].count(video.label) > 1)
+    content = entries(known)
+    plain = read(tmp_path, videos, content, [video.name for video in hidden])[0]
+    touching = (0, 3, known[spare].label, np.zeros((2, 4), int), [0], 0)               # and too few of them
+    content[spare] = (known[spare].name, [touching])
+    other = (spare + 1) % len(known)
+    start, end, label, boxes, _ = content[other][1][0]
+    boxes = boxes.copy()
+    boxes[1, :2] = 0
+    content[other] = (known[other].name, [(start, end, label, boxes, [start])])
+    labels = read(tmp_path, videos, content, [video.name for video in hidden])[0]
+    assert not labels.videos[known[spare].name].is_labelled
+    for i, video in enumerate(known):
+        if i != spare:
+            ours, expected = labels.videos[video.name].tubes[0], plain.videos[video.name].tubes[0]
+            np.testing.assert_array_equal(ours.boxes[0], expected.boxes[0])
 
 
 def test_sparse_labels_stay_sparse(tmp_path, videos, truth):
@@ -131,6 +165,12 @@ def test_a_video_that_cannot_be_read_is_left_out(tmp_path, videos, truth):
         (copy / "videos" / f"{name}.avi").unlink()
     labels, failed = read(tmp_path, copy, entries(known), entries(hidden))
     assert sorted(failed) == sorted(gone) and not set(gone) & set(labels.videos) and len(labels.videos) == 10
+
+
+def test_where_no_unlabelled_video_can_be_read_it_says_so(tmp_path, videos, truth):
+    known, _ = halves(truth)
+    said = refused(tmp_path, videos, entries(known), ["Gone/v_1", "Gone/v_2"])
+    assert "unlabel.pkl: none of its 2 videos can be read (video Gone/v_1: no file" in said
 
 
 # ---- one clear line ----
@@ -169,14 +209,42 @@ def test_other_lists_that_cannot_be_used(tmp_path, videos, truth):
         read_lists("ucf101", tmp_path / "text.txt", None, None, None)
 
 
+@pytest.mark.parametrize("tubes, said", [
+    (None, "its tubes are a NoneType"), (3, "its tubes are a int"), ([(0, 1)], "tube 1 is not (start, end"),
+    ([(0, 1, 0, None, [0])], "tube 1: boxes is None"), ([(0, 1, 0, np.ones(8, int), [0])], "tube 1: boxes have shape"),
+    ([(0, 1, 0, np.ones((2, 4), int), 3)], "tube 1: labelled_frames is 3"),
+    ([(0, 1, 0, np.ones((2, 4), int), [0], "no")], "tube 1: the sixth field is a str")])
+def test_a_tube_that_cannot_be_read_is_named_before_any_video_is(tmp_path, truth, tubes, said):
+    content = entries(halves(truth)[0])
+    content[2] = (content[2][0], tubes)
+    told = refused(tmp_path, tmp_path / "no videos", content, ["A/v"])
+    assert f"label.pkl: video {content[2][0]}: {said}" in told and not (tmp_path / "known.jsonl").exists()
+
+
+def test_a_list_in_another_encoding(tmp_path):
+    (tmp_path / "list.txt").write_bytes("A/vidéo\n".encode("latin1"))
+    with pytest.raises(UserError, match="no text in UTF-8"):
+        read_names(tmp_path / "list.txt")
+
+
 # ---- J-HMDB ----
 
 @pytest.fixture
 def clips(tmp_path):
+    """Four clips with their masks; the videos are as long."""
     root = tmp_path / "jhmdb"
-    write_set(root, {f"{name}/clip_{i}": (square_masks(6 + i), "train")
-                     for i, name in enumerate(("catch", "wave", "catch", "wave"))})
+    clips = {f"{name}/clip_{i}": (square_masks(6 + i), "train")
+             for i, name in enumerate(("catch", "wave", "catch", "wave"))}
+    write_set(root, clips)
+    for name, (masks, _) in clips.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        write_video(root / f"{name}.avi", np.repeat(masks[..., None] * np.uint8(200), 3, axis=-1))
     return root
+
+
+def read_texts(tmp_path, clips, labelled, unlabelled):
+    return read_lists("jhmdb", *texts(tmp_path, labelled, unlabelled), functools.partial(jhmdb.find_video, clips),
+                      tmp_path / "known.jsonl", clips)
 
 
 def texts(tmp_path, labelled, unlabelled):
@@ -188,30 +256,43 @@ def texts(tmp_path, labelled, unlabelled):
 
 def test_jhmdb_lists_are_text_and_the_labels_masks(tmp_path, clips):
     known, hidden = ["wave/clip_3", "catch/clip_0"], ["catch/clip_2", "wave/clip_1"]
-    labels, failed = read_lists("jhmdb", *texts(tmp_path, known, hidden), None, None, clips)
+    labels, failed = read_texts(tmp_path, clips, known, hidden)
     assert not failed and list(labels.videos) == known + hidden and labels.dataset == "jhmdb-21"
     first = labels.videos["wave/clip_3"]
     assert labels.classes[first.label] == "wave" and first.labelled_frames.tolist() == list(range(9))
     np.testing.assert_array_equal(first.tubes[0].masks[:], square_masks(9))
     other = labels.videos["catch/clip_2"]
-    assert not other.is_labelled and not other.tubes and other.label is None and other.frames == 8
+    assert not other.is_labelled and not other.tubes and other.label is None
+    assert (other.frames, other.height, other.width) == (8, 24, 32)
+
+
+def test_masks_of_unlabelled_clips_of_jhmdb_are_not_looked_at(tmp_path, clips):
+    """Missing, damaged, or of another length and size: the video says what there is. One without a video is named."""
+    known, hidden = ["wave/clip_3", "catch/clip_0"], ["catch/clip_2", "wave/clip_1", "wave/gone"]
+    shutil.rmtree(clips / "puppet_mask" / "catch" / "clip_2")
+    (clips / "puppet_mask" / "wave" / "clip_1" / "puppet_mask.mat").write_bytes(b"nonsense")
+    labels, failed = read_texts(tmp_path, clips, known, hidden)
+    assert list(labels.videos) == known + hidden[:2] and list(failed) == ["wave/gone"]
+    assert [(labels.videos[name].frames, labels.videos[name].width) for name in hidden[:2]] == [(8, 32), (7, 32)]
 
 
 def test_jhmdb_lists_that_cannot_be_used(tmp_path, clips):
     def refused(known, hidden):
         with pytest.raises(UserError) as error:
-            read_lists("jhmdb", *texts(tmp_path, known, hidden), None, None, clips)
+            read_texts(tmp_path, clips, known, hidden)
         assert "\n" not in str(error.value)
         return str(error.value)
 
-    assert "have no puppet mask" in refused(["wave/clip_3"], ["wave/other"])
+    assert "have no puppet mask" in refused(["wave/other"], ["wave/clip_3"])
+    assert "none of its 1 videos can be read" in refused(["wave/clip_3"], ["wave/other"])
     assert "wave/clip_3" in refused(["wave/clip_3"], ["wave/clip_3"])
     assert "the unlabelled list is empty" in refused(["wave/clip_3"], [])
     assert "the labelled list is empty" in refused([], ["wave/clip_3"])
     assert "listed twice" in refused(["wave/clip_3"] * 2, ["wave/clip_1"])
 
 
-def test_the_official_lists_of_jhmdb(shared_data):
+def test_the_official_lists_of_jhmdb(shared_data, monkeypatch):
     root = shared_data / "jhmdb"
+    monkeypatch.setattr(lists, "count_frames", lambda names, *_: ({name: (40, 240, 320) for name in names}, {}))
     labels, _ = read_lists("jhmdb", root / "testlist_split1.txt", root / "trainlist_split1.txt", None, None, root)
     assert (len(labels.labelled()), len(labels.videos)) == (268, 928)

@@ -290,6 +290,34 @@ def test_killed_before_its_last_file_a_training_ends_the_same(run, videos, tmp_p
         assert torch.equal(second.detector.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize("method, passes", [("consistency", 2), ("mixmatch", 3), ("mean-teacher", 1)])
+def test_dropout_depends_on_seed_step_and_pass_alone(run, videos, method, passes, monkeypatch):
+    """Every pass of a step asks for masks of its own; the first has those of train_ucf101.py."""
+    drawn, dropout_masks = [], engine.dropout_masks
+
+    def watched(detector, seed, step, batch, number=0):
+        drawn.append((seed, step, number))
+        return dropout_masks(detector, seed, step, batch, number)
+
+    monkeypatch.setattr(engine, "dropout_masks", watched)
+    train(run, videos, "--method", method, "--seed", "3")
+    assert drawn == [(3, step, number) for step in range(4) for number in range(passes)]
+    detector = tiny_detector()
+    first, again, other = (dropout_masks(detector, 3, 2, 4, *number)[0] for number in ((), (0,), (1,)))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_the_state_of_torchs_generator_does_not_matter_to_consistency(run, videos, tmp_path, monkeypatch):
+    """Disturbed before every step, the training is the same: nothing in it draws from there."""
+    plain = Path(shutil.copytree(run, tmp_path / "plain"))
+    train(plain, videos)
+    to_device = engine.to_device
+    monkeypatch.setattr(engine, "to_device", lambda *rest: (torch.rand(3), to_device(*rest))[1])
+    train(run, videos)
+    first, second = (checkpoint.load(folder / "cycle0" / "detector.pt").detector for folder in (plain, run))
+    assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+
+
 # ---- what it may not see ----
 
 def test_hidden_labels_change_nothing(videos, tmp_path):
