@@ -7,6 +7,7 @@ import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from reporting.gather import budgets_of, by_seed
 from reporting.statistics import mean_of
@@ -15,6 +16,7 @@ COLOURS = {"claus": "#d1495b", "claus-entropy": "#2e933c", "claus-no-clusters": 
            "entropy": "#6a4c93", "equidistant": "#30638e", "random": "#5c6770"}
 OTHERS = ("#d1495b", "#00798c", "#edae49", "#6a4c93", "#2e933c", "#30638e", "#b56576", "#5c6770")
 MARKERS = "osD^vPX*"
+ASIDE = 3           # points between the lines at a budget, so that bars of equal scores do not hide each other
 SETTINGS = {"font.size": 12.5, "svg.hashsalt": "report", "axes.spines.top": False, "axes.spines.right": False,
             "axes.grid": True, "grid.alpha": 0.3, "axes.axisbelow": True}
 
@@ -41,12 +43,16 @@ def curve(variants, metric, x="percent_of_frames", full=None, floor=None, publis
         figure = Figure(figsize=(6, 5.2), layout="constrained")
         axes = figure.add_subplot()
         ticks = {}
-        for name, (colour, marker) in colour_of(variants).items():
+        for place, (name, (colour, marker)) in enumerate(colour_of(variants).items()):
             points = points_of(variants[name], metric, x)
+            aside = ScaledTranslation((place - (len(variants) - 1) / 2) * ASIDE / 72, 0, figure.dpi_scale_trans)
             if points:
                 errors = [0 if math.isnan(point.std) else point.std for _, point, _ in points]
                 axes.errorbar([at for at, _, _ in points], [point.mean for _, point, _ in points], errors, label=name,
-                              color=colour, marker=marker, ms=6, lw=1.8, capsize=3, mec="white", mew=0.6)
+                              color=colour, marker=marker, ms=6, lw=1.8, capsize=3, mec="white", mew=0.6,
+                              transform=axes.transData + aside)
+                axes.update_datalim([(at, point.mean + sign * error) for (at, point, _), error
+                                     in zip(points, errors, strict=True) for sign in (-1, 1)])
             for at, _, cost in points:
                 ticks.setdefault(round(at, 4), []).append(cost)
         for value, style, label in ((full and full.mean, "--", "fully supervised"), (floor, ":", "no model")):
@@ -76,12 +82,18 @@ def _axes_of(axes, ticks, x, metric):
     """Labels, a logarithmic axis where the budgets span more than a factor of ten, the budgets as ticks, the cost."""
     axes.set_ylabel(f"{metric.partition(' ')[2]}, percent")
     axes.set_xlabel({"percent_of_frames": "labelled frames, % of all", "cost": "cost of the labels"}.get(x, x))
+    axes.autoscale_view()
     low, high = axes.get_ylim()
     axes.set_ylim(max(0, low), max(high, 1))
     places = sorted(ticks)
     if len(places) > 1 and min(places) > 0 and max(places) > 10 * min(places):
         axes.set_xscale("log")
-    if len(places) == 1:
+        margin = (places[-1] / places[0]) ** 0.06
+        axes.set_xlim(places[0] / margin, places[-1] * margin)
+    elif len(places) > 1:
+        margin = 0.06 * (places[-1] - places[0])
+        axes.set_xlim(places[0] - margin, places[-1] + margin)
+    elif places:
         axes.set_xlim(0, 2 * places[0] or 1)
     if x != "percent_of_frames":
         return
