@@ -116,9 +116,8 @@ def main(argv=None):
     args = parse_args(argv)
     check_alone("evaluate.py")
     folder = cycle_dir(args.run, args.cycle, args.files)
-    drawn = args.visualize is None or (folder / "pictures").exists()
-    if not args.force and drawn and evaluated_already(folder / "evaluation.json",
-                                                      args.weights or folder / "detector.pt"):
+    finished = not args.force and evaluated_already(folder / "evaluation.json", args.weights or folder / "detector.pt")
+    if finished and (args.visualize is None or (folder / "pictures").exists()):
         print(f"{folder / 'evaluation.json'} is there already; --force evaluates again")
         return 0
     trained = checkpoint.load(args.weights or folder / "detector.pt", args.device)
@@ -151,9 +150,10 @@ def main(argv=None):
         draw_pictures(trained, scored, report, truth.classes, geometry, switches, args, folder)
     report |= {"failed": scored.failed, "source": trained.source, "dataset": truth.dataset, "run": str(args.run),
                "cycle": args.cycle, "test_videos": len(videos)}
-    write_text(folder / "evaluation.json", json.dumps(report, indent=1) + "\n")
+    if not finished:                                # else only the pictures were wanting; flags may differ this time
+        write_text(folder / "evaluation.json", json.dumps(report, indent=1) + "\n")
     shutil.rmtree(folder / "evaluate.parts")
-    print(f"wrote {folder / 'evaluation.json'}")
+    print(f"{folder / 'evaluation.json'} stays as it was" if finished else f"wrote {folder / 'evaluation.json'}")
     return 0
 
 

@@ -38,6 +38,11 @@ def main(argv=None):
         raise UserError(f"--output {args.output} is --source itself, whose split would be lost; give another folder")
     clips = (args.source / LISTS[0]).read_text(encoding="utf-8").split()
     scored = held_out(clips)
+    lists = dict(zip(LISTS, ([clip for clip in clips if clip not in scored], sorted(scored)), strict=True))
+    lists = {args.output / name: "\n".join(part) + "\n" for name, part in lists.items()}
+    for path, text in lists.items():
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise UserError(f"{path} holds another split, which would be lost; give another --output")
     check_writable(args.output)
     for clip in clips:
         for room, ending in (("videos", ".avi"), ("puppet_mask", "")):
@@ -45,8 +50,8 @@ def main(argv=None):
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.is_symlink():
                 link.symlink_to((args.source / room / f"{clip}{ending}").resolve())
-    for name, part in zip(LISTS, ([clip for clip in clips if clip not in scored], sorted(scored)), strict=True):
-        write_text(args.output / name, "\n".join(part) + "\n")
+    for path, text in lists.items():
+        write_text(path, text)
     print(f"{len(clips) - len(scored)} clips to train on, {len(scored)} to score: {args.output}")
     return 0
 

@@ -1,6 +1,7 @@
 """The curves and tables of a report as files of their own, for a README or a paper: SVG and Markdown."""
 
 from benchmarks.experiment_table import AGREEMENT
+from benchmarks.timing import table
 from reporting import tables
 from reporting.curves import curve, over_values
 from reporting.gather import budgets_of, by_seed, experiments_of, metrics_of
@@ -65,7 +66,3 @@ def marked(cell):
     """A cell of tables.difference_cell as text."""
     text, kind = cell if isinstance(cell, tuple) else (cell, "")
     return f"**{text}**" if kind else text
-
-
-def table(head, lines):
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *lines))

@@ -5,6 +5,7 @@ equidistant   the same random videos, frames at equal distances
 uncertainty   videos of the highest frame scores in the whole pool, their highest frames, however close together
 entropy       the same by local entropy; of the frames, the five nearest to each chosen one come after all others
 claus-no-clusters   CLAUS with the whole pool as one cluster
+claus-entropy, our own, is CLAUS itself (videos.py) with local entropy as the score.
 """
 
 from dataclasses import replace

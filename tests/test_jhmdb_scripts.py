@@ -273,12 +273,11 @@ def test_pictures_are_drawn_of_a_cycle_that_was_evaluated_without(run, data, tmp
     folder = shutil.copytree(run, tmp_path / "copy")
     shutil.rmtree(folder / "cycle0" / "pictures")
     flags = [*common(folder, data), "--dataset", "jhmdb", "--oracle", str(data), "--device", "cpu"]
-    before = json.loads((folder / "cycle0" / "evaluation.json").read_text())
+    before = (folder / "cycle0" / "evaluation.json").read_bytes()
     assert evaluate.main(flags) == 0 and "is there already" in capsys.readouterr().out
-    assert evaluate.main([*flags, "--visualize", "1"]) == 0
+    assert evaluate.main([*flags, "--visualize", "1", "--limit", "2", "--protocol", "capsule"]) == 0
     assert len(list((folder / "cycle0" / "pictures").iterdir())) > 3
-    after = json.loads((folder / "cycle0" / "evaluation.json").read_text())
-    assert after["capsule"] == before["capsule"] and after["act"] == before["act"]
+    assert (folder / "cycle0" / "evaluation.json").read_bytes() == before      # not by the scores of two videos
     capsys.readouterr()
     assert evaluate.main([*flags, "--visualize", "1"]) == 0 and "is there already" in capsys.readouterr().out
 

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -309,6 +310,13 @@ def test_a_first_cycle_that_is_not_shared_is_compared_too():
         found = tables.differences(variants, "random", ["capsule f-mAP@.5"])
         assert [lines[0][1] for lines in found] == first
         assert found[-1][0][0] == "claus" and found[-1][0][3][0].mean == 3
+
+
+def test_a_curve_shows_the_scores_and_not_the_floor_alone():
+    rows = {name: [{"seed": 0, "cycle": cycle, "percent_of_frames": 1.0 + 4 * cycle, "capsule f-mAP@.5": score}
+                   for cycle, score in enumerate((40.0, 55.0))] for name in ("claus", "random")}
+    ticks = {int(text) for text in re.findall(r"<!-- (\d+) -->", curve(rows, "capsule f-mAP@.5", floor=9.5).decode())}
+    assert {20, 30, 40, 50} <= ticks and {1, 5} <= ticks        # the heights, and the budgets below
 
 
 def test_lines_beyond_those_that_are_drawn_are_named(cells):

@@ -336,6 +336,11 @@ def test_inner_split_keeps_films_together_and_leaves_the_test_clips_out(tmp_path
     assert (output / "videos" / f"{test[0]}.avi").read_bytes() == test[0].encode()
     assert (output / "puppet_mask" / test[0] / "puppet_mask.mat").exists()
     assert not (output / "videos" / f"{clips[47]}.avi").exists()
+    assert inner_split.main(["--source", str(source), "--output", str(output)]) == 0        # again: the same
+    (output / "testlist_split1.txt").write_text("somebody's own\n")
+    with pytest.raises(UserError, match="holds another split"):
+        inner_split.main(["--source", str(source), "--output", str(output)])
+    assert (output / "testlist_split1.txt").read_text() == "somebody's own\n"
     with pytest.raises(UserError, match="is --source itself"):
         inner_split.main(["--source", str(source), "--output", str(source)])
     with pytest.raises(UserError, match="there is no"):

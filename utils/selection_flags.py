@@ -11,6 +11,7 @@ READ_BY = {  # method -> the flags that shape its choice
     "claus-no-clusters": ("frame_score", "damping", "sigma"),
     "uncertainty": ("frame_score",), "entropy": ("drop_nearest",), "equidistant": (), "random": ()}
 METHODS = tuple(READ_BY)
+BY_LOCAL_ENTROPY = ("entropy", "claus-entropy")
 UNSCORED = ("random", "equidistant")  # methods that look at no score
 INCREMENTS = ("samples", "samples-and-frames", "frames")
 
@@ -95,6 +96,6 @@ def check_rule(args, parser):
         if args.frames_count is not None:
             refuse(given("videos_percent", "videos_count"), "plays no part where --strategy intra has --frames-count")
     args.damping = {"uncertainty": "none", "entropy": "drop"}.get(args.method, args.damping or "paper")
-    args.frame_score = args.frame_score or ("local_entropy" if "entropy" in args.method else "paper")
+    args.frame_score = args.frame_score or ("local_entropy" if args.method in BY_LOCAL_ENTROPY else "paper")
     args.sigma = SIGMA if args.sigma is None else args.sigma
     args.drop_nearest = NEAREST if args.drop_nearest is None else args.drop_nearest
