@@ -15,6 +15,7 @@ equals sign: --train=--strict.
 
 --schedule gives the cycles and their budgets: "A/V,A/V,…" is what is to be labelled in all after cycle 0, 1, …, in
 percent of all frames / percent of the videos; a cycle buys its pair less the one before, rounded down to whole ones.
+A finished run goes on where its command is given again with more pairs at the end.
 --start-from takes cycle 0 from another run of the same settings (data set, truth, seed, flags of training, extraction
 and evaluation, first budget), so that rules are compared from the same labels and weights: its files are linked into
 this run, their fingerprints kept in start.json and proved whenever the run goes on. Rules that look at no score
@@ -178,7 +179,10 @@ def first_budget(arguments, annotations_path):
 
 
 def check_same_settings(args, path):
-    """A run that goes on must have the flags it began with, but for where it stops and what runs it."""
+    """A run that goes on must have the flags it began with, but for where it stops and what runs it.
+
+    A schedule may have got more pairs at its end: what has been done is as it would be, and run.json says the longer.
+    """
     free = ("run", "files", "data", "device", "processes", "cycles", "budget", "target")
     settings = {name: value for name, value in vars(args).items() if name not in free}
     if path.exists():
@@ -186,11 +190,14 @@ def check_same_settings(args, path):
             began = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{path} cannot be read; remove it, and give the flags this run began with") from error
+        longer = began.get("schedule") and (settings["schedule"] or "").startswith(f"{began['schedule']},")
+        if longer:
+            began["schedule"] = settings["schedule"]
         for name, value in settings.items():
             if began.get(name) != value:
                 raise UserError(f"{path} says this run began with --{name.replace('_', '-')} {began.get(name)!r}, now "
                                 f"it is {value!r}; give the same flags, or another --run")
-    else:
+    if not path.exists() or longer:
         write_text(path, json.dumps(settings, indent=1) + "\n")
 
 

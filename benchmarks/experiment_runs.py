@@ -2,6 +2,7 @@
 
 A folder's cell.json says what was run there, and "finished" once it is. The folder is locked while a process works in
 it; the process inherits the lock, so that one which outlives a killed experiments.py is waited for, not doubled.
+A cell whose schedule begins with that of a finished cell, all else being equal, goes on from that one's cycles.
 """
 
 import contextlib
@@ -10,28 +11,29 @@ import hashlib
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from utils.machine import about_machine
-from utils.runtime import read_json, write_text
+from utils.runtime import link_or_copy, read_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 START_FILES = ("annotations.pkl", "detector.pt")    # what a second scoring of the same weights needs
+OF_THE_FOLDER = ("cell.json", "log.txt", "run.json")    # not taken over from a shorter run; run.json comes last
 
 
 @dataclass
 class Task:
     """A folder to fill by commands, once the folder `needs` is finished. settings: what the result depends on.
 
-    link: whether the labels and weights of `needs` are taken over before the first command.
+    link: whether the labels and weights of `needs` are taken over before the first command. shorter: where the same
+    run would be, or is, with fewer pairs of the schedule, the longest first.
     """
 
     folder: Path
@@ -39,6 +41,7 @@ class Task:
     settings: dict
     needs: Path | None = None
     link: bool = False
+    shorter: tuple = ()
     cells: list = field(default_factory=list)
     waited_for: bool = False
 
@@ -47,17 +50,22 @@ class Task:
         return bool(self.record().get("finished"))
 
     def record(self):
-        """The content of cell.json, {} where there is none."""
-        path = self.folder / "cell.json"
-        if not path.exists():
-            return {}
-        return read_json(path, "remove it, finished parts of the cell are kept")
+        return read_record(self.folder)
 
     def write_record(self, **more):
         old = self.record()
         content = {"settings": self.settings, "commands": [shlex.join(command) for command in self.commands],
-                   "began": old.get("began") or time.strftime("%Y-%m-%d %H:%M:%S"), "machine": about_machine(), **more}
+                   "began": old.get("began") or time.strftime("%Y-%m-%d %H:%M:%S"), "machine": about_machine(),
+                   "goes_on_from": old.get("goes_on_from"), **more}
         write_text(self.folder / "cell.json", json.dumps(content, indent=1) + "\n")
+
+
+def read_record(folder):
+    """The content of cell.json in a folder, {} where there is none."""
+    path = folder / "cell.json"
+    if not path.exists():
+        return {}
+    return read_json(path, "remove it, finished parts of the cell are kept")
 
 
 # ---------------------------------------------------------------------------------------------- what is to be run
@@ -88,21 +96,28 @@ def start_task(cell, args):
 
 def cell_task(cell, start, args):
     """The run of one cell, from its start on."""
-    train = [*train_flags(args), *cell.train_flags]
-    settings = shared_settings(cell, args) | {"train": train, "schedule": cell.schedule, "kind": cell.kind,
-                                              "rule": cell.select_flags}
+    folder, settings = cell_folder(cell, args)
     if cell.kind == "passes":
-        other = "other passes" in cell.variant
-        settings |= {"passes": list(cell.extract), "other": other}
-    name = "-".join([cell.method, *[word for word, usual in ((cell.strategy, "hybrid"), (cell.increment, "samples"))
-                                    if word != usual], cell.semi or cell.loss])
-    folder = Path(args.files) / f"{name}-s{cell.seed}-{digest(settings)}"
-    if cell.kind == "passes":
-        return Task(folder, pass_commands(cell, folder, args, other), settings, start.folder, link=True)
-    command = run_cycles(args, folder, cell, cell.schedule, train, cell.select_flags)
+        return Task(folder, pass_commands(cell, folder, args, settings["other"]), settings, start.folder, link=True)
+    command = run_cycles(args, folder, cell, cell.schedule, settings["train"], cell.select_flags)
     if start:
         command += ["--start-from", str(start.folder)]
-    return Task(folder, [command], settings, start and start.folder)
+    pairs = cell.schedule.split(",")
+    fewest = 2 if start else 1                  # with a start, its cycle alone is no run of this cell
+    shorter = (replace(cell, schedule=",".join(pairs[:count])) for count in range(len(pairs) - 1, fewest - 1, -1))
+    return Task(folder, [command], settings, start and start.folder,
+                shorter=tuple(cell_folder(cell, args)[0] for cell in shorter))
+
+
+def cell_folder(cell, args):
+    """(folder of a cell, all that its result depends on)."""
+    settings = shared_settings(cell, args) | {"train": [*train_flags(args), *cell.train_flags],
+                                              "schedule": cell.schedule, "kind": cell.kind, "rule": cell.select_flags}
+    if cell.kind == "passes":
+        settings |= {"passes": list(cell.extract), "other": "other passes" in cell.variant}
+    name = "-".join([cell.method, *[word for word, usual in ((cell.strategy, "hybrid"), (cell.increment, "samples"))
+                                    if word != usual], cell.semi or cell.loss])
+    return Path(args.files) / f"{name}-s{cell.seed}-{digest(settings)}", settings
 
 
 def pass_commands(cell, folder, args, other):
@@ -211,7 +226,11 @@ def start_ready(waiting, running, free, failed, jobs, on_finished):
                 os.close(lock)
                 on_finished(task)
                 continue
-            running.append(Process(task, lock, free.pop(0), jobs))
+            try:
+                running.append(Process(task, lock, free.pop(0), jobs))
+            except BaseException:
+                os.close(lock)
+                raise
 
 
 def locked(folder):
@@ -238,6 +257,7 @@ class Process:
         task.write_record(finished=None)
         if task.link:
             take_over(task.needs / "cycle0", task.folder / "cycle0")
+        go_on_from_shorter(task)
         self.next()
 
     def next(self):
@@ -283,13 +303,25 @@ def take_over(source, target):
     """Labels and weights of a start, as links where the disk allows it."""
     target.mkdir(parents=True, exist_ok=True)
     for name in START_FILES:
-        if (target / name).exists():
+        if not (target / name).exists():
+            link_or_copy(source / name, target / name)
+
+
+def go_on_from_shorter(task):
+    """Take over the cycles of the longest finished run that this one continues, unless it has begun by itself."""
+    if (task.folder / "run.json").exists():
+        return
+    for folder in task.shorter:
+        if not read_record(folder).get("finished"):
             continue
-        try:
-            os.link(source / name, target / name)
-        except OSError:
-            shutil.copyfile(source / name, target / f".{name}.tmp")
-            os.replace(target / f".{name}.tmp", target / name)
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            if path.relative_to(folder).as_posix() not in OF_THE_FOLDER:
+                target = task.folder / path.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                link_or_copy(path, target)
+        task.write_record(finished=None, goes_on_from=str(folder))
+        link_or_copy(folder / "run.json", task.folder / "run.json")     # the last: now the run has these cycles
+        return
 
 
 def last_line(path):
@@ -316,7 +348,9 @@ def estimate(tasks, jobs):
     for task in tasks:
         if not task.finished:
             trainings = task.settings["schedule"].count(",") + (task.needs is None)
-            left[task.link] += 1 if task.link else max(1, trainings)
+            folders = [task.folder, *(folder for folder in task.shorter if read_record(folder).get("finished"))]
+            done = max(0, max(len(seconds_of(folder)) for folder in folders) - (task.needs is not None))
+            left[task.link] += 1 if task.link else max(1, trainings - done)
         elif task.link:
             known[True].append(task.record()["seconds"])
         else:

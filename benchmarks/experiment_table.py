@@ -124,9 +124,10 @@ def read(path):
     return rows
 
 
-def merge(path, rows):
+def merge(path, rows, continued=()):
     """Put these rows into the table at `path` in place of those of the same cells; the others stay. Atomic.
 
+    continued: folders of shorter runs that these rows' runs went on from, and hold as well: their rows make room.
     The order of the rows does not depend on which cell finished first. Two experiments.py may write at once: the folder
     is locked meanwhile.
     """
@@ -135,7 +136,7 @@ def merge(path, rows):
     lock = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        new = {cell_key(row) for row in rows}
+        new = {cell_key(row | {"run": run}) for row in rows for run in (row["run"], *continued)}
         both = [row for row in read(path) if cell_key(row) not in new] + rows
         names = dict.fromkeys([*WHAT, *LABELS])
         names |= dict.fromkeys(name for row in both for name in row if name not in LAST and name not in AGREEMENT)

@@ -13,7 +13,7 @@ Expect  all cells of a seed to share the first cycle: the same random labels, th
         steps in every cycle. Killed at any moment, kill -9 too, the same command goes on with what is not finished. A
         cell that fails is named, and the others go on. A folder is named after all that its result depends on: with
         other flags others are made, and cells that two experiments have in common run once. To run a cell again,
-        remove its folder.
+        remove its folder. With more pairs at the end of --schedule, cells go on from those that are finished.
         report.py makes a page of the table.
 """
 
@@ -65,7 +65,7 @@ def parse_args(argv=None):
     for step, script in (("train", "the training script"), ("select", "claus_select.py"),
                          ("extract", "cluster_extract.py"), ("evaluate", "evaluate.py")):
         add(f"--{step}", default="", metavar="FLAGS", help=f"more flags for {script}")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)   # names may stand among the flags
     if args.list:
         return args
     if not args.names:
@@ -182,9 +182,10 @@ def check_commands(tasks, args):
 
 def write_rows(cells, task_of, args):
     """The rows of finished cells into the table; those that compare passes wait for all of them."""
-    rows = [row for cell in cells if cell.kind != "passes" for row in table.rows_of(cell, task_of[cell], args)]
+    written = [cell for cell in cells if cell.kind != "passes"]
+    rows = [row for cell in written for row in table.rows_of(cell, task_of[cell], args)]
     if rows:
-        table.merge(args.csv, rows)
+        table.merge(args.csv, rows, {task_of[cell].record().get("goes_on_from") for cell in written})
 
 
 def compare_passes(cells, task_of, args):

@@ -49,11 +49,17 @@ for cycle, step in enumerate(args.schedule.split(",")):
     folder = run / f"cycle{cycle}"
     folder.mkdir(parents=True, exist_ok=True)
     scores = {"thresholds": [0.0, 0.1, 0.2, 0.3, 0.5], "v_map": [1, 0.9, 0.8, 0.7, 0.5]}
-    (folder / "evaluation.json").write_text(json.dumps({"capsule": scores}))
+    if not (folder / "evaluation.json").exists():
+        (folder / "evaluation.json").write_text(json.dumps({"capsule": scores}))
+        with open(run.parent / "made.txt", "a") as file:
+            file.write(f"{run.name} {cycle}\\n")
     shared = args.start_from and cycle == 0
+    (folder / "seconds.json").unlink(missing_ok=True)
     (folder / "seconds.json").write_text(json.dumps({"train": 960.0 if shared else 60.0, "evaluate": 1.5}))
     rows.append(f"{cycle},{4 + cycle},{12 + cycle},{12},{step.split('/')[0]},{16 + cycle},{50 + cycle}.5,,1.0")
-(run / "results.csv").write_text("\\n".join(rows) + "\\n")
+for name, text in (("results.csv", "\\n".join(rows) + "\\n"), ("run.json", "{}")):
+    (run / name).unlink(missing_ok=True)            # as the scripts do: a new file in the old one's place
+    (run / name).write_text(text)
 '''
 
 
@@ -196,6 +202,55 @@ def test_a_grid_runs_once_and_fills_the_table(stubs, capsys):
     assert experiments.main(["fig5", "fig6", *flags(stubs)]) == 0
     assert calls(stubs) == made and (stubs / "results.csv").read_bytes() == before
     assert "nothing is left to run" in capsys.readouterr().out
+
+
+def test_a_longer_schedule_goes_on_from_what_is_finished(stubs, capsys):
+    schedule = "0.25/5,1/20,5/80"
+    assert experiments.main(["fig5", "fig6", "--only", "with*,stew", "--schedule", schedule, *flags(stubs)]) == 0
+    shorter = rows_in(stubs)
+    made = (stubs / "made.txt").read_text().splitlines()
+    longer = ["fig5", "--schedule", f"{schedule},10/90,90/90", *flags(stubs)]
+    assert experiments.main([*longer, "--dry-run"]) == 0
+    assert "about 4.1 minutes left" in capsys.readouterr().out      # two cells, two trainings of 61.5 s each
+    assert experiments.main(longer) == 0
+    rows, added = rows_in(stubs), (stubs / "made.txt").read_text().splitlines()[len(made):]
+    assert len(added) == 4 and {line.split()[1] for line in added} == {"3", "4"}
+    one, same = ([row for row in table if row["experiment"] == "fig6"] for table in (rows, shorter))
+    assert one == same
+    runs = {row["run"] for row in rows if row["experiment"] == "fig5"}
+    assert len(runs) == 2 and len(rows) == 2 * 5 + 3
+    for run in map(Path, runs):
+        record = json.loads((run / "cell.json").read_text())
+        assert record["goes_on_from"] in {row["run"] for row in shorter} and record["finished"]
+        before = Path(record["goes_on_from"])
+        assert (before / "cycle1" / "evaluation.json").samefile(run / "cycle1" / "evaluation.json")
+        assert len((before / "results.csv").read_text().splitlines()) == 4 and not (before / "cycle3").exists()
+        assert (before / "log.txt").read_text().count("$") == (run / "log.txt").read_text().count("$") == 1
+    made = (stubs / "made.txt").read_text()
+    other = ["fig5", "--schedule", "0.25/5,2/20,5/80", *flags(stubs)]       # not the same beginning
+    assert experiments.main(other) == 0 and (stubs / "made.txt").read_text().count("\n") == made.count("\n") + 2 * 3
+
+
+def test_taking_over_a_shorter_run_can_be_interrupted(stubs, monkeypatch):
+    schedule = "0.25/5,1/20,5/80"
+    assert experiments.main(["fig5", "--only", "with *", "--schedule", schedule, *flags(stubs)]) == 0
+    taken, link = [], experiment_runs.link_or_copy
+
+    def stop_at_the_third(source, target):
+        taken.append(target)
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+        link(source, target)
+
+    longer = ["fig5", "--only", "with *", "--schedule", f"{schedule},90/90", *flags(stubs)]
+    monkeypatch.setattr(experiment_runs, "link_or_copy", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        experiments.main(longer)
+    assert [path.name for path in stubs.glob("claus-*/run.json")] == ["run.json"]    # the shorter one's
+    made = (stubs / "made.txt").read_text().splitlines()
+    monkeypatch.setattr(experiment_runs, "link_or_copy", link)
+    assert experiments.main(longer) == 0
+    assert len((stubs / "made.txt").read_text().splitlines()) == len(made) + 1 and len(rows_in(stubs)) == 4
 
 
 def test_a_failed_cell_is_named_and_the_others_go_on(stubs, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -121,6 +122,23 @@ def test_flags_given_twice_or_without_sense_stop_before_any_work(tmp_path, calls
     assert calls == [] and not (tmp_path / "run" / "run.json").exists()
 
 
+def test_a_finished_run_goes_on_with_a_longer_schedule_as_if_it_had_been_given_it_at_once(tmp_path, calls):
+    short = [SCHEDULE[0], SCHEDULE[1].rpartition(",")[0]]
+    cycles(tmp_path / "run", schedule=short)
+    assert totals(tmp_path / "run") == expected_totals()[:2]
+    calls.clear()
+    cycles(tmp_path / "run")
+    assert totals(tmp_path / "run") == expected_totals()
+    assert [step for _, cycle, step in calls if cycle == 2] == ["train", "evaluate"]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["schedule"] == SCHEDULE[1]
+    cycles(tmp_path / "at_once")
+    for cycle in range(3):
+        one, other = (tmp_path / name / f"cycle{cycle}" / "annotations.pkl" for name in ("run", "at_once"))
+        assert handoffs.fingerprint(one) == handoffs.fingerprint(other)
+    for schedule in (short, [SCHEDULE[0], "2/10,6/30,8/45,9/50"], []):      # shorter, another way, none
+        assert "this run began with --schedule" in refused(tmp_path / "run", schedule=schedule)
+
+
 def test_a_run_does_not_go_on_with_another_rule(tmp_path, calls):
     cycles(tmp_path / "run", "--cycles", "1")
     assert "--method None, now it is 'random'" in refused(tmp_path / "run", "--method", "random")
@@ -215,7 +233,7 @@ def test_a_run_with_a_start_of_its_own_keeps_it(tmp_path, start):
 
 
 def test_killed_while_files_are_taken_over_it_goes_on(tmp_path, start, monkeypatch):
-    link, linked = shared_start._link, []
+    link, linked = shared_start.link_or_copy, []
 
     def stop_at_the_third(source, target):
         if len(linked) == 2:
@@ -224,7 +242,7 @@ def test_killed_while_files_are_taken_over_it_goes_on(tmp_path, start, monkeypat
         link(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shared_start, "_link", stop_at_the_third)
+        patch.setattr(shared_start, "link_or_copy", stop_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             cycles(tmp_path / "run", "--start-from", str(start))
     assert cycles(tmp_path / "run", "--start-from", str(start)) == 0
@@ -259,6 +277,6 @@ def test_a_run_goes_on_without_its_start(tmp_path, start):
 
 
 def test_disks_without_links_get_copies(tmp_path, start, monkeypatch):
-    monkeypatch.setattr(shared_start.os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
     assert cycles(tmp_path / "run", "--start-from", str(start), "--cycles", "1") == 0
     assert (tmp_path / "run" / "cycle0" / "detector.pt").read_bytes() == (start / "cycle0" / "detector.pt").read_bytes()

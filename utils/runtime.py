@@ -10,6 +10,7 @@ import functools
 import gc
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -85,6 +86,30 @@ def atomic_write(path, mode="wb"):
         temporary = None
     except OSError as error:
         raise UserError(f"cannot write {path}: {_reason(error)}") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def link_or_copy(source, target):
+    """`target` becomes the same file as `source`, or a copy of it where the disk knows no links; whole or not at all.
+
+    Every writer here replaces whole files, so neither of the two can change the other.
+    """
+    source, target = Path(source), Path(target)
+    descriptor, temporary = open_temporary(target)
+    os.close(descriptor)
+    try:
+        os.unlink(temporary)
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+        temporary = None
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {_reason(error)}") from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):

@@ -6,12 +6,10 @@ start.json keeps their fingerprints: a run that goes on proves that they are sti
 """
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 from utils import handoffs
-from utils.runtime import UserError, check_writable, read_json, write_text
+from utils.runtime import UserError, check_writable, link_or_copy, read_json, write_text
 
 NEEDED = ("annotations.pkl", "selection.json", "detector.pt", "evaluation.json")
 TAKEN = (*NEEDED, "request.json", "answers.json", "features.pkl", "uncertainty.pkl", "seconds.json")
@@ -47,7 +45,7 @@ def take_start(run, other, settings, first_budget, prices):
     folder = check_writable(run / "cycle0")
     for name in record["files"]:
         if not (folder / name).exists() and (other / "cycle0" / name).exists():
-            _link(other / "cycle0" / name, folder / name)
+            link_or_copy(other / "cycle0" / name, folder / name)
     _prove(run, other, record)
 
 
@@ -114,14 +112,3 @@ def _prove(run, other, record):
 def _is(path, known):
     """Whether the file is there and has this fingerprint."""
     return path.exists() and handoffs.fingerprint(path) == known
-
-
-def _link(source, target):
-    """`target` becomes the same file as `source`, or a copy of it; whole or not at all."""
-    temporary = target.with_name(f".{target.name}.start.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
