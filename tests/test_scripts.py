@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stopping import Stopped, check_same_weights, kill_before_last_file
 
 import claus_select
 import cluster_extract
@@ -130,10 +131,6 @@ def test_evaluation_writes_the_protocol_beside_the_numbers(trained, videos, tmp_
 
 # ---------------------------------------------------------------------------------------------- going on
 
-class Stopped(Exception):
-    pass
-
-
 def test_resumed_training_has_the_losses_of_an_uninterrupted_one(trained, run, videos, monkeypatch):
     (run / "cycle0" / "detector.pt").unlink()
     save = checkpoint.save
@@ -150,30 +147,16 @@ def test_resumed_training_has_the_losses_of_an_uninterrupted_one(trained, run, v
     assert not (run / "cycle0" / "detector.pt").exists()
     torch.manual_seed(12345)                            # the state comes from the file, not from this process
     train(run, videos, 0, "--resume")
-    whole, resumed = (checkpoint.load(f / "cycle0" / "detector.pt") for f in (trained, run))
+    whole, resumed = check_same_weights(trained, run)
     assert whole.about["history"] == resumed.about["history"]
-    for name, value in whole.detector.state_dict().items():
-        torch.testing.assert_close(resumed.detector.state_dict()[name], value, rtol=0, atol=0)
 
 
-def test_killed_before_its_last_file_a_training_ends_the_same(trained, run, videos, monkeypatch):
+def test_killed_before_its_last_file_a_training_ends_the_same(trained, run, videos):
     """The batch norm is re-estimated on the clips of the last epoch, not on those of the first."""
     (run / "cycle0" / "detector.pt").unlink()
-    save = checkpoint.save
-
-    def stop_at_the_end(state, path):
-        if Path(path).name == "detector.pt":
-            raise Stopped
-        save(state, path)
-
-    monkeypatch.setattr(checkpoint, "save", stop_at_the_end)
-    with pytest.raises(Stopped):
-        train(run, videos)
-    monkeypatch.undo()
+    kill_before_last_file(lambda: train(run, videos))
     train(run, videos, 0, "--resume")
-    whole, resumed = (checkpoint.load(f / "cycle0" / "detector.pt") for f in (trained, run))
-    for name, value in whole.detector.state_dict().items():
-        torch.testing.assert_close(resumed.detector.state_dict()[name], value, rtol=0, atol=0)
+    check_same_weights(trained, run)
 
 
 def test_what_is_validated_on_stays_so_when_a_video_comes_back(videos, tmp_path, monkeypatch):

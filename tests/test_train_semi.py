@@ -10,6 +10,7 @@ import pytest
 import torch
 from jhmdb_maker import square_masks, write_set
 from semi_tools import batch, tiny_detector
+from stopping import Stopped, check_same_weights, kill_before_last_file
 from test_semi_lists import entries, halves
 
 import claus_select
@@ -237,10 +238,6 @@ def test_the_rate_falls_to_a_tenth_after_five_epochs_without_better_loss(run, vi
 
 # ---- going on ----
 
-class Stopped(Exception):
-    pass
-
-
 @pytest.mark.parametrize("method", ["consistency", "stable-mean-teacher", "mixmatch"])
 def test_resumed_training_is_that_of_an_uninterrupted_one(run, videos, method, tmp_path, monkeypatch):
     whole = Path(shutil.copytree(run, tmp_path / "whole"))
@@ -263,31 +260,17 @@ def test_resumed_training_is_that_of_an_uninterrupted_one(run, videos, method, t
         train(run, videos, *flags, "--resume", "--wt-cons", "0.3")
     torch.manual_seed(12345)                            # the state comes from the file, not from this process
     train(run, videos, *flags, "--resume")
-    first, second = (checkpoint.load(folder / "cycle0" / "detector.pt") for folder in (whole, run))
+    first, second = check_same_weights(whole, run)
     assert first.about["history"] == second.about["history"] and len(first.about["history"]) == 2
-    for name, value in first.detector.state_dict().items():
-        assert torch.equal(second.detector.state_dict()[name], value), name
 
 
-def test_killed_before_its_last_file_a_training_ends_the_same(run, videos, tmp_path, monkeypatch):
+def test_killed_before_its_last_file_a_training_ends_the_same(run, videos, tmp_path):
     """The batch norm is re-estimated on the clips of the last epoch, not on those of the first."""
     whole = Path(shutil.copytree(run, tmp_path / "whole"))
     train(whole, videos)
-    save = checkpoint.save
-
-    def stop_at_the_end(state, path):
-        if Path(path).name == "detector.pt":
-            raise Stopped
-        save(state, path)
-
-    monkeypatch.setattr(checkpoint, "save", stop_at_the_end)
-    with pytest.raises(Stopped):
-        train(run, videos)
-    monkeypatch.undo()
+    kill_before_last_file(lambda: train(run, videos))
     train(run, videos, "--resume")
-    first, second = (checkpoint.load(folder / "cycle0" / "detector.pt") for folder in (whole, run))
-    for name, value in first.detector.state_dict().items():
-        assert torch.equal(second.detector.state_dict()[name], value), name
+    check_same_weights(whole, run)
 
 
 @pytest.mark.parametrize("method, passes", [("consistency", 2), ("mixmatch", 3), ("mean-teacher", 1)])
