@@ -37,6 +37,11 @@ from utils.runtime import UserError, check_writable, run_script, whole_number  #
 
 STEPS = {"full": 4000, "small": 300}        # optimiser steps of every training, whatever the number of labels
 EPOCHS = {"full": 40, "small": 6}
+VARIED = {"select": ("--method", "--strategy", "--increment", "--schedule"),    # what cells and table say themselves
+          "train": ("--pseudo-label-loss", "--model", "--steps", "--epochs", "--seed"), "extract": ("--seed",)}
+MEND = {"--schedule": ", and give --schedule to experiments.py itself", "--model": ", and give it to experiments.py",
+        "--steps": ", and give it to experiments.py", "--epochs": ", and give it to experiments.py",
+        "--seed": ", and give --seeds to experiments.py itself"}
 
 
 def parse_args(argv=None):
@@ -98,7 +103,24 @@ def with_defaults(args, parser):
             shlex.split(getattr(args, step))
         except ValueError as error:
             parser.error(f"--{step} {getattr(args, step)!r} cannot be read as flags: {error}")
+    check_varied(args, parser)
     return args
+
+
+def check_varied(args, parser):
+    """Refuse flags of a step that say once for all cells what tells the cells apart: the table would name the wrong."""
+    for step, varied in VARIED.items():
+        flags = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+        for name in varied:
+            flags.add_argument(name, nargs="?", const="")
+        try:
+            given = vars(flags.parse_known_args(shlex.split(getattr(args, step)))[0])
+        except argparse.ArgumentError as error:
+            parser.error(f"--{step}: {error}")
+        for name in varied:
+            if given[name[2:].replace("-", "_")] is not None:
+                parser.error(f"--{step} \"{name} …\" would be that of every cell, whatever the table says of it; "
+                             f"leave it out{MEND.get(name, '')}")
 
 
 def main(argv=None):

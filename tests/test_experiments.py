@@ -347,6 +347,23 @@ def test_flags_of_the_steps_are_checked_before_any_work(stubs, dry, more, said):
     assert said in line and "cannot run" in line and "-stew-s0-" in line and "\n" not in line and not stubs.exists()
 
 
+@pytest.mark.parametrize("step, given, mend", [
+    ("select", "--method random", "leave it out"), ("select", "--sigma 2 --strat=inter", "leave it out"),
+    ("select", "--schedule 1/2", "give --schedule to experiments.py itself"),
+    ("train", "--lr 1 --steps 3", "give it to experiments.py"), ("train", "--pseudo-label-loss frame", "leave it out"),
+    ("extract", "--seed 3", "give --seeds to experiments.py")])
+def test_what_tells_cells_apart_is_not_given_once_for_all(stubs, capsys, step, given, mend):
+    with pytest.raises(SystemExit):
+        experiments.main(["fig6", *flags(stubs, f"--{step}", given)])
+    said = capsys.readouterr().err
+    assert "would be that of every cell" in said and mend in said and not stubs.exists()
+
+
+def test_names_may_stand_among_the_flags(stubs):
+    given = flags(stubs)
+    assert experiments.parse_args(["fig5", *given, "fig6"]).names == ["fig5", "fig6"]
+
+
 def test_one_set_of_training_flags_serves_supervised_and_semi_supervised_cells(stubs, capsys):
     experiments.main(["table2", "semi", "full", *flags(stubs, "--train", "--encoder-lr 1e-3 --margin-weight 0.03"),
                       "--dry-run"])
