@@ -27,7 +27,7 @@ class LossOptions:
     """Weights and switches of the loss; the defaults are the paper's."""
 
     weighting: str = "paper"            # where φ enters: paper | authors
-    dice: bool = True
+    dice: bool | str = True             # or "weighted"
     localisation: float = 1.0
     margin: float = 1.0
     cluster: float = LAMBDA

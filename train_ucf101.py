@@ -72,6 +72,8 @@ def parse_args(argv=None, dataset="ucf101", about=__doc__):
         help="stew: weigh pseudo-labels by trust (paper Eq. 5); interp: trust all; frame: real labels only")
     add("--weighting", choices=("paper", "authors"), help="where the STeW weight enters: the error, or the logits")
     add("--no-dice", action="store_true", help="leave out the Dice term beside the BCE")
+    add("--weighted-dice", action="store_true", help="weigh the Dice term by STeW's trust as well (ours; default: "
+                                                     "every frame within eight of a label counts alike in it)")
     add("--margin-weight", type=float, help="weight of the class margin loss (default 1; small: 0.3)")
     add("--last-margin", type=float, help="margin at the end of training, from 0.2 on (default 0.9)")
     add("--cluster-weight", type=float, help="lambda of the cluster loss (default 1e-6; small: 1e-4)")
@@ -127,6 +129,9 @@ def with_defaults(args, parser):
         parser.error("--sync-bn needs CUDA; on the CPU give --freeze-bn, or larger shares")
     if not all(0 <= beta < 1 for beta in args.adam_betas):
         parser.error(f"--adam-betas must lie from 0 to below 1, not {' '.join(map(str, args.adam_betas))}")
+    if args.weighted_dice and (args.no_dice or args.weighting != "paper" or args.pseudo_label_loss != "stew"):
+        parser.error("--weighted-dice weighs Dice by STeW's trust; leave out --no-dice, --weighting authors and "
+                     "--pseudo-label-loss interp or frame beside it")
     return args
 
 

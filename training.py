@@ -93,6 +93,11 @@ def split_validation(labels, names, args):
     return [name for name in names if name not in set(held_out)], held_out
 
 
+def dice_option(args):
+    """LossOptions.dice by the flags; scripts that have no --weighted-dice do not weigh it."""
+    return "weighted" if getattr(args, "weighted_dice", False) else not args.no_dice
+
+
 class Training:
     """The state of one training: everything that training.pt holds, and what makes the clips.
 
@@ -103,7 +108,7 @@ class Training:
         self.args, self.labels, self.names, self.failed = args, labels, names, dict(failed)
         self.validation = list(validation)
         self.geometry = GEOMETRY[args.model, args.crop]
-        self.options = engine.LossOptions(args.weighting, not args.no_dice, margin=args.margin_weight,
+        self.options = engine.LossOptions(args.weighting, dice_option(args), margin=args.margin_weight,
                                           cluster=args.cluster_weight, last_margin=args.last_margin)
         kept = {"folder": args.cache_dir or folder.parent / "cache", "cache_gb": args.cache_gb}
         self.clips = TrainingClips(labels, find_video, self.geometry, args.seed, args.pseudo_label_loss,

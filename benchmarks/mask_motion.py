@@ -36,13 +36,14 @@ def main(argv=None):
     for source in args.sources:
         clips = sorted((source / "puppet_mask").rglob("puppet_mask.mat"))[::args.every]
         if not clips:
-            raise UserError(f"there is no mask below {source / 'puppet_mask'}; give the folder of J-HMDB or one like it")
+            raise UserError(f"there is no mask below {source / 'puppet_mask'}; give a folder in J-HMDB's layout")
         sums = sum(overlaps(np.asarray(read_masks(clip)[:], bool)) for clip in clips)
         lines.append([f"{source.resolve().name}, {len(clips)} clips",
                       *("-" if not n else f"{total / n:.2f}" for total, n in zip(*sums, strict=True))])
     text = table(["frames from the label", *map(str, distances)], lines)
-    write_text(args.output, "# Mean IoU of a mask with the mask some frames before or after\n\n"
-               f"`python benchmarks/mask_motion.py {' '.join(map(str, args.sources))} --every {args.every}`\n\n{text}\n")
+    command = f"python benchmarks/mask_motion.py {' '.join(map(str, args.sources))} --every {args.every}"
+    write_text(args.output,
+               f"# Mean IoU of a mask with the mask some frames before or after\n\n`{command}`\n\n{text}\n")
     print(text)
     print(f"wrote {args.output}")
     return 0

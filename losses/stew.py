@@ -1,8 +1,9 @@
 """STeW, the spatio-temporally weighted localisation loss (paper Eq. 4 and 5).
 
-L = mean over all frames and pixels of φ · BCE, plus a Dice term over the frames with τ > 0. φ = τ · s: τ falls with the
-distance in time from a real label, s is the consistency of the pseudo-label over neighbouring frames. The weight maps
-are made with the labels (datasets/pseudo_labels.py); here they only multiply.
+L = mean over all frames and pixels of φ · BCE, plus a Dice term over the frames with τ > 0, all their pixels alike (or
+weighted by φ as well, our own). φ = τ · s: τ falls with the distance in time from a real label, s is the consistency of
+the pseudo-label over neighbouring frames. The weight maps are made with the labels (datasets/pseudo_labels.py); here
+they only multiply.
 """
 
 import torch
@@ -14,7 +15,8 @@ def stew_loss(logits, target, weight, dice=True, weighting="paper"):
 
     logits, target, weight: (B,T,H,W); target in {0,1} or [0,1], weight φ in [0,1] (all ones = `interp`; one on
     labelled frames and zero elsewhere = `frame`). weighting `paper` weighs the error; `authors` multiplies the logits
-    by φ, for BCE and Dice alike, and leaves the error unweighted. Returns (bce, dice) scalars; dice is 0 when off.
+    by φ, for BCE and Dice alike, and leaves the error unweighted. dice: True, False, or "weighted": every pixel of its
+    sums counts by φ (with `paper` only). Returns (bce, dice) scalars; dice is 0 when off.
     """
     logits, target, weight = logits.float(), target.float(), weight.float()
     if weighting == "authors":
@@ -28,10 +30,14 @@ def stew_loss(logits, target, weight, dice=True, weighting="paper"):
         raise ValueError(f"weighting must be 'paper' or 'authors', not {weighting!r}")
     if not dice:
         return bce, bce.new_zeros(())
+    if dice == "weighted":
+        if weighting != "paper":
+            raise ValueError(f"Dice is weighted with weighting 'paper' alone, not {weighting!r}")
+        return bce, dice_loss(logits.sigmoid(), target, weight)
     return bce, dice_loss(logits.sigmoid() * seen, target * seen)
 
 
-def dice_loss(probability, target):
-    """1 - (2 Σpt + 1) / (Σp + Σt + 1) per clip, mean over the batch. Both (B, ...) in [0,1]."""
-    p, t = probability.flatten(1), target.flatten(1)
-    return (1 - (2 * (p * t).sum(1) + 1) / (p.sum(1) + t.sum(1) + 1)).mean()
+def dice_loss(probability, target, weight=1.0):
+    """1 - (2 Σwpt + 1) / (Σwp + Σwt + 1) per clip, mean over the batch. All (B, ...) in [0,1]."""
+    p, t, both = ((weight * values).flatten(1).sum(1) for values in (probability, target, probability * target))
+    return (1 - (2 * both + 1) / (p + t + 1)).mean()

@@ -20,7 +20,7 @@ import evaluate
 import run_cycles
 import train_ucf101
 from datasets import annotations, toy
-from training import Training
+from training import Training, dice_option
 from utils import checkpoint, handoffs
 from utils.runtime import UserError
 
@@ -667,3 +667,13 @@ def test_a_form_that_is_being_filled_in_is_not_overwritten(videos, tmp_path, cap
     path.write_text("{ half an edit")
     select(folder, videos)                                                     # another annotator, by mistake
     assert path.with_name("request.replaced2.json").read_text() == "{ half an edit"
+
+
+@pytest.mark.parametrize("more", [["--no-dice"], ["--weighting", "authors"], ["--authors"],
+                                  ["--pseudo-label-loss", "frame"]])
+def test_weighted_dice_needs_weights_that_differ(more, capsys):
+    assert dice_option(train_ucf101.parse_args(["--run", "r", "--cycle", "0", "--weighted-dice"])) == "weighted"
+    assert dice_option(train_ucf101.parse_args(["--run", "r", "--cycle", "0"])) is True
+    with pytest.raises(SystemExit):
+        train_ucf101.parse_args(["--run", "r", "--cycle", "0", "--weighted-dice", *more])
+    assert "--weighted-dice weighs Dice by STeW's trust" in capsys.readouterr().err

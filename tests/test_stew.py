@@ -97,6 +97,22 @@ def test_dice_can_be_left_out():
         assert dice.item() == 0 and bce.item() == stew_loss(*batch, weighting=weighting)[0].item()
 
 
+def test_weighted_dice_counts_pixels_by_their_weight():
+    logits, target, weight = random_batch()
+    probability = logits.double().sigmoid()
+    expected = [1 - (2 * (w * p * t).sum() + 1) / ((w * p).sum() + (w * t).sum() + 1)
+                for p, t, w in zip(probability, target.double(), weight.double(), strict=True)]
+    bce, dice = stew_loss(logits, target, weight, dice="weighted")
+    assert dice.item() == pytest.approx(sum(expected).item() / len(expected), abs=1e-6)
+    assert bce.item() == stew_loss(logits, target, weight)[0].item()
+    hard = (weight > 0.5).float()                               # where φ is 0 or 1 in whole frames it is the plain one
+    hard = hard[:, :, :1, :1].expand_as(hard)
+    weighted, plain = (stew_loss(logits, target, hard, dice)[1].item() for dice in ("weighted", True))
+    assert weighted == pytest.approx(plain)
+    with pytest.raises(ValueError, match="'paper' alone"):
+        stew_loss(logits, target, weight, "weighted", "authors")
+
+
 def test_the_authors_gradient_is_scaled_by_the_weight_the_papers_too():
     _, target, weight = random_batch()
     logits = torch.zeros(2, 4, 3, 5, requires_grad=True)
