@@ -272,7 +272,8 @@ class Training:
         if not isinstance(state, dict) or not TRAINING_STATE <= state.keys():
             raise UserError(f"{path} is no training state of this version; drop --resume and train anew with --force")
         changed = [name for name, value in plain(vars(self.args)).items()
-                   if name not in NOT_COMPARED and state["arguments"].get(name) != value]
+                   if name not in NOT_COMPARED and state["arguments"].get(name) != value
+                   and not (value is False and name not in state["arguments"])]        # a switch that is newer than it
         if changed:
             raise UserError(f"{path} was trained with another --{changed[0].replace('_', '-')} "
                             f"({state['arguments'].get(changed[0])}); give the same flags, or --force in place of "

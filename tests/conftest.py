@@ -1,6 +1,7 @@
 """Fixtures shared by the tests, and a closing line that counts what was skipped for want of the real data."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import utils.cpu  # noqa: E402, F401  before torch
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:       # as in `make test &`; the scripts that are run inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(os.environ.get("CLAUS_SHARED", ROOT.parent / "shared"))
 NO_DATA = "needs the real data (../shared, or where CLAUS_SHARED points)"

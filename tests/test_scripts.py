@@ -145,6 +145,9 @@ def test_resumed_training_has_the_losses_of_an_uninterrupted_one(trained, run, v
         train(run, videos)
     monkeypatch.undo()
     assert not (run / "cycle0" / "detector.pt").exists()
+    state = torch.load(run / "cycle0" / "training.pt")
+    del state["arguments"]["weighted_dice"]             # as of a version that did not know the switch
+    torch.save(state, run / "cycle0" / "training.pt")
     torch.manual_seed(12345)                            # the state comes from the file, not from this process
     train(run, videos, 0, "--resume")
     whole, resumed = check_same_weights(trained, run)
