@@ -49,7 +49,7 @@ DEFAULTS = {"full": {"lr": 1e-4, "encoder_lr": 1e-4, "margin_weight": 1.0, "lr_s
             "small": {name: TRAINING["small"][name]
                       for name in ("lr", "encoder_lr", "margin_weight", "lr_schedule", "cluster_weight")}}
 FIXED = {"adam_betas": (0.9, 0.999), "adam_eps": 1e-6, "weighting": "paper", "reassign": 1, "last_margin": 0.2,
-         "compile": False, "sync_bn": False, "freeze_bn": False}
+         "compile": False, "sync_bn": False, "freeze_bn": False, "weighted_dice": False}
 SCHEDULES = ("plateau", *engine.SCHEDULES)
 OPTIONS = {field.name: field.default for field in fields(SemiOptions)}
 

@@ -94,8 +94,8 @@ def split_validation(labels, names, args):
 
 
 def dice_option(args):
-    """LossOptions.dice by the flags; scripts that have no --weighted-dice do not weigh it."""
-    return "weighted" if getattr(args, "weighted_dice", False) else not args.no_dice
+    """LossOptions.dice by the flags."""
+    return "weighted" if args.weighted_dice else not args.no_dice
 
 
 class Training:

@@ -25,7 +25,6 @@ from utils.runtime import link_or_copy, read_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 START_FILES = ("annotations.pkl", "detector.pt")    # what a second scoring of the same weights needs
-OF_THE_FOLDER = ("cell.json", "log.txt", "run.json")    # not taken over from a shorter run; run.json comes last
 
 
 @dataclass
@@ -301,7 +300,6 @@ class Process:
 
 def take_over(source, target):
     """Labels and weights of a start, as links where the disk allows it."""
-    target.mkdir(parents=True, exist_ok=True)
     for name in START_FILES:
         if not (target / name).exists():
             link_or_copy(source / name, target / name)
@@ -314,11 +312,9 @@ def go_on_from_shorter(task):
     for folder in task.shorter:
         if not read_record(folder).get("finished"):
             continue
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            if path.relative_to(folder).as_posix() not in OF_THE_FOLDER:
-                target = task.folder / path.relative_to(folder)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                link_or_copy(path, target)
+        for path in [*folder.glob("start.json"), *folder.glob("cycle*/**/*")]:  # the rest is made anew, or added to
+            if path.is_file():
+                link_or_copy(path, task.folder / path.relative_to(folder))
         task.write_record(finished=None, goes_on_from=str(folder))
         link_or_copy(folder / "run.json", task.folder / "run.json")     # the last: now the run has these cycles
         return

@@ -76,12 +76,13 @@ def from_records(records, classes, sizes, dataset, one_based=False):
 def tube_records(name, tubes):
     """The TubeRecords of the video `name`; UserError naming video, tube and field where it is not as in from_records.
 
-    They are themselves tubes in the list format.
+    They are themselves tubes in the list format; what is one already has been checked.
     """
     with naming(f"video {name}"):
         if not isinstance(tubes, list | tuple):
             raise UserError(f"its tubes are a {type(tubes).__name__}; give a list of tubes, an empty one where none is")
-        return [_tube_record(record, f"tube {i + 1}") for i, record in enumerate(tubes)]
+        return [record if isinstance(record, TubeRecord) else _tube_record(record, f"tube {i + 1}")
+                for i, record in enumerate(tubes)]
 
 
 def _tube_record(record, where):

@@ -209,6 +209,10 @@ def test_a_longer_schedule_goes_on_from_what_is_finished(stubs, capsys):
     assert experiments.main(["fig5", "fig6", "--only", "with*,stew", "--schedule", schedule, *flags(stubs)]) == 0
     shorter = rows_in(stubs)
     made = (stubs / "made.txt").read_text().splitlines()
+    for run in {Path(row["run"]) for row in shorter}:           # neither what a run adds to, nor gigabytes of frames
+        (run / "frame_counts.jsonl").touch()
+        (run / "cache").mkdir()
+        (run / "cache" / "frames.npy").touch()
     longer = ["fig5", "--schedule", f"{schedule},10/90,90/90", *flags(stubs)]
     assert experiments.main([*longer, "--dry-run"]) == 0
     assert "about 4.1 minutes left" in capsys.readouterr().out      # two cells, two trainings of 61.5 s each
@@ -223,6 +227,7 @@ def test_a_longer_schedule_goes_on_from_what_is_finished(stubs, capsys):
         record = json.loads((run / "cell.json").read_text())
         assert record["goes_on_from"] in {row["run"] for row in shorter} and record["finished"]
         before = Path(record["goes_on_from"])
+        assert not (run / "frame_counts.jsonl").exists() and not (run / "cache").exists()
         assert (before / "cycle1" / "evaluation.json").samefile(run / "cycle1" / "evaluation.json")
         assert len((before / "results.csv").read_text().splitlines()) == 4 and not (before / "cycle3").exists()
         assert (before / "log.txt").read_text().count("$") == (run / "log.txt").read_text().count("$") == 1

@@ -73,46 +73,44 @@ def atomic_write(path, mode="wb"):
     The bytes go to a temporary file in the same folder, are flushed to disk, and replace `path` in one step, so a
     reader (or a run that was killed) never sees a half-written file. Raises UserError for a full or read-only disk.
     """
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = open_temporary(path)
+    with _replacing(path) as (descriptor, temporary):
         with os.fdopen(descriptor, mode, **({} if "b" in mode else {"encoding": "utf-8"})) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         put_in_place(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {_reason(error)}") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
 
 
 def link_or_copy(source, target):
     """`target` becomes the same file as `source`, or a copy of it where the disk knows no links; whole or not at all.
 
-    Every writer here replaces whole files, so neither of the two can change the other.
+    Only for files whose writers replace them whole, or neither of the two could be changed without the other. Raises
+    UserError as atomic_write.
     """
-    source, target = Path(source), Path(target)
-    descriptor, temporary = open_temporary(target)
-    os.close(descriptor)
-    try:
+    with _replacing(target) as (descriptor, temporary):
+        os.close(descriptor)
         os.unlink(temporary)
         try:
             os.link(source, temporary)
         except OSError:
             shutil.copyfile(source, temporary)
         os.replace(temporary, target)
-        temporary = None
+
+
+@contextlib.contextmanager
+def _replacing(path):
+    """Yield (descriptor, name) of a new file beside `path` for the block to put in its place; gone where it has not."""
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = open_temporary(path)
+        yield descriptor, temporary
     except OSError as error:
-        raise UserError(f"cannot write {target}: {_reason(error)}") from error
+        raise UserError(f"cannot write {path}: {_reason(error)}") from error
     finally:
         if temporary is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):          # it has been put in place
                 os.unlink(temporary)
 
 
