@@ -134,9 +134,8 @@ def _variants(name, dataset, model, values):
         ways = [{"variant": way, "semi": way.partition(",")[0], "train": (*flags, *believes)}
                 for way, flags in SEMI.items()]
         ways = [{"variant": "supervised", "semi": "supervised"}, *ways]
-        best = [{**way, "variant": f"claus, {way['variant']}"} for way in ways
-                if way["semi"] in ("supervised", "stable-mean-teacher")]
-        return [*({"method": "random", **way} for way in ways), *best]
+        chosen = [{**way, "variant": f"claus, {way['variant']}"} for way in ways]   # the best is known afterwards
+        return [*({"method": "random", **way} for way in ways), *chosen]
     if name == "full":
         return [{"variant": "fully supervised", "method": "random", "schedule": "100/100", "kind": "alone"}]
     raise UserError(f"{name} is no experiment; there are {', '.join(ABOUT)}")

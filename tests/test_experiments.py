@@ -134,7 +134,9 @@ def test_semi_supervised_cells_train_with_their_method_from_starts_of_their_own(
     (both,) = (word for word in command["consistency, both masks"] if word.startswith("--train="))
     assert "--bv --gv" in both and "--bv" not in " ".join(command["mixmatch"])
     starts = {name: tasks[cell].needs for name, cell in cells.items()}
-    assert starts["supervised"] == starts["claus, supervised"] != starts["mixmatch"]
+    assert starts["supervised"] == starts["claus, supervised"] != starts["mixmatch"] == starts["claus, mixmatch"]
+    assert {cell.method for name, cell in cells.items() if name.startswith("claus, ")} == {"claus"}
+    assert {name for name in cells if f"claus, {name}" not in cells} == {n for n in cells if n.startswith("claus, ")}
 
 
 def test_passes_end_with_a_second_draw_of_the_most():
