@@ -115,7 +115,7 @@ def add_method(add):
     add("--method", choices=METHODS, default="consistency", help="what is done with the unlabelled videos")
     add("--wt-cons", type=float, help="weight of their term (default 0.1)")
     add("--thresh-epoch", type=int, help="epoch from which the predicted class masks the capsule poses of unlabelled "
-        "clips (before: none is masked), and pseudo-labels are used (default 11)")
+        "clips (before: none is masked), and pseudo-labels are used (default: the published 11 of 100, in proportion)")
     add("--no-class-mask", action="store_false", dest="class_mask", help="never mask the capsule poses by class")
     add("--const-loss", choices=("l1", "l2", "jsd"), help="difference of the two views' masks (default l2)")
     add("--bv", action="store_true", default=None, help="temporal variance mask on the consistency")
@@ -137,6 +137,10 @@ BESIDE = {"n_frames": ("bv",), "gv_clamp": ("gv",), "compat": ("gv",), "bv_wt": 
 def with_defaults(args, parser):
     """Refuse flags that the method does not read or that make no sense; fill in the others."""
     check_used(args, parser)
+    if args.epochs is None:
+        args.epochs = 40 if args.steps else 100
+    if args.thresh_epoch is None:
+        args.thresh_epoch = believes_from(args.epochs)
     for name, value in OPTIONS.items():
         if getattr(args, name, None) is None:
             setattr(args, name, value)
@@ -146,8 +150,8 @@ def with_defaults(args, parser):
         parser.error("--crop is for --dataset ucf101")
     if args.mask_interp and which.MODULES[args.dataset].ANSWERS != "masks":
         parser.error("--mask-interp is for --dataset jhmdb, whose labels are masks")
-    chosen = {**DEFAULTS[args.model], **FIXED, "epochs": 40 if args.steps else 100, "crop": crops[0],
-              "mask_interp": INTERPOLATIONS[0], "workers": default_workers(args.device)}
+    chosen = {**DEFAULTS[args.model], **FIXED, "crop": crops[0], "mask_interp": INTERPOLATIONS[0],
+              "workers": default_workers(args.device)}
     if args.lr is not None:
         chosen["encoder_lr"] = args.lr
     if args.pkl_file_label:
@@ -159,6 +163,11 @@ def with_defaults(args, parser):
     check_numbers(args, parser)
     check_lists(args, parser)
     return args
+
+
+def believes_from(epochs):
+    """The epoch from which a training of `epochs` believes its own predictions: 11 of 100, but not the first."""
+    return min(max(-(-11 * epochs // 100), 2), epochs)
 
 
 def check_used(args, parser):

@@ -24,7 +24,6 @@ LAMBDA_FACTORS = (0, 0.01, 0.1, 1, 10, 100)     # times the network's own weight
 SEMI = {"consistency": (), "consistency, variance mask": ("--bv",), "consistency, gradient mask": ("--gv",),
         "consistency, both masks": ("--bv", "--gv"), "pseudo-label": (), "mixmatch": (), "co-ssd": (),
         "mean-teacher": (), "stable-mean-teacher": ()}
-BELIEVES_FROM = {"full": 5, "small": 2}         # --thresh-epoch: a tenth of the training or so, as 11 of 100 epochs
 OTHER_PASSES = 1000                 # added to the seed of the dropout masks, for a second R passes of the same weights
 
 ABOUT = {
@@ -130,9 +129,7 @@ def _variants(name, dataset, model, values):
         damped = [{"variant": f"damping {rule}", "select": ("--damping", rule)} for rule in rules]
         return [*damped, *({"variant": method, "method": method} for method in ("equidistant", "random"))]
     if name == "semi":
-        believes = ("--thresh-epoch", str(BELIEVES_FROM[model]))
-        ways = [{"variant": way, "semi": way.partition(",")[0], "train": (*flags, *believes)}
-                for way, flags in SEMI.items()]
+        ways = [{"variant": way, "semi": way.partition(",")[0], "train": flags} for way, flags in SEMI.items()]
         ways = [{"variant": "supervised", "semi": "supervised"}, *ways]
         chosen = [{**way, "variant": f"claus, {way['variant']}"} for way in ways]   # the best is known afterwards
         return [*({"method": "random", **way} for way in ways), *chosen]

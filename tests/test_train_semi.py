@@ -185,7 +185,7 @@ def test_jhmdb_with_text_lists(tmp_path):
 
 
 def loss_with(flags):
-    """Loss of one batch, in the eleventh of 20 epochs, by a training with these flags."""
+    """Loss of one batch, in the tenth of 20 epochs, by a training with these flags."""
     args = train_semi.parse_args(["--run", "x", "--device", "cpu", "--model", "small", "--epochs", "20", *flags])
     losses = engine.LossOptions(dice=not args.no_dice, localisation=args.wt_loc, margin=args.margin_weight,
                                 cluster=args.cluster_weight)
@@ -199,7 +199,7 @@ def loss_with(flags):
     "--const-loss l1", "--const-loss jsd", "--predict-maps", "--bv", "--bv --n-frames 3", "--gv",
     "--gv --gv-clamp 0 0.001", "--gv --compat", "--bv --gv", "--bv --gv --bv-wt 0.9", "--bv --gv --gv-wt 0.9",
     "--bv --predict-maps", "--bv --const-loss l1", "--gv --const-loss jsd", "--wt-cons 0.7", "--wt-loc 2", "--wt-cls 2",
-    "--loc-loss iou", "--no-class-mask", "--thresh-epoch 1", "--cluster-weight 1"])
+    "--loc-loss iou", "--no-class-mask", "--thresh-epoch 11", "--cluster-weight 1"])
 def test_every_flag_changes_the_loss(flags):
     """Against the loss without the last flag."""
     flags = flags.split()
@@ -218,6 +218,12 @@ def test_the_defaults_are_the_published_ones():
     assert (args.wt_loc, args.margin_weight, args.wt_cons, args.const_loss) == (1, 1, 0.1, "l2")
     assert (args.n_frames, args.thresh_epoch, args.bv_wt, args.gv_wt) == (5, 11, 0.5, 0.5)
     assert (args.method, args.loc_loss, args.lr_schedule, args.run) == ("consistency", "dice", "plateau", "x")
+
+
+@pytest.mark.parametrize(("epochs", "believes"), [(100, 11), (40, 5), (10, 2), (5, 2), (1, 1)])
+def test_shorter_trainings_believe_themselves_as_early_in_proportion(epochs, believes):
+    args = train_semi.parse_args(["--run", "x", "--method", "pseudo-label", "--epochs", str(epochs)])
+    assert args.thresh_epoch == believes
 
 
 # ---- the learning rate ----
@@ -439,7 +445,8 @@ def test_cycles_train_on_the_unlabelled_videos_too(videos, tmp_path):
 
 
 def test_an_epoch_that_is_never_reached_is_said(tmp_path, capsys):
+    command = ["--run", str(tmp_path), "--cycle", "0", "--method", "pseudo-label", "--thresh-epoch", "11", "--epochs"]
     with pytest.raises(SystemExit):
-        train_semi.parse_args(["--run", str(tmp_path), "--cycle", "0", "--method", "pseudo-label", "--epochs", "10"])
+        train_semi.parse_args([*command, "10"])
     assert "--thresh-epoch 11 is never reached in 10 epochs" in capsys.readouterr().err
-    train_semi.parse_args(["--run", str(tmp_path), "--cycle", "0", "--method", "pseudo-label", "--epochs", "11"])
+    train_semi.parse_args([*command, "11"])
