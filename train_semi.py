@@ -113,6 +113,8 @@ def add_training(add):
 
 def add_method(add):
     add("--method", choices=METHODS, default="consistency", help="what is done with the unlabelled videos")
+    add("--labelled-half", action="store_true", default=None, help="--method supervised with half of --bs in a batch: "
+        "as many labelled clips a step as the other methods see")
     add("--wt-cons", type=float, help="weight of their term (default 0.1)")
     add("--thresh-epoch", type=int, help="epoch from which the predicted class masks the capsule poses of unlabelled "
         "clips (before: none is masked), and pseudo-labels are used (default: the published 11 of 100, in proportion)")
@@ -162,6 +164,8 @@ def with_defaults(args, parser):
     args.no_dice, args.amp = args.loc_loss != "dice", not args.no_amp
     check_numbers(args, parser)
     check_lists(args, parser)
+    if args.labelled_half:
+        args.batch_size //= 2
     return args
 
 
@@ -190,7 +194,7 @@ def check_numbers(args, parser):
     """Stop at numbers that are out of range."""
     if args.n_frames < 1 or args.n_frames % 2 == 0:
         parser.error(f"--n-frames {args.n_frames} has no middle frame; give an odd number")
-    least = 1 if args.method == "supervised" else 2
+    least = 1 if args.method == "supervised" and not args.labelled_half else 2
     if args.batch_size < least:
         parser.error(f"--bs must be at least {least} (half labelled, half unlabelled), not {args.batch_size}")
     if args.steps is not None and args.steps < args.epochs:

@@ -130,7 +130,8 @@ def _variants(name, dataset, model, values):
         return [*damped, *({"variant": method, "method": method} for method in ("equidistant", "random"))]
     if name == "semi":
         ways = [{"variant": way, "semi": way.partition(",")[0], "train": flags} for way, flags in SEMI.items()]
-        ways = [{"variant": "supervised", "semi": "supervised"}, *ways]
+        half = {"variant": "supervised, labelled half", "semi": "supervised", "train": ("--labelled-half",)}
+        ways = [{"variant": "supervised", "semi": "supervised"}, half, *ways]
         chosen = [{**way, "variant": f"claus, {way['variant']}"} for way in ways]   # the best is known afterwards
         return [*({"method": "random", **way} for way in ways), *chosen]
     if name == "full":

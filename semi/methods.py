@@ -302,4 +302,4 @@ UNSUPERVISED = tuple(name for name in METHODS if name != "supervised")
 USES = {"const_loss": ("consistency",), "bv": ("consistency",), "gv": ("consistency",), "n_frames": ("consistency",),
         "bv_wt": ("consistency",), "gv_wt": ("consistency",), "gv_clamp": ("consistency",), "compat": ("consistency",),
         "predict_maps": ("consistency", "co-ssd"), "confidence": ("pseudo-label", "co-ssd"),
-        "wt_cons": UNSUPERVISED, "thresh_epoch": UNSUPERVISED}
+        "wt_cons": UNSUPERVISED, "thresh_epoch": UNSUPERVISED, "labelled_half": ("supervised",)}

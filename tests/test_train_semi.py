@@ -366,6 +366,17 @@ def test_flags_that_make_no_sense(flags, said, capsys):
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_the_labelled_half_alone(capsys):
+    """As many labelled clips a step as beside unlabelled ones."""
+    command = ["--run", "x", "--device", "cpu", "--method", "supervised", "--labelled-half", "--bs"]
+    assert train_semi.parse_args([*command, "9"]).batch_size == 9 // 2
+    for wrong, said in (([*command, "1"], "--bs must be at least 2"),
+                        ([*command[:4], "--labelled-half"], "--labelled-half is for --method supervised")):
+        with pytest.raises(SystemExit):
+            train_semi.parse_args(wrong)
+        assert said in capsys.readouterr().err
+
+
 def test_pseudo_labels_wait_for_their_epoch_without_class_masks_too():
     args = train_semi.parse_args(["--run", "x", "--device", "cpu", "--method", "pseudo-label", "--no-class-mask",
                                   "--thresh-epoch", "3"])
