@@ -89,14 +89,14 @@ def cells_of(name, seeds, dataset, model, schedule=None, values=None):
     schedule: instead of the experiment's own. values: of K, R or the factor of lambda, instead of the usual ones; the
     other experiments have none.
     """
-    kinds = _variants(name, dataset, model, values)
+    kinds = _variants(name, model, values)
     default = {"table1": TABLE1[dataset], "fig7": TABLE1[dataset].rpartition(",")[0],
                "frames": FRAMES}.get(name, SHORT[dataset])
     return [_fitting(Cell(name, seed=seed, **{"schedule": schedule or default, **kind})) for seed in seeds
             for kind in kinds]
 
 
-def _variants(name, dataset, model, values):
+def _variants(name, model, values):
     """What tells the cells of an experiment apart, as dicts of Cell's fields."""
     if name == "table1":
         return [{"variant": "claus"}]
