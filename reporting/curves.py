@@ -16,20 +16,22 @@ COLOURS = {"claus": "#d1495b", "claus-entropy": "#2e933c", "claus-no-clusters": 
            "entropy": "#6a4c93", "equidistant": "#30638e", "random": "#5c6770"}
 OTHERS = ("#d1495b", "#00798c", "#edae49", "#6a4c93", "#2e933c", "#30638e", "#b56576", "#5c6770")
 MARKERS = "osD^vPX*"
+LINES = ("-", (0, (5, 2)), (0, (1, 1)))     # of the first variants, and of those for which no colour is left
 ASIDE = 3           # points between the lines at a budget, so that bars of equal scores do not hide each other
 SETTINGS = {"font.size": 12.5, "svg.hashsalt": "report", "axes.spines.top": False, "axes.spines.right": False,
             "axes.grid": True, "grid.alpha": 0.3, "axes.axisbelow": True}
 
 
 def colour_of(variants):
-    """{variant: (colour, marker)}: rules keep theirs in every report, other variants get the next."""
+    """{variant: (colour, marker, line style)}: rules keep theirs in every report, other variants get the next."""
     spare = [colour for colour in OTHERS if colour not in {COLOURS.get(name) for name in variants}] or list(OTHERS)
     looks, used = {}, 0
     for place, name in enumerate(variants):
         if name not in COLOURS:
-            looks[name], used = (spare[used % len(spare)], MARKERS[place % len(MARKERS)]), used + 1
+            line = LINES[used // len(spare) % len(LINES)]
+            looks[name], used = (spare[used % len(spare)], MARKERS[place % len(MARKERS)], line), used + 1
         else:
-            looks[name] = COLOURS[name], MARKERS[list(COLOURS).index(name)]
+            looks[name] = COLOURS[name], MARKERS[list(COLOURS).index(name)], LINES[0]
     return looks
 
 
@@ -43,13 +45,13 @@ def curve(variants, metric, x="percent_of_frames", full=None, floor=None, publis
         figure = Figure(figsize=(6, 5.2), layout="constrained")
         axes = figure.add_subplot()
         ticks = {}
-        for place, (name, (colour, marker)) in enumerate(colour_of(variants).items()):
+        for place, (name, (colour, marker, line)) in enumerate(colour_of(variants).items()):
             points = points_of(variants[name], metric, x)
             aside = ScaledTranslation((place - (len(variants) - 1) / 2) * ASIDE / 72, 0, figure.dpi_scale_trans)
             if points:
                 errors = [0 if math.isnan(point.std) else point.std for _, point, _ in points]
                 axes.errorbar([at for at, _, _ in points], [point.mean for _, point, _ in points], errors, label=name,
-                              color=colour, marker=marker, ms=6, lw=1.8, capsize=3, mec="white", mew=0.6,
+                              color=colour, marker=marker, ls=line, ms=6, lw=1.8, capsize=3, mec="white", mew=0.6,
                               transform=axes.transData + aside)
                 axes.update_datalim([(at, point.mean + sign * error) for (at, point, _), error
                                      in zip(points, errors, strict=True) for sign in (-1, 1)])

@@ -20,7 +20,7 @@ import report
 from benchmarks import experiment_table
 from datasets import annotations, toy
 from reporting import gather, html, pictures, published, runs, tables
-from reporting.curves import apart, curve
+from reporting.curves import apart, colour_of, curve
 from reporting.export import export
 from reporting.pages import full_line
 from reporting.statistics import mean_of, paired_difference
@@ -437,3 +437,8 @@ def test_the_probe_finds_a_broken_picture_and_an_error(page, tmp_path):
     seen = open_page(browser, broken, tmp_path)
     assert seen["images"][0][0] == 0 and any("boo" in error for error in seen["errors"])
     assert any("nothing is not defined" in error for error in seen["errors"])
+
+
+def test_no_two_variants_look_alike_where_the_colours_run_out():
+    looks = colour_of(["claus", "random", *(f"variant {number}" for number in range(20))])
+    assert len(set(looks.values())) == 22
