@@ -182,10 +182,12 @@ def check_same_settings(args, path):
     """A run that goes on must have the flags it began with, but for where it stops and what runs it.
 
     A schedule may have got more pairs at its end: what has been done is as it would be, and run.json says the longer.
+    A run that has chosen nothing yet takes any flags: those before were stopped by an error in them.
     """
     free = ("run", "files", "data", "device", "processes", "cycles", "budget", "target")
     settings = {name: value for name, value in vars(args).items() if name not in free}
-    if path.exists():
+    longer, begun = False, (path.parent / "cycle0" / "selection.json").exists()
+    if path.exists() and begun:
         try:
             began = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
@@ -197,7 +199,7 @@ def check_same_settings(args, path):
             if began.get(name) != value:
                 raise UserError(f"{path} says this run began with --{name.replace('_', '-')} {began.get(name)!r}, now "
                                 f"it is {value!r}; give the same flags, or another --run")
-    if not path.exists() or longer:
+    if not path.exists() or longer or not begun:
         write_text(path, json.dumps(settings, indent=1) + "\n")
 
 

@@ -122,6 +122,13 @@ def test_flags_given_twice_or_without_sense_stop_before_any_work(tmp_path, calls
     assert calls == [] and not (tmp_path / "run" / "run.json").exists()
 
 
+def test_a_run_that_was_stopped_before_its_first_choice_takes_the_corrected_flags(tmp_path, calls):
+    assert "nowhere.pkl" in refused(tmp_path / "run", "--oracle", str(tmp_path / "nowhere.pkl"))
+    assert cycles(tmp_path / "run") == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["oracle"] != str(tmp_path / "nowhere.pkl")
+    assert "this run began with --seed" in refused(tmp_path / "run", "--seed", "7")
+
+
 def test_a_finished_run_goes_on_with_a_longer_schedule_as_if_it_had_been_given_it_at_once(tmp_path, calls):
     short = [SCHEDULE[0], SCHEDULE[1].rpartition(",")[0]]
     cycles(tmp_path / "run", schedule=short)

@@ -602,7 +602,8 @@ def test_a_misspelt_flag_does_not_become_the_run_s(videos, tmp_path):
     with pytest.raises(SystemExit):
         run_cycles.main(cycles(folder, videos, "--evaluate=--no-such-flag"))
     assert not (folder / "run.json").exists()
-    folder.mkdir(exist_ok=True)
+    (folder / "cycle0").mkdir(parents=True, exist_ok=True)
+    (folder / "cycle0" / "selection.json").write_text("{}")
     (folder / "run.json").write_text("{")
     with pytest.raises(UserError, match="run.json cannot be read; remove it"):
         run_cycles.main(cycles(folder, videos))
