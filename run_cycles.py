@@ -39,14 +39,11 @@ from datasets import which
 from selection.budget import read_schedule
 from selection.strategies import STRATEGIES
 from utils import handoffs
+from utils.cycle_row import ACT_COLUMNS, COLUMNS, cycle_row
 from utils.launch import launch
 from utils.runtime import UserError, atomic_write, check_alone, check_writable, run_script, whole_number, write_text
 from utils.selection_flags import INCREMENTS, METHODS, UNSCORED
 from utils.shared_start import take_start
-
-COLUMNS = ("cycle", "videos", "frames", "boxes", "% of frames", "cost", "f-mAP@.5", "v-mAP@.5", "f-mAP@.5 aware",
-           "v-mAP@.5 aware", "accuracy", "floor f@.5", "floor v@.5", "minutes")
-ACT_COLUMNS = ("act frame-mAP@.5", "act video-mAP@.2", "act video-mAP@.5")
 
 
 def parse_args(argv=None):
@@ -207,30 +204,8 @@ def run_cycle(args, cycle, steps):
     """Select, train and evaluate one cycle -> its row of the table."""
     for name in ("select", "train", "evaluate"):
         timed(args, cycle, name, steps[name])
-    folder = handoffs.cycle_dir(args.run, cycle, args.files)
-    ledger = next(row for row in handoffs.write_ledger(args.run, args.files) if int(row["cycle"]) == cycle)
-    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-    scores, floor = evaluation["capsule"], evaluation["floor"]
-    at_half = scores["thresholds"].index(0.5)
-    percent = [None if values is None or values[at_half] is None else round(100 * values[at_half], 1) for values in (
-        scores["f_map"], scores["v_map"], scores["f_map_class_aware"], scores["v_map_class_aware"],
-        floor and floor["f_map"], floor and floor["v_map"])]
-    minutes = sum(json.loads((folder / "seconds.json").read_text(encoding="utf-8")).values()) / 60
-    accuracy = None if scores["accuracy"] is None else round(100 * scores["accuracy"], 1)
-    values = (cycle, ledger["total_videos"], ledger["total_frames"], ledger["total_boxes"],
-              ledger["percent_of_frames"], ledger["total_cost"], *percent[:4], accuracy, *percent[4:],
-              round(minutes, 1))
-    return dict(zip(COLUMNS, values, strict=True)) | act_columns(evaluation)
-
-
-def act_columns(evaluation):
-    """The numbers of the act protocol, by ACT_COLUMNS; None where it was not scored."""
-    def percent(measure, threshold):
-        result = (evaluation.get("act") or {}).get(measure)
-        value = result and result["mean_ap"][result["thresholds"].index(threshold)]
-        return None if value is None else round(100 * value, 1)
-
-    return dict(zip(ACT_COLUMNS, (percent("frame", 0.5), percent("video", 0.2), percent("video", 0.5)), strict=True))
+    return cycle_row(handoffs.cycle_dir(args.run, cycle, args.files), cycle,
+                     handoffs.write_ledger(args.run, args.files))
 
 
 def timed(args, cycle, name, arguments):

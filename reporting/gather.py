@@ -11,6 +11,8 @@ import shlex
 from pathlib import Path
 
 from benchmarks import experiment_table as table
+from utils import handoffs
+from utils.cycle_row import cycle_row
 from utils.runtime import UserError
 
 TEXT = ("experiment", "variant", "method", "strategy", "increment", "loss", "semi", "seed", "dataset", "model",
@@ -50,17 +52,16 @@ def read_table(path):
 
 
 def read_run(folder):
-    """Rows of a run of run_cycles.py by its results.csv and run.json."""
-    try:
+    """Rows of a run by its results.csv and run.json, or by its cycles where the single scripts were run by hand."""
+    if (folder / "results.csv").exists():
         with open(folder / "results.csv", encoding="utf-8", newline="") as file:
             results = list(csv.DictReader(file))
-    except OSError as error:
-        raise UserError(f"{folder} has no results.csv that can be read; give the folder of a run of run_cycles.py, "
-                        "after its first cycle") from error
-    settings = read_json(folder / "run.json")
+    else:
+        results = rows_of_cycles(folder)
+    settings = read_json(folder / "run.json") or settings_by_cycles(folder, results)
     train, select = (words_of(settings.get(name, "")) for name in ("train", "select"))
     what = {"experiment": SINGLE, "schedule": settings.get("schedule") or "",
-            "seed": str(settings.get("seed", "?")), "model": train.get("--model", "full"),
+            "seed": str(settings.get("seed", "?")), "model": train.get("--model", settings.get("model", "full")),
             "steps": number(train.get("--steps")), "dataset": data_name(settings), "run": folder, "place": str(folder),
             "loss": train.get("--pseudo-label-loss", DEFAULTS["loss"]),
             **{name: settings.get(name) or select.get(f"--{name}", DEFAULTS[name])
@@ -74,6 +75,26 @@ def read_run(folder):
             values |= table.more_of(folder, row["cycle"])
         rows.append(what | {name: number(value) for name, value in values.items()})
     return rows
+
+
+def rows_of_cycles(folder):
+    """The rows that run_cycles.py would have written of those cycles of a run that have been evaluated."""
+    run = folder.resolve()                          # with a slash, so that no other folder is meant by it
+    done = [cycle for cycle in handoffs.existing_cycles(run) if (run / f"cycle{cycle}" / "evaluation.json").exists()]
+    if not done:
+        raise UserError(f"{folder} has no results.csv and no cycle with an evaluation.json; give the folder of a run, "
+                        "after evaluate.py or run_cycles.py has finished a cycle")
+    ledger = handoffs.count_ledger(run)
+    return [cycle_row(run / f"cycle{cycle}", cycle, ledger) for cycle in done]
+
+
+def settings_by_cycles(folder, results):
+    """What the files of a run of single scripts tell of the flags: data set, seed, rule of the last choice."""
+    chosen = [read_json(folder / f"cycle{row['cycle']}" / "selection.json").get("settings", {}) for row in results]
+    evaluation = read_json(folder / f"cycle{results[0]['cycle']}" / "evaluation.json") if results else {}
+    rule = chosen[-1] if len(chosen) > 1 else {}
+    return {"oracle": evaluation.get("dataset", "?"), "seed": chosen[0].get("seed", "?") if chosen else "?",
+            "model": "?", **{name: rule[name] for name in ("method", "strategy", "increment") if name in rule}}
 
 
 def apart(rows):

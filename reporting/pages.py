@@ -243,6 +243,8 @@ def made_section(rows):
 def command_of(folder):
     """The run_cycles.py command of a run, by its run.json."""
     settings = read_json(folder / "run.json")
+    if not settings:
+        return f"# {folder}: the single scripts, cycle by cycle; their flags are not kept"
     flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in settings.items()
              if value not in ("", None, False)]
     return shlex.join(["python", "run_cycles.py", "--run", str(folder), *flags])

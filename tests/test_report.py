@@ -56,7 +56,8 @@ def fill_cycle(folder, score):
                   "f_ap_class_aware": [value / 2 for value in rates], "v_ap_class_aware": rates}
                  for name in labels.classes]
     (folder / "evaluation.json").write_text(json.dumps({
-        "capsule": {"thresholds": THRESHOLDS, "v_map": rates, "f_map": rates, "per_class": per_class},
+        "capsule": {"thresholds": THRESHOLDS, "v_map": rates, "f_map": rates, "f_map_class_aware": rates,
+                    "v_map_class_aware": None, "accuracy": 0.5, "per_class": per_class}, "floor": None,
         "dataset": labels.dataset, "test_videos": 6}))
     (folder / "seconds.json").write_text('{"train": 3}')
 
@@ -160,6 +161,20 @@ def test_runs_alone_are_grouped_by_their_settings(tmp_path):
     assert gather.metrics_of(rows) == ["capsule f-mAP@.5"]
 
 
+def test_single_scripts_run_by_hand_are_a_run_too(cells, tmp_path, capsys):
+    """A cycle without scores and one that nobody has evaluated yet are no hindrance."""
+    run = Path(shutil.copytree(cells / "claus-1", tmp_path / "by_hand"))
+    for name in ("run.json", "cell.json"):
+        (run / name).unlink()
+    assert report.main([str(run)]) == 0
+    rows = gather.gather([run])
+    assert [row["capsule f-mAP@.5"] for row in rows] == [40, 55] and [row["videos"] for row in rows] == [4, 8]
+    assert rows[0]["variant"] == "claus" and rows[0]["seed"] == "1" and rows[0]["dataset"] == rows[1]["dataset"]
+    assert "their flags are not kept" in (run / "report.html").read_text()
+    (run / "cycle1" / "evaluation.json").unlink()
+    assert len(gather.gather([run])) == 1
+
+
 def test_what_one_name_stands_for_twice_is_told_apart():
     def made(experiment, variant="claus", steps=4.0, schedule="1/5", place="a", score=50.0):
         return {"experiment": experiment, "variant": variant, "seed": "0", "dataset": "toy", "model": "small",
@@ -177,7 +192,7 @@ def test_what_one_name_stands_for_twice_is_told_apart():
 def test_bad_input_is_one_line(tmp_path):
     with pytest.raises(UserError, match="neither the folder of a run nor a table"):
         gather.gather([tmp_path / "nothing.csv"])
-    with pytest.raises(UserError, match="no results.csv"):
+    with pytest.raises(UserError, match="no results.csv and no cycle with an evaluation.json"):
         gather.gather([tmp_path])
     (tmp_path / "results.csv").write_text("cycle\n0\n")
     with pytest.raises(UserError, match="not a table of experiments.py"):

@@ -239,7 +239,18 @@ class Prices:
 
 
 def write_ledger(run, root="files", known=None):
-    """Count what the annotation files of cycles 0, 1, ... hold, write ledger.csv -> its rows (dicts of LEDGER_COLUMNS).
+    """Write ledger.csv of what the annotation files of a run hold -> its rows, see count_ledger."""
+    rows = count_ledger(run, root, known)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, LEDGER_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(run_dir(run, root) / "ledger.csv", table.getvalue())
+    return rows
+
+
+def count_ledger(run, root="files", known=None):
+    """Count what the annotation files of cycles 0, 1, ... hold -> rows, dicts of LEDGER_COLUMNS.
 
     A row says what its cycle added and, in total_*, what is labelled after it; percent_of_frames is total_frames in
     percent of all frames of the pool. Only the prices come from a cycle's selection.json (without one: Prices()).
@@ -263,11 +274,6 @@ def write_ledger(run, root="files", known=None):
         values = (cycle, videos, frames, boxes, money(cost), *after[:3].tolist(), money(total_cost), f"{percent:.4f}")
         rows.append(dict(zip(LEDGER_COLUMNS, values, strict=True)))
         before = after
-    table = io.StringIO()
-    writer = csv.DictWriter(table, LEDGER_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(run_dir(run, root) / "ledger.csv", table.getvalue())
     return rows
 
 

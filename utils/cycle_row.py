@@ -1,0 +1,38 @@
+"""The row of a finished cycle: labels and cost of the ledger, scores of evaluation.json, minutes of seconds.json."""
+
+from utils.runtime import read_json
+
+COLUMNS = ("cycle", "videos", "frames", "boxes", "% of frames", "cost", "f-mAP@.5", "v-mAP@.5", "f-mAP@.5 aware",
+           "v-mAP@.5 aware", "accuracy", "floor f@.5", "floor v@.5", "minutes")
+ACT_COLUMNS = ("act frame-mAP@.5", "act video-mAP@.2", "act video-mAP@.5")
+
+
+def cycle_row(folder, cycle, ledger):
+    """{column: value} by COLUMNS and ACT_COLUMNS; scores in percent with one decimal, None where there is none.
+
+    folder: that of the cycle, where evaluate.py has been. ledger: rows of handoffs.count_ledger, one of which is this
+    cycle's. UserError where evaluation.json is missing or damaged.
+    """
+    spent = next(row for row in ledger if int(row["cycle"]) == cycle)
+    evaluation = read_json(folder / "evaluation.json", "run evaluate.py of this cycle again, with --force")
+    scores, floor = evaluation["capsule"], evaluation["floor"]
+    at_half = scores["thresholds"].index(0.5)
+    percent = [None if values is None or values[at_half] is None else round(100 * values[at_half], 1) for values in (
+        scores["f_map"], scores["v_map"], scores["f_map_class_aware"], scores["v_map_class_aware"],
+        floor and floor["f_map"], floor and floor["v_map"])]
+    seconds = folder / "seconds.json"
+    minutes = round(sum(read_json(seconds, "remove it").values()) / 60, 1) if seconds.exists() else None
+    accuracy = None if scores["accuracy"] is None else round(100 * scores["accuracy"], 1)
+    values = (cycle, spent["total_videos"], spent["total_frames"], spent["total_boxes"],
+              spent["percent_of_frames"], spent["total_cost"], *percent[:4], accuracy, *percent[4:], minutes)
+    return dict(zip(COLUMNS, values, strict=True)) | act_columns(evaluation)
+
+
+def act_columns(evaluation):
+    """The numbers of the act protocol, by ACT_COLUMNS; None where it was not scored."""
+    def percent(measure, threshold):
+        result = (evaluation.get("act") or {}).get(measure)
+        value = result and result["mean_ap"][result["thresholds"].index(threshold)]
+        return None if value is None else round(100 * value, 1)
+
+    return dict(zip(ACT_COLUMNS, (percent("frame", 0.5), percent("video", 0.2), percent("video", 0.5)), strict=True))
