@@ -1,5 +1,6 @@
 """What every method computes of a batch, and where its gradient goes."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,12 +9,16 @@ import torch.nn.functional as F
 from semi_tools import batch, tiny_detector
 
 import engine
+from datasets.clips import normalise
 from losses.margin import margin_loss
 from losses.stew import stew_loss
+from models.detector import Detection
 from semi import methods
+from semi.consistency import variance_mask
 from semi.methods import METHODS, Networks, SemiOptions, When, class_masks, iou_loss
 from semi.teacher import Teacher, teach
 from semi.unet3d import UNet3D
+from semi.views import strong_view
 
 LOSSES = engine.LossOptions(cluster=0.0)
 LATE = When(19, 20)         # every option has set in
@@ -252,6 +257,69 @@ def test_co_ssd_leaves_out_what_both_views_call_background():
     assert terms["consistency"] < 0.01 < with_masks["consistency"]
 
 
+def recorded(made):
+    """[(clip, class factors, Detection)] of every pass of the student from now on."""
+    passes, forward = [], made.detector.forward
+
+    def watched(clip, masks):
+        detection = forward(clip, masks)
+        passes.append((clip.detach(), masks and masks(detection.scores), Detection(*(x.detach() for x in detection))))
+        return detection
+
+    made.detector.forward = watched
+    return passes
+
+
+def test_co_ssd_is_that_of_the_formula():
+    """Jensen-Shannon divergence of the class shares + squared error where not both views are sure of background."""
+    made, given = networks("co-ssd"), batch()
+    passes = recorded(made)
+    _, terms, _ = run("co-ssd", made, given, confidence=0.5)
+    (_, _, first), (_, _, second) = passes
+    a, b = (d.scores / d.scores.sum(1, keepdim=True) for d in (first, second))
+    middle = (a + b) / 2
+    divergence = ((a * (a / middle).log() + b * (b / middle).log()).sum(1) / 2).mean()
+    o, p = first.logits[:, 0], second.logits[:, 0].flip(-1)
+    counted = torch.maximum(o, p) > 0
+    assert 0.01 < counted.float().mean() < 0.99 and divergence > 1e-7
+    expected = divergence + ((p - o) ** 2)[counted].mean()
+    assert terms["consistency"].item() == pytest.approx(expected.item(), rel=1e-5)
+    only_masks = ((p - o) ** 2)[counted].mean()
+    assert (terms["consistency"] - only_masks).item() == pytest.approx(divergence.item(), rel=0.02)
+
+
+def test_consistency_with_the_variance_mask_is_ramped():
+    """r(9 of 20) = exp(-5 · 0.55²) of the masked term, the rest of the plain one."""
+    made, given = networks("consistency"), batch()
+    passes = recorded(made)
+    _, terms, _ = run("consistency", made, given, When(9, 20), bv=True)
+    o, p = (x[:, 0] for x in (passes[0][2].logits, passes[1][2].logits.flip(-1)))
+    r, d = math.exp(-5 * 0.55 ** 2), (p - o) ** 2
+    expected = r * 2 * (variance_mask(o, p) * d).mean() + (1 - r) * d.mean()
+    assert terms["consistency"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("method, term", [("mean-teacher", "consistency"), ("stable-mean-teacher", "consistency"),
+                                          ("mixmatch", "mixmatch")])
+def test_the_terms_of_averaged_targets_are_ramped(method, term):
+    """Same weights, same draws: between epoch 9 and 20 of 20 the term grows by exp(5 · 0.55²)."""
+    middle, end = (run(method, networks(method), when=When(epoch, 20))[1][term].item() for epoch in (9, 20))
+    assert end / middle == pytest.approx(math.exp(5 * 0.55 ** 2), rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["mean-teacher", "stable-mean-teacher"])
+def test_the_student_sees_the_strong_view_and_the_teacher_the_weak_one(method, monkeypatch):
+    made, given, weak = networks(method), batch(), []
+    monkeypatch.setattr(methods, "teach", lambda network, clip, masks: (weak.append(clip), teach(network, clip,
+                                                                                                 masks))[1])
+    passes = recorded(made)
+    run(method, made, given)
+    torch.manual_seed(7)
+    strong = normalise(strong_view(given["frames"]), "-1..1")
+    assert len(passes) == 1 and torch.equal(passes[0][0], strong) and torch.equal(weak[0], given["clip"])
+    assert (strong - given["clip"]).abs().mean() > 0.05
+
+
 # ---- MixMatch ----
 
 def test_sharpening_and_mixing_by_hand():
@@ -277,6 +345,48 @@ def test_mixmatch_without_mixing_is_the_supervised_loss_and_the_error_of_the_gue
     assert guess.shape == (2, 8, 32, 32) and guess.min() >= 0 and guess.max() <= 1
     torch.testing.assert_close(spread.sum(1), torch.ones(2))
     assert torch.equal(classes, spread.argmax(1)) and not guess.requires_grad
+
+
+def test_mixmatch_is_that_of_the_formula(monkeypatch):
+    """Everything recomputed, with another share for every clip, labelled mixed with unlabelled ones."""
+    lam, other = torch.tensor([0.6, 0.9, 0.75, 0.8]), torch.tensor([2, 3, 0, 1])
+    monkeypatch.setattr(methods, "mixing_shares", lambda count, device: lam)
+    monkeypatch.setattr(torch, "randperm", lambda count, device=None: other)
+    made, given = networks("mixmatch"), batch()
+    given["target"][1] = 0                                                  # shows no action: no margin towards it
+    passes = recorded(made)
+    total, terms, _ = run("mixmatch", made, given, When(10, 20))
+    (_, _, first), (_, _, second), (clip, masks, mixed) = passes
+
+    def mix(x):
+        share = lam.reshape(-1, *[1] * (x.dim() - 1))
+        return share * x + (1 - share) * x[other]
+
+    probability = (first.logits.sigmoid() + second.logits.flip(-1).sigmoid())[:, 0] / 2
+    guess = probability ** 2 / (probability ** 2 + (1 - probability) ** 2)
+    spread = sum(d.scores / d.scores.sum(1, keepdim=True) for d in (first, second)) / 2
+    spread = spread ** 2 / (spread ** 2).sum(1, keepdim=True)
+    classes = torch.cat([given["label"], spread.argmax(1)])
+    target = mix(torch.cat([given["target"].float(), guess]))
+    weight = mix(torch.cat([given["weight"], torch.ones_like(guess)]))
+    spread = mix(torch.cat([F.one_hot(given["label"], 3).float(), spread]))
+    own = mixed.scores[2:] / mixed.scores[2:].sum(1, keepdim=True)
+    term = math.exp(-5 * 0.25) * ((mixed.logits[2:, 0].sigmoid() - target[2:]).square().mean()
+                                  + (own - spread[2:]).square().mean())
+    assert terms["mixmatch"].item() == pytest.approx(term.item(), rel=1e-4)
+    shows, margin, shares = [1, 0, 1, 1], 0.0, 0.0
+    for row in range(2):
+        for share, clip_of in ((lam[row], row), (1 - lam[row], int(other[row]))):
+            lacking = [0.2 - mixed.scores[row, classes[clip_of]] + mixed.scores[row, c] for c in range(3)
+                       if c != classes[clip_of]]
+            margin += share * shows[clip_of] * sum(x.clamp(min=0) ** 2 for x in lacking)
+            shares += share * shows[clip_of]
+    assert terms["margin"].item() == pytest.approx((margin / max(shares, 1)).item(), rel=1e-4)
+    bce, dice = stew_loss(mixed.logits[:2, 0], target[:2], weight[:2])
+    assert total.item() == pytest.approx((bce + dice + terms["margin"] + 0.1 * term).item(), rel=1e-5)
+    torch.testing.assert_close(clip, mix(given["clip"]))
+    kept = F.one_hot(classes, 3)
+    assert torch.equal(masks.long(), torch.maximum(kept, kept[other]))
 
 
 def test_mixmatch_mixes_clips_masks_and_classes_in_one_proportion(monkeypatch):

@@ -18,6 +18,7 @@ import cluster_extract
 import engine
 import evaluate
 import run_cycles
+import semi.training
 import train_semi
 import train_ucf101
 from datasets import annotations, toy, ucf101
@@ -25,7 +26,7 @@ from datasets.clips import GEOMETRY, ClipGeometry
 from datasets.sprites import write_video
 from models.detector import PRESETS
 from semi.methods import METHODS, Networks, When
-from semi.training import semi_options
+from semi.training import SemiTraining, semi_options
 from utils import checkpoint
 from utils.runtime import UserError
 
@@ -128,6 +129,37 @@ def test_the_kept_network_of_mean_teacher_is_the_teacher(run, videos, monkeypatc
     train(run, videos, "--method", "mean-teacher")
     saved = checkpoint.load(run / "cycle0" / "detector.pt").detector.state_dict()["smooth.weight"]
     assert torch.equal(saved, kept["teacher"].smooth.weight) and not torch.equal(saved, kept["student"].smooth.weight)
+
+
+def test_the_teachers_are_the_exponential_averages_of_what_is_trained(run, videos, monkeypatch):
+    """Averaged by hand beside the loop; --wt-loc reaches every term that it weighs."""
+    averages, seen, build = {}, {}, SemiTraining.build
+
+    def build_and_watch(self):
+        build(self)
+        seen["networks"] = pair = self.networks
+        pairs = (pair.detector, pair.teacher), (pair.unet, pair.unet_teacher)
+        for network, teacher in pairs:
+            averages.update({(teacher, name): p.detach().clone() for name, p in network.named_parameters()})
+        step = self.optimizer.step
+
+        def step_and_average():
+            step()
+            for network, teacher in pairs:
+                for name, p in network.named_parameters():
+                    averages[teacher, name] = 0.99 * averages[teacher, name] + 0.01 * p.detach()
+
+        self.optimizer.step = step_and_average
+
+    monkeypatch.setattr(SemiTraining, "build", build_and_watch)
+    train(run, videos, "--method", "stable-mean-teacher", "--wt-loc", "2", "--lr", "1e-2")
+    for (teacher, name), expected in averages.items():
+        torch.testing.assert_close(teacher.module.get_parameter(name), expected, rtol=1e-5, atol=1e-6)
+    student, teacher = seen["networks"].detector, seen["networks"].teacher.module
+    assert (student.smooth.weight - teacher.smooth.weight).abs().max() > 1e-3
+    for epoch in checkpoint.load(run / "cycle0" / "detector.pt").about["history"]:
+        parts = 2 * (epoch["bce"] + epoch["dice"] + epoch["recovery"]) + 0.3 * epoch["margin"] + epoch["cluster"]
+        assert epoch["total"] == pytest.approx(parts + 0.1 * epoch["consistency"], rel=1e-4)
 
 
 # ---- the published command line ----
@@ -268,6 +300,68 @@ def test_resumed_training_is_that_of_an_uninterrupted_one(run, videos, method, t
     train(run, videos, *flags, "--resume")
     first, second = check_same_weights(whole, run)
     assert first.about["history"] == second.about["history"] and len(first.about["history"]) == 2
+
+
+def stop_after(monkeypatch, epochs):
+    """Let a training be killed when it has saved its state of so many epochs."""
+    save = checkpoint.save
+
+    def save_and_stop(state, path):
+        save(state, path)
+        if Path(path).name == "training.pt" and state["epoch"] == epochs:
+            raise Stopped
+
+    monkeypatch.setattr(checkpoint, "save", save_and_stop)
+
+
+@pytest.mark.parametrize("method", ["consistency", "supervised"])
+def test_the_learning_rate_goes_on_from_where_it_had_fallen_to(run, videos, method, tmp_path, monkeypatch):
+    """With a patience of one epoch: the rate has fallen before the training is killed, and falls again after."""
+    whole, rates, run_epoch = Path(shutil.copytree(run, tmp_path / "whole")), [], SemiTraining.run_epoch
+    losses = iter([5.0, 6.0, 4.0, 7.0, 3.0, 8.0])                           # falls after epochs 2, 4, 6
+
+    def watched(self, epoch, writer):
+        rates.append((epoch, self.optimizer.param_groups[0]["lr"]))
+        run_epoch(self, epoch, writer)
+
+    def losing(self, *rest):
+        terms, *more = trained(self, *rest)
+        return ({**terms, "total": next(losses)}, *more)
+
+    trained = SemiTraining.train
+    monkeypatch.setattr(semi.training, "PATIENCE", 1)
+    monkeypatch.setattr(SemiTraining, "run_epoch", watched)
+    monkeypatch.setattr(SemiTraining, "train", losing)
+    flags = ["--method", method, "--lr-schedule", "plateau", "--epochs", "6", "--steps", "6", "--lr", "1e-2"]
+    train(whole, videos, *flags)
+    expected = rates[:]
+    assert [rate for _, rate in expected] == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4])
+    rates.clear()
+    losses = iter([5.0, 6.0, 4.0, 7.0, 3.0, 8.0])
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Stopped):
+            train(run, videos, *flags)
+    torch.manual_seed(999)
+    train(run, videos, *flags, "--resume")
+    assert rates == expected
+    check_same_weights(whole, run)
+
+
+def test_a_resumed_training_keeps_to_the_unlabelled_videos_it_began_with(run, videos, tmp_path, monkeypatch):
+    """Although another one has been put where it belongs meanwhile."""
+    fewer = Path(shutil.copytree(videos, tmp_path / "fewer"))
+    pool = annotations.load(run / "cycle0" / "annotations.pkl").videos.values()
+    missing = next(video.name for video in pool if not video.is_labelled)
+    ucf101.find_video(fewer, missing).unlink()
+    whole = Path(shutil.copytree(run, tmp_path / "whole"))
+    train(whole, fewer)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(Stopped):
+            train(run, fewer)
+    train(run, videos, "--resume")
+    check_same_weights(whole, run)
 
 
 def test_killed_before_its_last_file_a_training_ends_the_same(run, videos, tmp_path):
