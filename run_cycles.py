@@ -66,7 +66,8 @@ def parse_args(argv=None):
     add("--target", type=float, help="stop once f-mAP@.5 (capsule protocol, percent) has reached this")
     add("--continue-weights", action="store_true",
         help="start each cycle's training from the weights of the one before (default: afresh)")
-    add("--semi", metavar="METHOD", help="train on the videos without labels as well: train_semi.py --method METHOD")
+    add("--semi", metavar="METHOD", type=lambda text: text.replace("_", "-"),
+        help="train on the videos without labels as well: train_semi.py --method METHOD")
     add("--seed", type=whole_number, default=0, help="of every script")
     add("--device", help="cuda, cuda:1, cpu (default: CUDA where there is one)")
     add("--processes", type=int, default=1, metavar="N", help="GPUs (or processes) of this machine that share training "
@@ -161,6 +162,8 @@ def check_arguments(commands, args):
         except SystemExit:
             print(f"run_cycles.py: the line above is about the flags for --{name}", file=sys.stderr)
             raise
+        if name == "train" and args.semi and flags.method != args.semi:
+            raise UserError(f"--semi {args.semi} and --train {args.train!r} differ in the method; give it once")
         if name == "evaluate" and flags.protocol == "act":
             raise UserError("--evaluate --protocol act leaves out the capsule protocol, which the table is made of; "
                             "give both")

@@ -38,7 +38,7 @@ from semi.lists import read_lists
 from semi.methods import METHODS, USES, SemiOptions
 from semi.training import SemiTraining
 from train_ucf101 import AGAIN, TRAINING
-from training import add_running_flags, default_workers, nothing_to_do, readable, split_validation
+from training import add_running_flags, check_pretrained, default_workers, nothing_to_do, readable, split_validation
 from utils import checkpoint
 from utils.handoffs import cycle_dir, run_dir
 from utils.runtime import UserError, check_alone, check_writable, run_script, whole_number
@@ -75,6 +75,8 @@ def add_place(add):
     which.add_flags(add)
     add("--pkl-file-label", help="list of the labelled videos: pickle [(name, tubes), ...]; jhmdb: text")
     add("--pkl-file-unlabel", help="list of the unlabelled videos, of which only the names are read")
+    add("--boxes-from", type=int, choices=(0, 1), help="with the lists of ucf101: number of the first pixel of "
+        "a row or column in their boxes (default: 1, as in UCF-101-24's annotations, unless a box touches 0)")
     add("--oracle", help="with the lists of jhmdb: folder that holds puppet_mask/ (default: --data)")
     add("--annotations", help="annotation file to train on instead of the cycle's annotations.pkl")
     add("--seed", type=whole_number, default=0, help="of weights, clips, crops, views, dropout and k-means")
@@ -91,15 +93,16 @@ def add_training(add):
         f"and is slow (default: {INTERPOLATIONS[0]}); jhmdb alone")
     add("--pixel-range", choices=PIXEL_RANGE, default=OPTIONS["pixel_range"], help="of the network's input")
     add("--pseudo-label-loss", choices=("stew", "interp", "frame"), default="stew", help="on sparsely labelled videos: "
-        "weigh the frames between labels by trust, trust all, real labels only; the same where every frame is labelled")
-    add("--epochs", type=int, help="passes over the unlabelled videos (default 100; with --steps 40)")
+        "weigh the frames between labels by trust, trust all, real labels only; all one where every frame is labelled")
+    add("--epochs", type=int, help="passes over the unlabelled videos, in supervised training as many steps as "
+        "these would be (default 100; with --steps 40)")
     add("--steps", type=int, help="train for so many optimiser steps instead, in --epochs equal parts; use it to "
                                   "compare runs with different numbers of labels")
     add("--bs", "--batch-size", dest="batch_size", type=int, default=8, help="clips a step, half of them unlabelled")
     add("--lr", type=float, help="Adam's learning rate (default 1e-4; small: 1e-3)")
     add("--encoder-lr", type=float, help="the same for the pretrained I3D (default: --lr; small: 2e-5)")
     add("--lr-schedule", choices=SCHEDULES, help="plateau: a tenth after 5 epochs without better training loss "
-                                                 "(default); small: cosine to 0")
+        "(default), whose terms for unlabelled clips set in late or grow: watch it in TensorBoard; small: cosine to 0")
     add("--loc-loss", choices=("dice", "iou"), default=OPTIONS["loc_loss"], help="overlap term beside the BCE")
     add("--wt-loc", type=float, default=1.0, help="weight of BCE and overlap")
     add("--wt-cls", "--margin-weight", type=float, dest="margin_weight", help="weight of the class margin loss "
@@ -209,6 +212,9 @@ def check_numbers(args, parser):
     if args.method == "pseudo-label" and args.thresh_epoch > args.epochs:
         parser.error(f"--thresh-epoch {args.thresh_epoch} is never reached in {args.epochs} epochs, so --method "
                      "pseudo-label would use no video without labels; lower it")
+    if args.class_mask and args.method != "supervised" and args.thresh_epoch > args.epochs:
+        print(f"note: --thresh-epoch {args.thresh_epoch} is never reached in {args.epochs} epochs: the predicted class "
+              "masks no pose in training, and does at test time")
     if not 0.5 <= args.confidence <= 1:
         parser.error(f"--confidence must lie from 0.5 to 1, not {args.confidence}")
     if args.gv_clamp and not args.gv_clamp[0] < args.gv_clamp[1]:
@@ -223,6 +229,8 @@ def check_lists(args, parser):
         parser.error(f"--method {args.method} needs --pkl-file-unlabel beside --pkl-file-label")
     if args.pkl_file_label and args.annotations:
         parser.error("give --annotations or the lists, not both")
+    if args.boxes_from is not None and (not args.pkl_file_label or args.dataset == "jhmdb"):
+        parser.error("--boxes-from is for the lists of --dataset ucf101")
     if args.oracle and not (args.pkl_file_label and args.dataset == "jhmdb"):
         parser.error("--oracle is for the lists of --dataset jhmdb; ucf101's lists hold their boxes")
 
@@ -230,9 +238,11 @@ def check_lists(args, parser):
 def main(argv=None):
     args = parse_args(argv)
     check_alone("train_semi.py")
+    engine.fast_convolutions(args.device)
     folder = cycle_dir(args.run, args.cycle, args.files)
     if nothing_to_do(folder, args):
         return 0
+    check_pretrained(args)
     check_writable(folder / "tensorboard")
     check_writable(folder)
     find_video = which.video_finder(args)
@@ -245,9 +255,10 @@ def main(argv=None):
     unlabelled, more = usable_unlabelled(args, labels, find_video)
     state = SemiTraining(args, labels, training, unlabelled, {**left_out, **missing, **more}, find_video, folder,
                          validation)
+    unused = ", which set the length of an epoch alone" if args.method == "supervised" and unlabelled else ""
     print(f"{args.method}: {len(state.names)} labelled videos to train on, {len(state.validation)} to validate on, "
-          f"{len(unlabelled)} without labels; {state.all_steps} steps in {args.epochs} epochs; {args.model} network on "
-          f"{args.device}")
+          f"{len(unlabelled)} without labels{unused}; {state.all_steps} steps in {args.epochs} epochs; {args.model} "
+          f"network on {args.device}")
     with SummaryWriter(folder / "tensorboard", purge_step=state.epoch) as writer:
         for epoch in range(state.epoch, args.epochs):
             state.run_epoch(epoch, writer)
@@ -265,7 +276,7 @@ def take_lists(args, path, find_video):
     """Write the two lists as the cycle's annotation file, unless it is that already; {name: reason} of lost videos."""
     known = run_dir(args.run, args.files) / "frame_counts.jsonl"
     labels, failed = read_lists(args.dataset, args.pkl_file_label, args.pkl_file_unlabel, find_video, known,
-                                args.oracle or args.data, args.strict)
+                                args.oracle or args.data, args.strict, args.boxes_from)
     fresh = path.with_name(".annotations.lists.tmp")
     annotation_file.save(labels, fresh)
     try:
@@ -280,12 +291,12 @@ def take_lists(args, path, find_video):
 def usable_unlabelled(args, labels, find_video):
     """(names of the videos without labels whose file exists, {name: reason} of the others).
 
-    Where a cycle has labelled every video, none is left: the training then is supervised, and says so.
+    Where a cycle has labelled every video, none is left: the training then is supervised, and says so. Supervised
+    training only has its epochs by their number, and does without.
     """
-    if args.method == "supervised":
-        return [], {}
+    supervised = args.method == "supervised"
     waiting = [video.name for video in labels.videos.values() if not video.is_labelled]
-    if not waiting:
+    if not waiting and not supervised:
         print(f"WARNING: every video is labelled, so --method {args.method} has nothing to use; training supervised")
         args.method = "supervised"
         return [], {}
@@ -295,9 +306,11 @@ def usable_unlabelled(args, labels, find_video):
             find_video(name)
             names.append(name)
         except UserError as error:
-            if args.strict:
+            if args.strict and not supervised:
                 raise
             missing[name] = str(error)
+    if supervised:
+        return names, {}
     if not names:
         raise UserError(f"none of the {len(waiting)} videos without labels is there: {next(iter(missing.values()))}")
     return names, missing

@@ -29,7 +29,15 @@ from datasets.mask_interp import METHODS
 from losses.cluster import LAMBDA
 from losses.margin import LAST_MARGIN
 from models.detector import PRESETS
-from training import Training, add_running_flags, default_workers, nothing_to_do, readable, split_validation
+from training import (
+    Training,
+    add_running_flags,
+    check_pretrained,
+    default_workers,
+    nothing_to_do,
+    readable,
+    split_validation,
+)
 from utils import checkpoint, distributed
 from utils.handoffs import cycle_dir
 from utils.runtime import check_writable, run_script, whole_number
@@ -142,6 +150,7 @@ def main(argv=None, dataset="ucf101", about=__doc__):
     folder = cycle_dir(args.run, args.cycle, args.files)
     if nothing_to_do(folder, args):
         return 0
+    check_pretrained(args)
     path = args.annotations or folder / "annotations.pkl"
     labels = annotation_file.load(path)
     which.check_same(dataset, labels.dataset, path)

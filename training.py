@@ -28,6 +28,7 @@ from utils.runtime import UserError, whole_number
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 PRETRAINED = {"full": WEIGHTS / "rgb_charades.pt", "small": WEIGHTS / "small_encoder.pt"}
 LEAST_VALIDATION_FRAMES = 30        # with fewer labelled frames to validate on, nothing is held out
+MOST_VALIDATION_FRAMES = 16         # of one video: densely labelled ones would take longer to validate on than to train
 # flags that may change between the start of a training and its resumption
 NOT_COMPARED = {"resume", "force", "strict", "workers", "device", "run", "files", "data", "annotations", "compile",
                 "cache_dir", "cache_gb"}
@@ -93,6 +94,19 @@ def split_validation(labels, names, args):
     return [name for name in names if name not in set(held_out)], held_out
 
 
+def validation_frames(video):
+    """The labelled frames of a held-out video that are scored: those with action, evenly spaced where they are many.
+
+    A frame without action has no mask to compare; of a video that has no other all are given, for its class.
+    """
+    frames = video.labelled_frames
+    acting = [tube.frames for tube in video.tubes]
+    if acting:
+        frames = np.intersect1d(frames, np.concatenate(acting))
+    places = np.linspace(0, len(frames) - 1, min(len(frames), MOST_VALIDATION_FRAMES)).round().astype(int)
+    return [int(frame) for frame in frames[places]]
+
+
 def dice_option(args):
     """LossOptions.dice by the flags."""
     return "weighted" if args.weighted_dice else not args.no_dice
@@ -115,9 +129,7 @@ class Training:
                                    args.weighting, args.mask_interp, **kept)
         self.held_out = LabelledFrames(labels, find_video, self.geometry, args.seed, interpolation=args.mask_interp,
                                        **kept)
-        # with --steps an epoch is an equal part of them, however few the labels (see limited_batches)
-        length = -(-args.steps // args.epochs) * args.batch_size if args.steps else None
-        self.sampler = ClipSampler(names, args.seed, length)
+        self.sampler = ClipSampler(names, args.seed, self.clips_an_epoch())
         share = distributed.BatchShare(self.sampler, args.batch_size)
         self.batches = loader(self.clips, share, share.size, args.workers)
         self.all_steps = args.steps or args.epochs * math.ceil(len(self.sampler) / args.batch_size)
@@ -139,6 +151,12 @@ class Training:
             start_weights(self.detector, args)
             self.clusters = self.first_clusters(find_video)
         self.forward = engine.forward_pass(self.detector, args.compile)
+
+    def clips_an_epoch(self):
+        """With --steps an equal part of them, however few the labels (see limited_batches); else None: ClipSampler's.
+        """
+        args = self.args
+        return -(-args.steps // args.epochs) * args.batch_size if args.steps else None
 
     def first_clusters(self, find_video):
         """K-means on the evaluation-mode latents of the labelled videos' tiles."""
@@ -183,7 +201,8 @@ class Training:
         scores = {}
         if self.validation:
             self.reestimate()
-            keys = [(name, int(f)) for name in self.validation for f in self.labels.videos[name].labelled_frames]
+            keys = [(name, frame) for name in self.validation
+                    for frame in validation_frames(self.labels.videos[name])]
             batches = loader(self.held_out, distributed.share(keys), self.args.batch_size, self.args.workers)
             unread = {}
             scores = engine.validate(self.detector, batches, self.labels.classes, self.args.pixel_range,
@@ -322,6 +341,13 @@ def with_sync_bn(detector, args):
 def plain(values):
     """Arguments as builtins that torch.load takes without trust."""
     return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+
+def check_pretrained(args):
+    """UserError where --pretrained names a file that is not there: before the long work."""
+    if args.pretrained not in (None, "none") and not Path(args.pretrained).is_file():
+        raise UserError(f"--pretrained {args.pretrained}: no such file; correct the path (weights/README.md says where "
+                        "published weights come from), or give 'none' for a random start")
 
 
 def start_weights(detector, args):

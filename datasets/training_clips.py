@@ -22,17 +22,20 @@ IN_MEMORY = 32e6        # bytes of compressed masks a process keeps: all of J-HM
 
 
 class ClipSampler(Sampler):
-    """Yields (epoch, position, video name): every labelled video `per_epoch` times, shuffled, cut at `length` clips."""
+    """Yields (epoch, position, video name): every labelled video `per_epoch` times, shuffled, cut at `length` clips.
 
-    def __init__(self, names, seed, length=None, per_epoch=2):
-        self.names, self.seed, self.epoch = list(names), seed, 0
+    stream: numbers that the shuffling draws from beside the seed; another sampler of the same seed has others.
+    """
+
+    def __init__(self, names, seed, length=None, per_epoch=2, stream=(1,)):
+        self.names, self.seed, self.epoch, self.stream = list(names), seed, 0, stream
         self.length = length or per_epoch * len(self.names)
 
     def __len__(self):
         return self.length
 
     def __iter__(self):
-        rng = np.random.default_rng([self.seed, 1, self.epoch])
+        rng = np.random.default_rng([self.seed, *self.stream, self.epoch])
         order = np.concatenate([rng.permutation(len(self.names)) for _ in range(-(-self.length // len(self.names)))])
         for position, index in enumerate(order[:self.length]):
             yield self.epoch, position, self.names[index]

@@ -60,7 +60,7 @@ class PairedSampler(Sampler):
         self.labelled_size, self.unlabelled_size = batch_size // 2, batch_size - batch_size // 2
         self.steps = steps or -(-len(unlabelled) // self.unlabelled_size)
         self.labelled = ClipSampler(labelled, seed, self.steps * self.labelled_size)
-        self.unlabelled = ClipSampler(unlabelled, seed, self.steps * self.unlabelled_size)
+        self.unlabelled = ClipSampler(unlabelled, seed, self.steps * self.unlabelled_size, stream=(6,))
         self.epoch = 0
 
     @property

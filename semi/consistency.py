@@ -8,7 +8,8 @@ import math
 
 import torch
 
-FLAT = 1e-8         # a clip whose mask spans less than this says nothing: the mask is 0 rather than amplified rounding
+# a clip whose gradients, or variances, span less than this says nothing: the mask is 0, not amplified rounding
+FLAT, FLAT_VARIANCE = 1e-8, 1e-12
 
 
 def difference(p, o, kind="l2", predict_maps=False):
@@ -61,7 +62,7 @@ def variance_mask(o, p, n_frames=5):
     mean = sum(around) / n_frames
     variance = sum((frames - mean) ** 2 for frames in around) / n_frames
     back = torch.cat([variance[:, :1], variance[:, length - 1:].flip(1)], dim=1)  # V_0, V_{2T-3} … V_{T-1}
-    return min_max(variance[:, :length] + back)
+    return min_max(variance[:, :length] + back, FLAT_VARIANCE)
 
 
 @torch.no_grad()
@@ -75,10 +76,11 @@ def gradient_mask(probability, clamp=None):
     return min_max(twice if clamp is None else twice.clamp(*clamp))
 
 
-def min_max(x):
-    """Scale every clip of x (B,T,H,W) to [0,1] by its least and greatest value; 0 where these agree."""
+def min_max(x, flat=FLAT):
+    """Scale every clip of x (B,T,H,W) to [0,1] by its least and greatest value; 0 where they differ by at most flat."""
     low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
-    return torch.where(high - low > FLAT, (x - low) / (high - low).clamp(min=FLAT), 0)
+    span = high - low
+    return torch.where(span > flat, (x - low) / torch.where(span > flat, span, 1), 0)
 
 
 def ramp(epoch, epochs):

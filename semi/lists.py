@@ -18,11 +18,13 @@ from datasets.video import SHORT_TAIL
 from utils.runtime import UserError
 
 
-def read_lists(dataset, labelled, unlabelled, find_video, known, masks=None, strict=False):
+def read_lists(dataset, labelled, unlabelled, find_video, known, masks=None, strict=False,
+               boxes_from=None):
     """(Annotations of the listed videos, failed {name: reason}).
 
     labelled, unlabelled: paths of the two lists; unlabelled may be None. known: see datasets.pool.read_pool. masks:
-    folder with puppet_mask/, for jhmdb. A video of the labelled list of which no tube is labelled is an unlabelled one;
+    folder with puppet_mask/, for jhmdb. boxes_from: 0 or 1, the first pixel of a row in ucf101's boxes; None: 1 unless
+    a box of the list touches 0. A video of the labelled list of which no tube is labelled is an unlabelled one;
     where only some are, the labelled frames near the others are dropped (see from_records), and a line says how many.
     Raises UserError for a list that is empty or not to be read, for a video that is in both as labelled, and where
     none of the unlabelled videos can be read.
@@ -33,7 +35,7 @@ def read_lists(dataset, labelled, unlabelled, find_video, known, masks=None, str
     if dataset == "jhmdb":
         labels, failed = _jhmdb(read_names(labelled), others, labelled, masks, find_video, known, strict)
     else:
-        labels, failed = _ucf101(read_records(labelled), others, labelled, find_video, known, strict)
+        labels, failed = _ucf101(read_records(labelled), others, labelled, find_video, known, strict, boxes_from)
     if others and all(video.is_labelled for video in labels.videos.values()):
         raise UserError(f"{unlabelled}: none of its {len(others)} videos can be read ({failed[others[0]]})")
     return labels, failed
@@ -43,12 +45,13 @@ def read_names(path):
     """Names of a list, in its order: of a pickle [(name, ...), ...] or [name, ...], or a text with one a line."""
     if is_text(path):
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:      # an editor may have put a byte-order mark before it
                 names = [line.split()[0].removesuffix(".avi") for line in file if line.strip()]
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: is no text in UTF-8; write the list anew") from error
     else:
-        names = [entry if isinstance(entry, str) else entry[0] for entry in read_records(path, names=True)]
+        names = [(entry if isinstance(entry, str) else entry[0]).removesuffix(".avi")
+                 for entry in read_records(path, names=True)]
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise UserError(f"{path}: video {twice} is listed twice; name it once")
@@ -69,8 +72,12 @@ def is_text(path):
 def read_records(path, names=False):
     """The entries of a pickled list, checked to be (name, ...) each, or (with `names`) plain names."""
     if not names and is_text(path):
-        raise UserError(f"{path}: is text, which says nothing of boxes; give the pickle [(name, tubes), ...]")
-    records = safe_load(path)
+        raise UserError(f"{path}: is text, which says nothing of boxes; give the pickle [(name, tubes), ...], or "
+                        "--dataset jhmdb, whose labels are puppet masks")
+    try:
+        records = safe_load(path)
+    except UserError as error:
+        raise UserError(f"{error} (were it meant as text: class/clip a line)" if names else str(error)) from error
     if not isinstance(records, list | tuple):
         raise UserError(f"{path}: holds a {type(records).__name__}, not a list [(name, tubes), ...]")
     for entry in records:
@@ -82,10 +89,10 @@ def read_records(path, names=False):
 
 # ---------------------------------------------------------------------------------------------- UCF-101-24
 
-def _ucf101(records, others, path, find_video, known, strict):
+def _ucf101(records, others, path, find_video, known, strict, boxes_from):
     """Annotations of both lists; labelled videos first. A video that cannot be decoded is left out."""
     with naming(str(path)):
-        records = [(str(name), tube_records(name, tubes)) for name, tubes in records]
+        records = [(str(name).removesuffix(".avi"), tube_records(name, tubes)) for name, tubes in records]
     names = [name for name, _ in records]
     _check_apart({name for name, tubes in records if any(tube.is_labelled for tube in tubes)}, others, path)
     wanted = [*names, *(name for name in others if name not in set(names))]
@@ -97,7 +104,7 @@ def _ucf101(records, others, path, find_video, known, strict):
             reason = f" of a video that can be read ({next(iter(failed.values()))})" if failed else ""
             raise UserError(f"no tube{reason} is labelled in it; give the labelled list")
         annotations = from_records(records, ucf101.classes_of(labels), _lengthened(sizes, records), ucf101.NAME,
-                                   _one_based(records))
+                                   _one_based(records) if boxes_from is None else boxes_from == 1)
         _say_dropped(records, annotations)
     videos = {name: _completed(annotations.videos[name], tubes) for name, tubes in records}
     videos.update({name: Video(name, *sizes[name]) for name in wanted if name in sizes and name not in videos})
@@ -106,11 +113,14 @@ def _ucf101(records, others, path, find_video, known, strict):
 
 def _one_based(records):
     """Whether boxes count pixels from 1, as in the annotations of UCF-101-24: no label of the file touches row or
-    column 0. Lists that this project writes count from 0.
+    column 0. It is said, for a list that counts from 0 and comes nowhere near the border is taken so too.
     """
     corners = [tube.boxes[tube.labelled_frames - tube.start, :2] for _, tubes in records for tube in tubes
                if tube.is_labelled]
-    return bool(corners) and min(int(corner.min()) for corner in corners) >= 1
+    from_one = bool(corners) and min(int(corner.min()) for corner in corners) >= 1
+    print(f"boxes are taken to count pixels from {int(from_one)}{', as no box touches row or column 0' * from_one}; "
+          "--boxes-from 0 or 1 says otherwise")
+    return from_one
 
 
 def _lengthened(sizes, records):

@@ -37,6 +37,14 @@ class SemiTraining(Training):
             self.batches = paired_loader(self.pairs, self.sampler, args.workers)
             self.all_steps = args.steps or args.epochs * len(self.sampler)
 
+    def clips_an_epoch(self):
+        """Of supervised training as many steps as the other methods have beside the same unlabelled videos."""
+        args = self.args
+        if args.method != "supervised" or args.steps or not self.unlabelled:
+            return super().clips_an_epoch()
+        whole = args.batch_size * (2 if args.labelled_half else 1)
+        return args.batch_size * -(-len(self.unlabelled) // (whole - whole // 2))
+
     def build(self):
         """What the method needs beside the detector, and the schedule of the learning rate."""
         args, student = self.args, self.detector

@@ -92,6 +92,16 @@ def test_an_epoch_is_one_pass_over_the_unlabelled_list():
     assert [key[3] for batch in sampler for key in batch if not key[0]] != names
 
 
+def test_halves_of_as_many_videos_are_not_paired_by_their_place():
+    """Labelled and unlabelled videos are shuffled apart: over the epochs a labelled one meets every other one."""
+    sampler = PairedSampler([f"l{i}" for i in range(6)], [f"u{i}" for i in range(6)], 0, 2)
+    met = set()
+    for epoch in range(40):
+        sampler.epoch = epoch
+        met |= {(labelled[3][1], unlabelled[3][1]) for labelled, unlabelled in sampler}
+    assert len(met) == 36
+
+
 def test_an_odd_batch_has_the_greater_half_unlabelled():
     assert [key[0] for key in next(iter(PairedSampler(["a"], ["u"], 0, 5)))] == [True, True, False, False, False]
 

@@ -53,6 +53,18 @@ def slow_gradient(probability, clamp=None):
     return slow_scaled(twice if clamp is None else np.clip(twice, *clamp))
 
 
+def test_small_changes_of_confident_probabilities_still_make_a_variance_mask():
+    """Sure background that moves by a hundredth of a logit; where nothing moves but the last bits, none."""
+    g = torch.Generator().manual_seed(1)
+    logits = -6 + 0.01 * torch.randn(1, T, H, W, generator=g)
+    mask = variance_mask(logits.sigmoid(), logits.sigmoid())
+    expected = slow_variance(*[logits[0].double().sigmoid().numpy()] * 2, 5)
+    assert mask.max() == 1
+    np.testing.assert_allclose(mask[0].numpy(), expected, atol=1e-3)
+    still = torch.full((1, T, H, W), 0.3) + 3e-8 * torch.rand(1, T, H, W, generator=g)
+    assert not variance_mask(still, still).any()
+
+
 @pytest.mark.parametrize("n", [1, 3, 5, 7, 13, 15, 17])
 def test_variance_mask_is_that_of_the_formula(n):
     o, p = (x.double() for x in maps())

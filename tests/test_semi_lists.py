@@ -205,7 +205,7 @@ def test_other_lists_that_cannot_be_used(tmp_path, videos, truth):
     with pytest.raises(UserError, match="no such file"):
         read_lists("ucf101", tmp_path / "none.pkl", None, None, None)
     (tmp_path / "text.txt").write_text("A/v\n")
-    with pytest.raises(UserError, match="says nothing of boxes"):
+    with pytest.raises(UserError, match="says nothing of boxes.*--dataset jhmdb"):
         read_lists("ucf101", tmp_path / "text.txt", None, None, None)
 
 
@@ -219,6 +219,33 @@ def test_a_tube_that_cannot_be_read_is_named_before_any_video_is(tmp_path, truth
     content[2] = (content[2][0], tubes)
     told = refused(tmp_path, tmp_path / "no videos", content, ["A/v"])
     assert f"label.pkl: video {content[2][0]}: {said}" in told and not (tmp_path / "known.jsonl").exists()
+
+
+@pytest.mark.parametrize("boxes_from, shift", [(None, 0), (1, 0), (0, 1)])
+def test_what_boxes_count_from_is_said_and_can_be_told(tmp_path, videos, truth, boxes_from, shift, capsys):
+    """A list that counts from 0 and comes nowhere near the border looks like one that counts from 1."""
+    known, hidden = halves(truth)
+    content = [(f"{name}.avi", tubes) for name, tubes in entries(known)]
+    first, second = write(tmp_path / "label.pkl", content), write(tmp_path / "unlabel.pkl", [f"{hidden[0].name}.avi"])
+    labels, _ = read_lists("ucf101", first, second, functools.partial(ucf101.find_video, videos),
+                           tmp_path / "known.jsonl", boxes_from=boxes_from)
+    assert hidden[0].name in labels.videos
+    for video in known:
+        for ours, tube in zip(labels.videos[video.name].tubes, video.tubes, strict=True):
+            assert np.array_equal(ours.boxes[:, :2], tube.boxes[:, :2] + shift)
+    said = capsys.readouterr().out
+    assert ("taken to count pixels from 1" in said and "--boxes-from" in said) == (boxes_from is None)
+
+
+def test_a_list_an_editor_has_marked_as_utf_8(tmp_path):
+    (tmp_path / "list.txt").write_text("A/v\r\nA/w.avi\r\n", encoding="utf-8-sig")
+    assert read_names(tmp_path / "list.txt") == ["A/v", "A/w"]
+
+
+def test_names_without_their_class_are_no_list(tmp_path):
+    (tmp_path / "list.txt").write_text("clip_1\nclip_2\n")
+    with pytest.raises(UserError, match="were it meant as text: class/clip a line"):
+        read_names(tmp_path / "list.txt")
 
 
 def test_a_list_in_another_encoding(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from datasets.sprites import write_video
 from models.detector import PRESETS
 from semi.methods import METHODS, Networks, When
 from semi.training import SemiTraining, semi_options
+from training import MOST_VALIDATION_FRAMES, validation_frames
 from utils import checkpoint
 from utils.runtime import UserError
 
@@ -185,6 +187,21 @@ def test_the_published_command_line_with_lists(videos, tmp_path, capsys):
     (tmp_path / "run" / "cycle0" / "detector.pt").unlink()
     assert train_semi.main(command) == 0                                    # made again, the file is the same
     assert (tmp_path / "run" / "cycle0" / "annotations.pkl").read_bytes() == held
+
+
+@pytest.mark.parametrize("more", [[], ["--labelled-half"]])
+def test_supervised_training_has_as_many_steps_as_the_others_beside_the_same_lists(videos, tmp_path, more, capsys):
+    """Labelled clips alone: all of a batch, or half."""
+    known, hidden = halves(ucf101.read_ground_truth(videos / "pyannot.pkl", videos / "testlist01.txt", "train"))
+    paths = [tmp_path / name for name in ("label.pkl", "unlabel.pkl")]
+    for path, content in zip(paths, (entries(known)[:3], entries(known[3:] + hidden)), strict=True):
+        path.write_bytes(pickle.dumps(content, protocol=2))
+    given = ["--run", str(tmp_path / "run"), "--data", str(videos), *TRAIN, "--epochs", "2", "--pkl-file-label",
+             str(paths[0]), "--pkl-file-unlabel", str(paths[1]), "--no-validation", "--force"]
+    for method in (["consistency"], ["supervised", *more]):
+        assert train_semi.main([*given, "--method", *method]) == 0
+        assert "; 10 steps in 2 epochs" in capsys.readouterr().out          # nine videos, two a step
+        assert checkpoint.load(tmp_path / "run" / "cycle0" / "detector.pt").about["steps"] == 10
 
 
 def test_lists_do_not_replace_other_labels(run, videos, tmp_path):
@@ -453,6 +470,7 @@ def test_the_checkpoint_is_chosen_on_held_out_labelled_videos_alone(videos, tmp_
     (["--pkl_file_label", "x"], "needs --pkl-file-unlabel"),
     (["--wt_cls", "-1"], "--wt-cls must be 0 or more"),
     (["--crop", "wide", "--dataset", "jhmdb"], "--crop is for --dataset ucf101"),
+    (["--boxes-from", "0"], "--boxes-from is for the lists of --dataset ucf101"),
     (["--steps", "3", "--epochs", "4"], "--steps 3 is fewer than --epochs 4")], ids=lambda value: str(value[:2]))
 def test_flags_that_make_no_sense(flags, said, capsys):
     with pytest.raises(SystemExit):
@@ -469,6 +487,43 @@ def test_the_labelled_half_alone(capsys):
         with pytest.raises(SystemExit):
             train_semi.parse_args(wrong)
         assert said in capsys.readouterr().err
+
+
+def test_run_cycles_takes_one_method_and_not_two(videos, tmp_path):
+    command = ["--run", str(tmp_path / "run"), *truth(videos), "--data", str(videos), "--semi"]
+    with pytest.raises(UserError, match="--semi mixmatch and --train '--method co-ssd' differ in the method"):
+        run_cycles.main([*command, "mixmatch", "--train", "--method co-ssd"])
+    assert not (tmp_path / "run" / "run.json").exists()
+    assert run_cycles.parse_args([*command, "mean_teacher"]).semi == "mean-teacher"
+
+
+def test_class_masks_that_are_never_trained_are_said(capsys):
+    """The predicted class masks poses at test time, whether training has seen that or not."""
+    for more, said in (([], True), (["--no-class-mask"], False)):
+        flags = ["--run", "x", "--device", "cpu", "--epochs", "5", *more]
+        train_semi.parse_args([*flags, *([] if more else ["--thresh_epoch", "11"])])
+        assert ("--thresh-epoch 11 is never reached in 5 epochs" in capsys.readouterr().out) == said
+
+
+def test_weights_that_are_not_there_are_named_before_anything_is_read(tmp_path):
+    with pytest.raises(UserError, match="--pretrained .*none.pt: no such file"):
+        train_semi.main(["--run", str(tmp_path / "run"), "--device", "cpu", "--pretrained", str(tmp_path / "none.pt"),
+                         "--pkl-file-label", "a.pkl", "--pkl-file-unlabel", "b.pkl"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_held_out_frames_are_those_with_action_and_not_too_many(videos):
+    video = next(video for video in ucf101.read_ground_truth(videos / "pyannot.pkl", videos / "testlist01.txt",
+                                                             "train").videos.values() if video.frames >= 40)
+    tube = replace(video.tubes[0], frames=np.arange(5, 40), boxes=np.tile([4, 4, 20, 20], (35, 1)))
+    dense = replace(video, tubes=(tube,), labelled_frames=np.arange(video.frames))
+    chosen = validation_frames(dense)
+    assert len(chosen) == MOST_VALIDATION_FRAMES and chosen == sorted(set(chosen))
+    assert chosen[0] == tube.frames[0] and chosen[-1] == tube.frames[-1]    # from the first with action to the last
+    sparse = replace(dense, labelled_frames=tube.frames[[0, 3]], tubes=(replace(tube, frames=tube.frames[[0, 3]],
+                                                                                boxes=tube.boxes[[0, 3]]),))
+    assert validation_frames(sparse) == tube.frames[[0, 3]].tolist()
+    assert validation_frames(replace(sparse, tubes=())) == tube.frames[[0, 3]].tolist()
 
 
 def test_pseudo_labels_wait_for_their_epoch_without_class_masks_too():
