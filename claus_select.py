@@ -15,6 +15,7 @@ files/<run>/cycle<k>/:
 
     selection.json    every chosen video and frame, with its score and the reason in words
     request.json      the same as a form to fill in; answers.json is the form as it came back
+    frames/           without --oracle: a picture of every frame that is asked for
     annotations.pkl   all labels so far: what the next training reads
     clusters.png      the videos in their clusters, what was labelled before and what was picked now
     ../ledger.csv     videos, frames, boxes and cost of every cycle, counted in the annotation files
@@ -32,6 +33,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -45,6 +47,7 @@ from selection.budget import cycle_budget, fit_budget, read_schedule, scheduled_
 from selection.strategies import select_every_video, select_whole_videos
 from selection.videos import select_claus
 from utils import handoffs
+from utils.request_frames import FRAMES, write_frames
 from utils.runtime import UserError, check_alone, check_writable, gc_paused, run_script, whole_number
 from utils.selection_flags import READ_BY, UNSCORED, add_budget_flags, add_rule_flags, check_rule
 from utils.selection_pool import make_pool, scored_pool, unscored_pool
@@ -74,6 +77,8 @@ def parse_args(argv=None):
         "part of a data set)")
     add("--classes", help="with --data: class names, comma-separated or a file of one a line (default: those of "
         "the data set)")
+    add("--any-folder", action="store_true", help="with --data: the folders of the videos are not their classes; take "
+        "those of every folder, whose class the annotator says")
     add("--strict", action="store_true", help="with --data: stop at a video that cannot be read, instead of leaving it "
         "out")
 
@@ -111,7 +116,7 @@ def select(args):
     waiting = all((folder / name).exists() for name in ("request.json", "selection.json"))
     if waiting and not args.force and not args.oracle:
         print(f"the request of cycle {args.cycle} is waiting for answers (--force chooses anew)")
-        print_next_step(args, folder)
+        show_request(args, folder)
         return 0
 
     truth = read_truth(args) if args.oracle else None
@@ -130,7 +135,8 @@ def select(args):
     oracle.write_form(folder / "request.json", request)
     print_report(report)
     if answers is None:
-        print_next_step(args, folder)
+        shutil.rmtree(folder / FRAMES, ignore_errors=True)      # of what was chosen before, with --force
+        show_request(args, folder)
         return 0
     return finish(args, folder, before, answers)
 
@@ -162,7 +168,8 @@ def labels_so_far(args, truth):
         print(f"note: no --test-list, so every video below {args.data} is in the pool, test videos too")
     dataset = which.MODULES[args.dataset]
     pool, failed = read_pool(args.data, read_classes(args.classes, dataset), args.test_list,
-                             known=run / "frame_counts.jsonl", strict=args.strict, dataset=dataset)
+                             known=run / "frame_counts.jsonl", strict=args.strict, dataset=dataset,
+                             any_folder=args.any_folder)
     annotation_file.save(pool, run / "pool.pkl")
     return pool, failed
 
@@ -282,7 +289,7 @@ def finish(args, folder, before, answers):
     print(f"labelled: {row['videos']} videos, {row['frames']} frames, {row['boxes']} boxes, cost {row['cost']}; in all "
           f"{row['total_videos']} videos, {row['total_frames']} frames ({row['percent_of_frames']}% of the pool), "
           f"cost {row['total_cost']}")
-    print(f"wrote {folder / 'annotations.pkl'}; next: train_{args.dataset}.py {flags_of(args, args.cycle)}")
+    print(f"wrote {folder / 'annotations.pkl'}; next: train_{args.dataset}.py {flags_of(args, args.cycle)}{data_of(args)}")
     return 0
 
 
@@ -318,10 +325,27 @@ def check_nothing_built_on(args, folder):
                         f"{' and what followed' if len(built) > 1 else ''}, or start another --run")
 
 
+def show_request(args, folder):
+    """Write a picture of every frame that is asked for, where its video is at hand, and say what comes next."""
+    path = folder / "request.json"
+    failed = write_frames(oracle.read_form(path), folder / FRAMES, which.video_finder(args))
+    if failed:
+        print(f"note: no pictures of the frames of {len(failed)} videos ({next(iter(failed.values()))}); with the right "
+              "--data the same command writes them")
+    else:
+        print(f"pictures of the frames to label: {folder / FRAMES}/")
+    print_next_step(args, folder)
+
+
 def print_next_step(args, folder):
     dataset = "" if args.dataset == "ucf101" else f"--dataset {args.dataset} "
     print(f"next: fill in {folder / 'request.json'} (or a copy), then\n"
-          f"  python claus_select.py {flags_of(args, args.cycle)} {dataset}--answers {folder / 'request.json'}")
+          f"  python claus_select.py {flags_of(args, args.cycle)}{data_of(args)} {dataset}--answers {folder / 'request.json'}")
+
+
+def data_of(args):
+    """--data, where it is not the data set's own folder."""
+    return "" if args.data == which.MODULES[args.dataset].DATA else f" --data {args.data}"
 
 
 def flags_of(args, cycle):

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from utils.runtime import UserError
 
+VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm")      # the data sets' own first
 
 def find_below(root, name, layouts, images=False):
-    """Path of the video "Class/name": `<root>/<layout>/<name>.avi` for the first of `layouts` that has it.
+    """Path of the video "Class/name": `<root>/<layout>/<name>.avi` for the first of `layouts` that has it, or one of
+    the other VIDEOS.
 
     With `images` also a folder `<root>/<layout>/<name>/` that holds PNGs. Raises UserError naming what was looked for.
     """
@@ -14,15 +16,15 @@ def find_below(root, name, layouts, images=False):
     if "\\" in name or "\0" in name or not all(part.strip(". ") for part in parts):
         raise UserError(f"video {name!r}: the name leads out of {root}; give Class/name, as in the data set")
     places = [Path(root, layout, *parts) for layout in layouts]
-    files = [place.with_name(f"{place.name}.avi") for place in places]
-    for place, file in zip(places, files, strict=True):
-        if file.is_file():
-            return file
+    for place in places:
+        for file in (place.with_name(f"{place.name}{ending}") for ending in VIDEOS):
+            if file.is_file():
+                return file
         if images and _has_images(place):
             return place
     folder = " and no folder of PNGs of that name" if images else ""
-    raise UserError(f"video {name}: no file {files[0]}{folder}, nor in {_others(layouts)}; "
-                    "name the videos' folder with --data")
+    raise UserError(f"video {name}: no file {places[0]}{VIDEOS[0]}{folder} (nor {_endings()}), nor in "
+                    f"{_others(layouts)}; name the videos' folder with --data")
 
 
 def scan_below(root, layouts, images=False):
@@ -32,14 +34,19 @@ def scan_below(root, layouts, images=False):
     """
     for layout in layouts:
         folder = Path(root, layout)
-        paths = [path.with_suffix("") for path in folder.glob("*/*.avi")]
+        paths = [path.with_suffix("") for path in folder.glob("*/*") if path.suffix in VIDEOS]
         if images:
             paths += [path for path in folder.glob("*/*") if _has_images(path)]
         names = sorted({path.relative_to(folder).as_posix() for path in paths if not path.name.startswith(".")})
         if names:
             return names
-    raise UserError(f"{root}: no <Class>/<name>.avi{' or folder of PNGs' if images else ''} there, nor in "
-                    f"{_others(layouts)}; name the videos' folder with --data")
+    folder = " or folder of PNGs" if images else ""
+    raise UserError(f"{root}: no <Class>/<name>.avi ({_endings()}){folder} there, nor in {_others(layouts)}; "
+                    "name the videos' folder with --data")
+
+
+def _endings():
+    return ", ".join(VIDEOS[1:])
 
 
 def _has_images(path):

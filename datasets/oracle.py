@@ -31,12 +31,14 @@ from datasets.annotations import Annotations, Tube, Video
 from utils.runtime import UserError, atomic_write
 
 FORMAT, VERSION = "claus-request", 1
-HOW_TO_ANSWER = (
+WHICH_FRAME = ("frame is the number of the picture in its video, from 0 as decoded; frame 12 lies "
+               "in frames/<video>/frame_00012.png beside the request. ")
+HOW_TO_ANSWER = WHICH_FRAME + (
     "Replace every null. class: one of the names in classes. actors of a frame: a list with one "
     '{"track": 1, "box": [x, y, width, height]} for each person or animal that performs the action; whole pixels from '
     "0, top-left corner and size; an actor keeps its track number in all frames of its video. [] where the frame shows "
     "no action. Change nothing else.")
-HOW_TO_ANSWER_WITH_MASKS = (
+HOW_TO_ANSWER_WITH_MASKS = WHICH_FRAME + (
     "Replace every null. class: one of the names in classes. actors of a frame: a list with one "
     '{"track": 1, "mask": {"size": [height, width], "counts": [...]}} for each person or animal that performs the '
     "action; counts are COCO's uncompressed run lengths: pixels column by column from the top left corner, lengths of "

@@ -10,22 +10,25 @@ from datasets.annotations import Annotations, Video
 from utils.runtime import UserError
 
 
-def read_pool(root, classes, test_list=None, *, known, strict=False, dataset=ucf101):
+def read_pool(root, classes, test_list=None, *, known, strict=False, dataset=ucf101,
+              any_folder=False):
     """Every readable video `<Class>/<name>` below `root` whose class is in `classes` -> (Annotations, failed).
 
     Videos named in `test_list` (a text file, one a line) stay out. Each video is decoded once to count its frames;
     the counts go line by line to the file `known`, so that an interrupted count goes on where it was and a second one
     costs nothing. A video that cannot be read is left out: failed is {name: reason}; with `strict` it raises instead.
-    dataset: the module that knows where the videos lie (see which.py).
+    dataset: the module that knows where the videos lie (see which.py). any_folder: folders are not classes; videos of
+    all of them are in the pool.
     Raises UserError where no video is found.
     """
     hidden = _listed(test_list) if test_list else set()
-    names = [name for name in dataset.scan_videos(root) if name.partition("/")[0] in classes and name not in hidden]
+    names = [name for name in dataset.scan_videos(root)
+             if name not in hidden and (any_folder or name.partition("/")[0] in classes)]
     if not names:
         named = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
         raise UserError(f"{root}: no video of the classes {named}{' that is not in the test list' if hidden else ''}; "
                         "videos lie in folders named as their classes, <class>/<video>.avi: name the folder above with "
-                        "--data and the classes with --classes")
+                        "--data and the classes with --classes, or give --any-folder where folders are not classes")
     sizes, failed = count_frames(names, lambda name: dataset.find_video(root, name), known, strict)
     videos = {name: Video(name, *size) for name, size in sizes.items()}
     if not videos:

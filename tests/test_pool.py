@@ -1,5 +1,6 @@
 """A pool from the videos on disk: what is found, counted, kept, and left out."""
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -75,6 +76,31 @@ def test_classes_from_a_list_or_a_file(tmp_path):
         read_classes("Biking,Biking")
 
 
+def test_videos_that_no_class_is_known_of_and_other_containers(data, tmp_path, capsys):
+    """Any folder, any of the usual containers; with the wrong --data later there are no pictures, and it says so."""
+    with av.open(str(data / "UCF-101" / "Cooking" / "v_e.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", 25, width=32, height=24, pix_fmt="yuv420p")
+        for number in range(7):
+            frame = av.VideoFrame.from_ndarray(np.full((24, 32, 3), 30 * number, np.uint8))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    found, _ = read_pool(data, ("run", "jump"), known=tmp_path / "counts.jsonl", any_folder=True)
+    assert [(v.name, v.frames) for v in found.videos.values()][-2:] == [("Cooking/v_e", 7), ("Diving/v_c", 10)]
+    assert found.classes == ("run", "jump")
+    start = ["--run", f"{tmp_path}/mine", "--cycle", "0", "--classes", "run,jump", "--videos-count", "5",
+             "--frames-count", "5", "--data"]
+    with pytest.raises(UserError, match="no video of the classes run, jump.*--any-folder"):
+        claus_select.main([*start, str(data)])
+    assert claus_select.main([*start, str(data), "--any-folder"]) == 0
+    folder = tmp_path / "mine" / "cycle0" / "frames"
+    (shown,) = (folder / "Cooking" / "v_e").iterdir()
+    assert abs(cv2.imread(str(shown)).mean() - 30 * int(shown.stem.removeprefix("frame_"))) < 4
+    shown.unlink()
+    capsys.readouterr()
+    assert claus_select.main([*start, str(tmp_path)]) == 0
+    assert "no pictures of the frames of 1 videos" in capsys.readouterr().out and not shown.exists()
+
+
 def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):
     (data / "UCF-101" / "Diving" / "v_c.avi").write_bytes(b"")
     run = ["--run", f"{tmp_path}/mine", "--cycle", "0"]
@@ -85,6 +111,18 @@ def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):
     folder = tmp_path / "mine" / "cycle0"
     form = claus_select.oracle.read_form(folder / "request.json")
     assert len(form["videos"]) == 2 and sum(len(video["frames"]) for video in form["videos"]) == 3
+    asked = {folder / "frames" / video["video"] / f"frame_{frame['frame']:05d}.png": frame["frame"]
+             for video in form["videos"] for frame in video["frames"]}
+    assert set((folder / "frames").rglob("*.png")) == set(asked)
+    for path, number in asked.items():                                      # written with grey 10 · its number
+        picture = cv2.imread(str(path))
+        assert picture.shape == (24, 32, 3) and abs(picture.mean() - 10 * number) < 3
+    first = next(iter(asked))
+    first.unlink()
+    assert claus_select.main(start) == 0 and first.is_file(), "the same command makes the missing picture again"
+    assert claus_select.main([*start[:-1], "2", "--force"]) == 0            # fewer frames: no picture stays behind
+    assert len(list((folder / "frames").rglob("*.png"))) == 2
+    assert claus_select.main([*start, "--force"]) == 0
     for video in form["videos"]:
         video["class"] = video["video"].split("/")[0]
         for frame in video["frames"]:
