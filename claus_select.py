@@ -48,7 +48,7 @@ from selection.strategies import select_every_video, select_whole_videos
 from selection.videos import select_claus
 from utils import handoffs
 from utils.request_frames import FRAMES, write_frames
-from utils.runtime import UserError, check_alone, check_writable, gc_paused, run_script, whole_number
+from utils.runtime import HelpFormatter, UserError, check_alone, check_writable, gc_paused, run_script, whole_number
 from utils.selection_flags import READ_BY, UNSCORED, add_budget_flags, add_rule_flags, check_rule
 from utils.selection_pool import make_pool, scored_pool, unscored_pool
 from utils.selection_report import draw_picture, make_report, print_report, request_picks
@@ -57,7 +57,7 @@ LATER_FILES = ("detector.pt", "features.pkl", "uncertainty.pkl", "evaluation.jso
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
     add("--run", required=True, help="name of the run (a folder under --files), or a path with a / in it")
     add("--cycle", type=whole_number, required=True, help="cycle to choose for: 0 is the random start")
@@ -289,7 +289,8 @@ def finish(args, folder, before, answers):
     print(f"labelled: {row['videos']} videos, {row['frames']} frames, {row['boxes']} boxes, cost {row['cost']}; in all "
           f"{row['total_videos']} videos, {row['total_frames']} frames ({row['percent_of_frames']}% of the pool), "
           f"cost {row['total_cost']}")
-    print(f"wrote {folder / 'annotations.pkl'}; next: train_{args.dataset}.py {flags_of(args, args.cycle)}{data_of(args)}")
+    print(f"wrote {folder / 'annotations.pkl'}; next: train_{args.dataset}.py "
+          f"{flags_of(args, args.cycle)}{data_of(args)}")
     return 0
 
 
@@ -330,8 +331,8 @@ def show_request(args, folder):
     path = folder / "request.json"
     failed = write_frames(oracle.read_form(path), folder / FRAMES, which.video_finder(args))
     if failed:
-        print(f"note: no pictures of the frames of {len(failed)} videos ({next(iter(failed.values()))}); with the right "
-              "--data the same command writes them")
+        print(f"note: no pictures of the frames of {len(failed)} videos ({next(iter(failed.values()))}); with the "
+              "right --data the same command writes them")
     else:
         print(f"pictures of the frames to label: {folder / FRAMES}/")
     print_next_step(args, folder)
@@ -340,7 +341,8 @@ def show_request(args, folder):
 def print_next_step(args, folder):
     dataset = "" if args.dataset == "ucf101" else f"--dataset {args.dataset} "
     print(f"next: fill in {folder / 'request.json'} (or a copy), then\n"
-          f"  python claus_select.py {flags_of(args, args.cycle)}{data_of(args)} {dataset}--answers {folder / 'request.json'}")
+          f"  python claus_select.py {flags_of(args, args.cycle)}{data_of(args)} {dataset}"
+          f"--answers {folder / 'request.json'}")
 
 
 def data_of(args):

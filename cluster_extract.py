@@ -45,12 +45,12 @@ from utils.handoffs import (
     save_part,
     save_uncertainty,
 )
-from utils.runtime import UserError, check_writable, run_script, whole_number, write_text
+from utils.runtime import HelpFormatter, UserError, check_writable, run_script, whole_number, write_text
 from utils.scoring import score_video
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
     add("--run", required=True, help="name of the run (a folder below --files), or a path")
     add("--cycle", type=whole_number, default=0, help="active-learning cycle, from 0")

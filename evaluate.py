@@ -37,7 +37,7 @@ from utils.handoffs import cycle_dir, fingerprint, parts_dir, save_part
 from utils.metrics import capsule, floor
 from utils.metrics.act_boxes import Boxes
 from utils.metrics.tables import act_table, capsule_table
-from utils.runtime import UserError, check_alone, check_writable, run_script, whole_number, write_text
+from utils.runtime import HelpFormatter, UserError, check_alone, check_writable, run_script, whole_number, write_text
 
 OVERLAP = ("intersection_F", "union_F", "gt_F", "clip_scores")      # arrays of a capsule.VideoOverlap
 BOXES = ("frame", "label", "box", "score")                          # arrays of act_boxes.Boxes, but for the video
@@ -46,7 +46,7 @@ SHAPING = ("protocol", "gt", "act_threshold", "min_area", "connectivity", "class
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
     add("--run", required=True, help="name of the run (a folder below --files), or a path")
     add("--cycle", type=whole_number, default=0, help="active-learning cycle, from 0")

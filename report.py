@@ -24,11 +24,11 @@ from reporting.gather import gather
 from reporting.pages import PROTOCOLS, sections_of
 from reporting.published import TEST_VIDEOS, check_real
 from utils.machine import about_machine, in_words
-from utils.runtime import check_writable, run_script, write_text
+from utils.runtime import HelpFormatter, check_writable, run_script, write_text
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
     add("inputs", nargs="+", metavar="RUN_OR_CSV", help="folder of a run, or table of experiments.py")
     add("--output", help="file to write (default: report.html beside the first input)")

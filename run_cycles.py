@@ -41,13 +41,22 @@ from selection.strategies import STRATEGIES
 from utils import handoffs
 from utils.cycle_row import ACT_COLUMNS, COLUMNS, cycle_row
 from utils.launch import launch
-from utils.runtime import UserError, atomic_write, check_alone, check_writable, run_script, whole_number, write_text
+from utils.runtime import (
+    HelpFormatter,
+    UserError,
+    atomic_write,
+    check_alone,
+    check_writable,
+    run_script,
+    whole_number,
+    write_text,
+)
 from utils.selection_flags import INCREMENTS, METHODS, UNSCORED
 from utils.shared_start import take_start
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
     add("--run", required=True, help="name of the run (a folder below --files), or a path")
     which.add_flags(add)

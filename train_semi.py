@@ -41,7 +41,7 @@ from train_ucf101 import AGAIN, TRAINING
 from training import add_running_flags, check_pretrained, default_workers, nothing_to_do, readable, split_validation
 from utils import checkpoint
 from utils.handoffs import cycle_dir, run_dir
-from utils.runtime import UserError, check_alone, check_writable, run_script, whole_number
+from utils.runtime import HelpFormatter, UserError, check_alone, check_writable, run_script, whole_number
 
 # What the published command line has, and what the small network needs in its place (chosen on the toy videos).
 DEFAULTS = {"full": {"lr": 1e-4, "encoder_lr": 1e-4, "margin_weight": 1.0, "lr_schedule": "plateau",
@@ -56,7 +56,7 @@ OPTIONS = {field.name: field.default for field in fields(SemiOptions)}
 
 def parse_args(argv=None):
     argv = [dashed(text) for text in (sys.argv[1:] if argv is None else argv)]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     add_place(parser.add_argument)
     add_training(parser.add_argument)
     add_method(parser.add_argument)

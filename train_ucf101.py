@@ -8,8 +8,9 @@ Reads   files/my_run/cycle0/annotations.pkl (written by claus_select.py), the la
 Writes  files/my_run/cycle0/detector.pt    weights, cluster centres, and all that the later scripts need to know
         files/my_run/cycle0/tensorboard/   every loss term, rates, validation scores, pictures of training clips
         files/my_run/cycle0/training.pt    the state to go on from after an interruption (--resume); gone at the end
-Expect  one line per epoch; with --model full on one H200 or A100 a few minutes a cycle at 5% of UCF-101-24, with
-        --model small a minute on two CPU cores. A video that cannot be read is named and set aside.
+Expect  one line per epoch; with --model small a minute on two CPU cores. --model full wants a GPU (no cycle of it
+        has been timed on one yet): a CPU takes about a second a clip. A video that cannot be read is
+        named and set aside.
 """
 
 import utils.cpu  # noqa: F401  before torch
@@ -40,7 +41,7 @@ from training import (
 )
 from utils import checkpoint, distributed
 from utils.handoffs import cycle_dir
-from utils.runtime import check_writable, run_script, whole_number
+from utils.runtime import HelpFormatter, check_writable, run_script, whole_number
 
 AGAIN = "finished epochs are kept, the same command with --resume goes on from there"
 # What differs between the two networks. full: the paper's values. small: chosen on the toy videos, see the README.
@@ -59,7 +60,7 @@ PLAIN = {"reassign": 1, "adam_betas": (0.9, 0.999), "adam_eps": 1e-8, "last_marg
 def parse_args(argv=None, dataset="ucf101", about=__doc__):
     """The flags of the training script of `dataset`; `about` is what its --help begins with."""
     crops = which.MODULES[dataset].CROPS
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=about, formatter_class=HelpFormatter)
     add = parser.add_argument
     add("--run", required=True, help="name of the run (a folder below --files), or a path")
     add("--cycle", type=whole_number, default=0, help="active-learning cycle, from 0")

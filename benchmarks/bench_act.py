@@ -11,6 +11,7 @@ Expect  about half a minute. Twenty detections in each of 159,289 frames are mad
         does: read the CPU seconds.
 """
 
+import argparse
 import os
 import resource
 import sys
@@ -39,7 +40,8 @@ SAMPLE = range(0, 910, 200)  # videos that the slow program scores too
 SAMPLE_SLOTS = 6
 
 
-def main():
+def main(argv=None):
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
     annotations, test_list = DATA / "pyannot.pkl", DATA / "testlist01.txt"
     if lacks(annotations, test_list):
         return 0

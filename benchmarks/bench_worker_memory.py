@@ -4,7 +4,7 @@
 
 Reads   a real UCF-101 file in ../shared under 250 names, and 60 J-HMDB videos with masks where they are at hand;
         without them, a film made on the spot
-Writes  benchmarks/results/worker_memory.md
+Writes  benchmarks/results/worker_memory.md, from real files alone
 Expect  a minute or two. Stops with an error where the process grows by 50 MiB or more after its first 100 clips.
 """
 
@@ -49,7 +49,7 @@ in MiB after {WARM} clips, at its highest afterwards, and after the last.
 {timing.table(["videos", "clips", f"after {WARM}", "highest", "at the end", "growth"], rows)}
 """
     if args.clips >= 2000:
-        timing.write_results("worker_memory", text)
+        timing.write_results("worker_memory", text, loading_data.real())
     else:
         print(text)
     return int(any(float(row[-1]) >= LIMIT for row in rows))

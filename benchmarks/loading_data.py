@@ -15,9 +15,14 @@ NAMES = ("Biking/v_Biking_g01_c03", "Biking/v_Biking_g02_c05", "Diving/v_Diving_
 EVERY = 17          # each so many-th frame of a video is labelled
 
 
+def real():
+    """Whether real UCF-101 videos are at hand."""
+    return all((SHARED / "ucf101_24" / part).exists() for part in ("pyannot.pkl", "videos"))
+
+
 def read():
     """(Annotations with few labels, function from a video's name to its file, where they come from in words)."""
-    if all((SHARED / "ucf101_24" / part).exists() for part in ("pyannot.pkl", "videos")):
+    if real():
         truth = ucf101.read_ground_truth(SHARED / "ucf101_24" / "pyannot.pkl")
         videos = [few_labels(truth.videos[name]) for name in NAMES]
         find, where = functools.partial(ucf101.find_video, SHARED / "ucf101_24"), "real UCF-101 files"

@@ -1,5 +1,6 @@
 """Files that appear whole, folders cleared of our own leftovers alone, JSON that is read or refused in one line."""
 
+import argparse
 import os
 import stat
 
@@ -51,3 +52,16 @@ def test_written_files_have_the_rights_of_new_ones(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o640
+
+
+def test_help_names_every_default_once():
+    """Those that the text of a flag names itself are left to it."""
+    parser = argparse.ArgumentParser(formatter_class=runtime.HelpFormatter)
+    parser.add_argument("--rate", type=float, default=0.5, help="of all")
+    parser.add_argument("--told", default="x", help="of some (default: as it is)")
+    parser.add_argument("--switch", action="store_true", help="a switch")
+    parser.add_argument("--none", help="nothing")
+    parser.add_argument("--percent", type=int, default=3, help="in %%")
+    said = parser.format_help()
+    assert "of all (default: 0.5)" in said and "of some (default: as it is)\n" in said and "in % (default: 3)" in said
+    assert "a switch\n" in said and "nothing\n" in said

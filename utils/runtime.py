@@ -66,6 +66,16 @@ def whole_number(text):
     return number
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """The description as it is written, and after each flag the default that its help does not name itself."""
+
+    def _get_help_string(self, action):
+        if isinstance(action.default, str | int | float) and not isinstance(action.default, bool) and (
+                action.default is not argparse.SUPPRESS and "default" not in action.help):
+            return f"{action.help} (default: %(default)s)"
+        return action.help
+
+
 @contextlib.contextmanager
 def atomic_write(path, mode="wb"):
     """Yield a file object; `path` appears whole when the block ends, or not at all when it fails.
