@@ -118,6 +118,7 @@ def main(argv=None):
     folder = cycle_dir(args.run, args.cycle, args.files)
     finished = not args.force and evaluated_already(folder / "evaluation.json", args.weights or folder / "detector.pt")
     if finished and (args.visualize is None or (folder / "pictures").exists()):
+        print_tables(json.loads((folder / "evaluation.json").read_text(encoding="utf-8")))
         print(f"{folder / 'evaluation.json'} is there already; --force evaluates again")
         return 0
     trained = checkpoint.load(args.weights or folder / "detector.pt", args.device)
@@ -142,10 +143,9 @@ def main(argv=None):
         report["capsule"] = capsule.evaluate(scored.overlaps, truth.classes, switches).to_dict()
         if not args.no_floor:
             report["floor"] = no_model_floor(args, truth.classes, scored.videos, geometry, switches)
-        print(capsule_table(report["capsule"], report["floor"]))
     if args.protocol != "capsule":
         report["act"] = act_scoring.report(scored.videos, scored.boxes, truth.classes, switches.crop, args)
-        print(act_table(report["act"]["frame"], report["act"]["video"]))
+    print_tables(report)
     if args.visualize is not None:
         draw_pictures(trained, scored, report, truth.classes, geometry, switches, args, folder)
     report |= {"failed": scored.failed, "source": trained.source, "dataset": truth.dataset, "run": str(args.run),
@@ -155,6 +155,14 @@ def main(argv=None):
     shutil.rmtree(folder / "evaluate.parts")
     print(f"{folder / 'evaluation.json'} stays as it was" if finished else f"wrote {folder / 'evaluation.json'}")
     return 0
+
+
+def print_tables(report):
+    """The tables of an evaluation.json, each protocol's by itself."""
+    if report.get("capsule"):
+        print(capsule_table(report["capsule"], report.get("floor")))
+    if report.get("act"):
+        print(act_table(report["act"]["frame"], report["act"]["video"]))
 
 
 def evaluated_already(path, weights):
