@@ -89,6 +89,11 @@ def main(argv=None):
         done = {(row["budget"], row["seed"]) for row in rows}
         todo = [(budget, seed) for seed in args.seeds for budget in BUDGETS[::-1]
                 if (name_of(budget), str(seed)) not in done]
+        if todo and not (Path(args.data) / "puppet_mask").is_dir():
+            raise UserError(f"--data {args.data} has no puppet_mask/; make the data with "
+                            "benchmarks/silhouettes.py")
+        if not todo:
+            print(f"every cell is in {table} already and none is run; --results PATH starts a table of your own")
         lock = threading.Lock()
 
         def finish(cell):

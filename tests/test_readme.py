@@ -1,4 +1,4 @@
-"""The README's commands are understood by the scripts they call, and its file tree names every module there is."""
+"""Commands of the README and of docs/ are understood by their scripts, links lead somewhere, every module is named."""
 
 import importlib
 import re
@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = README.split("```")[1::2]
+PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+BLOCKS = [block for page in PAGES.values() for block in page.split("```")[1::2]]
 ROOMS = (".", "models", "losses", "semi", "datasets", "selection", "utils", "utils/metrics", "reporting", "benchmarks")
 
 
@@ -48,6 +49,20 @@ def test_every_command_is_understood(script, words):
         assert not words
         return
     module.parse_args(list(words))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_to_a_file_and_a_heading(page):
+    """Links to the web are not followed."""
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]) if not link.startswith("http")]
+    assert links
+    for link in links:
+        path, _, heading = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.M)
+            assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, link
 
 
 @pytest.mark.parametrize("room", ROOMS)
