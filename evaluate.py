@@ -2,6 +2,10 @@
 
     python evaluate.py --run my_run --cycle 0 --oracle pyannot.pkl --test-list testlist01.txt
     python evaluate.py --run my_run --cycle 0 --dataset jhmdb --oracle Datasets/JHMDB --visualize 3
+    python evaluate.py --run mine --cycle 0 --data my_test_videos --labels files/test_set/cycle0/annotations.pkl
+
+The last form takes test videos of your own, of which people have labelled some frames (claus_select.py --cycle 0 asks
+for random ones): the capsule protocol on these frames alone.
 
 Reads   files/my_run/cycle0/detector.pt, the ground truth, the test videos below --data
 Writes  files/my_run/cycle0/evaluation.json: every number with its protocol and switches
@@ -18,7 +22,7 @@ import argparse
 import json
 import shutil
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +30,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from datasets import annotations as annotation_file
 from datasets import which
 from datasets.clips import GEOMETRY, centre_crop, normalise, transform
 from datasets.pseudo_labels import pseudo_masks
@@ -52,7 +57,9 @@ def parse_args(argv=None):
     add("--cycle", type=whole_number, default=0, help="active-learning cycle, from 0")
     add("--files", default="files", help="folder of all runs")
     which.add_flags(add)
-    which.add_truth_flags(add, required=True)
+    which.add_truth_flags(add, required=False)
+    add("--labels", metavar="PKL", help="instead of --oracle: annotation file of test videos of your own; their "
+        "labelled frames are scored, by the capsule protocol")
     add("--weights", help="detector.pt to score instead of the cycle's")
     add("--protocol", choices=("capsule", "act", "both"), default="both", help="what is scored: masks by rates of hits "
         "(capsule, the paper's), boxes and tubes by average precision (act, the detection field's), or both")
@@ -69,14 +76,30 @@ def parse_args(argv=None):
     defaults = {name: defaults_of(add_group) for name, add_group in PROTOCOLS.items()}
     not_given = argparse.Namespace(**{flag: None for flags in defaults.values() for flag in flags})
     args = parser.parse_args(argv, not_given)
+    check_truth(args, parser)
     check_protocol(args, defaults, parser)
-    which.check_flags(args, parser, needs_list=True)
+    which.check_flags(args, parser, needs_list=not args.labels)
     act_scoring.check_flags(args, parser)
     if args.crop and args.crop not in which.MODULES[args.dataset].CROPS:
         parser.error(f"--crop is for ucf101; {args.dataset} has one crop")
     if args.limit is not None and args.limit < 1:
         parser.error(f"--limit must be at least 1, not {args.limit}")
     return args
+
+
+def check_truth(args, parser):
+    """Stop unless there is one truth; of sparse labels, at what needs dense ones."""
+    if bool(args.oracle) == bool(args.labels):
+        parser.error("give --oracle, the ground truth of a data set, or --labels, an annotation file of your own")
+    if not args.labels:
+        return
+    if args.test_list or args.split:
+        parser.error("--labels are of test videos alone; leave out --test-list and --split")
+    if args.protocol == "act":
+        parser.error("--protocol act needs every frame labelled; --labels are scored by capsule")
+    if args.count_empty_frames:
+        parser.error("--count-empty-frames counts frames without labels as empty; --labels says nothing of these")
+    args.protocol = "capsule"
 
 
 def capsule_flags(add):
@@ -116,14 +139,17 @@ def main(argv=None):
     args = parse_args(argv)
     check_alone("evaluate.py")
     folder = cycle_dir(args.run, args.cycle, args.files)
-    finished = not args.force and evaluated_already(folder / "evaluation.json", args.weights or folder / "detector.pt")
+    if args.labels and not Path(args.labels).is_file():
+        raise UserError(f"--labels {args.labels}: no such file; claus_select.py writes it when answers are taken in")
+    finished = not args.force and evaluated_already(folder / "evaluation.json", args.weights or folder / "detector.pt",
+                                                    args.labels)
     if finished and (args.visualize is None or (folder / "pictures").exists()):
         print_tables(json.loads((folder / "evaluation.json").read_text(encoding="utf-8")))
         print(f"{folder / 'evaluation.json'} is there already; --force evaluates again")
         return 0
     trained = checkpoint.load(args.weights or folder / "detector.pt", args.device)
     which.check_same(args.dataset, trained.dataset, args.weights or folder / "detector.pt")
-    truth = which.read_ground_truth(args, "test")
+    truth = read_truth(args, folder)
     check_classes(trained, truth, args)
     check_writable(folder)
     geometry = trained.geometry if args.crop is None else next(
@@ -133,8 +159,9 @@ def main(argv=None):
     videos = list(truth.videos.values())
     if args.limit:
         videos = [videos[i] for i in np.linspace(0, len(videos) - 1, min(args.limit, len(videos))).astype(int)]
+    given = args.labels or args.oracle
     parts = check_writable(parts_dir(folder / "evaluate.parts", [
-        trained.source, fingerprint(args.oracle) if Path(args.oracle).is_file() else args.oracle, geometry.to_dict(),
+        trained.source, fingerprint(given) if Path(given).is_file() else given, geometry.to_dict(),
         [(video.name, video.frames) for video in videos],
         {name: getattr(args, name) for name in SHAPING}]))
     scored = score_videos(trained, videos, geometry, parts, args)
@@ -142,14 +169,14 @@ def main(argv=None):
     if args.protocol != "act":
         report["capsule"] = capsule.evaluate(scored.overlaps, truth.classes, switches).to_dict()
         if not args.no_floor:
-            report["floor"] = no_model_floor(args, truth.classes, scored.videos, geometry, switches)
+            report["floor"] = no_model_floor(args, folder, truth.classes, scored.videos, geometry, switches)
     if args.protocol != "capsule":
         report["act"] = act_scoring.report(scored.videos, scored.boxes, truth.classes, switches.crop, args)
     print_tables(report)
     if args.visualize is not None:
         draw_pictures(trained, scored, report, truth.classes, geometry, switches, args, folder)
     report |= {"failed": scored.failed, "source": trained.source, "dataset": truth.dataset, "run": str(args.run),
-               "cycle": args.cycle, "test_videos": len(videos)}
+               "cycle": args.cycle, "test_videos": len(videos), "labels": args.labels and fingerprint(args.labels)}
     if not finished:                                # else only the pictures were wanting; flags may differ this time
         write_text(folder / "evaluation.json", json.dumps(report, indent=1) + "\n")
     shutil.rmtree(folder / "evaluate.parts")
@@ -165,25 +192,48 @@ def print_tables(report):
         print(act_table(report["act"]["frame"], report["act"]["video"]))
 
 
-def evaluated_already(path, weights):
-    """Whether evaluation.json is there, whole, and of these weights as they are now."""
+def evaluated_already(path, weights, labels=None):
+    """Whether evaluation.json is there, whole, and of these weights (and --labels, if any) as they are now."""
     if not path.exists():
         return False
     try:
-        source = json.loads(path.read_text(encoding="utf-8"))["source"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        source, scored_on = content["source"], content.get("labels")
     except (OSError, ValueError, KeyError, TypeError):
-        source = None
+        source = scored_on = None
+    if (labels and fingerprint(labels)) != scored_on:
+        print(f"{path} was scored on other labels than {labels or 'the ground truth'}: evaluating again")
+        return False
     if Path(weights).is_file() and source != fingerprint(weights):
         print(f"{path} is of other weights than {weights} now: evaluating again")
         return False
     return True
 
 
+def read_truth(args, folder):
+    """Annotations of the test videos. With --labels those that have any; UserError where the run was trained on one."""
+    if not args.labels:
+        return which.read_ground_truth(args, "test")
+    labels = annotation_file.load(args.labels)
+    which.check_same(args.dataset, labels.dataset, args.labels)
+    tested = {video.name: video for video in labels.labelled() if len(video.tubes)}
+    if not tested:
+        raise UserError(f"{args.labels}: no frame with an actor is labelled in it; label some test videos first")
+    trained_on = folder / "annotations.pkl"
+    if trained_on.exists():
+        both = sorted({video.name for video in annotation_file.load(trained_on).labelled()} & set(tested))
+        if both:
+            raise UserError(f"{args.labels}: {len(both)} of its videos are labelled in {trained_on} too, the first is "
+                            f"{both[0]}; a test video must not be trained on, keep them in folders of their own")
+    return replace(labels, videos=tested)
+
+
 def check_classes(trained, truth, args):
     if tuple(trained.classes) != tuple(truth.classes):
-        raise UserError(f"{args.oracle} has {len(truth.classes)} classes ({truth.classes[0]} …), the detector was "
-                        f"trained for {len(trained.classes)} ({trained.classes[0]} …); give the ground truth of the "
-                        "data set it was trained on")
+        given = args.labels or args.oracle
+        raise UserError(f"{given} has {len(truth.classes)} classes ({truth.classes[0]} …), the detector was trained "
+                        f"for {len(trained.classes)} ({trained.classes[0]} …); give the ground truth of the data set "
+                        "it was trained on")
 
 
 @dataclass(eq=False)
@@ -295,13 +345,17 @@ def truth_masks(truth):
     return masks_F_S_S
 
 
-def no_model_floor(args, classes, videos, geometry, switches):
-    """The best centred rectangle of the training split, scored on the same test videos."""
+def no_model_floor(args, folder, classes, videos, geometry, switches):
+    """The best centred rectangle of the training split (beside --labels: of the cycle's), scored on the test videos."""
     def truths(videos):
         return (truth_of(video, geometry, args.gt) for video in videos)
 
-    training = which.read_ground_truth(args, "train")
-    rectangle = floor.choose_rectangle(truths(training.videos.values()), classes, switches)
+    if args.labels:
+        own = folder / "annotations.pkl"
+        training = annotation_file.load(own).labelled() if own.exists() else []
+    else:
+        training = which.read_ground_truth(args, "train").videos.values()
+    rectangle = floor.choose_rectangle(truths(training), classes, switches)
     if rectangle is None:
         return None
     return floor.to_dict(rectangle, floor.score_rectangle(rectangle, truths(videos), classes, switches))

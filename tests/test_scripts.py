@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import cluster_extract
 import evaluate
 import run_cycles
 import train_ucf101
-from datasets import annotations, toy
+from datasets import annotations, toy, ucf101
 from training import Training, dice_option
 from utils import checkpoint, handoffs
 from utils.runtime import UserError
@@ -117,6 +118,53 @@ def test_next_selection_spends_its_budget_on_new_videos(extracted, videos, tmp_p
     assert old < {v.name for v in after.labelled()}
     for name in old:
         np.testing.assert_array_equal(after.videos[name].labelled_frames, before.videos[name].labelled_frames)
+
+
+def test_own_labels_of_test_videos_are_scored_as_ground_truth_is(run, videos, tmp_path, capsys):
+    """All frames labelled: the numbers of --oracle. Every third: these frames alone."""
+    def scored(*more):
+        assert evaluate.main([*common(run, videos), *more, "--device", "cpu"]) == 0
+        return json.loads((run / "cycle0" / "evaluation.json").read_text())
+
+    dense = scored(*truth(videos))["capsule"]
+    hidden = ucf101.read_ground_truth(videos / "pyannot.pkl", videos / "testlist01.txt", "test")
+    unlabelled = {"Rock/v_more": annotations.Video("Rock/v_more", 9, 72, 96)}
+    annotations.save(replace(hidden, videos={**hidden.videos, **unlabelled}), tmp_path / "dense.pkl")
+    own = scored("--labels", str(tmp_path / "dense.pkl"))
+    assert own["act"] is None and own["capsule"] == dense and own["floor"]["videos"] == 6
+    assert "scored on other labels than" in capsys.readouterr().out
+    every = {video.name: replace(video, labelled_frames=np.arange(0, video.frames, 3), tubes=tuple(
+        replace(tube, frames=tube.frames[tube.frames % 3 == 0], boxes=tube.boxes[tube.frames % 3 == 0])
+        for tube in video.tubes)) for video in hidden.videos.values()}
+    annotations.save(replace(hidden, videos=every), tmp_path / "third.pkl")
+    third = scored("--labels", str(tmp_path / "third.pkl"))["capsule"]
+    with_actor = sum(len(set(np.concatenate([tube.frames for tube in video.tubes]))) for video in every.values())
+    assert third["videos"] == 6 and 0.9 * with_actor < third["frames"] <= with_actor      # less those outside the crop
+    assert evaluate.main([*common(run, videos), "--labels", str(tmp_path / "third.pkl"), "--device", "cpu"]) == 0
+    assert "is there already" in capsys.readouterr().out
+
+
+def test_own_test_labels_that_cannot_be_scored(run, videos, tmp_path, capsys):
+    given = [*common(run, videos), "--device", "cpu", "--labels"]
+    own = str(run / "cycle0" / "annotations.pkl")
+    with pytest.raises(UserError, match="4 of its videos are labelled in .* too.*must not be trained on"):
+        evaluate.main([*given, own])
+    with pytest.raises(UserError, match="--labels nowhere.pkl: no such file"):
+        evaluate.main([*given, "nowhere.pkl"])
+    labels = annotations.load(own)
+    annotations.save(replace(labels, videos={name: annotations.Video(name, v.frames, v.height, v.width)
+                                             for name, v in labels.videos.items()}), tmp_path / "none.pkl")
+    with pytest.raises(UserError, match="no frame with an actor is labelled"):
+        evaluate.main([*given, str(tmp_path / "none.pkl")])
+    for more, said in (([own, "--protocol", "act"], "needs every frame labelled"),
+                       ([own, *truth(videos)], "give --oracle"),
+                       ([own, "--count-empty-frames"], "counts frames without labels as empty"),
+                       ([own, "--test-list", "l"], "leave out --test-list")):
+        with pytest.raises(SystemExit):
+            evaluate.main([*given, *more])
+        assert said in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        evaluate.main(given[:-1])
 
 
 def test_evaluation_writes_the_protocol_beside_the_numbers(trained, videos, tmp_path, capsys):
