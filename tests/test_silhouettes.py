@@ -295,7 +295,7 @@ def test_the_curve_table_gives_mean_and_deviation_over_seeds_and_the_floor(tmp_p
     assert (tmp_path / "curve.png").stat().st_size > 1000
 
 
-def test_finished_cells_are_not_computed_again_and_settings_are_never_mixed(tmp_path, monkeypatch):
+def test_finished_cells_are_not_computed_again_and_settings_are_never_mixed(tmp_path, monkeypatch, capsys):
     asked = []
 
     def cell(budget, seed, args, with_floor=False):
@@ -303,8 +303,12 @@ def test_finished_cells_are_not_computed_again_and_settings_are_never_mixed(tmp_
         return [curve_row(*asked[-1], "20.0")]
 
     monkeypatch.setattr(label_curve, "run_cell", cell)
-    flags = ["--results", str(tmp_path / "curve"), "--steps", "7", "--seeds"]
+    flags = ["--results", str(tmp_path / "curve"), "--data", str(tmp_path), "--steps", "7", "--seeds"]
+    with pytest.raises(UserError, match="has no puppet_mask/"):
+        label_curve.main([*flags, "0"])
+    (tmp_path / "puppet_mask").mkdir()
     assert label_curve.main([*flags, "0"]) == 0 and len(asked) == len(label_curve.BUDGETS)
+    assert label_curve.main([*flags, "0"]) == 0 and "none is run" in capsys.readouterr().out
     assert label_curve.main([*flags, "0", "1"]) == 0
     assert asked[len(label_curve.BUDGETS):] == [(name, 1) for name, seed in asked[:len(label_curve.BUDGETS)]]
     assert len(label_curve.read_rows(tmp_path / "curve.csv")) == 2 * len(label_curve.BUDGETS)
