@@ -88,6 +88,8 @@ def parse_args(argv=None):
                         "(default: %(default)s)")
     args = parser.parse_args(argv)
     which.check_flags(args, parser)
+    if args.any_folder and (args.oracle or args.answers or args.cycle):
+        parser.error("--any-folder plays a part in cycle 0 alone, where the videos below --data become the pool")
     check_rule(args, parser)
     dataset = which.MODULES[args.dataset]
     args.videos_percent = args.videos_percent or dataset.VIDEOS_PERCENT
@@ -328,8 +330,8 @@ def check_nothing_built_on(args, folder):
 
 def show_request(args, folder):
     """Write a picture of every frame that is asked for, where its video is at hand, and say what comes next."""
-    path = folder / "request.json"
-    failed = write_frames(oracle.read_form(path), folder / FRAMES, which.video_finder(args))
+    picks = request_picks(handoffs.load_selection(folder / "selection.json"))
+    failed = write_frames(picks, folder / FRAMES, which.video_finder(args))
     if failed:
         print(f"note: no pictures of the frames of {len(failed)} videos ({next(iter(failed.values()))}); with the "
               "right --data the same command writes them")

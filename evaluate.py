@@ -76,7 +76,7 @@ def parse_args(argv=None):
     defaults = {name: defaults_of(add_group) for name, add_group in PROTOCOLS.items()}
     not_given = argparse.Namespace(**{flag: None for flags in defaults.values() for flag in flags})
     args = parser.parse_args(argv, not_given)
-    check_truth(args, parser)
+    check_truth(args, defaults["act"], parser)
     check_protocol(args, defaults, parser)
     which.check_flags(args, parser, needs_list=not args.labels)
     act_scoring.check_flags(args, parser)
@@ -87,7 +87,7 @@ def parse_args(argv=None):
     return args
 
 
-def check_truth(args, parser):
+def check_truth(args, act_flags, parser):
     """Stop unless there is one truth; of sparse labels, at what needs dense ones."""
     if bool(args.oracle) == bool(args.labels):
         parser.error("give --oracle, the ground truth of a data set, or --labels, an annotation file of your own")
@@ -97,6 +97,10 @@ def check_truth(args, parser):
         parser.error("--labels are of test videos alone; leave out --test-list and --split")
     if args.protocol == "act":
         parser.error("--protocol act needs every frame labelled; --labels are scored by capsule")
+    idle = [f"--{flag.replace('_', '-')}" for flag in act_flags if getattr(args, flag) is not None]
+    if idle:
+        parser.error(f"{idle[0]} is of the act protocol, which needs every frame labelled; it plays no part beside "
+                     "--labels")
     if args.count_empty_frames:
         parser.error("--count-empty-frames counts frames without labels as empty; --labels says nothing of these")
     args.protocol = "capsule"
@@ -176,7 +180,8 @@ def main(argv=None):
     if args.visualize is not None:
         draw_pictures(trained, scored, report, truth.classes, geometry, switches, args, folder)
     report |= {"failed": scored.failed, "source": trained.source, "dataset": truth.dataset, "run": str(args.run),
-               "cycle": args.cycle, "test_videos": len(videos), "labels": args.labels and fingerprint(args.labels)}
+               "cycle": args.cycle, "test_videos": len(videos), "labels": args.labels and fingerprint(args.labels),
+               "labels_path": args.labels}
     if not finished:                                # else only the pictures were wanting; flags may differ this time
         write_text(folder / "evaluation.json", json.dumps(report, indent=1) + "\n")
     shutil.rmtree(folder / "evaluate.parts")
@@ -217,6 +222,9 @@ def read_truth(args, folder):
     labels = annotation_file.load(args.labels)
     which.check_same(args.dataset, labels.dataset, args.labels)
     tested = {video.name: video for video in labels.labelled() if len(video.tubes)}
+    idle = len(labels.labelled()) - len(tested)
+    print(f"test set: the labelled frames with an actor of {len(tested)} videos of {args.labels}"
+          f"{f'; {idle} labelled videos show none and are not scored' * bool(idle)}")
     if not tested:
         raise UserError(f"{args.labels}: no frame with an actor is labelled in it; label some test videos first")
     trained_on = folder / "annotations.pkl"

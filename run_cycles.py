@@ -195,7 +195,7 @@ def check_same_settings(args, path):
     """
     free = ("run", "files", "data", "device", "processes", "cycles", "budget", "target")
     settings = {name: value for name, value in vars(args).items() if name not in free}
-    longer, begun = False, (path.parent / "cycle0" / "selection.json").exists()
+    longer, begun = False, any(path.parent.glob("cycle*/selection.json"))
     if path.exists() and begun:
         try:
             began = dict(json.loads(path.read_text(encoding="utf-8")))

@@ -167,6 +167,8 @@ def with_defaults(args, parser):
     args.no_dice, args.amp = args.loc_loss != "dice", not args.no_amp
     check_numbers(args, parser)
     check_lists(args, parser)
+    if args.labelled_half and args.batch_size % 2:
+        parser.error(f"--labelled-half halves --bs, which must be even, not {args.batch_size}")
     if args.labelled_half:
         args.batch_size //= 2
     return args

@@ -97,7 +97,7 @@ def split_validation(labels, names, args):
 def validation_frames(video):
     """The labelled frames of a held-out video that are scored: those with action, evenly spaced where they are many.
 
-    A frame without action has no mask to compare; of a video that has no other all are given, for its class.
+    A frame without action has no mask to compare; of a video that has no other these are scored, for its class.
     """
     frames = video.labelled_frames
     acting = [tube.frames for tube in video.tubes]

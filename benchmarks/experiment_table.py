@@ -58,7 +58,7 @@ def more_of(folder, cycle):
     scores = read_json(folder / "evaluation.json", f"remove {folder.parent} and run the cell again")["capsule"]
     values = {f"capsule v-mAP@{at:g}".replace("@0", "@"): None if scores["v_map"][place] is None
               else round(100 * scores["v_map"][place], 1)
-              for at in EXTRA for place in [scores["thresholds"].index(at)]}
+              for at in EXTRA if scores for place in [scores["thresholds"].index(at)]}
     seconds = folder / "seconds.json"
     if seconds.exists():
         values["seconds"] = round(sum(read_json(seconds, "remove it").values()), 1)

@@ -63,11 +63,11 @@ def read_run(folder):
     what = {"experiment": SINGLE, "schedule": settings.get("schedule") or "",
             "seed": str(settings.get("seed", "?")), "model": train.get("--model", settings.get("model", "full")),
             "steps": number(train.get("--steps")), "dataset": data_name(settings), "run": folder, "place": str(folder),
-            "loss": train.get("--pseudo-label-loss", DEFAULTS["loss"]),
+            "loss": train.get("--pseudo-label-loss", settings.get("loss", DEFAULTS["loss"])),
             **{name: settings.get(name) or select.get(f"--{name}", DEFAULTS[name])
                for name in ("method", "strategy", "increment", "semi")}}
     what["variant"] = ", ".join([what["method"], *(what[name] for name in ("strategy", "increment", "loss", "semi")
-                                                   if what[name] != DEFAULTS[name])])
+                                                   if what[name] not in (DEFAULTS[name], "?"))])
     rows = []
     for row in results:
         values = table.result_row(row)
@@ -81,6 +81,9 @@ def rows_of_cycles(folder):
     """The rows that run_cycles.py would have written of those cycles of a run that have been evaluated."""
     run = folder.resolve()                          # with a slash, so that no other folder is meant by it
     done = [cycle for cycle in handoffs.existing_cycles(run) if (run / f"cycle{cycle}" / "evaluation.json").exists()]
+    if not done and any(run.glob("cycle*/evaluation.json")):
+        raise UserError(f"{folder}: no cycle of it has both annotations.pkl and evaluation.json; put the annotation "
+                        "file it was trained on there, for labels and cost are counted in it")
     if not done:
         raise UserError(f"{folder} has no results.csv and no cycle with an evaluation.json; give the folder of a run, "
                         "after evaluate.py or run_cycles.py has finished a cycle")
@@ -89,12 +92,18 @@ def rows_of_cycles(folder):
 
 
 def settings_by_cycles(folder, results):
-    """What the files of a run of single scripts tell of the flags: data set, seed, rule of the last choice."""
-    chosen = [read_json(folder / f"cycle{row['cycle']}" / "selection.json").get("settings", {}) for row in results]
-    evaluation = read_json(folder / f"cycle{results[0]['cycle']}" / "evaluation.json") if results else {}
-    rule = chosen[-1] if len(chosen) > 1 else {}
-    return {"oracle": evaluation.get("dataset", "?"), "seed": chosen[0].get("seed", "?") if chosen else "?",
-            "model": "?", **{name: rule[name] for name in ("method", "strategy", "increment") if name in rule}}
+    """What the files of a run of single scripts tell of the flags: data set, seed, rule of the last choice. The others
+    are "?".
+    """
+    def chosen(cycle):
+        return read_json(folder / f"cycle{cycle}" / "selection.json").get("settings", {})
+
+    last = int(results[-1]["cycle"])
+    rule = next((chosen(cycle) for cycle in range(last, 0, -1) if chosen(cycle)), {})
+    evaluation = read_json(folder / f"cycle{last}" / "evaluation.json")
+    return {"oracle": evaluation.get("dataset", "?"), "seed": chosen(0).get("seed", "?"),
+            **dict.fromkeys(("model", "loss", "semi"), "?"),
+            **{name: rule[name] for name in ("method", "strategy", "increment") if name in rule}}
 
 
 def apart(rows):

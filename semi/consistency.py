@@ -9,7 +9,7 @@ import math
 import torch
 
 # a clip whose gradients, or variances, span less than this says nothing: the mask is 0, not amplified rounding
-FLAT, FLAT_VARIANCE = 1e-8, 1e-12
+FLAT, FLAT_VARIANCE = 1e-6, 1e-12
 
 
 def difference(p, o, kind="l2", predict_maps=False):

@@ -9,7 +9,7 @@ import claus_select
 from datasets import annotations as annotation_file
 from datasets import pool
 from datasets.pool import read_classes, read_pool
-from datasets.ucf101 import CLASSES
+from datasets.ucf101 import CLASSES, find_video, scan_videos
 from utils.runtime import UserError
 
 
@@ -96,9 +96,32 @@ def test_videos_that_no_class_is_known_of_and_other_containers(data, tmp_path, c
     (shown,) = (folder / "Cooking" / "v_e").iterdir()
     assert abs(cv2.imread(str(shown)).mean() - 30 * int(shown.stem.removeprefix("frame_"))) < 4
     shown.unlink()
+    (folder.parent / "request.json").write_text("{ half edited")           # a person's, and not read for the pictures
     capsys.readouterr()
     assert claus_select.main([*start, str(tmp_path)]) == 0
     assert "no pictures of the frames of 1 videos" in capsys.readouterr().out and not shown.exists()
+
+
+def test_capital_endings_and_stray_films(data, tmp_path):
+    """What cameras write is found; a film beside the data set's own layout does not hide it."""
+    own = tmp_path / "own" / "day1"
+    own.mkdir(parents=True)
+    avi = (data / "UCF-101" / "Biking" / "v_a.avi").read_bytes()
+    for name in ("A.AVI", "b.MOV", "c.mp4", "c.mov", ".hidden.mp4", "notes.txt"):
+        (own / name).write_bytes(avi)
+    assert scan_videos(own.parent) == ["day1/A", "day1/b", "day1/c"]
+    assert [find_video(own.parent, f"day1/{name}").name for name in "Abc"] == ["A.AVI", "b.MOV", "c.mp4"]
+    (data / "misc").mkdir()
+    (data / "misc" / "x.mp4").write_bytes(avi)
+    assert scan_videos(data) == ["Biking/v_a", "Biking/v_b", "Cooking/v_d", "Diving/v_c"]
+
+
+@pytest.mark.parametrize("more", [["--cycle", "1"], ["--cycle", "0", "--oracle", "x.pkl"],
+                                  ["--cycle", "0", "--answers", "x.json"]])
+def test_any_folder_is_refused_where_it_does_nothing(more, capsys):
+    with pytest.raises(SystemExit):
+        claus_select.parse_args(["--run", "x", "--any-folder", *more])
+    assert "--any-folder plays a part in cycle 0 alone" in capsys.readouterr().err
 
 
 def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):

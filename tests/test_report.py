@@ -171,8 +171,20 @@ def test_single_scripts_run_by_hand_are_a_run_too(cells, tmp_path, capsys):
     assert [row["capsule f-mAP@.5"] for row in rows] == [40, 55] and [row["videos"] for row in rows] == [4, 8]
     assert rows[0]["variant"] == "claus" and rows[0]["seed"] == "1" and rows[0]["dataset"] == rows[1]["dataset"]
     assert "their flags are not kept" in (run / "report.html").read_text()
-    (run / "cycle1" / "evaluation.json").unlink()
-    assert len(gather.gather([run])) == 1
+    (run / "cycle0" / "evaluation.json").rename(run / "aside.json")         # the later cycle alone: its rule, the seed
+    run = Path(shutil.copytree(cells / "random-1", tmp_path / "other"))
+    for name in ("run.json", "cell.json", "cycle0/evaluation.json"):
+        (run / name).unlink()
+    scores = json.loads((run / "cycle1" / "evaluation.json").read_text())
+    (run / "cycle1" / "evaluation.json").write_text(json.dumps({**scores, "capsule": None, "act": {
+        "frame": {"thresholds": [0.5], "mean_ap": [0.25]}, "video": None}}))        # evaluate.py --protocol act
+    (only,) = gather.gather([run])
+    assert only["variant"] == only["method"] == "random" and only["seed"] == "1" and only["loss"] == "?"
+    assert only["act frame-mAP@.5"] == 25 and only["capsule f-mAP@.5"] is None
+    (run / "cycle1" / "annotations.pkl").unlink()
+    (run / "cycle0" / "annotations.pkl").unlink()
+    with pytest.raises(UserError, match="no cycle of it has both annotations.pkl and evaluation.json"):
+        gather.gather([run])
 
 
 def test_what_one_name_stands_for_twice_is_told_apart():

@@ -127,6 +127,8 @@ def test_a_run_that_was_stopped_before_its_first_choice_takes_the_corrected_flag
     assert cycles(tmp_path / "run") == 0
     assert json.loads((tmp_path / "run" / "run.json").read_text())["oracle"] != str(tmp_path / "nowhere.pkl")
     assert "this run began with --seed" in refused(tmp_path / "run", "--seed", "7")
+    (tmp_path / "run" / "cycle0" / "selection.json").unlink()               # a lost file does not make it a new run
+    assert "this run began with --seed" in refused(tmp_path / "run", "--seed", "7")
 
 
 def test_a_finished_run_goes_on_with_a_longer_schedule_as_if_it_had_been_given_it_at_once(tmp_path, calls):

@@ -61,7 +61,8 @@ def test_help_names_every_default_once():
     parser.add_argument("--told", default="x", help="of some (default: as it is)")
     parser.add_argument("--switch", action="store_true", help="a switch")
     parser.add_argument("--none", help="nothing")
+    parser.add_argument("--empty", default="", help="no flags")
     parser.add_argument("--percent", type=int, default=3, help="in %%")
     said = parser.format_help()
     assert "of all (default: 0.5)" in said and "of some (default: as it is)\n" in said and "in % (default: 3)" in said
-    assert "a switch\n" in said and "nothing\n" in said
+    assert "a switch\n" in said and "nothing\n" in said and "no flags\n" in said

@@ -158,6 +158,7 @@ def test_own_test_labels_that_cannot_be_scored(run, videos, tmp_path, capsys):
         evaluate.main([*given, str(tmp_path / "none.pkl")])
     for more, said in (([own, "--protocol", "act"], "needs every frame labelled"),
                        ([own, *truth(videos)], "give --oracle"),
+                       ([own, "--link", "tubelet"], "--link is of the act protocol, which needs every frame labelled"),
                        ([own, "--count-empty-frames"], "counts frames without labels as empty"),
                        ([own, "--test-list", "l"], "leave out --test-list")):
         with pytest.raises(SystemExit):

@@ -63,6 +63,7 @@ def test_small_changes_of_confident_probabilities_still_make_a_variance_mask():
     np.testing.assert_allclose(mask[0].numpy(), expected, atol=1e-3)
     still = torch.full((1, T, H, W), 0.3) + 3e-8 * torch.rand(1, T, H, W, generator=g)
     assert not variance_mask(still, still).any()
+    assert not gradient_mask(still + 0.4).any()                             # rounding near 1 is 6e-8
 
 
 @pytest.mark.parametrize("n", [1, 3, 5, 7, 13, 15, 17])

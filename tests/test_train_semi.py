@@ -481,8 +481,8 @@ def test_flags_that_make_no_sense(flags, said, capsys):
 def test_the_labelled_half_alone(capsys):
     """As many labelled clips a step as beside unlabelled ones."""
     command = ["--run", "x", "--device", "cpu", "--method", "supervised", "--labelled-half", "--bs"]
-    assert train_semi.parse_args([*command, "9"]).batch_size == 9 // 2
-    for wrong, said in (([*command, "1"], "--bs must be at least 2"),
+    assert train_semi.parse_args([*command, "10"]).batch_size == 5
+    for wrong, said in (([*command, "1"], "--bs must be at least 2"), ([*command, "9"], "must be even, not 9"),
                         ([*command[:4], "--labelled-half"], "--labelled-half is for --method supervised")):
         with pytest.raises(SystemExit):
             train_semi.parse_args(wrong)

@@ -15,17 +15,23 @@ def cycle_row(folder, cycle, ledger):
     """
     spent = next(row for row in ledger if int(row["cycle"]) == cycle)
     evaluation = read_json(folder / "evaluation.json", "run evaluate.py of this cycle again, with --force")
-    scores, floor = evaluation["capsule"], evaluation["floor"]
-    at_half = scores["thresholds"].index(0.5)
-    percent = [None if values is None or values[at_half] is None else round(100 * values[at_half], 1) for values in (
-        scores["f_map"], scores["v_map"], scores["f_map_class_aware"], scores["v_map_class_aware"],
-        floor and floor["f_map"], floor and floor["v_map"])]
+    scores, floor = (evaluation.get(name) or {} for name in ("capsule", "floor"))       # {} where act alone was scored
+    percent = [at_half(part, name) for part, name in (
+        (scores, "f_map"), (scores, "v_map"), (scores, "f_map_class_aware"), (scores, "v_map_class_aware"),
+        (floor, "f_map"), (floor, "v_map"))]
     seconds = folder / "seconds.json"
     minutes = round(sum(read_json(seconds, "remove it").values()) / 60, 1) if seconds.exists() else None
-    accuracy = None if scores["accuracy"] is None else round(100 * scores["accuracy"], 1)
+    accuracy = None if scores.get("accuracy") is None else round(100 * scores["accuracy"], 1)
     values = (cycle, spent["total_videos"], spent["total_frames"], spent["total_boxes"],
               spent["percent_of_frames"], spent["total_cost"], *percent[:4], accuracy, *percent[4:], minutes)
     return dict(zip(COLUMNS, values, strict=True)) | act_columns(evaluation)
+
+
+def at_half(scores, name):
+    """A score at IoU .5 of a part of evaluation.json, in percent with one decimal; None where it has none."""
+    values = scores.get(name)
+    value = None if values is None else values[scores["thresholds"].index(0.5)]
+    return None if value is None else round(100 * value, 1)
 
 
 def act_columns(evaluation):

@@ -70,8 +70,8 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """The description as it is written, and after each flag the default that its help does not name itself."""
 
     def _get_help_string(self, action):
-        if isinstance(action.default, str | int | float) and not isinstance(action.default, bool) and (
-                action.default is not argparse.SUPPRESS and "default" not in action.help):
+        value, untold = action.default, "default" not in action.help
+        if untold and value not in ("", argparse.SUPPRESS) and type(value) in (str, int, float):
             return f"{action.help} (default: %(default)s)"
         return action.help
 
