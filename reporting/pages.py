@@ -94,7 +94,8 @@ def outcome(variants, metric):
     percent = mean_of(row.get("percent_of_frames") for row in variants[best] if int(row["cycle"]) == cycle)
     name, protocol = metric_title(metric)
     words = f"At {percent.mean:.3g}% of the frames " if percent else f"In cycle {cycle} "
-    words += f"{best} has the highest {name} ({protocol}): {tables.mean_cell(means[best])}"
+    has = "has the highest" if len(means) > 1 else "has"
+    words += f"{best} {has} {name} ({protocol}): {tables.mean_cell(means[best])}"
     base = tables.random_of(variants)
     if base and base != best and (difference := paired_difference(
             by_seed(variants[best], cycle, metric), by_seed(variants[base], cycle, metric))):
@@ -112,7 +113,8 @@ def curve_figure(variants, metric, full, floor, published):
 
 def what_of(rows):
     """Data set, network and steps of the rows, in words."""
-    words = [", ".join(sorted({str(row[name]) for row in rows if row.get(name)})) for name in ("dataset", "model")]
+    words = [", ".join(sorted({str(row[name]) for row in rows if row.get(name) not in (None, "", "?")}))
+             for name in ("dataset", "model")]
     steps = ", ".join(sorted({f"{row['steps']:g}" for row in rows if row.get("steps")}))
     return f"Data set {words[0] or 'unknown'}, {words[1] or 'unknown'} network" + (
         f", {steps} training steps in every cycle" if steps else "")

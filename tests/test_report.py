@@ -170,7 +170,8 @@ def test_single_scripts_run_by_hand_are_a_run_too(cells, tmp_path, capsys):
     rows = gather.gather([run])
     assert [row["capsule f-mAP@.5"] for row in rows] == [40, 55] and [row["videos"] for row in rows] == [4, 8]
     assert rows[0]["variant"] == "claus" and rows[0]["seed"] == "1" and rows[0]["dataset"] == rows[1]["dataset"]
-    assert "their flags are not kept" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "their flags are not kept" in page and ", unknown network" in page and "claus has f-mAP@.5" in page
     (run / "cycle0" / "evaluation.json").rename(run / "aside.json")         # the later cycle alone: its rule, the seed
     run = Path(shutil.copytree(cells / "random-1", tmp_path / "other"))
     for name in ("run.json", "cell.json", "cycle0/evaluation.json"):
