@@ -26,6 +26,7 @@ from utils.metrics import act_links, act_masks
 from utils.metrics.act import frame_ap, video_ap
 from utils.metrics.act_boxes import Boxes
 from utils.runtime import UserError
+from utils.truth import truth_masks, truth_of
 
 TRAIN = ["--model", "small", "--pretrained", "none", "--device", "cpu", "--epochs", "1", "--steps", "3",
          "--bn-batches", "1", "--batch-size", "4"]
@@ -222,9 +223,9 @@ def test_act_results_are_those_of_a_direct_call(run, data, report):
 def test_capsule_truth_is_the_puppet_mask_inside_the_crop(data, report):
     video = next(iter(jhmdb.read_ground_truth(data, part="test").videos.values()))
     geometry = GEOMETRY["small", "jhmdb"]
-    truth = evaluate.truth_of(video, geometry, "union")
+    truth = truth_of(video, geometry, "union")
     whole = transform(np.asarray(video.tubes[0].masks).astype(np.uint8), geometry, (4, 4)).numpy()
-    np.testing.assert_array_equal(evaluate.truth_masks(truth), whole > 0)
+    np.testing.assert_array_equal(truth_masks(truth), whole > 0)
     assert report["capsule"]["videos"] == 4 and report["capsule"]["frames"] == 4 * FRAMES
     assert report["floor"]["switches"] == report["capsule"]["switches"]
 
@@ -329,7 +330,7 @@ def test_real_masks_and_the_real_clip_go_through(shared_data, tmp_path):
     video = jhmdb.read_ground_truth(real).videos[name]
     item = VideoTiles([video], lambda name: jhmdb.find_video(real, name), GEOMETRY["small", "jhmdb"], 2, "black")[0]
     assert sorted(item["frames"][item["frames"] >= 0].tolist()) == list(range(40))
-    truth = evaluate.truth_masks(evaluate.truth_of(video, GEOMETRY["small", "jhmdb"], "union"))
+    truth = truth_masks(truth_of(video, GEOMETRY["small", "jhmdb"], "union"))
     logits = torch.where(torch.from_numpy(truth[item["frames"]]), 9.0, -9.0)
     prediction = evaluate.Prediction(item["frames"], logits, np.eye(21)[[1] * len(item["frames"])])
     overlap = evaluate.overlap_of(video, item, prediction, truth)
