@@ -33,7 +33,6 @@ import argparse
 import contextlib
 import itertools
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -47,7 +46,7 @@ from selection.budget import cycle_budget, fit_budget, read_schedule, scheduled_
 from selection.strategies import select_every_video, select_whole_videos
 from selection.videos import select_claus
 from utils import handoffs
-from utils.request_frames import FRAMES, write_frames
+from utils.request_frames import FRAMES, clear_frames, write_frames
 from utils.runtime import HelpFormatter, UserError, check_alone, check_writable, gc_paused, run_script, whole_number
 from utils.selection_flags import READ_BY, UNSCORED, add_budget_flags, add_rule_flags, check_rule
 from utils.selection_pool import make_pool, scored_pool, unscored_pool
@@ -137,7 +136,7 @@ def select(args):
     oracle.write_form(folder / "request.json", request)
     print_report(report)
     if answers is None:
-        shutil.rmtree(folder / FRAMES, ignore_errors=True)      # of what was chosen before, with --force
+        clear_frames(folder / FRAMES)                           # of what was chosen before, with --force
         show_request(args, folder)
         return 0
     return finish(args, folder, before, answers)

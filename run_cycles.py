@@ -208,7 +208,7 @@ def check_same_settings(args, path):
             if began.get(name) != value:
                 raise UserError(f"{path} says this run began with --{name.replace('_', '-')} {began.get(name)!r}, now "
                                 f"it is {value!r}; give the same flags, or another --run")
-    if not path.exists() or longer or not begun:
+    if longer or not begun or not path.exists():
         write_text(path, json.dumps(settings, indent=1) + "\n")
 
 

@@ -293,8 +293,8 @@ def take_lists(args, path, find_video):
 def usable_unlabelled(args, labels, find_video):
     """(names of the videos without labels whose file exists, {name: reason} of the others).
 
-    Where a cycle has labelled every video, none is left: the training then is supervised, and says so. Supervised
-    training only has its epochs by their number, and does without.
+    Where a cycle has labelled every video, none is left: the training then is supervised, and says so. To supervised
+    training they only say how long an epoch is, so that it asks for none of them.
     """
     supervised = args.method == "supervised"
     waiting = [video.name for video in labels.videos.values() if not video.is_labelled]

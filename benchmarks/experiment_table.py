@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.experiment_grids import ABOUT, cells_of
 from utils import handoffs
+from utils.cycle_row import percent_at
 from utils.runtime import UserError, read_json, write_text
 
 WHAT = ("experiment", "variant", "method", "strategy", "increment", "loss", "semi", "seed", "dataset", "model", "steps",
@@ -55,10 +56,9 @@ def result_row(row):
 def more_of(folder, cycle):
     """What results.csv leaves out: v-mAP at the paper's other thresholds, and the seconds of the cycle."""
     folder = folder / f"cycle{cycle}"
-    scores = read_json(folder / "evaluation.json", f"remove {folder.parent} and run the cell again")["capsule"]
-    values = {f"capsule v-mAP@{at:g}".replace("@0", "@"): None if scores["v_map"][place] is None
-              else round(100 * scores["v_map"][place], 1)
-              for at in EXTRA if scores for place in [scores["thresholds"].index(at)]}
+    evaluation = read_json(folder / "evaluation.json", f"remove {folder.parent} and run the cell again")
+    values = {f"capsule v-mAP@{at:g}".replace("@0", "@"): percent_at(evaluation["capsule"] or {}, "v_map", at)
+              for at in EXTRA}
     seconds = folder / "seconds.json"
     if seconds.exists():
         values["seconds"] = round(sum(read_json(seconds, "remove it").values()), 1)

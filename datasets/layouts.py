@@ -34,7 +34,7 @@ def scan_below(root, layouts, images=False):
 
     Hidden files are passed over, as find_below would not be asked for them.
     """
-    found = {}
+    others = []
     for layout in layouts:
         folder = Path(root, layout)
         files = [path for path in folder.glob("*/*") if not path.name.startswith(".")]
@@ -43,9 +43,9 @@ def scan_below(root, layouts, images=False):
         names = {path.relative_to(folder).as_posix() for path in (*(path.with_suffix("") for path in videos), *own)}
         if own or any(path.suffix == VIDEOS[0] for path in videos):
             return sorted(names)
-        found[layout] = names
-    for names in filter(None, found.values()):
-        return sorted(names)
+        others = others or sorted(names)
+    if others:
+        return others
     folder = " or folder of PNGs" if images else ""
     raise UserError(f"{root}: no <Class>/<name>.avi ({_endings()}){folder} there, nor in {_others(layouts)}; "
                     "name the videos' folder with --data")

@@ -55,10 +55,10 @@ def read_run(folder):
     """Rows of a run by its results.csv and run.json, or by its cycles where the single scripts were run by hand."""
     if (folder / "results.csv").exists():
         with open(folder / "results.csv", encoding="utf-8", newline="") as file:
-            results = list(csv.DictReader(file))
+            results, settings = list(csv.DictReader(file)), read_json(folder / "run.json")
     else:
         results = rows_of_cycles(folder)
-    settings = read_json(folder / "run.json") or settings_by_cycles(folder, results)
+        settings = read_json(folder / "run.json") or settings_by_cycles(folder, results)
     train, select = (words_of(settings.get(name, "")) for name in ("train", "select"))
     what = {"experiment": SINGLE, "schedule": settings.get("schedule") or "",
             "seed": str(settings.get("seed", "?")), "model": train.get("--model", settings.get("model", "full")),

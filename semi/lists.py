@@ -18,8 +18,7 @@ from datasets.video import SHORT_TAIL
 from utils.runtime import UserError
 
 
-def read_lists(dataset, labelled, unlabelled, find_video, known, masks=None, strict=False,
-               boxes_from=None):
+def read_lists(dataset, labelled, unlabelled, find_video, known, masks=None, strict=False, boxes_from=None):
     """(Annotations of the listed videos, failed {name: reason}).
 
     labelled, unlabelled: paths of the two lists; unlabelled may be None. known: see datasets.pool.read_pool. masks:

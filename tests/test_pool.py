@@ -1,5 +1,7 @@
 """A pool from the videos on disk: what is found, counted, kept, and left out."""
 
+from pathlib import Path
+
 import av
 import cv2
 import numpy as np
@@ -143,8 +145,12 @@ def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):
     first = next(iter(asked))
     first.unlink()
     assert claus_select.main(start) == 0 and first.is_file(), "the same command makes the missing picture again"
+    sidecars = [first.with_suffix(".json"), first.with_name(f"{first.stem}_mask.png")]
+    for sidecar in sidecars:
+        sidecar.write_bytes(b"of somebody's labelling tool")
     assert claus_select.main([*start[:-1], "2", "--force"]) == 0            # fewer frames: no picture stays behind
-    assert len(list((folder / "frames").rglob("*.png"))) == 2
+    assert len(list((folder / "frames").rglob("frame_?????.png"))) == 2 and all(map(Path.exists, sidecars))
+    assert all(any(place.iterdir()) for place in (folder / "frames").rglob("*/"))
     assert claus_select.main([*start, "--force"]) == 0
     for video in form["videos"]:
         video["class"] = video["video"].split("/")[0]

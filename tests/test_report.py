@@ -205,6 +205,10 @@ def test_what_one_name_stands_for_twice_is_told_apart():
 def test_bad_input_is_one_line(tmp_path):
     with pytest.raises(UserError, match="neither the folder of a run nor a table"):
         gather.gather([tmp_path / "nothing.csv"])
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "results.csv").write_text("cycle,% of frames\n")
+    with pytest.raises(UserError, match="no finished cycle in it"):
+        gather.gather([tmp_path / "begun"])
     with pytest.raises(UserError, match="no results.csv and no cycle with an evaluation.json"):
         gather.gather([tmp_path])
     (tmp_path / "results.csv").write_text("cycle\n0\n")

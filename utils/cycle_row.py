@@ -16,7 +16,7 @@ def cycle_row(folder, cycle, ledger):
     spent = next(row for row in ledger if int(row["cycle"]) == cycle)
     evaluation = read_json(folder / "evaluation.json", "run evaluate.py of this cycle again, with --force")
     scores, floor = (evaluation.get(name) or {} for name in ("capsule", "floor"))       # {} where act alone was scored
-    percent = [at_half(part, name) for part, name in (
+    percent = [percent_at(part, name, 0.5) for part, name in (
         (scores, "f_map"), (scores, "v_map"), (scores, "f_map_class_aware"), (scores, "v_map_class_aware"),
         (floor, "f_map"), (floor, "v_map"))]
     seconds = folder / "seconds.json"
@@ -27,18 +27,15 @@ def cycle_row(folder, cycle, ledger):
     return dict(zip(COLUMNS, values, strict=True)) | act_columns(evaluation)
 
 
-def at_half(scores, name):
-    """A score at IoU .5 of a part of evaluation.json, in percent with one decimal; None where it has none."""
-    values = scores.get(name)
-    value = None if values is None else values[scores["thresholds"].index(0.5)]
-    return None if value is None else round(100 * value, 1)
-
-
 def act_columns(evaluation):
     """The numbers of the act protocol, by ACT_COLUMNS; None where it was not scored."""
-    def percent(measure, threshold):
-        result = (evaluation.get("act") or {}).get(measure)
-        value = result and result["mean_ap"][result["thresholds"].index(threshold)]
-        return None if value is None else round(100 * value, 1)
+    frame, video = ((evaluation.get("act") or {}).get(part) or {} for part in ("frame", "video"))
+    values = (percent_at(part, "mean_ap", at) for part, at in ((frame, 0.5), (video, 0.2), (video, 0.5)))
+    return dict(zip(ACT_COLUMNS, values, strict=True))
 
-    return dict(zip(ACT_COLUMNS, (percent("frame", 0.5), percent("video", 0.2), percent("video", 0.5)), strict=True))
+
+def percent_at(scores, name, threshold):
+    """A score at an IoU threshold of a part of evaluation.json, in percent with one decimal; None where it has none."""
+    values = scores.get(name)
+    value = None if values is None else values[scores["thresholds"].index(threshold)]
+    return None if value is None else round(100 * value, 1)

@@ -1,11 +1,23 @@
 """Pictures of the frames that an annotator is asked to label."""
 
+import re
+
 from PIL import Image
 from tqdm import tqdm
 
 from utils.runtime import UserError, atomic_write
 
 FRAMES = "frames"       # folder beside request.json
+
+
+def clear_frames(folder):
+    """Remove the pictures of write_frames, and nothing else: annotators keep files of their tools beside them."""
+    for path in folder.rglob("frame_*.png"):
+        if re.fullmatch(r"frame_\d{5,}", path.stem):
+            path.unlink()
+    for place in sorted(folder.rglob("*/"), reverse=True):      # the deepest first
+        if not any(place.iterdir()):
+            place.rmdir()
 
 
 def write_frames(picks, folder, find_video):
