@@ -316,21 +316,47 @@ def test_strip_is_as_high_as_the_iou_and_marks_the_frame():
 
 # ---------------------------------------------------------------------------------------------- the real data
 
-def test_real_masks_and_the_real_clip_go_through(shared_data, tmp_path):
-    real, name = shared_data / "jhmdb", "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
-    flags = ["--run", str(tmp_path / "run"), "--cycle", "0", "--dataset", "jhmdb", "--oracle", str(real)]
+REAL_CLIP = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"       # its container claims 48 frames, 40 decode
+
+
+@pytest.fixture(scope="module")
+def one_real_clip(shared_data, tmp_path_factory):
+    """A data folder with the official masks and lists, and the video of REAL_CLIP alone."""
+    root = tmp_path_factory.mktemp("jhmdb")
+    real = shared_data / "jhmdb"
+    for name in ("puppet_mask", "trainlist_split1.txt", "testlist_split1.txt"):
+        (root / name).symlink_to(real / name)
+    video = root / "videos" / f"{REAL_CLIP}.avi"
+    video.parent.mkdir(parents=True)
+    video.symlink_to(jhmdb.find_video(real, REAL_CLIP))
+    return root
+
+
+def test_the_paper_s_budget_on_the_real_masks(shared_data, tmp_path):
+    flags = ["--run", str(tmp_path / "run"), "--cycle", "0", "--dataset", "jhmdb",
+             "--oracle", str(shared_data / "jhmdb")]
     claus_select.main(flags)
     labels = annotations.load(tmp_path / "run" / "cycle0" / "annotations.pkl")
     assert len(labels.videos) == 660 and (labels.counts()["videos"], labels.counts()["frames"]) == (33, 34)
-    one = [*common(tmp_path / "one", real), "--dataset", "jhmdb"]
-    claus_select.main([*one, "--oracle", str(real), "--on-disk", "--videos-count", "1", "--frames-count", "3"])
-    train_jhmdb.main([*common(tmp_path / "one", real), *TRAIN, "--steps", "1"])
-    cluster_extract.main([*one, "--device", "cpu", "--passes", "2"])
-    assert handoffs.load_uncertainty(tmp_path / "one" / "cycle0" / "uncertainty.pkl").offsets.tolist() == [0, 40]
-    video = jhmdb.read_ground_truth(real).videos[name]
-    item = VideoTiles([video], lambda name: jhmdb.find_video(real, name), GEOMETRY["small", "jhmdb"], 2, "black")[0]
+
+
+def test_a_real_clip_goes_through_every_script(one_real_clip, tmp_path):
+    run = tmp_path / "one"
+    flags = [*common(run, one_real_clip), "--dataset", "jhmdb"]
+    claus_select.main([*flags, "--oracle", str(one_real_clip), "--on-disk", "--videos-count", "1",
+                       "--frames-count", "3"])
+    train_jhmdb.main([*common(run, one_real_clip), *TRAIN, "--steps", "1"])
+    cluster_extract.main([*flags, "--device", "cpu", "--passes", "2"])
+    scored = handoffs.load_uncertainty(run / "cycle0" / "uncertainty.pkl")
+    assert (scored.videos, scored.offsets.tolist()) == ([REAL_CLIP], [0, 40])
+
+
+def test_a_prediction_that_equals_the_real_masks_overlaps_wholly(one_real_clip):
+    geometry = GEOMETRY["small", "jhmdb"]
+    video = jhmdb.read_ground_truth(one_real_clip).videos[REAL_CLIP]
+    item = VideoTiles([video], lambda name: jhmdb.find_video(one_real_clip, name), geometry, 2, "black")[0]
     assert sorted(item["frames"][item["frames"] >= 0].tolist()) == list(range(40))
-    truth = truth_masks(truth_of(video, GEOMETRY["small", "jhmdb"], "union"))
+    truth = truth_masks(truth_of(video, geometry, "union"))
     logits = torch.where(torch.from_numpy(truth[item["frames"]]), 9.0, -9.0)
     prediction = evaluate.Prediction(item["frames"], logits, np.eye(21)[[1] * len(item["frames"])])
     overlap = evaluate.overlap_of(video, item, prediction, truth)
