@@ -1,14 +1,17 @@
-"""How long the `act` protocol takes on the whole UCF-101-24 test set, and whether it is still right.
+"""How long the `act` protocol takes on the whole UCF-101-24 test set, and whether it is
+still right.
 
     python benchmarks/bench_act.py
 
-Reads   ../shared/data/ucf101_24 (or $CLAUS_SHARED/data/ucf101_24): pyannot.pkl, testlist01.txt; without them, ends
-Expect  about half a minute. Twenty detections in each of 159,289 frames are made by jittering the truth: twenty
-        slots a video, each following one actor at a fixed offset with noise on top, four in five of the right class.
-        They are scored as boxes at six thresholds (limit 20 s), linked to tubes by both rules, and the tubes scored
-        (limit 60 s), all in one process on one core (limit 3 GiB). Then a slow plain program scores some of it again,
-        and the two must agree; the exit status is 1 where they do not. Wall time depends on what else the machine
-        does: read the CPU seconds.
+Reads   ../shared/data/ucf101_24 (or $CLAUS_SHARED/data/ucf101_24): pyannot.pkl,
+        testlist01.txt; without them, ends
+Expect  about half a minute. Twenty detections in each of 159,289 frames are made by
+        jittering the truth: twenty slots a video, each following one actor at a fixed
+        offset with noise on top, four in five of the right class. They are scored as boxes
+        at six thresholds (limit 20 s), linked to tubes by both rules, and the tubes scored
+        (limit 60 s), all in one process on one core (limit 3 GiB). Then a slow plain
+        program scores some of it again, and the two must agree; the exit status is 1 where
+        they do not. Wall time depends on what else the machine does: read the CPU seconds.
 """
 
 import argparse
@@ -41,21 +44,35 @@ SAMPLE_SLOTS = 6
 
 
 def main(argv=None):
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args(argv)
     annotations, test_list = DATA / "pyannot.pkl", DATA / "testlist01.txt"
     if lacks(annotations, test_list):
         return 0
     videos = list(ucf101.read_ground_truth(annotations, test_list, "test").videos.values())
     truth, truth_tubes = ground_truth(videos)
     found = Boxes.concat([jittered(i, video) for i, video in enumerate(videos)], scored=True)
-    print(f"{len(videos)} videos, {sum(v.frames for v in videos):,} frames; truth {len(truth):,} boxes in "
-          f"{len(truth_tubes):,} tubes; {len(found):,} detections; peak memory so far {peak():.2f} GiB")
-    result = timed("frame-AP at six thresholds (limit 20 s)", frame_ap, truth, found, ucf101.CLASSES, SIX)
+    print(
+        f"{len(videos)} videos, {sum(v.frames for v in videos):,} frames; truth "
+        f"{len(truth):,} boxes in "
+        f"{len(truth_tubes):,} tubes; {len(found):,} detections; peak memory so far "
+        f"{peak():.2f} GiB"
+    )
+    result = timed(
+        "frame-AP at six thresholds (limit 20 s)", frame_ap, truth, found, ucf101.CLASSES, SIX
+    )
     show("frame-mAP", result)
     for rule in RULES:
         tubes = timed(f"linking, rule {rule}", link, found, rule)
-        result = timed(f"video-AP of {len(tubes):,} tubes at six thresholds (limit with linking 60 s)", video_ap,
-                       truth_tubes, tubes, ucf101.CLASSES, SIX)
+        result = timed(
+            f"video-AP of {len(tubes):,} tubes at six thresholds (limit with linking 60 s)",
+            video_ap,
+            truth_tubes,
+            tubes,
+            ucf101.CLASSES,
+            SIX,
+        )
         show("video-mAP", result)
     ceilings(truth, truth_tubes)
     print(f"peak memory {peak():.2f} GiB (limit 3)")
@@ -68,24 +85,37 @@ def jittered(number, video, seed=0):
     boxes_S_F_4 = np.empty((SLOTS, video.frames, 4))
     for slot in range(SLOTS):
         tube = video.tubes[slot % len(video.tubes)]
-        nearest = np.searchsorted(tube.frames, np.arange(video.frames)).clip(max=len(tube.frames) - 1)
+        nearest = np.searchsorted(tube.frames, np.arange(video.frames)).clip(
+            max=len(tube.frames) - 1
+        )
         boxes_S_F_4[slot] = tube.boxes[nearest] - (0, 0, 1, 1)
     size = np.tile(boxes_S_F_4[..., 2:] - boxes_S_F_4[..., :2] + 1, 2)
     offset = rng.normal(0, 0.1, (SLOTS, 1, 4)) + rng.normal(0, 0.03, (SLOTS, video.frames, 4))
     boxes_S_F_4 = boxes_S_F_4 + size * offset
     boxes_S_F_4[..., 2:] = np.maximum(boxes_S_F_4[..., 2:], boxes_S_F_4[..., :2])
-    label_S = np.where(rng.random(SLOTS) < 0.8, video.label, rng.integers(0, len(ucf101.CLASSES), SLOTS))
+    label_S = np.where(
+        rng.random(SLOTS) < 0.8, video.label, rng.integers(0, len(ucf101.CLASSES), SLOTS)
+    )
     score_S_F = np.exp(-5 * np.abs(offset).mean(axis=-1)) * rng.uniform(0.5, 1, (SLOTS, 1))
     n = SLOTS * video.frames
-    return Boxes(np.full(n, number), np.tile(np.arange(video.frames), SLOTS), np.repeat(label_S, video.frames),
-                 boxes_S_F_4.reshape(n, 4), score_S_F.ravel())
+    return Boxes(
+        np.full(n, number),
+        np.tile(np.arange(video.frames), SLOTS),
+        np.repeat(label_S, video.frames),
+        boxes_S_F_4.reshape(n, 4),
+        score_S_F.ravel(),
+    )
 
 
 def timed(what, function, *args):
     wall, cpu = time.perf_counter(), time.process_time()
     result = function(*args)
-    print(f"{what}: {time.process_time() - cpu:.1f} s CPU, {time.perf_counter() - wall:.1f} s wall, "
-          f"peak memory {peak():.2f} GiB", flush=True)
+    print(
+        f"{what}: {time.process_time() - cpu:.1f} s CPU, "
+        f"{time.perf_counter() - wall:.1f} s wall, "
+        f"peak memory {peak():.2f} GiB",
+        flush=True,
+    )
     return result
 
 
@@ -95,32 +125,54 @@ def peak():
 
 
 def show(name, result):
-    print(f"    {name} " + "  ".join(f"@{t:g} {100 * value:.2f}" for t, value in
-                                     zip(result.thresholds, result.mean_ap, strict=True)))
+    print(
+        f"    {name} "
+        + "  ".join(
+            f"@{t:g} {100 * value:.2f}"
+            for t, value in zip(result.thresholds, result.mean_ap, strict=True)
+        )
+    )
 
 
 def ceilings(truth, truth_tubes):
-    """What the steps after a perfect detector cost: the true boxes as detections of equal score."""
+    """What the steps after a perfect detector cost: the true boxes as detections of equal
+    score.
+    """
     print("the truth as detections:")
-    show("video-mAP, true tubes, suppression alone",
-         video_ap(truth_tubes, [tube._replace(score=1.0) for tube in truth_tubes], ucf101.CLASSES, SIX))
+    show(
+        "video-mAP, true tubes, suppression alone",
+        video_ap(
+            truth_tubes, [tube._replace(score=1.0) for tube in truth_tubes], ucf101.CLASSES, SIX
+        ),
+    )
     found = replace(truth, score=np.ones(len(truth)))
     for name, rule in (*RULES.items(), ("gaps with min_iou .1", LinkRule(min_iou=0.1))):
         tubes = link(found, rule)
-        show(f"video-mAP, true boxes linked by {name}", video_ap(truth_tubes, tubes, ucf101.CLASSES, SIX))
+        show(
+            f"video-mAP, true boxes linked by {name}",
+            video_ap(truth_tubes, tubes, ucf101.CLASSES, SIX),
+        )
 
 
 def agrees(truth, truth_tubes, found):
-    """Score a few videos (and of these a few slots) with the slow program as well; print and return the verdict."""
+    """Score a few videos (and of these a few slots) with the slow program as well; print
+    and return the verdict.
+    """
     n = len(ucf101.CLASSES)
     truth = truth[np.isin(truth.video, SAMPLE)]
     found = found[np.isin(found.video, SAMPLE)]
     order = np.lexsort((found.frame, found.video))
     found = found[np.sort(order[np.arange(len(order)) % SLOTS < SAMPLE_SLOTS])]
-    rows = [[*map(int, (v, f, c)), *map(float, b)] for v, f, c, b in
-            zip(truth.video, truth.frame, truth.label, truth.box, strict=True)]
-    found_rows = [[*map(int, (v, f, c)), float(s), *map(float, b)] for v, f, c, s, b in
-                  zip(found.video, found.frame, found.label, found.score, found.box, strict=True)]
+    rows = [
+        [*map(int, (v, f, c)), *map(float, b)]
+        for v, f, c, b in zip(truth.video, truth.frame, truth.label, truth.box, strict=True)
+    ]
+    found_rows = [
+        [*map(int, (v, f, c)), float(s), *map(float, b)]
+        for v, f, c, s, b in zip(
+            found.video, found.frame, found.label, found.score, found.box, strict=True
+        )
+    ]
     worst = 0
     fast = frame_ap(truth, found, ucf101.CLASSES, SIX)
     for i, t in enumerate(SIX):
@@ -129,17 +181,36 @@ def agrees(truth, truth_tubes, found):
     slow_truth = [as_slow(tube) for tube in truth_tubes]
     for name, rule in RULES.items():
         tubes = link(found, rule)
-        slow_tubes = slow.link(found_rows, rule.min_iou, rule.max_gap, rule.prefer, rule.soft_nms, rule.keep,
-                               rule.min_score, rule.min_length)
-        same = [sorted(as_slow(tube)[2]) for tube in tubes] == [sorted(tube[2]) for tube in slow_tubes]
-        print(f"sample: rule {name} makes {len(tubes)} tubes, the slow program {'the same' if same else 'OTHERS'}")
+        slow_tubes = slow.link(
+            found_rows,
+            rule.min_iou,
+            rule.max_gap,
+            rule.prefer,
+            rule.soft_nms,
+            rule.keep,
+            rule.min_score,
+            rule.min_length,
+        )
+        same = [sorted(as_slow(tube)[2]) for tube in tubes] == [
+            sorted(tube[2]) for tube in slow_tubes
+        ]
+        print(
+            f"sample: rule {name} makes {len(tubes)} tubes, the slow program "
+            f"{'the same' if same else 'OTHERS'}"
+        )
         fast = video_ap(truth_tubes, tubes, ucf101.CLASSES, SIX)
         kept = slow.tube_nms(slow_tubes, 0.3)
         for i, t in enumerate(SIX):
-            worst = max(worst, difference(fast.ap[:, i], slow.video_ap(slow_truth, kept, n, t, nms=None)))
+            worst = max(
+                worst,
+                difference(fast.ap[:, i], slow.video_ap(slow_truth, kept, n, t, nms=None)),
+            )
         worst = worst if same else np.inf
-    print(f"sample: {len(SAMPLE)} videos, {len(found):,} boxes; largest difference of an AP from the slow program: "
-          f"{worst:.1e}")
+    print(
+        f"sample: {len(SAMPLE)} videos, {len(found):,} boxes; largest difference of an "
+        f"AP from the slow program: "
+        f"{worst:.1e}"
+    )
     return worst < 1e-9
 
 
@@ -151,7 +222,11 @@ def as_slow(tube):
 def difference(fast_C, slow_C):
     """Largest difference between APs; infinite where one is defined and the other is not."""
     slow_C = np.array([np.nan if ap is None else float(ap) for ap in slow_C])
-    return np.inf if (np.isnan(fast_C) != np.isnan(slow_C)).any() else float(np.nanmax(np.abs(fast_C - slow_C)))
+    return (
+        np.inf
+        if (np.isnan(fast_C) != np.isnan(slow_C)).any()
+        else float(np.nanmax(np.abs(fast_C - slow_C)))
+    )
 
 
 if __name__ == "__main__":

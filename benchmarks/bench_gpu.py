@@ -1,15 +1,18 @@
-"""The network on a GPU: training, scoring, peak memory, share of the roofline, and what a full cycle would take.
+"""The network on a GPU: training, scoring, peak memory, share of the roofline, and what a
+full cycle would take.
 
     python benchmarks/bench_gpu.py                          # nothing to do, and says so, where there is no CUDA device
     python benchmarks/bench_gpu.py --device cpu --tiny      # the same way through, in a minute; the figures mean little
 
-Reads   nothing: clips and weights are made up here. Needs torch, torchvision, NumPy, OpenCV and tqdm; no network.
-        With --annotations and --data (and PyAV) the training clips come from real videos, through the loader.
+Reads   nothing: clips and weights are made up here. Needs torch, torchvision, NumPy, OpenCV
+        and tqdm; no network. With --annotations and --data (and PyAV) the training clips
+        come from real videos, through the loader.
 Writes  benchmarks/results/gpu.md (not for --tiny)
-Expect  under ten minutes on one H200, most of it compiling; what --minutes does not leave time for is left out aloud.
-        Our training step is engine.train_epoch itself, our scoring utils.scoring.score_video itself. The published
-        side is benchmarks/plain_network.py: two forward passes a step, R full passes a clip. Both sides must agree,
-        or the exit status is 1.
+Expect  under ten minutes on one H200, most of it compiling; what --minutes does not leave
+        time for is left out aloud. Our training step is engine.train_epoch itself, our
+        scoring utils.scoring.score_video itself. The published side is
+        benchmarks/plain_network.py: two forward passes a step, R full passes a clip. Both
+        sides must agree, or the exit status is 1.
 """
 
 # ruff: noqa: E402
@@ -43,20 +46,29 @@ from benchmarks.timing import machine_line, median, ratio, table, write_results
 from datasets.clips import normalise
 from models.mc_dropout import mc_forward, seeded_masks
 
-EPOCHS, CLIPS_A_VIDEO, BN_BATCHES = 40, 2, 32       # of a training; batch-norm batches of each epoch
-TOLERANCE = 2e-3        # of the mean probability, between the two networks in float32 without TF32
+EPOCHS, CLIPS_A_VIDEO, BN_BATCHES = 40, 2, 32  # of a training; batch-norm batches of each epoch
+TOLERANCE = 2e-3  # of the mean probability, between the two networks in float32 without TF32
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--device", default="cuda", help="cuda, or cpu with --tiny")
-    add("--tiny", action="store_true", help="the small network and little of everything, to prove the way through")
+    add(
+        "--tiny",
+        action="store_true",
+        help="the small network and little of everything, to prove the way through",
+    )
     add("--batch-size", type=int, default=8, help="clips a training step")
     add("--passes", type=int, default=10, help="R, dropout passes of scoring")
     add("--rounds", type=int, default=5, help="times each side takes its turn")
     add("--minutes", type=float, default=9, help="start no further part after so long")
-    add("--annotations", help="annotation file of videos below --data, to measure training with the loader")
+    add(
+        "--annotations",
+        help="annotation file of videos below --data, to measure training with the loader",
+    )
     add("--data", help="folder of these videos")
     add("--workers", type=int, default=os.cpu_count(), help="processes that decode them")
     args = parser.parse_args(argv)
@@ -67,51 +79,86 @@ def parse_args(argv=None):
 
 # ---- parts ----
 
+
 def check(bench):
-    """Both networks are the same function: mean probability of R passes and latent, float32 without TF32."""
+    """Both networks are the same function: mean probability of R passes and latent, float32
+    without TF32.
+    """
     tf32 = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     clip = normalise(bench.batches[0]["frames"][:1].to(bench.device), PIXELS)
-    masks = [mask.to(bench.device) for mask in seeded_masks(bench.detector, 0, "check", 0, 0, bench.args.passes)]
+    masks = [
+        mask.to(bench.device)
+        for mask in seeded_masks(bench.detector, 0, "check", 0, 0, bench.args.passes)
+    ]
     bench.detector.eval()
     bench.plain.eval()
     fast, latent = mc_forward(bench.detector, clip, *masks)
     slow, plain_latent = plain_network.plain_scoring(bench.plain, clip, *masks)
-    bench.agree("mean probability", float((fast.sigmoid().mean(0) - slow.sigmoid().mean(0)).abs().max()), TOLERANCE)
-    bench.agree("latent", float((latent - plain_latent).abs().max() / plain_latent.abs().max()), TOLERANCE)
+    bench.agree(
+        "mean probability",
+        float((fast.sigmoid().mean(0) - slow.sigmoid().mean(0)).abs().max()),
+        TOLERANCE,
+    )
+    bench.agree(
+        "latent",
+        float((latent - plain_latent).abs().max() / plain_latent.abs().max()),
+        TOLERANCE,
+    )
     with engine.autocast(bench.device, bench.cuda):
         half, _ = mc_forward(bench.detector, clip, *masks)
     difference = float((half.float().sigmoid() - fast.sigmoid()).mean(0).abs().max())
-    print(f"bf16 against float32, mean probability: {difference:.2g} (made-up weights; nothing is asked of it)")
+    print(
+        f"bf16 against float32, mean probability: {difference:.2g} (made-up weights; "
+        f"nothing is asked of it)"
+    )
     torch.backends.cudnn.allow_tf32 = tf32
 
 
 def training_table(bench):
-    """Clips a second and peak memory of a training step, all sides in turns. -> (table, {side: clips a second})."""
-    sides = {"published, fp32": published(bench, False), "published, bf16": published(bench, True),
-             "ours, fp32": ours(bench, amp=False), "ours, bf16": ours(bench)}
+    """Clips a second and peak memory of a training step, all sides in turns. -> (table,
+    {side: clips a second}).
+    """
+    sides = {
+        "published, fp32": published(bench, False),
+        "published, bf16": published(bench, True),
+        "ours, fp32": ours(bench, amp=False),
+        "ours, bf16": ours(bench),
+    }
     add_compiled(bench, sides, "training", lambda: ours(bench, compiled=True))
-    return rates_table(bench, sides, len(bench.batches) * bench.args.batch_size, "clips/s", "published, bf16")
+    return rates_table(
+        bench, sides, len(bench.batches) * bench.args.batch_size, "clips/s", "published, bf16"
+    )
 
 
 def scoring_table(bench):
     """Videos a second and peak memory of scoring. -> (table, {side: videos a second})."""
-    sides = {"published, fp32": published_scoring(bench, False), "published, bf16": published_scoring(bench, True),
-             "ours, fp32": scoring(bench, False), "ours, bf16": scoring(bench, True)}
+    sides = {
+        "published, fp32": published_scoring(bench, False),
+        "published, bf16": published_scoring(bench, True),
+        "ours, fp32": scoring(bench, False),
+        "ours, bf16": scoring(bench, True),
+    }
     add_compiled(bench, sides, "scoring", lambda: scoring(bench, True, compiled=True))
     return rates_table(bench, sides, 1, "videos/s", "published, bf16")
 
 
 def add_compiled(bench, sides, what, make):
-    """Give `sides` the one through torch.compile, compiled; where it fails, or no time is left, say so."""
+    """Give `sides` the one through torch.compile, compiled; where it fails, or no time is
+    left, say so.
+    """
     if bench.args.tiny or not bench.time_left(f"torch.compile of {what}"):
         return
     try:
         compiled = make()
         compiled()
         bench.wait()
-    except Exception as error:          # of any of its many layers
-        print(f"torch.compile of {what} failed: {type(error).__name__}: {str(error).partition(chr(10))[0]}", flush=True)
+    except Exception as error:  # of any of its many layers
+        print(
+            f"torch.compile of {what} failed: {type(error).__name__}: "
+            f"{str(error).partition(chr(10))[0]}",
+            flush=True,
+        )
         return
     sides["ours, bf16, torch.compile"] = compiled
 
@@ -119,19 +166,36 @@ def add_compiled(bench, sides, what, make):
 def rates_table(bench, sides, work, unit, yardstick):
     times = bench.timed(sides)
     rates = {name: work / median(times, name) for name in sides}
-    rows = [[name, f"{rates[name]:.3g}", f"{1000 * median(times, name) / work:.3g}",
-             f"×{ratio(times, yardstick, name):.2f}", bench.peak(sides[name])] for name in sides]
-    return table(["", unit, f"ms a {unit[:-3]}", f"against {yardstick}", "peak GiB"], rows), rates
+    rows = [
+        [
+            name,
+            f"{rates[name]:.3g}",
+            f"{1000 * median(times, name) / work:.3g}",
+            f"×{ratio(times, yardstick, name):.2f}",
+            bench.peak(sides[name]),
+        ]
+        for name in sides
+    ]
+    return table(
+        ["", unit, f"ms a {unit[:-3]}", f"against {yardstick}", "peak GiB"], rows
+    ), rates
 
 
 def parts_table(bench, rates):
-    """Encoder, capsules and decoder, forward and backward, in bf16: measured against what the roofline allows."""
-    detector, batch = bench.detector.train(), engine.to_device(bench.batches[0], bench.device, PIXELS)
+    """Encoder, capsules and decoder, forward and backward, in bf16: measured against what
+    the roofline allows.
+    """
+    detector, batch = (
+        bench.detector.train(),
+        engine.to_device(bench.batches[0], bench.device, PIXELS),
+    )
     masks = detector.random_masks(bench.args.batch_size, bench.device)
 
     def backward(outputs, inputs):
         outputs = [x for x in outputs if x.requires_grad]
-        torch.autograd.grad(outputs, inputs, [torch.ones_like(x) for x in outputs], allow_unused=True)
+        torch.autograd.grad(
+            outputs, inputs, [torch.ones_like(x) for x in outputs], allow_unused=True
+        )
 
     def leaves(tensors):
         return [x.detach().requires_grad_() for x in tensors]
@@ -148,7 +212,10 @@ def parts_table(bench, rates):
     def capsules():
         with engine.autocast(bench.device, bench.cuda):
             out = detector.capsules(features.mixed_4f)
-        backward(out, [*detector.primary_caps.parameters(), *detector.conv_caps.parameters(), made[0]])
+        backward(
+            out,
+            [*detector.primary_caps.parameters(), *detector.conv_caps.parameters(), made[0]],
+        )
 
     def head():
         with engine.autocast(bench.device, bench.cuda):
@@ -164,45 +231,68 @@ def parts_table(bench, rates):
     for values in (seconds, least):
         values["decoder"] = values["capsules and decoder"] - values["capsules"]
         values["encoder and decoder"] = values["encoder"] + values["decoder"]
-    rows = [[name, f"{1000 * seconds[name]:.2f}", f"{1000 * least[name]:.2f}",
-             f"{100 * least[name] / seconds[name]:.0f}%"]
-            for name in ("encoder", "capsules", "decoder", "encoder and decoder")]
+    rows = [
+        [
+            name,
+            f"{1000 * seconds[name]:.2f}",
+            f"{1000 * least[name]:.2f}",
+            f"{100 * least[name] / seconds[name]:.0f}%",
+        ]
+        for name in ("encoder", "capsules", "decoder", "encoder and decoder")
+    ]
     return table(["part, forward and backward", "ms a batch", "roofline, ms", "share"], rows)
 
 
 def step_table(bench, rates, clips_a_second):
-    """Arithmetic, traffic and kernels of whole training steps and of scoring, and what the GPU does meanwhile."""
+    """Arithmetic, traffic and kernels of whole training steps and of scoring, and what the
+    GPU does meanwhile.
+    """
     rows, profiles = [], []
     steps = len(bench.batches)
-    works = {"training step": (ours(bench), steps, bench.args.batch_size / clips_a_second[0]),
-             "scoring a video": (scoring(bench, bench.cuda), 1, 1 / clips_a_second[1])}
+    works = {
+        "training step": (ours(bench), steps, bench.args.batch_size / clips_a_second[0]),
+        "scoring a video": (scoring(bench, bench.cuda), 1, 1 / clips_a_second[1]),
+    }
     for name, (work, count, seconds) in works.items():
         work()
         with FlopCounterMode(display=False) as counter:
             work()
         least = gpu_costs.Costs.of(work).seconds(*rates) / count
         busy, kernels, top = gpu_costs.profile(work, bench.cuda)
-        rows.append([name, f"{1000 * seconds:.2f}", f"{counter.get_total_flops() / count / 1e12:.3f}",
-                     f"{1000 * least:.2f}", f"{100 * least / seconds:.0f}%", f"{1000 * busy / count:.2f}",
-                     f"{kernels / count:.0f}"])
+        rows.append(
+            [
+                name,
+                f"{1000 * seconds:.2f}",
+                f"{counter.get_total_flops() / count / 1e12:.3f}",
+                f"{1000 * least:.2f}",
+                f"{100 * least / seconds:.0f}%",
+                f"{1000 * busy / count:.2f}",
+                f"{kernels / count:.0f}",
+            ]
+        )
         profiles.append(f"Longest operations, {name} (own time):\n\n{top}")
     head = ["", "ms", "TFLOP", "roofline, ms", "share", "GPU busy, ms", "kernels"]
     return table(head, rows) + "\n\n" + "\n\n".join(profiles)
 
 
 def encoder_rate(bench):
-    """Clips a second through the encoder without gradient: batch-norm statistics and first latents."""
+    """Clips a second through the encoder without gradient: batch-norm statistics and first
+    latents.
+    """
     clip = normalise(bench.batches[0]["frames"].to(bench.device), PIXELS)
     bench.detector.eval()
 
     def encode():
         with torch.no_grad(), engine.autocast(bench.device, bench.cuda):
             bench.detector.encode(clip)
+
     return len(clip) / median(bench.timed({"encode": encode}), "encode")
 
 
 def loader_rate(bench):
-    """Training clips a second from real videos, decoded by --workers processes, through the whole step."""
+    """Training clips a second from real videos, decoded by --workers processes, through the
+    whole step.
+    """
     from datasets import annotations, ucf101
     from datasets.clips import GEOMETRY
     from datasets.training_clips import ClipSampler, TrainingClips, loader
@@ -210,66 +300,123 @@ def loader_rate(bench):
     labels = annotations.load(bench.args.annotations)
     names = [video.name for video in labels.labelled()]
     geometry = GEOMETRY["small" if bench.args.tiny else "full", "wide"]
-    clips = TrainingClips(labels, lambda name: ucf101.find_video(bench.args.data, name), geometry, 0)
+    clips = TrainingClips(
+        labels, lambda name: ucf101.find_video(bench.args.data, name), geometry, 0
+    )
     sampler = ClipSampler(names, 0, len(bench.batches) * bench.args.batch_size)
     batches = loader(clips, sampler, bench.args.batch_size, bench.args.workers)
     detector, clusters = bench.detector, bench.clusters()
     clusters.assignment = dict.fromkeys(names, 0)
-    optimizer = torch.optim.Adam([{"params": detector.parameters(), "base_lr": 1e-6}], 1e-6, fused=True)
+    optimizer = torch.optim.Adam(
+        [{"params": detector.parameters(), "base_lr": 1e-6}], 1e-6, fused=True
+    )
     rates = []
     for epoch in range(3):
         sampler.epoch = epoch
-        _, rate, _ = engine.train_epoch(detector, clusters, batches, optimizer, engine.LossOptions(), PIXELS, 0, 100)
+        _, rate, _ = engine.train_epoch(
+            detector, clusters, batches, optimizer, engine.LossOptions(), PIXELS, 0, 100
+        )
         rates.append(rate)
     return sorted(rates)[1]
 
 
 def cycle_table(train_rate, score_rate, encode_rate, batch_size):
-    """Minutes of one cycle on the whole of UCF-101-24 from measured rates, at several shares of labelled videos."""
+    """Minutes of one cycle on the whole of UCF-101-24 from measured rates, at several
+    shares of labelled videos.
+    """
     rows = []
     for percent in (5, 20, 100):
         videos = int(VIDEOS * percent / 100)
         clips = EPOCHS * CLIPS_A_VIDEO * videos
         train, score = clips / train_rate / 60, VIDEOS / score_rate / 60
-        encoded = EPOCHS * min(BN_BATCHES * batch_size, CLIPS_A_VIDEO * videos) + TILES * videos / VIDEOS
+        encoded = (
+            EPOCHS * min(BN_BATCHES * batch_size, CLIPS_A_VIDEO * videos)
+            + TILES * videos / VIDEOS
+        )
         other = encoded / encode_rate / 60
-        rows.append([f"{percent}%", videos, clips, f"{train:.1f}", f"{other:.1f}", f"{score:.1f}",
-                     f"{train + other + score:.1f}"])
-    return table(["labelled videos", "number", "training clips", "training, min", "batch norm, clusters, min",
-                  "scoring all, min", "cycle, min"], rows)
+        rows.append(
+            [
+                f"{percent}%",
+                videos,
+                clips,
+                f"{train:.1f}",
+                f"{other:.1f}",
+                f"{score:.1f}",
+                f"{train + other + score:.1f}",
+            ]
+        )
+    return table(
+        [
+            "labelled videos",
+            "number",
+            "training clips",
+            "training, min",
+            "batch norm, clusters, min",
+            "scoring all, min",
+            "cycle, min",
+        ],
+        rows,
+    )
 
 
 def main(argv=None):
     args = parse_args(argv)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
-        print("bench_gpu: no CUDA device here, so nothing was measured (--device cpu --tiny proves the way through)")
+        print(
+            "bench_gpu: no CUDA device here, so nothing was measured (--device cpu "
+            "--tiny proves the way through)"
+        )
         return 0
     if args.tiny:
         args.batch_size, args.passes, args.rounds = 2, 2, 1
     bench = Bench(args)
-    name = torch.cuda.get_device_name() if bench.cuda else "CPU, tiny network: the figures mean nothing"
+    name = (
+        torch.cuda.get_device_name()
+        if bench.cuda
+        else "CPU, tiny network: the figures mean nothing"
+    )
     rates = gpu_costs.roofline(bench.device, args.tiny)
-    text = [f"# One GPU: {name}", machine_line(), f"`python benchmarks/bench_gpu.py {' '.join(argv or sys.argv[1:])}`",
-            f"Measured in the same call: bf16 matrix product {rates[0] / 1e12:.3g} TFLOP/s, copy {rates[1] / 1e12:.3g} "
-            "TB/s (read and written)."]
+    text = [
+        f"# One GPU: {name}",
+        machine_line(),
+        f"`python benchmarks/bench_gpu.py {' '.join(argv or sys.argv[1:])}`",
+        f"Measured in the same call: bf16 matrix product {rates[0] / 1e12:.3g} "
+        f"TFLOP/s, copy {rates[1] / 1e12:.3g} "
+        "TB/s (read and written).",
+    ]
     print("\n".join(text), flush=True)
     check(bench)
     trained, train_rates = training_table(bench)
     text += [f"Training, batch {args.batch_size}, data in memory:", trained]
     print(trained, flush=True)
     scored, score_rates = scoring_table(bench)
-    text += [f"Scoring, R = {args.passes}, videos of {FRAMES / VIDEOS:.0f} frames, data in memory:", scored]
+    text += [
+        f"Scoring, R = {args.passes}, videos of {FRAMES / VIDEOS:.0f} frames, data in memory:",
+        scored,
+    ]
     print(scored, flush=True)
-    text += ["Roofline: every operation at the measured rates, each reading its inputs and writing its results once; "
-             "fusing operations can beat it.", parts_table(bench, rates)]
+    text += [
+        "Roofline: every operation at the measured rates, each reading its inputs and "
+        "writing its results once; "
+        "fusing operations can beat it.",
+        parts_table(bench, rates),
+    ]
     text += [step_table(bench, rates, (train_rates["ours, bf16"], score_rates["ours, bf16"]))]
-    best_train, best_score = (max(rate for side, rate in rates.items() if side.startswith("ours"))
-                              for rates in (train_rates, score_rates))
-    text += [f"A cycle on UCF-101-24 ({VIDEOS} videos, {FRAMES} frames, {EPOCHS} epochs) at these rates, if loading "
-             f"keeps up ({best_train:.0f} clips/s); selecting takes seconds more:",
-             cycle_table(best_train, best_score, encoder_rate(bench), args.batch_size)]
+    best_train, best_score = (
+        max(rate for side, rate in rates.items() if side.startswith("ours"))
+        for rates in (train_rates, score_rates)
+    )
+    text += [
+        f"A cycle on UCF-101-24 ({VIDEOS} videos, {FRAMES} frames, {EPOCHS} epochs) at "
+        f"these rates, if loading "
+        f"keeps up ({best_train:.0f} clips/s); selecting takes seconds more:",
+        cycle_table(best_train, best_score, encoder_rate(bench), args.batch_size),
+    ]
     if args.annotations:
-        text += [f"Training through the loader, {args.workers} workers: {loader_rate(bench):.1f} clips/s."]
+        text += [
+            f"Training through the loader, {args.workers} workers: "
+            f"{loader_rate(bench):.1f} clips/s."
+        ]
     if args.tiny:
         print("\n\n".join(text))
     else:

@@ -1,11 +1,13 @@
-"""Training clips per second from real .avi files: the published way, the same with its decoding held to one thread,
-with an index, with an index and a cache.
+"""Training clips per second from real .avi files: the published way, the same with its
+decoding held to one thread, with an index, with an index and a cache.
 
     python benchmarks/bench_loading.py                  # --quick for a look at a few clips, which writes nothing
 
-Reads   three real UCF-101 files in ../shared (or where CLAUS_SHARED points); without them, a film made on the spot
+Reads   three real UCF-101 files in ../shared (or where CLAUS_SHARED points); without them,
+        a film made on the spot
 Writes  benchmarks/results/loading.md, from real files alone
-Expect  two minutes. One core, one process. Stops with an error where the sides do not give the same clips.
+Expect  two minutes. One core, one process. Stops with an error where the sides do not give
+        the same clips.
 """
 
 import argparse
@@ -28,13 +30,19 @@ from datasets.training_clips import TrainingClips  # noqa: E402
 from datasets.video import iter_frames, pixels, read_frames  # noqa: E402
 
 ROUNDS = 5
-MOST_SECONDS = 20      # a table row
+MOST_SECONDS = 20  # a table row
 OURS, THEIRS = ("index", "cache"), ("published", "one thread")
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one video, a few clips, one round; nothing is written")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one video, a few clips, one round; nothing is written",
+    )
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     labels, find, where = loading_data.read()
@@ -43,9 +51,21 @@ def main(argv=None):
         videos, most, rounds = videos[:1], 2, 1
     with tempfile.TemporaryDirectory() as folder:
         exact = sum(check_frames(find(video.name)) for video in videos)
-        rows = [measure(labels, video, find, GEOMETRY[key], folder, " ".join(key), most, rounds)
-                for key, count in ((("full", "wide"), 3), (("small", "wide"), 1)) for video in videos[:count]]
-        stages = by_stage(videos[0], find(videos[0].name), GEOMETRY["full", "wide"], labels, find, folder, most, rounds)
+        rows = [
+            measure(labels, video, find, GEOMETRY[key], folder, " ".join(key), most, rounds)
+            for key, count in ((("full", "wide"), 3), (("small", "wide"), 1))
+            for video in videos[:count]
+        ]
+        stages = by_stage(
+            videos[0],
+            find(videos[0].name),
+            GEOMETRY["full", "wide"],
+            labels,
+            find,
+            folder,
+            most,
+            rounds,
+        )
     text = report(where, exact, rows, stages)
     if args.quick:
         print(text)
@@ -57,21 +77,46 @@ def main(argv=None):
 def report(where, exact, rows, stages):
     """The tables for people, Markdown."""
     ratios = list(zip(*(row[-4:] for row in rows if row[0].startswith("full")), strict=True))
-    index, cache, index_alone, cache_alone = (f"×{min(values)} to ×{max(values)}" for values in ratios)
+    index, cache, index_alone, cache_alone = (
+        f"×{min(values)} to ×{max(values)}" for values in ratios
+    )
     return f"""# Training clips from video files
 
 `python benchmarks/bench_loading.py`: {timing.machine_line()}.
-One process, {where}. Per clip: 8 frames at stride 2, random crop and flip, pseudo-labels and STeW weights. Published
-way: the whole video is decoded with {plain_loading.decoder()}, the rest as in benchmarks/plain_loading.py. One thread:
-the published way where PyAV decodes and is told to do it with a single thread. Medians of {ROUNDS} interleaved rounds
+One process, {
+        where
+    }. Per clip: 8 frames at stride 2, random crop and flip, pseudo-labels and STeW weights. Published
+way: the whole video is decoded with {
+        plain_loading.decoder()
+    }, the rest as in benchmarks/plain_loading.py. One thread:
+the published way where PyAV decodes and is told to do it with a single thread. Medians of {
+        ROUNDS
+    } interleaved rounds
 over the labelled frames of a video; × is the median of a round's ratios. Clips a second of one core's processor time,
 of every process involved, so that others who use the machine do not count.
 
-{timing.table(["network, crop", "video", "frames", *(f"{side}, clips/s" for side in (*THEIRS, *OURS)), "index ×",
-               "cache ×", "index × one thread", "cache × one thread"], rows)}
+{
+        timing.table(
+            [
+                "network, crop",
+                "video",
+                "frames",
+                *(f"{side}, clips/s" for side in (*THEIRS, *OURS)),
+                "index ×",
+                "cache ×",
+                "index × one thread",
+                "cache × one thread",
+            ],
+            rows,
+        )
+    }
 
-Full network: index {index}, cache {cache}; against the published way in one thread: index {index_alone}, cache
-{cache_alone}. Checked in the same run: all {exact} frames read through the index are bit-identical to
+Full network: index {index}, cache {cache}; against the published way in one thread: index {
+        index_alone
+    }, cache
+{cache_alone}. Checked in the same run: all {
+        exact
+    } frames read through the index are bit-identical to
 decoding from the start; labels and weights are equal; finished pictures differ by at most one level of 255 for
 each resize (one with the full network, two with the small: torchvision's bytes against float64), and not at all between
 index and cache.
@@ -83,25 +128,32 @@ Where the time of a clip goes, first video, full network, milliseconds:
 
 
 def each(function, arguments):
-    """Call a function for every clip; what it returns is dropped at once, as a training drops a clip it has used."""
+    """Call a function for every clip; what it returns is dropped at once, as a training
+    drops a clip it has used.
+    """
     for argument in arguments:
         function(argument)
 
 
 def check_frames(path):
-    """Compare every frame of a file through the index with decoding from the start; their number."""
+    """Compare every frame of a file through the index with decoding from the start; their
+    number.
+    """
     videos = IndexedVideos()
     whole = [pixels(frame) for frame in iter_frames(path)]
     for start in range(17):
         wanted = range(start, len(whole), 17)
         found = videos.read_frames(path, wanted, len(whole))
-        if not all(np.array_equal(frame, whole[k]) for frame, k in zip(found, wanted, strict=True)):
+        if not all(
+            np.array_equal(frame, whole[k]) for frame, k in zip(found, wanted, strict=True)
+        ):
             sys.exit(f"{path}: a frame is another through the index")
     return len(whole)
 
 
 def measure(labels, video, find, geometry, folder, about, most=None, rounds=ROUNDS):
-    """A row of the table: rates of the four ways for one video and geometry, after a check that they agree.
+    """A row of the table: rates of the four ways for one video and geometry, after a check
+    that they agree.
 
     most: so many clips at the most.
     """
@@ -111,41 +163,84 @@ def measure(labels, video, find, geometry, folder, about, most=None, rounds=ROUN
     few = anchors[::4]
     for number, anchor in enumerate(anchors[::2]):
         check_clip(video, find(video.name), geometry, anchor, direct, cached, number)
-    times = timing.interleaved({
-        "published": lambda: each(lambda anchor: plain(video, find(video.name), geometry, anchor, 1), few),
-        "one thread": lambda: each(lambda anchor: plain(video, find(video.name), geometry, anchor, 1, True), few),
-        "index": lambda: each(lambda anchor: direct.clip(video, anchor, np.random.default_rng(1)), anchors),
-        "cache": lambda: each(lambda anchor: cached.clip(video, anchor, np.random.default_rng(1)), anchors)},
-        rounds, most_seconds=MOST_SECONDS, clock=timing.cpu_clock)
-    a_clip = {name: [seconds / len(few if name in THEIRS else anchors) for seconds in values]
-              for name, values in times.items()}
-    return [about, Path(video.name).name, video.frames, *(f"{1 / timing.median(a_clip, name):.0f}" for name in a_clip),
-            *(round(timing.ratio(a_clip, side, name), 1) for side in THEIRS for name in OURS)]
+    times = timing.interleaved(
+        {
+            "published": lambda: each(
+                lambda anchor: plain(video, find(video.name), geometry, anchor, 1), few
+            ),
+            "one thread": lambda: each(
+                lambda anchor: plain(video, find(video.name), geometry, anchor, 1, True), few
+            ),
+            "index": lambda: each(
+                lambda anchor: direct.clip(video, anchor, np.random.default_rng(1)), anchors
+            ),
+            "cache": lambda: each(
+                lambda anchor: cached.clip(video, anchor, np.random.default_rng(1)), anchors
+            ),
+        },
+        rounds,
+        most_seconds=MOST_SECONDS,
+        clock=timing.cpu_clock,
+    )
+    a_clip = {
+        name: [seconds / len(few if name in THEIRS else anchors) for seconds in values]
+        for name, values in times.items()
+    }
+    return [
+        about,
+        Path(video.name).name,
+        video.frames,
+        *(f"{1 / timing.median(a_clip, name):.0f}" for name in a_clip),
+        *(round(timing.ratio(a_clip, side, name), 1) for side in THEIRS for name in OURS),
+    ]
 
 
 def plain(video, path, geometry, anchor, seed, one_thread=False):
-    """The published way's clip with the crop and flip that TrainingClips.clip draws from this seed."""
+    """The published way's clip with the crop and flip that TrainingClips.clip draws from
+    this seed.
+    """
     rng = np.random.default_rng(seed)
     corner, flip = random_crop(geometry, rng), bool(rng.random() < 0.5)
-    return plain_loading.clip(path, video, clip_indices(video.frames, anchor), geometry, corner, flip, one_thread)
+    return plain_loading.clip(
+        path, video, clip_indices(video.frames, anchor), geometry, corner, flip, one_thread
+    )
 
 
 def check_clip(video, path, geometry, anchor, direct, cached, seed):
     """Stop where the four ways differ."""
     frames, target, weight = plain(video, path, geometry, anchor, seed)
     alone = plain(video, path, geometry, anchor, seed, True)
-    ours, again, kept = (way.clip(video, anchor, np.random.default_rng(seed)) for way in (direct, cached, cached))
-    same = all(torch.equal(ours[key], clip[key]) for key in ("frames", "target", "weight") for clip in (again, kept))
-    if not (same and np.array_equal(ours["target"], target)
-            and np.array_equal(ours["weight"], weight.astype(np.float32))):
+    ours, again, kept = (
+        way.clip(video, anchor, np.random.default_rng(seed)) for way in (direct, cached, cached)
+    )
+    same = all(
+        torch.equal(ours[key], clip[key])
+        for key in ("frames", "target", "weight")
+        for clip in (again, kept)
+    )
+    if not (
+        same
+        and np.array_equal(ours["target"], target)
+        and np.array_equal(ours["weight"], weight.astype(np.float32))
+    ):
         sys.exit(f"{video.name}: the clip around frame {anchor} differs")
-    resizes = ((video.height, video.width) != geometry.frame) + (geometry.crop != (geometry.size, geometry.size))
-    if not all(np.abs(ours["frames"].numpy() - theirs).max() <= resizes for theirs in (frames, alone[0])):
-        sys.exit(f"{video.name}: pixels of the clip around frame {anchor} differ by more than one level a resize")
+    resizes = ((video.height, video.width) != geometry.frame) + (
+        geometry.crop != (geometry.size, geometry.size)
+    )
+    if not all(
+        np.abs(ours["frames"].numpy() - theirs).max() <= resizes
+        for theirs in (frames, alone[0])
+    ):
+        sys.exit(
+            f"{video.name}: pixels of the clip around frame {anchor} differ by more "
+            f"than one level a resize"
+        )
 
 
 def by_stage(video, path, geometry, labels, find, folder, most=None, rounds=ROUNDS):
-    """Rows (stage, published ms, our ms) for one video; mean over its labelled frames, `most` of them."""
+    """Rows (stage, published ms, our ms) for one video; mean over its labelled frames,
+    `most` of them.
+    """
     indexed, anchors = IndexedVideos(folder), [int(f) for f in video.labelled_frames][:most]
     cached = TrainingClips(labels, find, geometry, 0, folder=folder, cache_gb=2)
     shown, corner = [clip_indices(video.frames, anchor) for anchor in anchors], (3, 5)
@@ -155,34 +250,58 @@ def by_stage(video, path, geometry, labels, find, folder, most=None, rounds=ROUN
     def plain_augment():
         for clip in clips[:2]:
             for frame in clip:
-                plain_loading.cut(frame.astype(np.float64), geometry, corner, True, plain_loading.linear)
+                plain_loading.cut(
+                    frame.astype(np.float64), geometry, corner, True, plain_loading.linear
+                )
 
     def plain_labels():
         for indices in shown[:2]:
-            plain_loading.weights(plain_loading.labels(video, indices, geometry, corner, True), video, indices)
+            plain_loading.weights(
+                plain_loading.labels(video, indices, geometry, corner, True), video, indices
+            )
 
     sides = {
         "one thread": lambda: plain_loading.whole_video(path, video.height, video.width, True),
         "whole": lambda: plain_loading.whole_video(path, video.height, video.width),
         "start": lambda: each(lambda indices: read_frames(path, indices, video.frames), shown),
-        "index": lambda: each(lambda indices: indexed.read_frames(path, indices, video.frames), shown),
-        "cache": lambda: each(lambda indices: cached.frames(path, indices, video.frames), shown),
+        "index": lambda: each(
+            lambda indices: indexed.read_frames(path, indices, video.frames), shown
+        ),
+        "cache": lambda: each(
+            lambda indices: cached.frames(path, indices, video.frames), shown
+        ),
         "plain augment": plain_augment,
-        "augment": lambda: each(lambda clip: cut(resize(clip, geometry.frame), geometry, corner, True), clips),
+        "augment": lambda: each(
+            lambda clip: cut(resize(clip, geometry.frame), geometry, corner, True), clips
+        ),
         "plain labels": plain_labels,
         "labels": lambda: each(lambda indices: clip_labels(video, indices, *places), shown),
-        "build": lambda: build(path)}
+        "build": lambda: build(path),
+    }
     times = timing.interleaved(sides, rounds, most_seconds=MOST_SECONDS, clock=timing.cpu_clock)
     per = {"whole": 1, "one thread": 1, "plain augment": 2, "plain labels": 2, "build": 1}
-    ms = {name: f"{1000 * timing.median(times, name) / per.get(name, len(shown)):.2f}" for name in sides}
-    kilobytes = sum(file.stat().st_size for file in Path(folder).rglob("*.json")) / 1000 / len(labels.videos)
-    return [["frames, decoded whole / through the index", ms["whole"], ms["index"]],
-            ["the same whole video by PyAV, told to use one thread", ms["one thread"], ""],
-            ["frames, decoded from the start to the last one wanted", "", ms["start"]],
-            ["frames, from the cache", "", ms["cache"]],
-            ["crop, resize, flip", ms["plain augment"], ms["augment"]],
-            ["pseudo-labels and weights", ms["plain labels"], ms["labels"]],
-            [f"making and proving the index, once a video ({kilobytes:.1f} kB kept)", "", ms["build"]]]
+    ms = {
+        name: f"{1000 * timing.median(times, name) / per.get(name, len(shown)):.2f}"
+        for name in sides
+    }
+    kilobytes = (
+        sum(file.stat().st_size for file in Path(folder).rglob("*.json"))
+        / 1000
+        / len(labels.videos)
+    )
+    return [
+        ["frames, decoded whole / through the index", ms["whole"], ms["index"]],
+        ["the same whole video by PyAV, told to use one thread", ms["one thread"], ""],
+        ["frames, decoded from the start to the last one wanted", "", ms["start"]],
+        ["frames, from the cache", "", ms["cache"]],
+        ["crop, resize, flip", ms["plain augment"], ms["augment"]],
+        ["pseudo-labels and weights", ms["plain labels"], ms["labels"]],
+        [
+            f"making and proving the index, once a video ({kilobytes:.1f} kB kept)",
+            "",
+            ms["build"],
+        ],
+    ]
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""How well masks between labelled frames are guessed: all real J-HMDB masks, every 2nd, 4th, 8th, 16th frame labelled.
+"""How well masks between labelled frames are guessed: all real J-HMDB masks, every 2nd,
+4th, 8th, 16th frame labelled.
 
     python benchmarks/bench_mask_interp.py                # ten minutes on one core; --every 10 for a quick look
 
-Reads   ../shared/data/jhmdb (or $CLAUS_SHARED/data/jhmdb): puppet_mask/, testlist_split1.txt, videos/ (one clip);
-        without them, ends
+Reads   ../shared/data/jhmdb (or $CLAUS_SHARED/data/jhmdb): puppet_mask/,
+        testlist_split1.txt, videos/ (one clip); without them, ends
 Writes  benchmarks/results/mask_interp.csv   mean IoU by method, gap and class
         benchmarks/results/mask_interp.md    the tables of it that people read
-Expect  labels at frames 0, g, 2g, ...; every unlabelled frame before the last label is scored against its true mask,
-        and each counts the same. `flow` needs pixels, which are here for one clip only: it has a table of its own.
+Expect  labels at frames 0, g, 2g, ...; every unlabelled frame before the last label is
+        scored against its true mask, and each counts the same. `flow` needs pixels, which
+        are here for one clip only: it has a table of its own.
 """
 
 import argparse
@@ -38,12 +40,16 @@ from utils.runtime import write_text  # noqa: E402
 
 DATA = SHARED / "jhmdb"
 GAPS = (2, 4, 8, 16)
-WITHOUT_PIXELS = [method for method in reversed(METHODS) if method != "flow"]      # yardsticks first
+WITHOUT_PIXELS = [
+    method for method in reversed(METHODS) if method != "flow"
+]  # yardsticks first
 FILMED = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--every", type=int, default=1, help="only every so many-th clip")
     args = parser.parse_args(argv)
     if lacks(DATA / "puppet_mask", DATA / "testlist_split1.txt", DATA / "videos"):
@@ -51,8 +57,11 @@ def main(argv=None):
     cv2.setNumThreads(1)
     videos = jhmdb.read_ground_truth(DATA).videos
     test = set(jhmdb.read_ground_truth(DATA, part="test").videos)
-    names = list(videos)[::args.every]
-    ious, seconds = defaultdict(list), defaultdict(float)       # (method, gap, class, part) -> IoUs; (method, gap) -> s
+    names = list(videos)[:: args.every]
+    ious, seconds = (
+        defaultdict(list),
+        defaultdict(float),
+    )  # (method, gap, class, part) -> IoUs; (method, gap) -> s
     for number, name in enumerate(names):
         masks = videos[name].tubes[0].masks[:]
         for gap in GAPS:
@@ -60,7 +69,9 @@ def main(argv=None):
                 began = time.perf_counter()
                 found = score(masks, gap, method)
                 seconds[method, gap] += time.perf_counter() - began
-                ious[method, gap, name.partition("/")[0], "test" if name in test else "train"] += found
+                ious[
+                    method, gap, name.partition("/")[0], "test" if name in test else "train"
+                ] += found
         if number % 100 == 99:
             print(f"{number + 1} of {len(names)} clips", flush=True)
     filmed, held = with_pixels(videos[FILMED].tubes[0].masks[:])
@@ -74,7 +85,9 @@ def main(argv=None):
 
 
 def score(masks, gap, method, pictures=None):
-    """IoU with the true mask of each unlabelled frame before the last label, where every gap-th frame is labelled."""
+    """IoU with the true mask of each unlabelled frame before the last label, where every
+    gap-th frame is labelled.
+    """
     labelled = np.arange(0, len(masks), gap)
     wanted = np.setdiff1d(np.arange(labelled[-1]), labelled)
     if not len(wanted):
@@ -87,24 +100,36 @@ def iou(first, second):
 
 
 def with_pixels(masks):
-    """The one clip with pixels: {(method, gap): IoUs} between labels, {method: IoUs} within REACH of a single one."""
+    """The one clip with pixels: {(method, gap): IoUs} between labels, {method: IoUs} within
+    REACH of a single one.
+    """
     pictures = read_frames(jhmdb.find_video(DATA, FILMED), range(len(masks)), len(masks))
-    between = {(method, gap): score(masks, gap, method, pictures)
-               for gap in GAPS for method in (*WITHOUT_PIXELS, "flow")}
+    between = {
+        (method, gap): score(masks, gap, method, pictures)
+        for gap in GAPS
+        for method in (*WITHOUT_PIXELS, "flow")
+    }
     single = defaultdict(list)
     for label in range(len(masks)):
         near = np.array([f for f in range(len(masks)) if 0 < abs(f - label) <= REACH])
         for method in ("hold", "flow"):
-            single[method] += iou(interpolate(masks[[label]], [label], near, method, pictures), masks[near])
+            single[method] += iou(
+                interpolate(masks[[label]], [label], near, method, pictures), masks[near]
+            )
     return between, single
 
 
-# ---------------------------------------------------------------------------------------------- tables
+# ----------------------------------------------------------------------------------- tables
+
 
 def pick(ious, method, gap, of_class=None, part=None):
     """All IoUs of a method and gap, of one class or part where given."""
-    return [value for (m, g, c, p), values in ious.items() for value in values
-            if (m, g) == (method, gap) and of_class in (None, c) and part in (None, p)]
+    return [
+        value
+        for (m, g, c, p), values in ious.items()
+        for value in values
+        if (m, g) == (method, gap) and of_class in (None, c) and part in (None, p)
+    ]
 
 
 def classes_of(ious):
@@ -112,31 +137,62 @@ def classes_of(ious):
 
 
 def table(ious, filmed):
-    """The CSV: a row for each method, gap and class, for all classes, for each part of split 1, and the filmed clip."""
+    """The CSV: a row for each method, gap and class, for all classes, for each part of
+    split 1, and the filmed clip.
+    """
     rows = []
     for method in WITHOUT_PIXELS:
         for gap in GAPS:
             groups = [(c, pick(ious, method, gap, of_class=c)) for c in classes_of(ious)]
             groups += [("all", pick(ious, method, gap))]
-            groups += [(f"all, split 1 {part}", pick(ious, method, gap, part=part)) for part in ("train", "test")]
-            rows += [(method, gap, group, len(values), f"{np.mean(values):.4f}") for group, values in groups if values]
-    rows += [(method, gap, FILMED, len(values), f"{np.mean(values):.4f}") for (method, gap), values in filmed.items()]
+            groups += [
+                (f"all, split 1 {part}", pick(ious, method, gap, part=part))
+                for part in ("train", "test")
+            ]
+            rows += [
+                (method, gap, group, len(values), f"{np.mean(values):.4f}")
+                for group, values in groups
+                if values
+            ]
+    rows += [
+        (method, gap, FILMED, len(values), f"{np.mean(values):.4f}")
+        for (method, gap), values in filmed.items()
+    ]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("method", "gap", "class", "frames", "mean IoU"), *rows])
+    csv.writer(text, lineterminator="\n").writerows(
+        [("method", "gap", "class", "frames", "mean IoU"), *rows]
+    )
     return text.getvalue()
 
 
 def report(clips, ious, seconds, filmed, held):
     """The tables for people, Markdown."""
+
     def mean(values):
         return f"{np.mean(values):.3f}" if values else ""
 
     frames = {gap: len(pick(ious, "hold", gap)) for gap in GAPS}
-    overall = [[method, *(mean(pick(ious, method, gap)) for gap in GAPS), mean(pick(ious, method, 8, part="test")),
-                f"{1000 * seconds[method, 8] / frames[8]:.1f}"] for method in WITHOUT_PIXELS]
-    by_class = [[c, *(mean(pick(ious, method, 8, of_class=c)) for method in WITHOUT_PIXELS),
-                 *(mean(pick(ious, "blend", gap, of_class=c)) for gap in GAPS if gap != 8)] for c in classes_of(ious)]
-    one = [[method, *(mean(filmed[method, gap]) for gap in GAPS)] for method in (*WITHOUT_PIXELS, "flow")]
+    overall = [
+        [
+            method,
+            *(mean(pick(ious, method, gap)) for gap in GAPS),
+            mean(pick(ious, method, 8, part="test")),
+            f"{1000 * seconds[method, 8] / frames[8]:.1f}",
+        ]
+        for method in WITHOUT_PIXELS
+    ]
+    by_class = [
+        [
+            c,
+            *(mean(pick(ious, method, 8, of_class=c)) for method in WITHOUT_PIXELS),
+            *(mean(pick(ious, "blend", gap, of_class=c)) for gap in GAPS if gap != 8),
+        ]
+        for c in classes_of(ious)
+    ]
+    one = [
+        [method, *(mean(filmed[method, gap]) for gap in GAPS)]
+        for method in (*WITHOUT_PIXELS, "flow")
+    ]
     return f"""# Masks between labelled frames
 
 `python benchmarks/bench_mask_interp.py`, {time.strftime("%Y-%m-%d")}, one core of {processor()}.

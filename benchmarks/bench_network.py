@@ -1,9 +1,11 @@
-"""Inference and MC-dropout scoring (R = 10) of a clip, full network at 224x224: ours against the published way.
+"""Inference and MC-dropout scoring (R = 10) of a clip, full network at 224x224: ours
+against the published way.
 
     OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/bench_network.py         # three minutes on two cores
 
-The published way (benchmarks/plain_network.py) computes layer by layer and runs the whole network once per dropout
-pass, and once more without dropout for the latent; both sides get the same masks and weights.
+The published way (benchmarks/plain_network.py) computes layer by layer and runs the whole
+network once per dropout pass, and once more without dropout for the latent; both sides get
+the same masks and weights.
 Checks  logits of inference within 1e-5 of their scale, mean probability of scoring within 1e-5
 Writes  benchmarks/results/network.md     stage by stage for the plain network, then both sides
 """
@@ -37,9 +39,17 @@ PASSES, LIMIT = 10, 1e-5
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=2, help="of scoring; inference gets 2n + 1")
-    parser.add_argument("--rows-only", action="store_true", help="print the rows of the table of ratios and no more")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=2, help="of scoring; inference gets 2n + 1"
+    )
+    parser.add_argument(
+        "--rows-only",
+        action="store_true",
+        help="print the rows of the table of ratios and no more",
+    )
     args = parser.parse_args(argv)
     fast, plain = pair("full")
     clip = clips(1, fast.config.size)
@@ -50,9 +60,14 @@ def main(argv=None):
         print("\n".join("|".join(row) for row in rows))
         return
     stages = stage_costs(plain, clip)
-    rows += [line.split("|") for line in
-             with_large_malloc(__file__, "--rows-only", "--rounds", "1").splitlines() if "|" in line]
-    write_results("network", f"""# Inference and scoring of a clip
+    rows += [
+        line.split("|")
+        for line in with_large_malloc(__file__, "--rows-only", "--rounds", "1").splitlines()
+        if "|" in line
+    ]
+    write_results(
+        "network",
+        f"""# Inference and scoring of a clip
 
 `OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/bench_network.py`
 {machine_line()}
@@ -63,23 +78,39 @@ blocks instead of giving them back to the system after each layer.
 
 {table(["work", "malloc", "plain s", "ours s", "ratio", "range", "CPU time"], rows)}
 
-Distance of ours from plain: logits {apart[0]:.1e} of their scale, mean probability over {PASSES} passes {apart[1]:.1e}.
+Distance of ours from plain: logits {apart[0]:.1e} of their scale, mean probability over {
+            PASSES
+        } passes {apart[1]:.1e}.
 
 ## The plain network, stage by stage
 
-{table(["stage", "GMAC", "forward ms", "kept for backward, MiB"],
-       [(name, f"{gmac:.2f}", f"{1e3 * s:.0f}", f"{kept:.0f}") for name, gmac, s, kept in stages])}
-""")
+{
+            table(
+                ["stage", "GMAC", "forward ms", "kept for backward, MiB"],
+                [
+                    (name, f"{gmac:.2f}", f"{1e3 * s:.0f}", f"{kept:.0f}")
+                    for name, gmac, s, kept in stages
+                ],
+            )
+        }
+""",
+    )
 
 
 def agreement(fast, plain, clip, masks):
-    """(relative distance of the logits, distance of the mean probability); stops where one is too large."""
+    """(relative distance of the logits, distance of the mean probability); stops where one
+    is too large.
+    """
     with torch.no_grad():
         ours, theirs = fast(clip).logits, plain(clip).logits
-        probabilities = [side(network, clip, *masks)[0].sigmoid().mean(0)
-                         for side, network in ((mc_forward, fast), (plain_scoring, plain))]
-    apart = (float((ours - theirs).abs().max() / theirs.abs().max()),
-             float((probabilities[0] - probabilities[1]).abs().max()))
+        probabilities = [
+            side(network, clip, *masks)[0].sigmoid().mean(0)
+            for side, network in ((mc_forward, fast), (plain_scoring, plain))
+        ]
+    apart = (
+        float((ours - theirs).abs().max() / theirs.abs().max()),
+        float((probabilities[0] - probabilities[1]).abs().max()),
+    )
     if max(apart) > LIMIT:
         raise SystemExit(f"the two networks differ: {apart}")
     return apart
@@ -87,19 +118,37 @@ def agreement(fast, plain, clip, masks):
 
 @torch.no_grad()
 def measure(fast, plain, clip, masks, rounds):
-    """Rows (work, malloc, plain s, ours s, ratio, its range, ratio of CPU time) of inference and scoring."""
+    """Rows (work, malloc, plain s, ours s, ratio, its range, ratio of CPU time) of
+    inference and scoring.
+    """
     malloc = "default" if malloc_settings() == "default malloc" else "large"
-    works = {"inference": ({"plain": lambda: plain(clip), "fast": lambda: fast(clip)}, 2 * rounds + 1),
-             f"scoring, R = {PASSES}": ({"plain": lambda: plain_scoring(plain, clip, *masks),
-                                        "fast": lambda: mc_forward(fast, clip, *masks)}, rounds)}
+    works = {
+        "inference": (
+            {"plain": lambda: plain(clip), "fast": lambda: fast(clip)},
+            2 * rounds + 1,
+        ),
+        f"scoring, R = {PASSES}": (
+            {
+                "plain": lambda: plain_scoring(plain, clip, *masks),
+                "fast": lambda: mc_forward(fast, clip, *masks),
+            },
+            rounds,
+        ),
+    }
     for name, (sides, count) in works.items():
-        sides["fast"]()                                 # warms up; a plain scoring alone is long enough not to need it
+        sides["fast"]()  # warms up; a plain scoring alone is long enough not to need it
         times = interleaved(sides, count, warmup=int(count > rounds), clock=both_clocks)
         times, processor = only(times, 0), only(times, 1)
         low, high = spread(times, "plain", "fast")
-        yield (name, malloc, f"{median(times, 'plain'):.3f}", f"{median(times, 'fast'):.3f}",
-               f"{ratio(times, 'plain', 'fast'):.1f}", f"{low:.1f}-{high:.1f}",
-               f"{ratio(processor, 'plain', 'fast'):.1f}")
+        yield (
+            name,
+            malloc,
+            f"{median(times, 'plain'):.3f}",
+            f"{median(times, 'fast'):.3f}",
+            f"{ratio(times, 'plain', 'fast'):.1f}",
+            f"{low:.1f}-{high:.1f}",
+            f"{ratio(processor, 'plain', 'fast'):.1f}",
+        )
 
 
 if __name__ == "__main__":

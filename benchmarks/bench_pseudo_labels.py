@@ -1,8 +1,10 @@
-"""Few labels to the dense pseudo-labels and STeW weights of a clip: at once, and by loops over frames.
+"""Few labels to the dense pseudo-labels and STeW weights of a clip: at once, and by loops
+over frames.
 
     python benchmarks/bench_pseudo_labels.py
 
-Reads   labels of real UCF-101 videos in ../shared (or where CLAUS_SHARED points); without them, made-up ones
+Reads   labels of real UCF-101 videos in ../shared (or where CLAUS_SHARED points); without
+        them, made-up ones
 Writes  benchmarks/results/pseudo_labels.md, from real labels alone
 Expect  half a minute. Stops with an error where both do not give exactly the same.
 """
@@ -27,13 +29,17 @@ CORNER = (5, 7)
 
 
 def main(argv=None):
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args(argv)
     torch.set_num_threads(1)
     labels, find, where = loading_data.read()
     geometry, rows = GEOMETRY["full", "wide"], []
     for video in labels.videos.values():
         rows.append(measure(video, find(video.name), geometry))
-    timing.write_results("pseudo_labels", f"""# Dense pseudo-labels and weights of a clip
+    timing.write_results(
+        "pseudo_labels",
+        f"""# Dense pseudo-labels and weights of a clip
 
 `python benchmarks/bench_pseudo_labels.py`: {timing.machine_line()}.
 One thread; labels every {loading_data.EVERY} frames ({where}); clips of 8×224×224 with crop and flip. Medians of
@@ -43,35 +49,70 @@ drawn masks, as data sets with masks have them, once they are there. Checked in 
 float32) are exactly equal.
 
 {timing.table(["video", "actors", "by loops", "at once", "×", "through masks", "decoding its 8 frames"], rows)}
-""", loading_data.real())
+""",
+        loading_data.real(),
+    )
     return 0
 
 
 def measure(video, path, geometry):
     """A row of the table for one video, after a check that all ways agree."""
     shown = [clip_indices(video.frames, int(anchor)) for anchor in video.labelled_frames]
-    places, videos = sources((video.height, video.width), geometry, CORNER, True), IndexedVideos()
+    places, videos = (
+        sources((video.height, video.width), geometry, CORNER, True),
+        IndexedVideos(),
+    )
     masks = [pseudo_masks(video, indices) for indices in shown]
     for indices, drawn in zip(shown, masks, strict=True):
         slow_target, slow_weight = by_loops(video, indices, geometry)
-        for target, weight in (clip_labels(video, indices, *places), clip_labels(video, indices, *places, masks=drawn)):
-            if not (np.array_equal(target, slow_target) and np.array_equal(weight, slow_weight.astype(np.float32))):
-                sys.exit(f"{video.name}: labels or weights of the clip at frame {indices[0]} differ")
-    times = timing.interleaved({
-        "loops": lambda: each(lambda indices: by_loops(video, indices, geometry), shown),
-        "at once": lambda: each(lambda indices: clip_labels(video, indices, *places), shown),
-        "masks": lambda: each(lambda indices, drawn: clip_labels(video, indices, *places, masks=drawn), shown, masks),
-        "decode": lambda: each(lambda indices: videos.read_frames(path, indices, video.frames), shown)},
-        rounds=9, most_seconds=30, clock=timing.cpu_clock)
+        for target, weight in (
+            clip_labels(video, indices, *places),
+            clip_labels(video, indices, *places, masks=drawn),
+        ):
+            if not (
+                np.array_equal(target, slow_target)
+                and np.array_equal(weight, slow_weight.astype(np.float32))
+            ):
+                sys.exit(
+                    f"{video.name}: labels or weights of the clip at frame {indices[0]} differ"
+                )
+    times = timing.interleaved(
+        {
+            "loops": lambda: each(lambda indices: by_loops(video, indices, geometry), shown),
+            "at once": lambda: each(
+                lambda indices: clip_labels(video, indices, *places), shown
+            ),
+            "masks": lambda: each(
+                lambda indices, drawn: clip_labels(video, indices, *places, masks=drawn),
+                shown,
+                masks,
+            ),
+            "decode": lambda: each(
+                lambda indices: videos.read_frames(path, indices, video.frames), shown
+            ),
+        },
+        rounds=9,
+        most_seconds=30,
+        clock=timing.cpu_clock,
+    )
     ms = {name: f"{1000 * timing.median(times, name) / len(shown):.2f}" for name in times}
     if timing.median(times, "at once") > timing.median(times, "decode"):
         print(f"WARNING: {video.name}: labels take longer than decoding")
-    return [Path(video.name).name, len(video.tubes), ms["loops"], ms["at once"],
-            f"{timing.ratio(times, 'loops', 'at once'):.0f}", ms["masks"], ms["decode"]]
+    return [
+        Path(video.name).name,
+        len(video.tubes),
+        ms["loops"],
+        ms["at once"],
+        f"{timing.ratio(times, 'loops', 'at once'):.0f}",
+        ms["masks"],
+        ms["decode"],
+    ]
 
 
 def each(function, *arguments):
-    """Call a function for every clip; what it returns is dropped at once, as a training drops a clip it has used."""
+    """Call a function for every clip; what it returns is dropped at once, as a training
+    drops a clip it has used.
+    """
     for values in zip(*arguments, strict=True):
         function(*values)
 

@@ -1,17 +1,20 @@
-"""How long claus_select.py takes for 10,000, 100,000 and 1,000,000 videos of 100 frames, and whether it chooses right.
+"""How long claus_select.py takes for 10,000, 100,000 and 1,000,000 videos of 100 frames,
+and whether it chooses right.
 
     python benchmarks/bench_select.py                  # about three minutes; --sizes 10000,100000 for a quick look
 
 Reads   ../shared/data/ucf101_24 (or $CLAUS_SHARED/data/ucf101_24), if it is there
 Writes  benchmarks/results/select.md    the table; made-up pickles go to a temporary folder (6 GB for a million videos)
-Expect  for each size, a pool with 5% of its videos labelled, latents of 408 numbers (the full network's), scores of
-        every frame. Two whole commands are timed, each a process of its own: choosing (load and check annotations.pkl,
-        features.pkl, uncertainty.pkl; select 5% x 5%; write selection.json, request.json, clusters.png) and taking the
-        filled-in form back (check it, write annotations.pkl, count the ledger). Then a slow plain program chooses
-        again on a sample, and the picks must agree; the exit status is 1 where they do not, or where a million videos
-        are chosen in more than a minute of processor time or 8 GiB, or time grows faster than N log N. Wall time
-        depends on what else the machine does: read the CPU seconds. The same for the real UCF-101-24 pool, with the
-        simulated annotator.
+Expect  for each size, a pool with 5% of its videos labelled, latents of 408 numbers (the
+        full network's), scores of every frame. Two whole commands are timed, each a process
+        of its own: choosing (load and check annotations.pkl, features.pkl, uncertainty.pkl;
+        select 5% x 5%; write selection.json, request.json, clusters.png) and taking the
+        filled-in form back (check it, write annotations.pkl, count the ledger). Then a slow
+        plain program chooses again on a sample, and the picks must agree; the exit status
+        is 1 where they do not, or where a million videos are chosen in more than a minute
+        of processor time or 8 GiB, or time grows faster than N log N. Wall time depends on
+        what else the machine does: read the CPU seconds. The same for the real UCF-101-24
+        pool, with the simulated annotator.
 """
 
 import argparse
@@ -52,12 +55,22 @@ status = open("/proc/self/status").read()  # ru_maxrss would count what the proc
 peak = int(status.partition("VmHWM:")[2].split()[0]) / 2**20
 print("measured", time.perf_counter() - began, used.ru_utime + used.ru_stime, peak)
 """
-HEAD = "| videos | frames | command | wall s | CPU s | peak GiB | CPU s / N log N, relative |\n" + 7 * "| --- " + "|\n"
+HEAD = (
+    "| videos | frames | command | wall s | CPU s | peak GiB | CPU s / N log N, relative |\n"
+    + 7 * "| --- "
+    + "|\n"
+)
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="10000,100000,1000000", help="numbers of videos (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sizes",
+        default="10000,100000,1000000",
+        help="numbers of videos (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
     sizes = [int(size) for size in args.sizes.split(",")]
     rows, wrong = [], []
@@ -70,50 +83,82 @@ def main(argv=None):
     wrong += limits_exceeded(rows)
     rows += time_ucf101() if (DATA / "pyannot.pkl").exists() else []
     text = table(rows)
-    print(text + ("\n".join(wrong) or "the slow plain program makes the same picks on the samples"))
+    print(
+        text
+        + ("\n".join(wrong) or "the slow plain program makes the same picks on the samples")
+    )
     if args.sizes == parser.get_default("sizes") and not wrong:
         RESULTS.mkdir(exist_ok=True)
-        write_text(RESULTS / "select.md", "# Selection: time and memory\n\n`python benchmarks/bench_select.py`, "
-                   f"{in_words(about_machine())}; one thread. Each line is one process from start to end; a slow plain "
-                   "program made the same picks on a sample of each.\n\n" + text)
+        write_text(
+            RESULTS / "select.md",
+            "# Selection: time and memory\n\n`python benchmarks/bench_select.py`, "
+            f"{in_words(about_machine())}; one thread. Each line is one process from "
+            f"start to end; a slow plain "
+            "program made the same picks on a sample of each.\n\n" + text,
+        )
     return 1 if wrong else 0
 
 
-# ------------------------------------------------------------------------------------------------- made-up pools
+# ---------------------------------------------------------------------------- made-up pools
+
 
 def make_run(run, size):
-    """Write cycle0 of a run: annotations with every 20th video labelled, random latents and scores."""
+    """Write cycle0 of a run: annotations with every 20th video labelled, random latents and
+    scores.
+    """
     generator = np.random.default_rng(size)
     folder = run / "cycle0"
     folder.mkdir(parents=True)
-    names = [f"Class{i % CLASSES:02d}/v_Class{i % CLASSES:02d}_g{i // CLASSES:06d}_c01" for i in range(size)]
+    names = [
+        f"Class{i % CLASSES:02d}/v_Class{i % CLASSES:02d}_g{i // CLASSES:06d}_c01"
+        for i in range(size)
+    ]
     classes = tuple(f"Class{i:02d}" for i in range(CLASSES))
     with gc_paused():
         videos = {name: made_up_video(name, i) for i, name in enumerate(names)}
-        annotation_file.save(annotation_file.Annotations("UCF-101-24", classes, videos), folder / "annotations.pkl")
+        annotation_file.save(
+            annotation_file.Annotations("UCF-101-24", classes, videos),
+            folder / "annotations.pkl",
+        )
         del videos
     clusters = generator.integers(0, CLUSTERS, size).astype(np.int32)
-    latents, centres = (generator.random((count, DIMS), dtype=np.float32) for count in (size, CLUSTERS))
+    latents, centres = (
+        generator.random((count, DIMS), dtype=np.float32) for count in (size, CLUSTERS)
+    )
     latents += centres[clusters]
-    handoffs.save_features(handoffs.Features("made-up", names, latents, clusters, centres), folder / "features.pkl")
+    handoffs.save_features(
+        handoffs.Features("made-up", names, latents, clusters, centres), folder / "features.pkl"
+    )
     del latents
-    scores = {name: generator.random(size * FRAMES, dtype=np.float32) for name in handoffs.FRAME_ARRAYS}
+    scores = {
+        name: generator.random(size * FRAMES, dtype=np.float32)
+        for name in handoffs.FRAME_ARRAYS
+    }
     scores["paper"][scores["paper"] < 0.3] = 0
-    handoffs.save_uncertainty(handoffs.Uncertainty("made-up", {"passes": 10}, names,
-                                                   np.arange(0, size * FRAMES + 1, FRAMES), **scores),
-                              folder / "uncertainty.pkl")
+    handoffs.save_uncertainty(
+        handoffs.Uncertainty(
+            "made-up", {"passes": 10}, names, np.arange(0, size * FRAMES + 1, FRAMES), **scores
+        ),
+        folder / "uncertainty.pkl",
+    )
 
 
 def made_up_video(name, number):
     if number % 20:
         return annotation_file.Video(name, FRAMES, 240, 320)
     frames = (number // 20 + np.arange(0, FRAMES, FRAMES // 5)) % FRAMES
-    tube = annotation_file.Tube(number % CLASSES, 1, np.sort(frames), np.tile([10, 20, 110, 220], (5, 1)))
-    return annotation_file.Video(name, FRAMES, 240, 320, number % CLASSES, np.sort(frames), (tube,))
+    tube = annotation_file.Tube(
+        number % CLASSES, 1, np.sort(frames), np.tile([10, 20, 110, 220], (5, 1))
+    )
+    return annotation_file.Video(
+        name, FRAMES, 240, 320, number % CLASSES, np.sort(frames), (tube,)
+    )
 
 
 def time_made_up(run, size):
-    """Rows of the table: choosing, and taking the form back, filled in with one box in every frame."""
+    """Rows of the table: choosing, and taking the form back, filled in with one box in
+    every frame.
+    """
     rows = [(size, size * FRAMES, "choose", *timed(["--run", f"{run}/", "--cycle", "1"]))]
     form = json.loads((run / "cycle1" / "request.json").read_text())
     for video in form["videos"]:
@@ -121,93 +166,151 @@ def time_made_up(run, size):
         for frame in video["frames"]:
             frame["actors"] = [{"track": 1, "box": [10, 20, 100, 200]}]
     (run / "cycle1" / "request.json").write_text(json.dumps(form))
-    answers = ["--run", f"{run}/", "--cycle", "1", "--answers", str(run / "cycle1" / "request.json")]
+    answers = [
+        "--run",
+        f"{run}/",
+        "--cycle",
+        "1",
+        "--answers",
+        str(run / "cycle1" / "request.json"),
+    ]
     return [*rows, (size, size * FRAMES, "take answers in", *timed(answers))]
 
 
 def timed(arguments):
     """(wall s, CPU s, peak GiB) of claus_select.py in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", MEASURED, *arguments], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
     if done.returncode:
         sys.exit(f"claus_select.py {' '.join(arguments)} failed: {done.stderr[-2000:]}")
     return tuple(map(float, done.stdout.splitlines()[-1].split()[1:]))
 
 
-# ------------------------------------------------------------------------------------------------- is it right?
+# ----------------------------------------------------------------------------- is it right?
+
 
 def disagreements(run, whole=False, count=150):
-    """Texts: where the slow plain program of tests/selection_reference.py would choose otherwise.
+    """Texts: where the slow plain program of tests/selection_reference.py would choose
+    otherwise.
 
-    Of `count` random candidates (and `count` chosen videos) it works out score and frames; a video must have been
-    chosen if and only if its score is among the best of its cluster, as many as the cluster's exact share.
+    Of `count` random candidates (and `count` chosen videos) it works out score and frames;
+    a video must have been chosen if and only if its score is among the best of its cluster,
+    as many as the cluster's exact share.
     """
     report = handoffs.load_selection(run / "cycle1" / "selection.json")
     before = annotation_file.load(run / "cycle0" / "annotations.pkl").videos
     features = handoffs.load_features(run / "cycle0" / "features.pkl")
-    scores = handoffs.load_uncertainty(run / "cycle0" / "uncertainty.pkl").paper.reshape(-1, FRAMES)
+    scores = handoffs.load_uncertainty(run / "cycle0" / "uncertainty.pkl").paper.reshape(
+        -1, FRAMES
+    )
     chosen = {row["video"]: row for row in report["videos"]}
     free = np.array([not before[name].is_labelled for name in features.videos])
-    quotas = slow.quotas(np.bincount(features.clusters[free], minlength=CLUSTERS).tolist(), len(chosen))
-    lowest = {cluster: min(row["score"] for row in chosen.values() if row["cluster"] == cluster)
-              for cluster in range(CLUSTERS)}
-    wrong = [f"cluster {row['cluster']}: {row['picked']} picked, {quotas[row['cluster']]} due"
-             for row in report["clusters"] if row["picked"] != quotas[row["cluster"]]]
+    quotas = slow.quotas(
+        np.bincount(features.clusters[free], minlength=CLUSTERS).tolist(), len(chosen)
+    )
+    lowest = {
+        cluster: min(row["score"] for row in chosen.values() if row["cluster"] == cluster)
+        for cluster in range(CLUSTERS)
+    }
+    wrong = [
+        f"cluster {row['cluster']}: {row['picked']} picked, {quotas[row['cluster']]} due"
+        for row in report["clusters"]
+        if row["picked"] != quotas[row["cluster"]]
+    ]
     generator = np.random.default_rng(0)
     picked = np.array([name in chosen for name in features.videos])
-    sample = {int(video) for group in (free & ~picked, picked)
-              for video in generator.permutation(np.flatnonzero(group))[:None if whole else count]}
+    sample = {
+        int(video)
+        for group in (free & ~picked, picked)
+        for video in generator.permutation(np.flatnonzero(group))[: None if whole else count]
+    }
     for video in sorted(sample):
         name, row = features.videos[video], chosen.get(features.videos[video])
         blank = np.flatnonzero(scores[video] == 0).tolist()
-        frames = [frame for frame, _ in slow.greedy(scores[video], len(row["frames"]) if row else
-                                                    report["frames_per_video"], ranked_last=blank)]
-        score = scores[video][frames[:report["frames_per_video"]]].mean(dtype=np.float64)
-        found = row and [frame["frame"] for frame in sorted(row["frames"], key=lambda frame: frame["choice"])]
+        frames = [
+            frame
+            for frame, _ in slow.greedy(
+                scores[video],
+                len(row["frames"]) if row else report["frames_per_video"],
+                ranked_last=blank,
+            )
+        ]
+        score = scores[video][frames[: report["frames_per_video"]]].mean(dtype=np.float64)
+        found = row and [
+            frame["frame"] for frame in sorted(row["frames"], key=lambda frame: frame["choice"])
+        ]
         if row and (found != frames or abs(score - row["score"]) > 1e-6):
-            wrong.append(f"{name}: chosen frames {found}, score {row['score']}; slowly {frames}, {score}")
+            wrong.append(
+                f"{name}: chosen frames {found}, score {row['score']}; slowly {frames}, {score}"
+            )
         if not row and score > lowest[int(features.clusters[video])] + 1e-6:
-            wrong.append(f"{name}: not chosen, though its score {score} is among the best of its cluster")
+            wrong.append(
+                f"{name}: not chosen, though its score {score} is among the best of its cluster"
+            )
     return wrong
 
 
 def limits_exceeded(rows):
     """Texts: what took too long, too much memory, or grew too fast."""
-    wrong = [f"{row[0]} videos, {row[2]}: {row[4]:.0f} CPU s and {row[5]:.1f} GiB, over 60 s or 8 GiB"
-             for row in rows if row[4] > 60 or row[5] > 8]
+    wrong = [
+        f"{row[0]} videos, {row[2]}: {row[4]:.0f} CPU s and {row[5]:.1f} GiB, over 60 "
+        f"s or 8 GiB"
+        for row in rows
+        if row[4] > 60 or row[5] > 8
+    ]
     choosing = [row for row in rows if row[2] == "choose"]
     for few, many in zip(choosing[:-1], choosing[1:], strict=True):
         # half as much again is allowed for caches; a quadratic step would be ten times too slow
         if many[4] > 1.5 * few[4] * many[0] * log(many[0]) / (few[0] * log(few[0])):
-            wrong.append(f"from {few[0]} to {many[0]} videos CPU time grows from {few[4]:.1f} to {many[4]:.1f} s")
+            wrong.append(
+                f"from {few[0]} to {many[0]} videos CPU time grows from {few[4]:.1f} "
+                f"to {many[4]:.1f} s"
+            )
     return wrong
 
 
-# ------------------------------------------------------------------------------------------------- the real pool
+# ---------------------------------------------------------------------------- the real pool
+
 
 def time_ucf101():
-    """Rows for the 2,284 training videos of UCF-101-24: the random start, a later cycle; 5% x 5%, simulated answers."""
+    """Rows for the 2,284 training videos of UCF-101-24: the random start, a later cycle; 5%
+    x 5%, simulated answers.
+    """
     truth = ["--oracle", str(DATA / "pyannot.pkl"), "--test-list", str(DATA / "testlist01.txt")]
     folder = Path(tempfile.mkdtemp(prefix="bench_select."))
     try:
         command = ["--run", f"{folder}/run", "--files", str(folder), *truth, "--cycle"]
         start = timed([*command, "0"])
         labels = annotation_file.load(folder / "run" / "cycle0" / "annotations.pkl")
-        made = extraction({name: video.frames for name, video in labels.videos.items()}, np.random.default_rng(0),
-                          n_clusters=CLUSTERS, dims=DIMS)
+        made = extraction(
+            {name: video.frames for name, video in labels.videos.items()},
+            np.random.default_rng(0),
+            n_clusters=CLUSTERS,
+            dims=DIMS,
+        )
         handoffs.save_features(made[0], folder / "run" / "cycle0" / "features.pkl")
         handoffs.save_uncertainty(made[1], folder / "run" / "cycle0" / "uncertainty.pkl")
         later = timed([*command, "1"])
     finally:
         shutil.rmtree(folder)
     size = len(labels.videos), labels.total_frames()
-    return [(*size, "UCF-101-24, cycle 0: random start", *start), (*size, "UCF-101-24, cycle 1: choose", *later)]
+    return [
+        (*size, "UCF-101-24, cycle 0: random start", *start),
+        (*size, "UCF-101-24, cycle 1: choose", *later),
+    ]
 
 
 def table(rows):
-    """The measurements as a Markdown table; the last column is 1 for the largest pool of a command."""
+    """The measurements as a Markdown table; the last column is 1 for the largest pool of a
+    command.
+    """
     largest = {row[2]: row[4] / (row[0] * log(row[0])) for row in rows}
-    lines = [f"| {size:,} | {frames:,} | {what} | {wall:.1f} | {cpu:.1f} | {peak:.2f} | "
-             f"{cpu / (size * log(size)) / largest[what]:.2f} |\n" for size, frames, what, wall, cpu, peak in rows]
+    lines = [
+        f"| {size:,} | {frames:,} | {what} | {wall:.1f} | {cpu:.1f} | {peak:.2f} | "
+        f"{cpu / (size * log(size)) / largest[what]:.2f} |\n"
+        for size, frames, what, wall, cpu, peak in rows
+    ]
     return HEAD + "".join(lines) + "\n"
 
 

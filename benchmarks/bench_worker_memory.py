@@ -2,10 +2,11 @@
 
     python benchmarks/bench_worker_memory.py                    # --clips 200 for a quick look
 
-Reads   a real UCF-101 file in ../shared under 250 names, and 60 J-HMDB videos with masks where they are at hand;
-        without them, a film made on the spot
+Reads   a real UCF-101 file in ../shared under 250 names, and 60 J-HMDB videos with masks
+        where they are at hand; without them, a film made on the spot
 Writes  benchmarks/results/worker_memory.md, from real files alone
-Expect  a minute or two. Stops with an error where the process grows by 50 MiB or more after its first 100 clips.
+Expect  a minute or two. Stops with an error where the process grows by 50 MiB or more after
+        its first 100 clips.
 """
 
 import argparse
@@ -27,19 +28,25 @@ from datasets.clips import GEOMETRY  # noqa: E402
 from datasets.training_clips import ClipSampler, TrainingClips, loader  # noqa: E402
 
 VIDEOS, MASKED, WARM, LIMIT = 250, 60, 100, 50
-BATCH = 2           # small: what a batch holds in memory that both processes share would else hide the rest
+BATCH = (
+    2  # small: what a batch holds in memory that both processes share would else hide the rest
+)
 FILMED = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clips", type=int, default=2000)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for about, labels, find, geometry, options in runs(Path(folder)):
-            rows.append([about, args.clips, *grown(labels, find, geometry, args.clips, options)])
+            rows.append(
+                [about, args.clips, *grown(labels, find, geometry, args.clips, options)]
+            )
     text = f"""# Memory of a loading process
 
 `python benchmarks/bench_worker_memory.py`: {timing.machine_line()}.
@@ -62,19 +69,42 @@ def runs(folder):
     named = {}
     for k in range(VIDEOS):
         (folder / f"{k}.avi").symlink_to(find(original.name).resolve())
-        named[str(k)] = Video(str(k), original.frames, original.height, original.width, original.label,
-                              original.labelled_frames, original.tubes)
+        named[str(k)] = Video(
+            str(k),
+            original.frames,
+            original.height,
+            original.width,
+            original.label,
+            original.labelled_frames,
+            original.tubes,
+        )
     boxes = Annotations(labels.dataset, labels.classes, named)
     found = functools.partial(below, folder)
     yield f"{VIDEOS}, boxes", boxes, found, GEOMETRY["full", "wide"], {"folder": folder / "a"}
-    yield f"{VIDEOS}, boxes, with a cache of 1 GB", boxes, found, GEOMETRY["full", "wide"], {
-        "folder": folder / "b", "cache_gb": 1}
-    if all((loading_data.SHARED / "jhmdb" / part).is_dir() for part in ("puppet_mask", "videos")):
+    yield (
+        f"{VIDEOS}, boxes, with a cache of 1 GB",
+        boxes,
+        found,
+        GEOMETRY["full", "wide"],
+        {"folder": folder / "b", "cache_gb": 1},
+    )
+    if all(
+        (loading_data.SHARED / "jhmdb" / part).is_dir() for part in ("puppet_mask", "videos")
+    ):
         truth = jhmdb.read_ground_truth(loading_data.SHARED / "jhmdb")
-        masked = {video.name: few_masks(video) for video in list(truth.videos.values())[:MASKED]}
-        film = functools.partial(always, jhmdb.find_video(loading_data.SHARED / "jhmdb", FILMED))
-        yield f"{MASKED}, masks", Annotations(truth.dataset, truth.classes, masked), film, GEOMETRY["full", "jhmdb"], {
-            "folder": folder / "c"}
+        masked = {
+            video.name: few_masks(video) for video in list(truth.videos.values())[:MASKED]
+        }
+        film = functools.partial(
+            always, jhmdb.find_video(loading_data.SHARED / "jhmdb", FILMED)
+        )
+        yield (
+            f"{MASKED}, masks",
+            Annotations(truth.dataset, truth.classes, masked),
+            film,
+            GEOMETRY["full", "jhmdb"],
+            {"folder": folder / "c"},
+        )
 
 
 def below(folder, name):
@@ -82,28 +112,43 @@ def below(folder, name):
 
 
 def always(path, name):
-    """The only J-HMDB film at hand, whatever the video: memory does not depend on what is on it."""
+    """The only J-HMDB film at hand, whatever the video: memory does not depend on what is
+    on it.
+    """
     return path
 
 
 def few_masks(video, every=9):
     tube = video.tubes[0]
     frames = tube.frames[::every]
-    return Video(video.name, video.frames, video.height, video.width, video.label, frames,
-                 (Tube(tube.label, tube.track, frames, masks=tube.masks[slice(None, None, every)]),))
+    return Video(
+        video.name,
+        video.frames,
+        video.height,
+        video.width,
+        video.label,
+        frames,
+        (Tube(tube.label, tube.track, frames, masks=tube.masks[slice(None, None, every)]),),
+    )
 
 
 def grown(labels, find, geometry, clips, options):
-    """MiB of the loading process, in words: after WARM clips, highest afterwards, at the end, growth to the highest."""
+    """MiB of the loading process, in words: after WARM clips, highest afterwards, at the
+    end, growth to the highest.
+    """
     dataset = TrainingClips(labels, find, geometry, 0, **options)
     batches = iter(loader(dataset, ClipSampler(list(labels.videos), 0, clips), BATCH, 1))
     held, process = [], batches._workers[0].pid
     for number, batch in enumerate(batches):
         if batch["failed"]:
             sys.exit(batch["failed"][0][1])
-        if number * BATCH >= WARM and number * BATCH < clips - 6 * BATCH:            # while it is sure to live
+        if (
+            number * BATCH >= WARM and number * BATCH < clips - 6 * BATCH
+        ):  # while it is sure to live
             held.append(resident(process))
-    return *(f"{value:.0f}" for value in (held[0], max(held), held[-1])), f"{max(held) - held[0]:.0f}"
+    return *(
+        f"{value:.0f}" for value in (held[0], max(held), held[-1])
+    ), f"{max(held) - held[0]:.0f}"
 
 
 def resident(process):

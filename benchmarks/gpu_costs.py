@@ -1,4 +1,6 @@
-"""What a piece of work must cost at the least, what the device can do at the most, and where the time goes."""
+"""What a piece of work must cost at the least, what the device can do at the most, and
+where the time goes.
+"""
 
 import statistics
 import time
@@ -11,11 +13,15 @@ from benchmarks.timing import table
 
 
 def roofline(device, tiny=False):
-    """(FLOP/s of a bf16 matrix product, bytes/s read and written by a copy) of this device, on random data."""
+    """(FLOP/s of a bf16 matrix product, bytes/s read and written by a copy) of this device,
+    on random data.
+    """
     n, size = (256, 2**20) if tiny else (8192, 2**31)
     a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
     source, target = (torch.empty(size, dtype=torch.uint8, device=device) for _ in range(2))
-    return 2 * n**3 / best(lambda: a @ b, device), 2 * size / best(lambda: target.copy_(source), device)
+    return 2 * n**3 / best(lambda: a @ b, device), 2 * size / best(
+        lambda: target.copy_(source), device
+    )
 
 
 def best(function, device, rounds=10):
@@ -36,7 +42,9 @@ def wait(device):
 
 
 class Costs(TorchDispatchMode):
-    """Counts of every operation that runs inside, backward too: (FLOP, bytes of its tensors, each once); no views."""
+    """Counts of every operation that runs inside, backward too: (FLOP, bytes of its
+    tensors, each once); no views.
+    """
 
     def __init__(self):
         super().__init__()
@@ -53,7 +61,11 @@ class Costs(TorchDispatchMode):
         out = func(*args, **kwargs)
         packet = func._overloadpacket
         if not func.is_view:
-            flop = flop_registry[packet](*args, **kwargs, out_val=out) if packet in flop_registry else 0
+            flop = (
+                flop_registry[packet](*args, **kwargs, out_val=out)
+                if packet in flop_registry
+                else 0
+            )
             self.operations.append((flop, _bytes((args, kwargs, out))))
         return out
 
@@ -72,8 +84,11 @@ def _bytes(tree):
 
 
 def profile(function, cuda, most=15):
-    """One call under the profiler -> (seconds of kernels, number of kernels, table of the longest operations)."""
+    """One call under the profiler -> (seconds of kernels, number of kernels, table of the
+    longest operations).
+    """
     from torch.profiler import ProfilerActivity
+
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
     with torch.profiler.profile(activities=activities) as profiler:
         function()
@@ -81,9 +96,23 @@ def profile(function, cuda, most=15):
             torch.cuda.synchronize()
     kind = "CUDA" if cuda else "CPU"
     events = [event for event in profiler.key_averages() if event.device_type.name == kind]
-    own = {event.key: (event.self_device_time_total if cuda else event.self_cpu_time_total) for event in events}
+    own = {
+        event.key: (event.self_device_time_total if cuda else event.self_cpu_time_total)
+        for event in events
+    }
     total = sum(own.values())
     events.sort(key=lambda event: -own[event.key])
-    rows = [[event.key.replace("|", "/")[:70], event.count, f"{own[event.key] / 1000:.2f}",
-             f"{100 * own[event.key] / max(total, 1):.0f}%"] for event in events[:most]]
-    return total / 1e6, sum(event.count for event in events), table(["operation", "calls", "ms", "share"], rows)
+    rows = [
+        [
+            event.key.replace("|", "/")[:70],
+            event.count,
+            f"{own[event.key] / 1000:.2f}",
+            f"{100 * own[event.key] / max(total, 1):.0f}%",
+        ]
+        for event in events[:most]
+    ]
+    return (
+        total / 1e6,
+        sum(event.count for event in events),
+        table(["operation", "calls", "ms", "share"], rows),
+    )

@@ -1,4 +1,6 @@
-"""The two sides that bench_gpu.py measures, ours and the published way, on the same weights and made-up data."""
+"""The two sides that bench_gpu.py measures, ours and the published way, on the same weights
+and made-up data.
+"""
 
 import time
 from types import SimpleNamespace
@@ -16,11 +18,13 @@ from models.mc_dropout import mc_forward, seeded_masks
 from utils.scoring import score_video
 
 CLASSES, PIXELS = 24, "-1..1"
-VIDEOS, FRAMES, TILES = 2284, 395_868, 25_743       # UCF-101-24, training part; tiles of 16 frames
+VIDEOS, FRAMES, TILES = 2284, 395_868, 25_743  # UCF-101-24, training part; tiles of 16 frames
 
 
 class Bench:
-    """What all parts share: the networks with the same weights, made-up batches, and the time that is left."""
+    """What all parts share: the networks with the same weights, made-up batches, and the
+    time that is left.
+    """
 
     def __init__(self, args):
         self.args, self.began = args, time.perf_counter()
@@ -39,17 +43,24 @@ class Bench:
         """A training batch as the loader gives it: uint8 frames in pinned memory."""
         b, size = self.args.batch_size, self.config.size
         generator = torch.Generator().manual_seed(seed)
-        batch = {"frames": torch.randint(256, (b, 8, 3, size, size), generator=generator, dtype=torch.uint8),
-                 "target": (torch.rand(b, 8, size, size, generator=generator) < 0.1).to(torch.uint8),
-                 "weight": torch.rand(b, 8, size, size, generator=generator),
-                 "label": torch.randint(CLASSES, (b,), generator=generator)}
+        batch = {
+            "frames": torch.randint(
+                256, (b, 8, 3, size, size), generator=generator, dtype=torch.uint8
+            ),
+            "target": (torch.rand(b, 8, size, size, generator=generator) < 0.1).to(torch.uint8),
+            "weight": torch.rand(b, 8, size, size, generator=generator),
+            "label": torch.randint(CLASSES, (b,), generator=generator),
+        }
         if self.cuda:
             batch = {key: value.pin_memory() for key, value in batch.items()}
         return {**batch, "name": [f"video{i}" for i in range(b)], "failed": []}
 
     def clusters(self):
-        return Clusters(torch.zeros(5, self.config.latent_size), [FIRST_COUNT] * 5,
-                        {f"video{i}": i % 5 for i in range(self.args.batch_size)})
+        return Clusters(
+            torch.zeros(5, self.config.latent_size),
+            [FIRST_COUNT] * 5,
+            {f"video{i}": i % 5 for i in range(self.args.batch_size)},
+        )
 
     def time_left(self, what):
         if time.perf_counter() - self.began < 60 * self.args.minutes:
@@ -63,13 +74,19 @@ class Bench:
 
     def timed(self, sides):
         """Seconds of each side's rounds, in turns, the device awaited."""
+
         def awaited(function):
             return lambda: (function(), self.wait())
+
         warmup = 0 if self.args.tiny else 2
-        return interleaved({name: awaited(f) for name, f in sides.items()}, self.args.rounds, warmup)
+        return interleaved(
+            {name: awaited(f) for name, f in sides.items()}, self.args.rounds, warmup
+        )
 
     def peak(self, function):
-        """GiB of device memory at the peak of one call, all that is held included, as text; "-" on the CPU."""
+        """GiB of device memory at the peak of one call, all that is held included, as text;
+        "-" on the CPU.
+        """
         if not self.cuda:
             return "-"
         torch.cuda.empty_cache()
@@ -86,16 +103,33 @@ class Bench:
 
 # ---- the sides of training and scoring ----
 
+
 def ours(bench, compiled=False, amp=True):
     """A function that trains one pass over the made-up batches with engine.train_epoch."""
     detector = bench.detector
     groups = [{"params": detector.parameters(), "base_lr": 1e-6}]
     optimizer = torch.optim.Adam(groups, 1e-6, fused=True)
-    forward, clusters, options = engine.forward_pass(detector, compiled), bench.clusters(), engine.LossOptions()
+    forward, clusters, options = (
+        engine.forward_pass(detector, compiled),
+        bench.clusters(),
+        engine.LossOptions(),
+    )
 
     def epoch():
-        engine.train_epoch(detector, clusters, bench.batches, optimizer, options, PIXELS, 0, 100, amp, forward=forward)
+        engine.train_epoch(
+            detector,
+            clusters,
+            bench.batches,
+            optimizer,
+            options,
+            PIXELS,
+            0,
+            100,
+            amp,
+            forward=forward,
+        )
         clusters.forget()
+
     return epoch
 
 
@@ -110,36 +144,57 @@ def published(bench, amp):
             masks = bench.detector.random_masks(len(batch["label"]), bench.device)
             centres = clusters.of(batch["name"], bench.device)
             with engine.autocast(bench.device, amp):
-                plain_network.plain_step(network, optimizer, batch["clip"], masks, lambda out, batch=batch, c=centres: (
-                    engine.total_loss(out, batch, c, options, 0.5)[0]))
+                plain_network.plain_step(
+                    network,
+                    optimizer,
+                    batch["clip"],
+                    masks,
+                    lambda out, batch=batch, c=centres: engine.total_loss(
+                        out, batch, c, options, 0.5
+                    )[0],
+                )
+
     return epoch
 
 
 def video(bench):
-    """(trained, video, item) of a made-up video of mean length, as cluster_extract.py has them."""
+    """(trained, video, item) of a made-up video of mean length, as cluster_extract.py has
+    them.
+    """
     tiles = 1 if bench.args.tiny else round(TILES / VIDEOS)
     size = bench.config.size
     frames = torch.randint(256, (tiles, 8, 3, size, size), dtype=torch.uint8)
-    item = {"clips": frames.pin_memory() if bench.cuda else frames, "tile": np.arange(tiles),
-            "phase": np.zeros(tiles, int)}
-    return (SimpleNamespace(detector=bench.detector, pixel_range=PIXELS),
-            SimpleNamespace(name="made/up", frames=16 * tiles), item)
+    item = {
+        "clips": frames.pin_memory() if bench.cuda else frames,
+        "tile": np.arange(tiles),
+        "phase": np.zeros(tiles, int),
+    }
+    return (
+        SimpleNamespace(detector=bench.detector, pixel_range=PIXELS),
+        SimpleNamespace(name="made/up", frames=16 * tiles),
+        item,
+    )
 
 
 def scoring(bench, amp, compiled=False):
     """A function that scores one made-up video with score_video."""
-    args = SimpleNamespace(seed=0, passes=bench.args.passes, threshold=0.4, phases=1, tail="repeat", amp=amp)
+    args = SimpleNamespace(
+        seed=0, passes=bench.args.passes, threshold=0.4, phases=1, tail="repeat", amp=amp
+    )
     forward = torch.compile(mc_forward, dynamic=False) if compiled else mc_forward
     work = video(bench)
 
     def score():
         bench.detector.eval()
         return score_video(*work, args, forward)
+
     return score
 
 
 def published_scoring(bench, amp):
-    """The same video with R full passes a clip; without the frame scores, which take nearly nothing."""
+    """The same video with R full passes a clip; without the frame scores, which take nearly
+    nothing.
+    """
     _, about, item = video(bench)
 
     def score():
@@ -147,6 +202,10 @@ def published_scoring(bench, amp):
         for tile, clip in enumerate(item["clips"].to(bench.device)):
             masks = seeded_masks(bench.detector, 0, about.name, tile, 0, bench.args.passes)
             with engine.autocast(bench.device, amp):
-                plain_network.plain_scoring(bench.plain, normalise(clip[None], PIXELS),
-                                            *(mask.to(bench.device) for mask in masks))
+                plain_network.plain_scoring(
+                    bench.plain,
+                    normalise(clip[None], PIXELS),
+                    *(mask.to(bench.device) for mask in masks),
+                )
+
     return score

@@ -1,4 +1,6 @@
-"""The fast network and the plain one with the same made-up weights, for the benchmarks and the tests."""
+"""The fast network and the plain one with the same made-up weights, for the benchmarks and
+the tests.
+"""
 
 import torch
 from torch import nn
@@ -34,4 +36,7 @@ def pair(model="full", classes=CLASSES, seed=0, **changes):
 
 def clips(batch, size, seed=1):
     """Made-up clips (B,3,8,size,size) in [-1,1]."""
-    return 2 * torch.rand(batch, 3, 8, size, size, generator=torch.Generator().manual_seed(seed)) - 1
+    return (
+        2 * torch.rand(batch, 3, 8, size, size, generator=torch.Generator().manual_seed(seed))
+        - 1
+    )

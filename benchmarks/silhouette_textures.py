@@ -1,4 +1,6 @@
-"""How things look in the silhouette benchmark: patterns of a style, in varied colours. Colours are RGB in 0…255."""
+"""How things look in the silhouette benchmark: patterns of a style, in varied colours.
+Colours are RGB in 0…255.
+"""
 
 from dataclasses import dataclass
 
@@ -10,7 +12,9 @@ PATTERNS = ("clouds", "stripes", "grid", "blobs", "dots", "grain")
 
 @dataclass(frozen=True)
 class Style:
-    """One way to fill an area: a pattern, its grain (world pixels), colour (hue, saturation, value), swing (levels)."""
+    """One way to fill an area: a pattern, its grain (world pixels), colour (hue,
+    saturation, value), swing (levels).
+    """
 
     pattern: str
     grain: float
@@ -20,7 +24,9 @@ class Style:
 
 @dataclass(frozen=True)
 class Domain:
-    """The looks that some of the videos share: styles of the ground and of things (actors too), camera, noise."""
+    """The looks that some of the videos share: styles of the ground and of things (actors
+    too), camera, noise.
+    """
 
     grounds: tuple
     things: tuple
@@ -37,7 +43,10 @@ def pattern(rng, name, grain, height, width):
     if name == "stripes":
         return np.sqrt(2) * np.sin(2 * np.pi * along / (1.5 * grain) + rng.uniform(0, 6))
     if name == "grid":
-        lines = [np.abs((c / (1.5 * grain) + rng.uniform(0, 1)) % 1 - 0.5) < 0.14 for c in (along, across)]
+        lines = [
+            np.abs((c / (1.5 * grain) + rng.uniform(0, 1)) % 1 - 0.5) < 0.14
+            for c in (along, across)
+        ]
         return (lines[0] | lines[1]) * np.float32(2) - 1
     if name == "dots":
         cell = [(c / (1.3 * grain) + rng.uniform(0, 1)) % 1 - 0.5 for c in (along, across)]
@@ -47,28 +56,47 @@ def pattern(rng, name, grain, height, width):
 
 
 def _noise(rng, grain, height, width):
-    """Smooth noise (height,width) float32 of deviation 1, its waves about 2 `grain` pixels long."""
+    """Smooth noise (height,width) float32 of deviation 1, its waves about 2 `grain` pixels
+    long.
+    """
     rows, columns = (int(np.ceil(side / grain)) + 3 for side in (height, width))
     small = rng.normal(size=(rows, columns)).astype(np.float32)
-    big = cv2.resize(small, (int(np.ceil(columns * grain)), int(np.ceil(rows * grain))), interpolation=cv2.INTER_CUBIC)
-    top, left = (int(rng.integers(max(b - s, 0) + 1)) for b, s in zip(big.shape, (height, width), strict=True))
-    piece = big[top:top + height, left:left + width]
+    big = cv2.resize(
+        small,
+        (int(np.ceil(columns * grain)), int(np.ceil(rows * grain))),
+        interpolation=cv2.INTER_CUBIC,
+    )
+    top, left = (
+        int(rng.integers(max(b - s, 0) + 1))
+        for b, s in zip(big.shape, (height, width), strict=True)
+    )
+    piece = big[top : top + height, left : left + width]
     return (piece - piece.mean()) / max(piece.std(), 1e-6)
 
 
 def texture(rng, style, height, width, grain=1.0):
-    """A texture (height,width,3) float32 in 0…255 of a style, its colour and grain varied. grain: pixels per world
-    pixel."""
+    """A texture (height,width,3) float32 in 0…255 of a style, its colour and grain varied.
+    grain: pixels per world pixel.
+    """
     hue, saturation, value = style.hsv
-    hsv = (hue + rng.normal(0, 25)) % 360, np.clip(saturation + rng.normal(0, 0.1), 0, 1), np.clip(
-        value + rng.normal(0, 0.1), 0.1, 0.95)
+    hsv = (
+        (hue + rng.normal(0, 25)) % 360,
+        np.clip(saturation + rng.normal(0, 0.1), 0, 1),
+        np.clip(value + rng.normal(0, 0.1), 0.1, 0.95),
+    )
     colour = 255 * cv2.cvtColor(np.array([[hsv]], np.float32), cv2.COLOR_HSV2RGB)[0, 0]
     step = max(style.grain * grain * np.exp(rng.normal(0, 0.2)), 1.5)
     other = rng.normal(0, 0.5, 3) + rng.choice((-1, 1))
-    waves = pattern(rng, style.pattern, step, height, width)[..., None] * (other / np.linalg.norm(other))
-    fine = _noise(rng, 1.5 + rng.exponential(2), height, width)[..., None] * rng.normal(0.8, 0.2, 3)
+    waves = pattern(rng, style.pattern, step, height, width)[..., None] * (
+        other / np.linalg.norm(other)
+    )
+    fine = _noise(rng, 1.5 + rng.exponential(2), height, width)[..., None] * rng.normal(
+        0.8, 0.2, 3
+    )
     slow = _noise(rng, max(height, width) / 2, height, width)[..., None]
-    return np.clip(colour + style.swing * 1.4 * waves + 8 * fine + 10 * slow, 0, 255).astype(np.float32)
+    return np.clip(colour + style.swing * 1.4 * waves + 8 * fine + 10 * slow, 0, 255).astype(
+        np.float32
+    )
 
 
 def ground_texture(rng, domain, height, width, grain):
@@ -81,13 +109,17 @@ def ground_texture(rng, domain, height, width, grain):
 
 
 def dressed(rng, domain, ground, size, visibility, bands):
-    """A texture (size,size,3) to cut a thing out of: bands of the domain's styles from top to bottom, mixed with a
-    piece of the ground taken elsewhere, the more so the less visible."""
+    """A texture (size,size,3) to cut a thing out of: bands of the domain's styles from top
+    to bottom, mixed with a piece of the ground taken elsewhere, the more so the less
+    visible.
+    """
     own, edges = np.empty((size, size, 3), np.float32), [0, *bands, size]
     styles = [domain.things[i] for i in rng.integers(len(domain.things), size=len(edges) - 1)]
     for style, top, bottom in zip(styles, edges[:-1], edges[1:], strict=True):
         if bottom > top:
             own[top:bottom] = texture(rng, style, bottom - top, size)
-    rows, columns = (np.abs((rng.integers(side) + np.arange(size)) % (2 * side) - side + 0.5).astype(int)
-                     for side in ground.shape[:2])
+    rows, columns = (
+        np.abs((rng.integers(side) + np.arange(size)) % (2 * side) - side + 0.5).astype(int)
+        for side in ground.shape[:2]
+    )
     return visibility * own + (1 - visibility) * ground[np.ix_(rows, columns)]

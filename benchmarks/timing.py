@@ -1,4 +1,5 @@
-"""What the bench_*.py scripts share: interleaved timing, added memory, real data, the machine, result tables.
+"""What the bench_*.py scripts share: interleaved timing, added memory, real data, the
+machine, result tables.
 
 Needs no torch. A bench script starts with its two sides as functions of no argument:
 
@@ -6,8 +7,8 @@ Needs no torch. A bench script starts with its two sides as functions of no argu
     print(ratio(times, "plain", "fast"))                    # median over rounds of plain / fast
     write_results("scoring", text)                          # benchmarks/results/scoring.md
 
-Machines that are shared drift by half within minutes; the sides therefore take turns, and what is reported is the
-median of a round's ratios, not the ratio of two means.
+Machines that are shared drift by half within minutes; the sides therefore take turns, and
+what is reported is the median of a round's ratios, not the ratio of two means.
 """
 
 import contextlib
@@ -26,18 +27,25 @@ from utils.machine import processor
 from utils.runtime import write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
-SHARED = Path(os.environ.get("CLAUS_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "data"
+SHARED = (
+    Path(os.environ.get("CLAUS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    / "data"
+)
 LARGE_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
 
 
 def cpu_clock():
-    """Seconds of processor time of this process and of those it started and waited for: what sharing cannot change."""
+    """Seconds of processor time of this process and of those it started and waited for:
+    what sharing cannot change.
+    """
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def both_clocks():
-    """(wall time, processor time of all threads), for interleaved(); `only` then takes one of them."""
+    """(wall time, processor time of all threads), for interleaved(); `only` then takes one
+    of them.
+    """
     return np.array([time.perf_counter(), time.process_time()])
 
 
@@ -47,11 +55,13 @@ def only(times, number):
 
 
 def interleaved(sides, rounds, warmup=1, most_seconds=None, clock=time.perf_counter):
-    """Time functions of no argument in turns: {name: function} -> {name: [seconds of each round]}.
+    """Time functions of no argument in turns: {name: function} -> {name: [seconds of each
+    round]}.
 
-    Every other round goes backwards, so that no side always runs after the same other. Ends early, but never before
-    two rounds, once `most_seconds` have passed. What the functions return is dropped at once. clock: cpu_clock, say,
-    for work of one thread on a machine that others keep busy.
+    Every other round goes backwards, so that no side always runs after the same other. Ends
+    early, but never before two rounds, once `most_seconds` have passed. What the functions
+    return is dropped at once. clock: cpu_clock, say, for work of one thread on a machine
+    that others keep busy.
     """
     for _ in range(warmup):
         for function in sides.values():
@@ -62,7 +72,11 @@ def interleaved(sides, rounds, warmup=1, most_seconds=None, clock=time.perf_coun
             start = clock()
             sides[name]()
             times[name].append(clock() - start)
-        if most_seconds is not None and number >= 1 and time.perf_counter() - began > most_seconds:
+        if (
+            most_seconds is not None
+            and number >= 1
+            and time.perf_counter() - began > most_seconds
+        ):
             break
     return times
 
@@ -84,7 +98,8 @@ def spread(times, slow, fast):
 
 
 def added_memory(function):
-    """MiB by which the process' peak resident memory rises above what it held before while `function()` runs.
+    """MiB by which the process' peak resident memory rises above what it held before while
+    `function()` runs.
 
     NaN where the kernel does not let a process reset its peak (anything but Linux).
     """
@@ -105,56 +120,90 @@ def _status(key):
 
 
 def _trim():
-    """Give freed memory back, so that the next measurement does not start on what an earlier one left."""
+    """Give freed memory back, so that the next measurement does not start on what an
+    earlier one left.
+    """
     import ctypes
     import gc
+
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def with_large_malloc(script, *arguments):
-    """Run a bench script again in a process whose malloc keeps large blocks; its standard output."""
-    done = subprocess.run([sys.executable, str(script), *arguments], env={**os.environ, **LARGE_MALLOC}, check=True,
-                          stdout=subprocess.PIPE, text=True)
+    """Run a bench script again in a process whose malloc keeps large blocks; its standard
+    output.
+    """
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        env={**os.environ, **LARGE_MALLOC},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     return done.stdout
 
 
 def malloc_settings():
     """What this process' allocator was told: "default malloc" or the settings that differ."""
-    told = [f"{name}={value}" for name, value in sorted(os.environ.items())
-            if name.startswith("MALLOC_") or name == "LD_PRELOAD" and value]
+    told = [
+        f"{name}={value}"
+        for name, value in sorted(os.environ.items())
+        if name.startswith("MALLOC_") or name == "LD_PRELOAD" and value
+    ]
     return ", ".join(told) or "default malloc"
 
 
 def lacks(*paths):
-    """Whether one of the real data's paths is missing, which is then said: the script has nothing to do, and status 0.
+    """Whether one of the real data's paths is missing, which is then said: the script has
+    nothing to do, and status 0.
     """
     missing = [path for path in paths if not path.exists()]
     if missing:
-        print(f"skipped: needs {missing[0]}, set CLAUS_SHARED=... to the folder that has data/ with it")
+        print(
+            f"skipped: needs {missing[0]}, set CLAUS_SHARED=... to the folder that has "
+            f"data/ with it"
+        )
     return bool(missing)
 
 
 def machine_line():
-    """Processor, its cores, threads in use, versions, allocator and date, for the head of a result table."""
+    """Processor, its cores, threads in use, versions, allocator and date, for the head of a
+    result table.
+    """
     parts = [processor(), f"{os.cpu_count()} cores"]
     if "torch" in sys.modules:
         torch = sys.modules["torch"]
         parts += [f"{torch.get_num_threads()} threads", f"torch {torch.__version__}"]
-    return ", ".join([*parts, f"Python {platform.python_version()}", malloc_settings(), time.strftime("%Y-%m-%d")])
+    return ", ".join(
+        [
+            *parts,
+            f"Python {platform.python_version()}",
+            malloc_settings(),
+            time.strftime("%Y-%m-%d"),
+        ]
+    )
 
 
 def table(head, rows):
     """Markdown table."""
-    return "\n".join(f"| {' | '.join(str(cell) for cell in row)} |" for row in (head, ["---"] * len(head), *rows))
+    return "\n".join(
+        f"| {' | '.join(str(cell) for cell in row)} |"
+        for row in (head, ["---"] * len(head), *rows)
+    )
 
 
 def write_results(name, text, real=True):
-    """Print `text` and write it to benchmarks/results/<name>.md; not what made-up data in place of real gave."""
+    """Print `text` and write it to benchmarks/results/<name>.md; not what made-up data in
+    place of real gave.
+    """
     print(text)
     if not real:
-        print(f"measured on a made-up film: {RESULTS / name}.md stays as it was (CLAUS_SHARED=... names the folder "
-              "that has data/ with real videos)")
+        print(
+            f"measured on a made-up film: {RESULTS / name}.md stays as it was "
+            f"(CLAUS_SHARED=... names the folder "
+            "that has data/ with real videos)"
+        )
         return
     write_text(RESULTS / f"{name}.md", text.rstrip() + "\n")

@@ -1,7 +1,8 @@
-"""How actors are marked in a request and its answers: with boxes or with masks. See oracle.py for the forms.
+"""How actors are marked in a request and its answers: with boxes or with masks. See
+oracle.py for the forms.
 
-    boxes   {"track": 1, "box": [x, y, w, h]}                                  pixels from 0, top left corner and size
-    masks   {"track": 1, "mask": {"size": [height, width], "counts": [int, ...]}}    run lengths, see masks.encode_rle
+boxes   {"track": 1, "box": [x, y, w, h]}                                  pixels from 0, top left corner and size
+masks   {"track": 1, "mask": {"size": [height, width], "counts": [int, ...]}}    run lengths, see masks.encode_rle
 """
 
 import json
@@ -23,12 +24,17 @@ def answers_with(form):
 
 
 def actors_in(video, asked, kind):
-    """frame -> list of {"track", "box" or "mask"}, for the frames asked for; tubes that agree in all count once."""
+    """frame -> list of {"track", "box" or "mask"}, for the frames asked for; tubes that
+    agree in all count once.
+    """
     actors, seen = {frame: [] for frame in asked}, set()
     for tube in video.tubes:
         if (tube.boxes if kind == "boxes" else tube.masks) is None:
-            raise UserError(f"video {video.name}: has {'masks' if kind == 'boxes' else 'boxes'}, the request is for "
-                            f"{kind}; request what the video has")
+            raise UserError(
+                f"video {video.name}: has {'masks' if kind == 'boxes' else 'boxes'}, "
+                f"the request is for "
+                f"{kind}; request what the video has"
+            )
         visible = np.flatnonzero(np.isin(tube.frames, asked))
         shapes = _boxes_of(tube, visible) if kind == "boxes" else _masks_of(tube, visible)
         key = json.dumps([tube.frames[visible].tolist(), shapes])
@@ -41,7 +47,9 @@ def actors_in(video, asked, kind):
 
 
 def _boxes_of(tube, places):
-    return [{"box": [x0, y0, x1 - x0, y1 - y0]} for x0, y0, x1, y1 in tube.boxes[places].tolist()]
+    return [
+        {"box": [x0, y0, x1 - x0, y1 - y0]} for x0, y0, x1, y1 in tube.boxes[places].tolist()
+    ]
 
 
 def _masks_of(tube, places):
@@ -89,8 +97,16 @@ def _box_problems(box, video):
         return [f"box {box!r} is not four whole numbers x, y, width, height"]
     if box[2] < 1 or box[3] < 1:
         return [f"box {box} has no area (x, y, width, height)"]
-    if box[0] < 0 or box[1] < 0 or box[0] + box[2] > video.width or box[1] + box[3] > video.height:
-        return [f"box {box} (x, y, width, height) leaves the picture of {video.width}x{video.height} pixels"]
+    if (
+        box[0] < 0
+        or box[1] < 0
+        or box[0] + box[2] > video.width
+        or box[1] + box[3] > video.height
+    ):
+        return [
+            f"box {box} (x, y, width, height) leaves the picture of "
+            f"{video.width}x{video.height} pixels"
+        ]
     return []
 
 

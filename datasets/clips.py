@@ -1,6 +1,8 @@
-"""Which frames make a clip, and how they are cropped, resized and flipped together with their masks.
+"""Which frames make a clip, and how they are cropped, resized and flipped together with
+their masks.
 
-Nothing here sees a label: the frames follow from the length of the video and an anchor, crop and flip from a generator.
+Nothing here sees a label: the frames follow from the length of the video and an anchor,
+crop and flip from a generator.
 """
 
 import functools
@@ -13,12 +15,14 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 STRIDE = 2
-POSITION = 4        # index of the anchor (in training a labelled frame) in its clip
+POSITION = 4  # index of the anchor (in training a labelled frame) in its clip
 
 
 @dataclass(frozen=True)
 class ClipGeometry:
-    """A frame is resized to `frame`, cropped to `crop`, and the crop resized to size x size. All in pixels (h, w)."""
+    """A frame is resized to `frame`, cropped to `crop`, and the crop resized to size x
+    size. All in pixels (h, w).
+    """
 
     frame: tuple[int, int]
     crop: tuple[int, int]
@@ -34,7 +38,8 @@ class ClipGeometry:
         return asdict(self)
 
 
-# UCF-101: wide keeps nearly the whole 4:3 frame, square is the published straight crop. J-HMDB has one way.
+# UCF-101: wide keeps nearly the whole 4:3 frame, square is the published straight crop.
+# J-HMDB has one way.
 GEOMETRY = {
     ("full", "wide"): ClipGeometry((240, 320), (224, 296), 224),
     ("full", "square"): ClipGeometry((240, 320), (224, 224), 224),
@@ -44,21 +49,28 @@ GEOMETRY = {
     ("small", "jhmdb"): ClipGeometry((73, 73), (64, 64), 64),
 }
 
-PIXEL_RANGE = {"-1..1": (2.0, -1.0), "0..1": (1.0, 0.0)}     # -1..1 is what the I3D weights were trained on
+PIXEL_RANGE = {
+    "-1..1": (2.0, -1.0),
+    "0..1": (1.0, 0.0),
+}  # -1..1 is what the I3D weights were trained on
 
 
 def clip_indices(frames, anchor, length=8, stride=STRIDE, position=POSITION):
-    """Frame indices (length,) of the clip with `anchor` at `position`, int64 in [0, frames).
+    """Frame indices (length,) of the clip with `anchor` at `position`, int64 in [0,
+    frames).
 
-    A clip that leaves the video is shifted by whole strides, so that the anchor stays among its frames; where no such
-    clip exists the stride is 1, and where the video is too short even for that its last frame is repeated.
+    A clip that leaves the video is shifted by whole strides, so that the anchor stays among
+    its frames; where no such clip exists the stride is 1, and where the video is too short
+    even for that its last frame is repeated.
     """
     if not 0 <= anchor < frames:
         raise ValueError(f"anchor {anchor} is not a frame of a video of {frames}")
     for step in (stride, 1):
         start, span = anchor - position * step, (length - 1) * step
-        start += max(0, -(start // step)) * step                             # up to the first start >= 0
-        start -= max(0, -((frames - 1 - span - start) // step)) * step       # down until the end fits
+        start += max(0, -(start // step)) * step  # up to the first start >= 0
+        start -= (
+            max(0, -((frames - 1 - span - start) // step)) * step
+        )  # down until the end fits
         if 0 <= start and start + span < frames:
             return start + step * np.arange(length)
     return np.minimum(np.arange(length), frames - 1)
@@ -66,7 +78,9 @@ def clip_indices(frames, anchor, length=8, stride=STRIDE, position=POSITION):
 
 def random_crop(geometry, rng):
     """(top, left) of a crop drawn uniformly, int."""
-    return tuple(int(rng.integers(f - c + 1)) for f, c in zip(geometry.frame, geometry.crop, strict=True))
+    return tuple(
+        int(rng.integers(f - c + 1)) for f, c in zip(geometry.frame, geometry.crop, strict=True)
+    )
 
 
 def centre_crop(geometry):
@@ -77,9 +91,10 @@ def centre_crop(geometry):
 def transform(clip, geometry, corner, flip=False):
     """Resize, crop, resize and flip frames, masks, or both, jointly.
 
-    clip: uint8 frames (T,H,W,3) or masks (T,H,W); corner (top, left) in the resized frame. Frames are interpolated
-    bilinearly with antialiasing, masks take the pixel nearest by centres ("nearest-exact": plain "nearest" would shift
-    them half a pixel against the frames). Returns uint8 (T,3,S,S) or (T,S,S) torch tensors.
+    clip: uint8 frames (T,H,W,3) or masks (T,H,W); corner (top, left) in the resized frame.
+    Frames are interpolated bilinearly with antialiasing, masks take the pixel nearest by
+    centres ("nearest-exact": plain "nearest" would shift them half a pixel against the
+    frames). Returns uint8 (T,3,S,S) or (T,S,S) torch tensors.
     """
     if clip.ndim == 4:
         return cut(resize(clip, geometry.frame), geometry, corner, flip)
@@ -88,41 +103,63 @@ def transform(clip, geometry, corner, flip=False):
 
 
 def resize(clip, size):
-    """Frames uint8 (T,H,W,3) -> (T,h,w,3), bilinearly with antialiasing; the same array where they have that size."""
+    """Frames uint8 (T,H,W,3) -> (T,h,w,3), bilinearly with antialiasing; the same array
+    where they have that size.
+    """
     if clip.shape[1:3] == tuple(size):
         return clip
     channels_last = torch.from_numpy(clip).permute(0, 3, 1, 2)
-    return TF.resize(channels_last, list(size), InterpolationMode.BILINEAR).permute(0, 2, 3, 1).numpy()
+    return (
+        TF.resize(channels_last, list(size), InterpolationMode.BILINEAR)
+        .permute(0, 2, 3, 1)
+        .numpy()
+    )
 
 
 def cut(clip, geometry, corner, flip=False):
-    """Frames of the size geometry.frame, uint8 (T,h,w,3) -> cropped, resized and flipped, a tensor (T,3,S,S)."""
+    """Frames of the size geometry.frame, uint8 (T,h,w,3) -> cropped, resized and flipped, a
+    tensor (T,3,S,S).
+    """
     (top, left), (height, width) = corner, geometry.crop
-    clip = resize(clip[:, top:top + height, left:left + width], [geometry.size] * 2)
+    clip = resize(clip[:, top : top + height, left : left + width], [geometry.size] * 2)
     planes = np.empty((len(clip), 3, geometry.size, geometry.size), np.uint8)
-    for frame, plane in zip(clip, planes, strict=True):         # several times as fast as one copy of all
+    for frame, plane in zip(
+        clip, planes, strict=True
+    ):  # several times as fast as one copy of all
         cv2.split(cv2.flip(frame, 1) if flip else frame, list(plane))
     return torch.from_numpy(planes)
 
 
 def sources(shape, geometry, corner, flip=False):
-    """(rows (S,), columns (S,)) int64: which pixel of a mask of `shape` (H,W) each pixel of a finished clip shows."""
+    """(rows (S,), columns (S,)) int64: which pixel of a mask of `shape` (H,W) each pixel of
+    a finished clip shows.
+    """
     places = []
-    for before, frame, crop, start in zip(shape, geometry.frame, geometry.crop, corner, strict=True):
+    for before, frame, crop, start in zip(
+        shape, geometry.frame, geometry.crop, corner, strict=True
+    ):
         places.append(_nearest(before, frame)[start + _nearest(crop, geometry.size)])
     return places[0], places[1][::-1] if flip else places[1]
 
 
 @functools.cache
 def _nearest(before, after):
-    """Which of `before` places each of `after` shows, int64 (after,), as torch's nearest-exact resize of uint8 does."""
+    """Which of `before` places each of `after` shows, int64 (after,), as torch's
+    nearest-exact resize of uint8 does.
+    """
     places = torch.arange(before)
-    low, high = (TF.resize(part.to(torch.uint8)[None, :, None], [after, 1], InterpolationMode.NEAREST_EXACT)[0, :, 0]
-                 for part in (places % 256, places // 256))
+    low, high = (
+        TF.resize(
+            part.to(torch.uint8)[None, :, None], [after, 1], InterpolationMode.NEAREST_EXACT
+        )[0, :, 0]
+        for part in (places % 256, places // 256)
+    )
     return low.numpy().astype(np.int64) + 256 * high.numpy().astype(np.int64)
 
 
 def normalise(frames, pixel_range):
-    """uint8 frames (B,T,3,S,S) on any device -> float clips (B,3,T,S,S) in the range the network was trained on."""
+    """uint8 frames (B,T,3,S,S) on any device -> float clips (B,3,T,S,S) in the range the
+    network was trained on.
+    """
     scale, shift = PIXEL_RANGE[pixel_range]
     return frames.transpose(1, 2).float() * (scale / 255) + shift

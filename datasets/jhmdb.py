@@ -1,11 +1,13 @@
-"""J-HMDB-21: its puppet masks in the official layout, its splits, and where its videos lie on disk.
+"""J-HMDB-21: its puppet masks in the official layout, its splits, and where its videos lie
+on disk.
 
     <root>/puppet_mask/<class>/<clip>/puppet_mask.mat      key part_mask, uint8 {0,1}, height x width x frames
     <root>/trainlist_split1.txt, testlist_split1.txt       "<class>/<clip>" a line; or, as the download has it,
     <root>/splits/<class>_test_split1.txt                  "<clip>.avi 1" (training) or "<clip>.avi 2" (test) a line
 
-A clip has one actor, in every frame, and as many frames as its mask. Split 1 has 660 clips with 22,712 frames to train
-on and 268 with 9,126 to test on. A file of masks is read when the first of its masks is asked for.
+A clip has one actor, in every frame, and as many frames as its mask. Split 1 has 660 clips
+with 22,712 frames to train on and 268 with 9,126 to test on. A file of masks is read when
+the first of its masks is asked for.
 """
 
 import functools
@@ -22,31 +24,63 @@ from datasets.masks import PackedMasks
 from utils.runtime import UserError
 
 CLASSES = (
-    "brush_hair", "catch", "clap", "climb_stairs", "golf", "jump", "kick_ball", "pick", "pour", "pullup", "push", "run",
-    "shoot_ball", "shoot_bow", "shoot_gun", "sit", "stand", "swing_baseball", "throw", "walk", "wave")
+    "brush_hair",
+    "catch",
+    "clap",
+    "climb_stairs",
+    "golf",
+    "jump",
+    "kick_ball",
+    "pick",
+    "pour",
+    "pullup",
+    "push",
+    "run",
+    "shoot_ball",
+    "shoot_bow",
+    "shoot_gun",
+    "sit",
+    "stand",
+    "swing_baseball",
+    "throw",
+    "walk",
+    "wave",
+)
 KEY = "part_mask"
 NAME, DATA, ANSWERS = "jhmdb-21", "Datasets/JHMDB", "masks"
-VIDEOS_PERCENT, FRAMES_PERCENT = "5", "3"       # V and A of a cycle (paper): 33 clips and 34 frames of split 1
-CROP = "jhmdb"                                  # of datasets.clips.GEOMETRY
+VIDEOS_PERCENT, FRAMES_PERCENT = (
+    "5",
+    "3",
+)  # V and A of a cycle (paper): 33 clips and 34 frames of split 1
+CROP = "jhmdb"  # of datasets.clips.GEOMETRY
 CROPS = (CROP,)
-# folders between the root and <class>/<clip>.avi or <class>/<clip>/00001.png: videos and images as downloads unpack
+# folders between the root and <class>/<clip>.avi or <class>/<clip>/00001.png: videos and
+# images as downloads unpack
 LAYOUTS = ("", "videos", "ReCompress_Videos", "JHMDB_video/ReCompress_Videos", "Rename_Images")
 
 
 def read_ground_truth(root, test_list=None, part="all", split=1, clips=None):
     """Dense ground truth: every frame of every clip is labelled, its mask in one tube.
 
-    root: folder with puppet_mask/ and, for the parts train and test, the lists of `split` (1, 2 or 3) in one of the
-    two forms above. test_list: a text file "<class>/<clip>" a line, instead of these: the listed clips are the test
-    part, all others the training part. clips: names; the masks of all others are left alone. Returns Annotations, clips
-    sorted by name; masks are checked (0 and 1, none empty) when they are read. Raises UserError naming the file.
+    root: folder with puppet_mask/ and, for the parts train and test, the lists of `split`
+    (1, 2 or 3) in one of the two forms above. test_list: a text file "<class>/<clip>" a
+    line, instead of these: the listed clips are the test part, all others the training
+    part. clips: names; the masks of all others are left alone. Returns Annotations, clips
+    sorted by name; masks are checked (0 and 1, none empty) when they are read. Raises
+    UserError naming the file.
     """
     if part not in ("train", "test", "all"):
         raise UserError(f"part {part!r}: give train, test or all")
-    files = {f"{path.parts[-3]}/{path.parts[-2]}": path for path in Path(root).glob("puppet_mask/*/*/puppet_mask.mat")}
+    files = {
+        f"{path.parts[-3]}/{path.parts[-2]}": path
+        for path in Path(root).glob("puppet_mask/*/*/puppet_mask.mat")
+    }
     if not files:
-        raise UserError(f"{root}: no puppet_mask/<class>/<clip>/puppet_mask.mat there; unpack puppet_mask.zip of "
-                        "J-HMDB there, or correct the path")
+        raise UserError(
+            f"{root}: no puppet_mask/<class>/<clip>/puppet_mask.mat there; unpack "
+            f"puppet_mask.zip of "
+            "J-HMDB there, or correct the path"
+        )
     names = sorted(files)
     if part != "all":
         names = sorted(_part(Path(root), names, test_list, part, split))
@@ -54,12 +88,16 @@ def read_ground_truth(root, test_list=None, part="all", split=1, clips=None):
         names = sorted(set(names) & set(clips))
     classes = tuple(sorted({name.partition("/")[0] for name in files}))
     classes = CLASSES if set(classes) <= set(CLASSES) else classes
-    return Annotations(NAME if classes == CLASSES else "own", classes,
-                       {name: _video(name, files[name], classes) for name in names})
+    return Annotations(
+        NAME if classes == CLASSES else "own",
+        classes,
+        {name: _video(name, files[name], classes) for name in names},
+    )
 
 
 def find_video(root, name):
-    """Path of a clip, `<root>/<layout>/<name>.avi` or the folder `<root>/<layout>/<name>/` of PNGs; UserError if none.
+    """Path of a clip, `<root>/<layout>/<name>.avi` or the folder `<root>/<layout>/<name>/`
+    of PNGs; UserError if none.
 
     The first of LAYOUTS that has either is taken.
     """
@@ -67,7 +105,9 @@ def find_video(root, name):
 
 
 def scan_videos(root):
-    """Sorted names "<class>/<clip>" of the clips in the first of LAYOUTS that has any; UserError if none has."""
+    """Sorted names "<class>/<clip>" of the clips in the first of LAYOUTS that has any;
+    UserError if none has.
+    """
     return scan_below(root, LAYOUTS, images=True)
 
 
@@ -80,29 +120,40 @@ def _video(name, path, classes):
         return Video(name, *shape, label, frames, (Tube(label, 1, frames, masks=masks),))
 
 
-# ---------------------------------------------------------------------------------------------- masks
+# ------------------------------------------------------------------------------------ masks
+
 
 def read_masks(path):
-    """Masks (F,H,W) bool of one puppet_mask.mat; UserError unless it is zeros and ones and every frame has an actor."""
+    """Masks (F,H,W) bool of one puppet_mask.mat; UserError unless it is zeros and ones and
+    every frame has an actor.
+    """
     try:
         masks = scipy.io.loadmat(path, variable_names=[KEY])[KEY]
     except KeyError as error:
-        raise UserError(f"{path}: has no '{KEY}'; unpack puppet_mask.zip of J-HMDB again") from error
-    except Exception as error:          # a damaged file raises nearly anything
+        raise UserError(
+            f"{path}: has no '{KEY}'; unpack puppet_mask.zip of J-HMDB again"
+        ) from error
+    except Exception as error:  # a damaged file raises nearly anything
         raise _unreadable(path, error) from error
     masks = masks[..., None] if masks.ndim == 2 else masks
     if masks.ndim != 3 or masks.dtype.kind not in "bu" or masks.max() > 1:
-        raise UserError(f"{path}: {KEY} is {masks.dtype} {masks.shape} with values up to {masks.max()}; "
-                        "give height x width x frames of 0 and 1")
+        raise UserError(
+            f"{path}: {KEY} is {masks.dtype} {masks.shape} with values up to {masks.max()}; "
+            "give height x width x frames of 0 and 1"
+        )
     masks = np.ascontiguousarray(masks.transpose(2, 0, 1)).astype(bool)
     empty = ~masks.any(axis=(1, 2))
     if empty.any():
-        raise UserError(f"{path}: frame {empty.argmax()} has no actor; J-HMDB has one in every frame")
+        raise UserError(
+            f"{path}: frame {empty.argmax()} has no actor; J-HMDB has one in every frame"
+        )
     return masks
 
 
 def _mask_shape(path):
-    """(frames, height, width) of the masks in a file. Only its first bytes are looked at, where they say it."""
+    """(frames, height, width) of the masks in a file. Only its first bytes are looked at,
+    where they say it.
+    """
     try:
         with open(path, "rb") as file:
             shape = _shape_in_header(file.read(4096))
@@ -111,53 +162,76 @@ def _mask_shape(path):
     except Exception as error:
         raise _unreadable(None, error) from error
     if shape is None or len(shape) not in (2, 3) or not all(shape):
-        raise UserError(f"has no '{KEY}' of height x width x frames; unpack puppet_mask.zip of J-HMDB again")
+        raise UserError(
+            f"has no '{KEY}' of height x width x frames; unpack puppet_mask.zip of J-HMDB again"
+        )
     height, width, frames = (*shape, 1)[:3]
     return frames, height, width
 
 
 def _shape_in_header(head):
-    """Shape of the first variable of a MATLAB 5 file, if that is `part_mask` of three dimensions; None otherwise."""
+    """Shape of the first variable of a MATLAB 5 file, if that is `part_mask` of three
+    dimensions; None otherwise.
+    """
     order = {b"IM": "<", b"MI": ">"}.get(head[126:128])
     if order is None or len(head) < 136:
         return None
     body = head[128:]
-    if struct.unpack(order + "I", body[:4])[0] == 15:           # a compressed variable
+    if struct.unpack(order + "I", body[:4])[0] == 15:  # a compressed variable
         body = zlib.decompressobj().decompress(body[8:], 256)
     if len(body) < 56 + len(KEY):
         return None
-    # tags (type, bytes): the variable, 8 bytes of flags, three int32 of shape and padding, the name
-    tags = [struct.unpack(order + "II", body[at:at + 8]) for at in (0, 8, 24, 48)]
-    if (tags[0][0], *tags[1:]) != (14, (6, 8), (5, 12), (1, len(KEY))) or body[56:56 + len(KEY)] != KEY.encode():
+    # tags (type, bytes): the variable, 8 bytes of flags, three int32 of shape and padding,
+    # the name
+    tags = [struct.unpack(order + "II", body[at : at + 8]) for at in (0, 8, 24, 48)]
+    if (tags[0][0], *tags[1:]) != (14, (6, 8), (5, 12), (1, len(KEY))) or body[
+        56 : 56 + len(KEY)
+    ] != KEY.encode():
         return None
     return struct.unpack(order + "3I", body[32:44])
 
 
 def _unreadable(path, error):
     reason = getattr(error, "strerror", None) or "not a MATLAB file, or a damaged one"
-    return UserError(f"{f'{path}: ' if path else ''}cannot be read ({reason.lower()}); unpack puppet_mask.zip of "
-                     "J-HMDB again")
+    return UserError(
+        f"{f'{path}: ' if path else ''}cannot be read ({reason.lower()}); unpack "
+        f"puppet_mask.zip of "
+        "J-HMDB again"
+    )
 
 
-# ---------------------------------------------------------------------------------------------- splits
+# ----------------------------------------------------------------------------------- splits
+
 
 def _part(root, names, test_list, part, split):
-    """Names of the clips of a part; UserError where the lists do not fit each other or the masks."""
+    """Names of the clips of a part; UserError where the lists do not fit each other or the
+    masks.
+    """
     if test_list is not None:
         test = _read_list(test_list)
-        lists = {"test": (test, test_list), "train": ([name for name in names if name not in set(test)], test_list)}
+        lists = {
+            "test": (test, test_list),
+            "train": ([name for name in names if name not in set(test)], test_list),
+        }
     else:
         lists = _official_lists(root, names, split)
     both = set(lists["train"][0]) & set(lists["test"][0])
     if both:
-        raise UserError(f"{root}: {min(both)} is in both parts of split {split}; get the split files again")
+        raise UserError(
+            f"{root}: {min(both)} is in both parts of split {split}; get the split files again"
+        )
     listed, source = lists[part]
     missing = sorted(set(listed) - set(names))
     if missing:
-        raise UserError(f"{source}: {len(missing)} of {len(listed)} clips have no mask below {root / 'puppet_mask'}, "
-                        f"the first is {missing[0]}; unpack puppet_mask.zip again, or correct the list")
+        raise UserError(
+            f"{source}: {len(missing)} of {len(listed)} clips have no mask below "
+            f"{root / 'puppet_mask'}, "
+            f"the first is {missing[0]}; unpack puppet_mask.zip again, or correct the list"
+        )
     if not listed:
-        raise UserError(f"{source}: names no clip of the {part} part; get the split files again")
+        raise UserError(
+            f"{source}: names no clip of the {part} part; get the split files again"
+        )
     return set(listed)
 
 
@@ -170,13 +244,21 @@ def _official_lists(root, names, split):
     for name in sorted({name.partition("/")[0] for name in names}):
         path = folder / f"{name}_test_split{split}.txt"
         if not path.is_file():
-            raise UserError(f"{root}: neither {flat['train'].name} and {flat['test'].name} nor splits/{path.name} is "
-                            "there; unpack the splits of J-HMDB there, or name a test list")
+            raise UserError(
+                f"{root}: neither {flat['train'].name} and {flat['test'].name} nor "
+                f"splits/{path.name} is "
+                "there; unpack the splits of J-HMDB there, or name a test list"
+            )
         for line in _lines(path):
             clip, _, which = line.rpartition(" ")
             if which not in ("1", "2") or not clip:
-                raise UserError(f'{path}: line {line!r} is not "<clip>.avi 1" (training) or "<clip>.avi 2" (test)')
-            lists["train" if which == "1" else "test"].append(f"{name}/{clip.strip().removesuffix('.avi')}")
+                raise UserError(
+                    f'{path}: line {line!r} is not "<clip>.avi 1" (training) or '
+                    f'"<clip>.avi 2" (test)'
+                )
+            lists["train" if which == "1" else "test"].append(
+                f"{name}/{clip.strip().removesuffix('.avi')}"
+            )
     return {part: (listed, folder) for part, listed in lists.items()}
 
 
@@ -189,6 +271,9 @@ def _lines(path):
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: the list of clips cannot be read ({getattr(error, 'strerror', None) or error}); "
-                        "get the split files of J-HMDB again") from error
+        raise UserError(
+            f"{path}: the list of clips cannot be read "
+            f"({getattr(error, 'strerror', None) or error}); "
+            "get the split files of J-HMDB again"
+        ) from error
     return [line.strip() for line in lines if line.strip()]

@@ -1,4 +1,6 @@
-"""Small helps for files that only save time: they may be missing, damaged or not writable, and nothing else changes."""
+"""Small helps for files that only save time: they may be missing, damaged or not writable,
+and nothing else changes.
+"""
 
 import contextlib
 import errno
@@ -14,24 +16,35 @@ _warned = set()
 
 
 def signature(path):
-    """Text that changes when the file, or an image of the folder, at `path` does: place, sizes, times of change."""
+    """Text that changes when the file, or an image of the folder, at `path` does: place,
+    sizes, times of change.
+    """
     path = Path(path)
     files = [path]
     if path.is_dir():
-        files = sorted((entry for entry in os.scandir(path) if entry.is_file()), key=lambda entry: entry.name)
+        files = sorted(
+            (entry for entry in os.scandir(path) if entry.is_file()),
+            key=lambda entry: entry.name,
+        )
     states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return f"{path.absolute()} {states}"
 
 
 def seal_of(content):
-    """Eight bytes that change with any byte of an array uint8 (n,); far cheaper than a CRC, and not 0 for all zeros."""
+    """Eight bytes that change with any byte of an array uint8 (n,); far cheaper than a CRC,
+    and not 0 for all zeros.
+    """
     whole = len(content) // 8 * 8
-    total = int(content[:whole].view(np.uint64).sum(dtype=np.uint64)) + int.from_bytes(content[whole:].tobytes())
+    total = int(content[:whole].view(np.uint64).sum(dtype=np.uint64)) + int.from_bytes(
+        content[whole:].tobytes()
+    )
     return ((total + len(content) + 0x434C415553) % 2**64).to_bytes(8, "little")
 
 
 def read_sealed(path):
-    """The content that keep_sealed wrote, uint8 (n,); empty where there is none, or it has been damaged."""
+    """The content that keep_sealed wrote, uint8 (n,); empty where there is none, or it has
+    been damaged.
+    """
     try:
         stored = np.fromfile(path, np.uint8)
     except OSError:
@@ -58,8 +71,14 @@ def keep_sealed(path, content):
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror).lower()
-        warn(f"cannot write below {path.parent.parent}: {reason}; going on without, more slowly")
+        reason = (
+            "the disk is full"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else str(error.strerror).lower()
+        )
+        warn(
+            f"cannot write below {path.parent.parent}: {reason}; going on without, more slowly"
+        )
         return False
 
 
@@ -68,6 +87,8 @@ def warn(text):
     if text in _warned:
         return
     _warned.add(text)
-    worker = sys.modules["torch"].utils.data.get_worker_info() if "torch" in sys.modules else None
+    worker = (
+        sys.modules["torch"].utils.data.get_worker_info() if "torch" in sys.modules else None
+    )
     if (worker is None or worker.id == 0) and os.environ.get("RANK", "0") == "0":
         print(f"WARNING: {text}", file=sys.stderr, flush=True)

@@ -1,18 +1,23 @@
 """A few labelled masks of one actor -> its masks at other frames.
 
-Between two labelled frames a < b, t = (f - a)/(b - a), S the signed distance to a mask's outline (pixels, > 0 inside):
+Between two labelled frames a < b, t = (f - a)/(b - a), S the signed distance to a mask's
+outline (pixels, > 0 inside):
 
     hold      the nearer mask (yardstick)
     sdf       (1-t) S_a + t S_b > 0 (yardstick)
     aligned   the same, both first moved to the centroid that lies between theirs
-    blend     the default. Three guesses of each mask at f: where it was; moved and stretched as centroid and second
-              moments say, the centroid on a cubic spline through all labels; warped by an optical flow that needs no
-              pixels, for it is taken between the two distance maps. tanh(S / softness) of the six, weighted by their
-              distance in time, is summed, and its highest pixels are taken, as many as lie between the two areas.
-    flow      both masks warped frame by frame along the optical flow of the video itself, then blended likewise
+    blend     the default. Three guesses of each mask at f: where it was; moved and
+              stretched as centroid and second moments say, the centroid on a cubic spline
+              through all labels; warped by an optical flow that needs no pixels, for it is
+              taken between the two distance maps. tanh(S / softness) of the six, weighted
+              by their distance in time, is summed, and its highest pixels are taken, as
+              many as lie between the two areas.
+    flow      both masks warped frame by frame along the optical flow of the video itself,
+              then blended likewise
 
-Before the first and after the last label the nearest mask is held (by `flow`: warped on). Mean IoU with the true masks
-of J-HMDB's 928 clips at every 8th frame labelled: see benchmarks/results/mask_interp.md.
+Before the first and after the last label the nearest mask is held (by `flow`: warped on).
+Mean IoU with the true masks of J-HMDB's 928 clips at every 8th frame labelled: see
+benchmarks/results/mask_interp.md.
 """
 
 from dataclasses import dataclass
@@ -22,18 +27,24 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 METHODS = ("blend", "aligned", "flow", "sdf", "hold")
-SOFTNESS = 0.08     # times the side of a square of the mask's area: where the outline's pull levels off
-NEARNESS = 1.5      # weight of b is t^n / (t^n + (1-t)^n): a little more to the nearer label than its share of time
-FLOW_REACH = 20     # pixels from the outline that the flow between distance maps can see
-FLOW_SIDE = 64      # least side of a picture for the flow
+SOFTNESS = (
+    0.08  # times the side of a square of the mask's area: where the outline's pull levels off
+)
+# weight of b is t^n / (t^n + (1-t)^n): a little more to the nearer label than its share of
+# time
+NEARNESS = 1.5
+FLOW_REACH = 20  # pixels from the outline that the flow between distance maps can see
+FLOW_SIDE = 64  # least side of a picture for the flow
 
 
 def interpolate(masks, frames, wanted, method="blend", pictures=None):
-    """Masks of one actor at the frames `wanted` (k,), in any order: bool (k,H,W). A labelled frame gives its own mask.
+    """Masks of one actor at the frames `wanted` (k,), in any order: bool (k,H,W). A
+    labelled frame gives its own mask.
 
-    masks: (n,H,W) bool, anything indexable such as PackedMasks, none empty; frames: (n,) int, strictly increasing.
-    pictures: for `flow`, all frames of the video, uint8 (F,H,W,3). Raises ValueError for an unknown method, or where
-    pictures are missing or of another size.
+    masks: (n,H,W) bool, anything indexable such as PackedMasks, none empty; frames: (n,)
+    int, strictly increasing. pictures: for `flow`, all frames of the video, uint8
+    (F,H,W,3). Raises ValueError for an unknown method, or where pictures are missing or of
+    another size.
     """
     frames, wanted = np.asarray(frames), np.asarray(wanted)
     if method not in METHODS:
@@ -46,7 +57,9 @@ def interpolate(masks, frames, wanted, method="blend", pictures=None):
         if len(unknown):
             result[unknown] = _along_the_video(masks, frames, wanted[unknown], pictures)
         return result
-    between = np.flatnonzero(~np.isin(wanted, frames) & (wanted > frames[0]) & (wanted < frames[-1]))
+    between = np.flatnonzero(
+        ~np.isin(wanted, frames) & (wanted > frames[0]) & (wanted < frames[-1])
+    )
     if len(between):
         window = _window(masks)
         labels = [Label.of(mask[window]) for mask in masks]
@@ -54,20 +67,28 @@ def interpolate(masks, frames, wanted, method="blend", pictures=None):
         for i in np.unique(pairs):
             places = between[pairs == i]
             result[places] = False
-            for place, shape in zip(places, _between(labels, frames, i, wanted[places], method), strict=True):
+            for place, shape in zip(
+                places, _between(labels, frames, i, wanted[places], method), strict=True
+            ):
                 result[(place, *window)] = shape
     return result
 
 
 def _nearest(frames, wanted):
-    """Index of the nearest of `frames` for each wanted one, the earlier where two are as near."""
+    """Index of the nearest of `frames` for each wanted one, the earlier where two are as
+    near.
+    """
     right = np.minimum(np.searchsorted(frames, wanted), len(frames) - 1)
     left = np.maximum(right - 1, 0)
-    return np.where(np.abs(wanted - frames[left]) <= np.abs(frames[right] - wanted), left, right)
+    return np.where(
+        np.abs(wanted - frames[left]) <= np.abs(frames[right] - wanted), left, right
+    )
 
 
 def _window(masks):
-    """Slices (rows, columns) of the part of the picture that the masks stay in, with a margin."""
+    """Slices (rows, columns) of the part of the picture that the masks stay in, with a
+    margin.
+    """
     seen = masks[:].any(axis=0)
     slices = []
     for line in (seen.any(axis=1), seen.any(axis=0)):
@@ -76,13 +97,16 @@ def _window(masks):
     return tuple(slices)
 
 
-# ---------------------------------------------------------------------------------------------- without pixels
+# --------------------------------------------------------------------------- without pixels
+
 
 @dataclass(frozen=True, eq=False)
 class Label:
-    """A labelled mask inside the window: signed distance (h,w) float32, area in pixels, centroid (x, y), spread (2,2).
+    """A labelled mask inside the window: signed distance (h,w) float32, area in pixels,
+    centroid (x, y), spread (2,2).
 
-    spread: the symmetric root of the covariance of its pixels; as a matrix it maps a disc onto the mask's ellipse.
+    spread: the symmetric root of the covariance of its pixels; as a matrix it maps a disc
+    onto the mask's ellipse.
     """
 
     distance: np.ndarray
@@ -94,15 +118,24 @@ class Label:
     def of(cls, mask):
         m = cv2.moments(mask.astype(np.uint8), binaryImage=True)
         covariance = np.array([[m["mu20"], m["mu11"]], [m["mu11"], m["mu02"]]]) / m["m00"]
-        return cls(signed_distance(mask), m["m00"], np.array([m["m10"], m["m01"]]) / m["m00"],
-                   _root(covariance + np.eye(2) / 12))                       # a pixel is a square, not a point
+        return cls(
+            signed_distance(mask),
+            m["m00"],
+            np.array([m["m10"], m["m01"]]) / m["m00"],
+            _root(covariance + np.eye(2) / 12),
+        )  # a pixel is a square, not a point
 
 
 def signed_distance(mask):
-    """Distance (H,W) float32 of each pixel to the outline of a mask, pixels: > 0 inside, < 0 outside, never 0."""
+    """Distance (H,W) float32 of each pixel to the outline of a mask, pixels: > 0 inside, <
+    0 outside, never 0.
+    """
     inside = mask.astype(np.uint8)
-    depth, height = (cv2.distanceTransform(side, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for side in (inside, 1 - inside))
-    reach = float(sum(mask.shape))              # a mask that fills the picture has no outline
+    depth, height = (
+        cv2.distanceTransform(side, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        for side in (inside, 1 - inside)
+    )
+    reach = float(sum(mask.shape))  # a mask that fills the picture has no outline
     return np.clip(np.where(mask, depth - 0.5, 0.5 - height), -reach, reach).astype(np.float32)
 
 
@@ -120,61 +153,91 @@ def _between(labels, frames, i, wanted, method):
         return [(1 - t) * a.distance + t * b.distance > 0 for t in shares]
     centres = a.centre + shares[:, None] * (b.centre - a.centre)
     if method == "aligned":
-        return [(1 - t) * _affine(a, centre) + t * _affine(b, centre) > 0
-                for t, centre in zip(shares, centres, strict=True)]
-    bends = 0 * centres                         # how far the spline is from the straight way
+        return [
+            (1 - t) * _affine(a, centre) + t * _affine(b, centre) > 0
+            for t, centre in zip(shares, centres, strict=True)
+        ]
+    bends = 0 * centres  # how far the spline is from the straight way
     if len(labels) > 2:
-        bends = CubicSpline(frames, [label.centre for label in labels], bc_type="natural")(wanted) - centres
+        bends = (
+            CubicSpline(frames, [label.centre for label in labels], bc_type="natural")(wanted)
+            - centres
+        )
     stretch = _stretch(a, b)
     forth, back = _flow_between(a, b), _flow_between(b, a)
     shapes = []
     for t, centre, bend in zip(shares, centres, bends, strict=True):
         part = (1 - t) * np.eye(2) + t * stretch
-        guesses = [(a.distance, b.distance),
-                   (_affine(a, centre + bend, part), _affine(b, centre + bend, part @ np.linalg.inv(stretch))),
-                   (_warp(a.distance, forth, t, bend), _warp(b.distance, back, 1 - t, bend))]
+        guesses = [
+            (a.distance, b.distance),
+            (
+                _affine(a, centre + bend, part),
+                _affine(b, centre + bend, part @ np.linalg.inv(stretch)),
+            ),
+            (_warp(a.distance, forth, t, bend), _warp(b.distance, back, 1 - t, bend)),
+        ]
         shapes.append(_highest(guesses, a.area, b.area, t))
     return shapes
 
 
 def _highest(guesses, area_a, area_b, t):
-    """Mask of the highest pixels of the blended guesses (pairs of signed distances), as many as between the areas."""
-    weight = t**NEARNESS / (t**NEARNESS + (1 - t)**NEARNESS)
+    """Mask of the highest pixels of the blended guesses (pairs of signed distances), as
+    many as between the areas.
+    """
+    weight = t**NEARNESS / (t**NEARNESS + (1 - t) ** NEARNESS)
     area = (1 - weight) * area_a + weight * area_b
     soft = np.float32(max(SOFTNESS * area**0.5, 1))
-    score = sum((1 - weight) * np.tanh(a / soft) + weight * np.tanh(b / soft) for a, b in guesses)
+    score = sum(
+        (1 - weight) * np.tanh(a / soft) + weight * np.tanh(b / soft) for a, b in guesses
+    )
     outside = score.size - round(area)
-    lowest = np.partition(score, outside - 1, axis=None)[outside - 1] if outside > 0 else -np.inf
+    lowest = (
+        np.partition(score, outside - 1, axis=None)[outside - 1] if outside > 0 else -np.inf
+    )
     return score > lowest
 
 
 def _affine(label, centre, matrix=None):
-    """Signed distance of a label whose centroid is moved to `centre` (x, y) and whose shape is mapped by `matrix`."""
+    """Signed distance of a label whose centroid is moved to `centre` (x, y) and whose shape
+    is mapped by `matrix`.
+    """
     back = np.eye(2) if matrix is None else np.linalg.inv(matrix)
     # a pixel x shows what was at label.centre + back (x - centre)
-    return cv2.warpAffine(label.distance, np.column_stack([back, label.centre - back @ centre]),
-                          label.distance.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                          borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(
+        label.distance,
+        np.column_stack([back, label.centre - back @ centre]),
+        label.distance.shape[::-1],
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
 
 
 def _stretch(a, b):
-    """The symmetric matrix (2,2) that takes a's ellipse to b's without turning it (optimal transport)."""
+    """The symmetric matrix (2,2) that takes a's ellipse to b's without turning it (optimal
+    transport).
+    """
     back = np.linalg.inv(a.spread)
     return back @ _root(a.spread @ b.spread @ b.spread @ a.spread) @ back
 
 
 def _flow_between(a, b):
-    """Flow (h,w,2) that takes the outline of label a to that of b: the way of the centroids and what is left of it."""
+    """Flow (h,w,2) that takes the outline of label a to that of b: the way of the centroids
+    and what is left of it.
+    """
     way = b.centre - a.centre
 
     def picture(distance):
         return np.uint8(np.clip(distance / FLOW_REACH, -1, 1) * 127 + 128)
 
-    return optical_flow(picture(a.distance), picture(_affine(b, a.centre))) + way.astype(np.float32)
+    return optical_flow(picture(a.distance), picture(_affine(b, a.centre))) + way.astype(
+        np.float32
+    )
 
 
 def _warp(values, flow, share, offset):
-    """`values` (h,w) moved by `share` of their flow (h,w,2), and by offset (x, y): found backwards, step by step."""
+    """`values` (h,w) moved by `share` of their flow (h,w,2), and by offset (x, y): found
+    backwards, step by step.
+    """
     x, y = _grid(values.shape)
     x, y = x - np.float32(offset[0]), y - np.float32(offset[1])
     from_x, from_y = x, y
@@ -185,10 +248,14 @@ def _warp(values, flow, share, offset):
 
 
 def optical_flow(first, second, preset=cv2.DISOPTICAL_FLOW_PRESET_FAST):
-    """DIS optical flow (H,W,2) float32 x, y: what is at p in `first` is at p + flow in `second`. Both uint8 (H,W)."""
+    """DIS optical flow (H,W,2) float32 x, y: what is at p in `first` is at p + flow in
+    `second`. Both uint8 (H,W).
+    """
     height, width = first.shape
     pad = 0, max(FLOW_SIDE - height, 0), 0, max(FLOW_SIDE - width, 0)
-    first, second = (cv2.copyMakeBorder(image, *pad, cv2.BORDER_REPLICATE) for image in (first, second))
+    first, second = (
+        cv2.copyMakeBorder(image, *pad, cv2.BORDER_REPLICATE) for image in (first, second)
+    )
     return cv2.DISOpticalFlow_create(preset).calc(first, second, None)[:height, :width]
 
 
@@ -197,17 +264,23 @@ def _sample(values, x, y):
 
 
 def _grid(shape):
-    y, x = np.mgrid[:shape[0], :shape[1]].astype(np.float32)
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     return x, y
 
 
-# ---------------------------------------------------------------------------------------------- with pixels
+# ------------------------------------------------------------------------------ with pixels
+
 
 def _along_the_video(masks, frames, wanted, pictures):
-    """Masks (k,H,W) bool at unlabelled frames, from the labels before and after, warped along the video's flow."""
+    """Masks (k,H,W) bool at unlabelled frames, from the labels before and after, warped
+    along the video's flow.
+    """
     if pictures is None or pictures.shape[1:3] != masks.shape[1:]:
-        raise ValueError(f"the flow needs all frames of the video, of the masks' size {masks.shape[1:]}, not "
-                         f"{None if pictures is None else pictures.shape}")
+        raise ValueError(
+            f"the flow needs all frames of the video, of the masks' size "
+            f"{masks.shape[1:]}, not "
+            f"{None if pictures is None else pictures.shape}"
+        )
     grey = {}
 
     def picture(f):
@@ -216,30 +289,42 @@ def _along_the_video(masks, frames, wanted, pictures):
         return grey[f]
 
     shapes = np.zeros((len(wanted), *masks.shape[1:]), bool)
-    after = np.searchsorted(frames, wanted)     # the label after each wanted frame
+    after = np.searchsorted(frames, wanted)  # the label after each wanted frame
     for i in np.unique(after):
         places = np.flatnonzero(after == i)
-        before, behind = (None if j not in range(len(frames)) else masks[int(j)] for j in (i - 1, i))
-        carried = [{} if mask is None else _carried(signed_distance(mask), int(frames[j]), wanted[places], picture)
-                   for j, mask in ((i - 1, before), (i, behind))]
+        before, behind = (
+            None if j not in range(len(frames)) else masks[int(j)] for j in (i - 1, i)
+        )
+        carried = [
+            {}
+            if mask is None
+            else _carried(signed_distance(mask), int(frames[j]), wanted[places], picture)
+            for j, mask in ((i - 1, before), (i, behind))
+        ]
         for place in places:
             f = int(wanted[place])
             if before is None or behind is None:
                 shapes[place] = (carried[0] or carried[1])[f] > 0
             else:
                 share = (f - frames[i - 1]) / (frames[i] - frames[i - 1])
-                shapes[place] = _highest([(carried[0][f], carried[1][f])], before.sum(), behind.sum(), share)
+                shapes[place] = _highest(
+                    [(carried[0][f], carried[1][f])], before.sum(), behind.sum(), share
+                )
     return shapes
 
 
 def _carried(distance, start, wanted, picture):
-    """wanted frame -> signed distance (H,W) of frame `start`, carried there from frame to frame. All on one side."""
+    """wanted frame -> signed distance (H,W) of frame `start`, carried there from frame to
+    frame. All on one side.
+    """
     step = 1 if wanted[0] > start else -1
     x, y = from_x, from_y = _grid(distance.shape)
     carried = {}
     for f in range(start + step, int(max(wanted * step)) * step + step, step):
         back = optical_flow(picture(f), picture(f - step), cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        from_x, from_y = (_sample(values, x + back[..., 0], y + back[..., 1]) for values in (from_x, from_y))
+        from_x, from_y = (
+            _sample(values, x + back[..., 0], y + back[..., 1]) for values in (from_x, from_y)
+        )
         if f in wanted:
             carried[f] = _sample(distance, from_x, from_y)
     return carried

@@ -1,7 +1,8 @@
 """Reading pickles that come from strangers: data only, nothing that could run.
 
-A pickle is a small program that may call any function it can name. The reader here admits the names that numpy
-arrays and builtin containers need, under numpy's old and new module names, and refuses every other.
+A pickle is a small program that may call any function it can name. The reader here admits
+the names that numpy arrays and builtin containers need, under numpy's old and new module
+names, and refuses every other.
 """
 
 import math
@@ -14,12 +15,14 @@ from utils.runtime import UserError
 
 
 def safe_load(path):
-    """Read a pickle that may come from a stranger: builtin containers, numpy arrays and scalars, nothing else.
+    """Read a pickle that may come from a stranger: builtin containers, numpy arrays and
+    scalars, nothing else.
 
-    Anything else the pickle names (a function, a class) is refused by its name before it is looked up, so nothing of
-    it is executed; numpy's own functions are not called either. Arrays are of numbers, text or bytes (no
-    objects, records or dates), in native byte order. Python 2 pickles are read as latin1.
-    Returns the object; raises UserError (one line, naming the file).
+    Anything else the pickle names (a function, a class) is refused by its name before it is
+    looked up, so nothing of it is executed; numpy's own functions are not called either.
+    Arrays are of numbers, text or bytes (no objects, records or dates), in native byte
+    order. Python 2 pickles are read as latin1. Returns the object; raises UserError (one
+    line, naming the file).
     """
     try:
         with open(path, "rb") as file:
@@ -29,18 +32,31 @@ def safe_load(path):
     except UserError:
         raise
     except FileNotFoundError as error:
-        raise UserError(f"{path}: there is no such file; check the path, or run the step that writes it") from error
+        raise UserError(
+            f"{path}: there is no such file; check the path, or run the step that writes it"
+        ) from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise UserError(
+            f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"
+        ) from error
     except _Refused as error:
-        raise UserError(f"{path}: the pickle names {error}, which is not data; refused, nothing was executed, "
-                        "get the file from a source you trust") from error
+        raise UserError(
+            f"{path}: the pickle names {error}, which is not data; refused, nothing "
+            f"was executed, "
+            "get the file from a source you trust"
+        ) from error
     except MemoryError as error:
-        raise UserError(f"{path}: asks for more memory than there is; the file is damaged, make it anew") from error
+        raise UserError(
+            f"{path}: asks for more memory than there is; the file is damaged, make it anew"
+        ) from error
     except Exception as error:  # a damaged pickle raises nearly anything
         if isinstance(error, EOFError) or "truncated" in str(error):
-            raise UserError(f"{path}: the file is truncated; make it or copy it anew") from error
-        raise UserError(f"{path}: not a pickle, or a damaged one; make it or copy it anew") from error
+            raise UserError(
+                f"{path}: the file is truncated; make it or copy it anew"
+            ) from error
+        raise UserError(
+            f"{path}: not a pickle, or a damaged one; make it or copy it anew"
+        ) from error
 
 
 class _Refused(Exception):
@@ -56,7 +72,9 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Dtype:
-    """What a pickle says of a dtype. Only code and byte order are believed: a forged state can point anywhere."""
+    """What a pickle says of a dtype. Only code and byte order are believed: a forged state
+    can point anywhere.
+    """
 
     def __init__(self, code, align=False, copy=False):
         if not isinstance(code, str) or not re.fullmatch(r"[?biufcSU]\d*", code):
@@ -79,12 +97,16 @@ class _Array:
 
 
 def _from_buffer(data, dtype, shape, order, axis_order=None):
-    """Array of its own memory and native byte order from raw bytes (text in Python 2 pickles)."""
+    """Array of its own memory and native byte order from raw bytes (text in Python 2
+    pickles).
+    """
     data = data.encode("latin1") if isinstance(data, str) else bytes(data)
     if math.prod(shape) * dtype.dtype.itemsize != len(data):
         raise ValueError("an array of another size than its bytes")
     flat = "C" if order == "K" else order
-    array = np.ndarray(shape, dtype.dtype, data or None, order=flat).astype(dtype.dtype.newbyteorder("="), order="A")
+    array = np.ndarray(shape, dtype.dtype, data or None, order=flat).astype(
+        dtype.dtype.newbyteorder("="), order="A"
+    )
     return array if axis_order is None else array.transpose(axis_order)
 
 
@@ -100,9 +122,11 @@ def _encode(text, encoding):
 
 
 def _finish(item, done):
-    """`item` with the real arrays and dtypes in the place of the stand-ins; lists and dicts are changed in place.
+    """`item` with the real arrays and dtypes in the place of the stand-ins; lists and dicts
+    are changed in place.
 
-    done: id -> (what was there, what stands there now), for contents that are used twice or hold themselves.
+    done: id -> (what was there, what stands there now), for contents that are used twice or
+    hold themselves.
     """
     if isinstance(item, _Array):
         return item.array
@@ -118,7 +142,9 @@ def _finish(item, done):
                 if type(value) not in _PLAIN:
                     item[key] = _finish(value, done)
         elif isinstance(item, list):
-            item[:] = [value if type(value) in _PLAIN else _finish(value, done) for value in item]
+            item[:] = [
+                value if type(value) in _PLAIN else _finish(value, done) for value in item
+            ]
         else:
             done[id(item)] = item, tuple(_finish(value, done) for value in item)
     return done[id(item)][1]
@@ -127,7 +153,10 @@ def _finish(item, done):
 _PLAIN = {str, int, float, bool, bytes, type(None)}  # what stays as it is
 
 _ALLOWED = {
-    ("numpy", "ndarray"): "numpy.ndarray",  # only ever an argument of _reconstruct, which has no need of it
+    (
+        "numpy",
+        "ndarray",
+    ): "numpy.ndarray",  # only ever an argument of _reconstruct, which has no need of it
     ("numpy", "dtype"): _Dtype,
     ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "scalar"): _scalar,
@@ -135,4 +164,6 @@ _ALLOWED = {
     ("_codecs", "encode"): _encode,
 }
 for _module in ("builtins", "__builtin__"):
-    _ALLOWED |= {(_module, kind.__name__): kind for kind in (set, frozenset, bytes, bytearray, complex)}
+    _ALLOWED |= {
+        (_module, kind.__name__): kind for kind in (set, frozenset, bytes, bytearray, complex)
+    }

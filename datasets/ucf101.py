@@ -1,9 +1,10 @@
 """UCF-101-24: its corrected ground truth (pyannot.pkl) and where its videos lie on disk.
 
-The pickle maps a name "Class/v_Class_gXX_cYY" to {"numf", "label", "annotations": [{"sf", "ef", "label", "boxes"}]}:
-sf 0-based, ef exclusive, boxes (ef - sf, 4) x, y, width, height, 1-based with inclusive corners. Boxes and numf come as
-uint8 or uint16, in which x + w would wrap: everything becomes int32 before any arithmetic. Optional keys "height" and
-"width" of a video stand for other picture sizes than UCF-101's 240 x 320.
+The pickle maps a name "Class/v_Class_gXX_cYY" to {"numf", "label", "annotations": [{"sf",
+"ef", "label", "boxes"}]}: sf 0-based, ef exclusive, boxes (ef - sf, 4) x, y, width, height,
+1-based with inclusive corners. Boxes and numf come as uint8 or uint16, in which x + w would
+wrap: everything becomes int32 before any arithmetic. Optional keys "height" and "width" of
+a video stand for other picture sizes than UCF-101's 240 x 320.
 """
 
 from pathlib import Path
@@ -24,40 +25,86 @@ from datasets.layouts import find_below, scan_below
 from utils.runtime import UserError
 
 CLASSES = (
-    "Basketball", "BasketballDunk", "Biking", "CliffDiving", "CricketBowling", "Diving", "Fencing", "FloorGymnastics",
-    "GolfSwing", "HorseRiding", "IceDancing", "LongJump", "PoleVault", "RopeClimbing", "SalsaSpin", "SkateBoarding",
-    "Skiing", "Skijet", "SoccerJuggling", "Surfing", "TennisSwing", "TrampolineJumping", "VolleyballSpiking",
-    "WalkingWithDog")
+    "Basketball",
+    "BasketballDunk",
+    "Biking",
+    "CliffDiving",
+    "CricketBowling",
+    "Diving",
+    "Fencing",
+    "FloorGymnastics",
+    "GolfSwing",
+    "HorseRiding",
+    "IceDancing",
+    "LongJump",
+    "PoleVault",
+    "RopeClimbing",
+    "SalsaSpin",
+    "SkateBoarding",
+    "Skiing",
+    "Skijet",
+    "SoccerJuggling",
+    "Surfing",
+    "TennisSwing",
+    "TrampolineJumping",
+    "VolleyballSpiking",
+    "WalkingWithDog",
+)
 NAME, DATA, ANSWERS = "ucf101-24", "Datasets/UCF101", "boxes"
-VIDEOS_PERCENT, FRAMES_PERCENT = "5", "5"       # V and A of a cycle (paper): 114 videos and 989 frames
-CROPS = ("wide", "square")                      # of datasets.clips.GEOMETRY
+VIDEOS_PERCENT, FRAMES_PERCENT = (
+    "5",
+    "5",
+)  # V and A of a cycle (paper): 114 videos and 989 frames
+CROPS = ("wide", "square")  # of datasets.clips.GEOMETRY
 HEIGHT, WIDTH = 240, 320
-LAYOUTS = ("", "UCF-101", "UCF101_Videos", "videos")  # folders that may lie between the root and <Class>/<name>.avi
+LAYOUTS = (
+    "",
+    "UCF-101",
+    "UCF101_Videos",
+    "videos",
+)  # folders that may lie between the root and <Class>/<name>.avi
 
 
 def read_ground_truth(pickle_path, test_list=None, part="all"):
-    """Dense ground truth: every frame of every video is labelled (no tube in it = no action there).
+    """Dense ground truth: every frame of every video is labelled (no tube in it = no action
+    there).
 
-    pickle_path: pyannot.pkl, or a file of the same form. test_list: text file, one test video a line (a trailing
-    ".avi" or label number does no harm). part: "test" takes the listed videos, "train" the others, "all" both.
-    Returns Annotations, videos sorted by name. A tube's track is its place (from 1) in the pickle's list, in the
-    pickle's order (not always that of time); exact duplicates are kept. Raises UserError naming file and video.
+    pickle_path: pyannot.pkl, or a file of the same form. test_list: text file, one test
+    video a line (a trailing ".avi" or label number does no harm). part: "test" takes the
+    listed videos, "train" the others, "all" both. Returns Annotations, videos sorted by
+    name. A tube's track is its place (from 1) in the pickle's list, in the pickle's order
+    (not always that of time); exact duplicates are kept. Raises UserError naming file and
+    video.
     """
     if part not in ("train", "test", "all"):
         raise UserError(f"part {part!r}: give train, test or all")
     if part != "all" and test_list is None:
-        raise UserError(f"the {part} part of {pickle_path} needs the list of test videos; give testlist01.txt")
+        raise UserError(
+            f"the {part} part of {pickle_path} needs the list of test videos; give "
+            f"testlist01.txt"
+        )
     truth = safe_load(pickle_path)
     with naming(str(pickle_path)):
-        if not isinstance(truth, dict) or not truth or not all(isinstance(name, str) for name in truth):
-            raise UserError("is not ground truth in the pyannot form (video name -> numf, label, annotations); "
-                            "give the corrected UCF-101-24 annotations, pyannot.pkl")
-        truth = {str(name): entry for name, entry in truth.items()}  # the names are numpy's kind of text
+        if (
+            not isinstance(truth, dict)
+            or not truth
+            or not all(isinstance(name, str) for name in truth)
+        ):
+            raise UserError(
+                "is not ground truth in the pyannot form (video name -> numf, label, "
+                "annotations); "
+                "give the corrected UCF-101-24 annotations, pyannot.pkl"
+            )
+        truth = {
+            str(name): entry for name, entry in truth.items()
+        }  # the names are numpy's kind of text
         classes = classes_of({name: _get(truth[name], "label", name) for name in truth})
     names = sorted(truth)
     if test_list is not None:
         listed = _read_list(test_list, truth, pickle_path)
-        names = [name for name in names if part == "all" or (name in listed) == (part == "test")]
+        names = [
+            name for name in names if part == "all" or (name in listed) == (part == "test")
+        ]
     with naming(str(pickle_path)):
         return Annotations(NAME, classes, {name: _video(name, truth[name]) for name in names})
 
@@ -77,30 +124,48 @@ def _video(name, entry):
 def _tube(entry, track, numf, label):
     """Tube from {"sf", "ef", "label", "boxes"}; numf and label are its video's."""
     if not isinstance(entry, dict) or not {"sf", "ef", "label", "boxes"} <= entry.keys():
-        raise UserError(f"tube {track} has not the keys sf, ef, label, boxes; take the corrected annotations")
-    start, end = whole_number(entry["sf"], f"tube {track}: sf"), whole_number(entry["ef"], f"tube {track}: ef")
+        raise UserError(
+            f"tube {track} has not the keys sf, ef, label, boxes; take the corrected "
+            f"annotations"
+        )
+    start, end = (
+        whole_number(entry["sf"], f"tube {track}: sf"),
+        whole_number(entry["ef"], f"tube {track}: ef"),
+    )
     if not start < end <= numf:
-        raise UserError(f"tube {track} covers frames {start} to {end} (exclusive) of {numf}; correct sf, ef or numf")
+        raise UserError(
+            f"tube {track} covers frames {start} to {end} (exclusive) of {numf}; "
+            f"correct sf, ef or numf"
+        )
     if whole_number(entry["label"], f"tube {track}: label") != label:
-        raise UserError(f"tube {track} has label {entry['label']}, the video {label}; a video has one class")
+        raise UserError(
+            f"tube {track} has label {entry['label']}, the video {label}; a video has one class"
+        )
     boxes = int32_array(entry["boxes"], f"tube {track}: boxes", (None, 4))
     if len(boxes) != end - start:
-        raise UserError(f"tube {track} has {len(boxes)} boxes for the {end - start} frames {start} to {end} "
-                        "(exclusive); give one box a frame")
+        raise UserError(
+            f"tube {track} has {len(boxes)} boxes for the {end - start} frames {start} "
+            f"to {end} "
+            "(exclusive); give one box a frame"
+        )
     return Tube(label, track, np.arange(start, end), corners_from_xywh(boxes, one_based=True))
 
 
 def _get(entry, key, name):
     """entry[key] of the video `name`; UserError where it is missing."""
     if not isinstance(entry, dict) or key not in entry:
-        raise UserError(f"video {name}: has no '{key}'; take the corrected annotations, pyannot.pkl")
+        raise UserError(
+            f"video {name}: has no '{key}'; take the corrected annotations, pyannot.pkl"
+        )
     return entry[key]
 
 
 def classes_of(labels):
-    """Class names in label order, from name -> label: the folder in front of a video's name is its class.
+    """Class names in label order, from name -> label: the folder in front of a video's name
+    is its class.
 
-    Any part of UCF-101-24 keeps all 24 classes. Elsewhere labels count from 0 without a hole. Raises UserError.
+    Any part of UCF-101-24 keeps all 24 classes. Elsewhere labels count from 0 without a
+    hole. Raises UserError.
     """
     folder_of, label_of = {}, {}
     for name, label in labels.items():
@@ -109,16 +174,26 @@ def classes_of(labels):
         if not folder or not slash:
             raise UserError(f"video {name}: has no class folder in front; name it Class/{name}")
         if folder_of.setdefault(label, folder) != folder:
-            raise UserError(f"video {name}: label {label} is {folder_of[label]} in other videos; correct the label")
+            raise UserError(
+                f"video {name}: label {label} is {folder_of[label]} in other videos; "
+                f"correct the label"
+            )
         if label_of.setdefault(folder, label) != label:
-            raise UserError(f"video {name}: has label {label}, other videos of {folder} have {label_of[folder]}; "
-                            "correct the label")
-    if all(label < len(CLASSES) and CLASSES[label] == folder for label, folder in folder_of.items()):
+            raise UserError(
+                f"video {name}: has label {label}, other videos of {folder} have "
+                f"{label_of[folder]}; "
+                "correct the label"
+            )
+    if all(
+        label < len(CLASSES) and CLASSES[label] == folder for label, folder in folder_of.items()
+    ):
         return CLASSES
     if max(folder_of) >= len(folder_of):
         name = max(labels, key=labels.get)
-        raise UserError(f"video {name}: unknown label {labels[name]}; the {len(folder_of)} classes "
-                        f"of this file have labels 0 to {len(folder_of) - 1}")
+        raise UserError(
+            f"video {name}: unknown label {labels[name]}; the {len(folder_of)} classes "
+            f"of this file have labels 0 to {len(folder_of) - 1}"
+        )
     return tuple(folder_of[label] for label in range(len(folder_of)))
 
 
@@ -127,27 +202,37 @@ def _read_list(path, truth, pickle_path):
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: the list of test videos cannot be read ({getattr(error, 'strerror', 0) or error}); "
-                        "give testlist01.txt") from error
+        raise UserError(
+            f"{path}: the list of test videos cannot be read "
+            f"({getattr(error, 'strerror', 0) or error}); "
+            "give testlist01.txt"
+        ) from error
     names = {line.split()[0].removesuffix(".avi") for line in lines if line.strip()}
     if not names:
         raise UserError(f"{path}: the list of test videos is empty; give testlist01.txt")
     unknown = sorted(names - truth.keys())
     if unknown:
-        raise UserError(f"{path}: {len(unknown)} of {len(names)} videos are not in {pickle_path}, the first is "
-                        f"{unknown[0]}; give the list that belongs to it")
+        raise UserError(
+            f"{path}: {len(unknown)} of {len(names)} videos are not in {pickle_path}, "
+            f"the first is "
+            f"{unknown[0]}; give the list that belongs to it"
+        )
     return names
 
 
-# ---------------------------------------------------------------------------------------------- videos on disk
+# --------------------------------------------------------------------------- videos on disk
+
 
 def find_video(root, name):
-    """Path of a video, `<root>/<layout>/<name>.avi` for the first of LAYOUTS that has it; UserError otherwise."""
+    """Path of a video, `<root>/<layout>/<name>.avi` for the first of LAYOUTS that has it;
+    UserError otherwise.
+    """
     return find_below(root, name, LAYOUTS)
 
 
 def scan_videos(root):
-    """Sorted names "Class/v_Class_gXX_cYY" of the .avi files in the first of LAYOUTS that has any; UserError if none.
+    """Sorted names "Class/v_Class_gXX_cYY" of the .avi files in the first of LAYOUTS that
+    has any; UserError if none.
 
     Hidden files are passed over, as find_video would not be asked for them.
     """

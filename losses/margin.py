@@ -1,4 +1,6 @@
-"""Class margin (spread) loss of matrix capsules (Hinton et al., ICLR 2018), with a margin that grows over training."""
+"""Class margin (spread) loss of matrix capsules (Hinton et al., ICLR 2018), with a margin
+that grows over training.
+"""
 
 import torch
 
@@ -11,14 +13,15 @@ def margin_at(progress, last=LAST_MARGIN):
 
 
 def margin_loss(scores, label, margin, counted=None):
-    """Mean over the batch of Σ_{j≠y} max(0, m - (a_y - a_j))². scores (B,C), label (B,) int, margin in (0,1).
+    """Mean over the batch of Σ_{j≠y} max(0, m - (a_y - a_j))². scores (B,C), label (B,)
+    int, margin in (0,1).
 
     counted: (B,) bool or None; the mean is over these clips, 0 where there is none.
     """
     scores = scores.float()
-    true = scores.gather(1, label[:, None])                                  # (B, 1)
-    gap = torch.clamp(margin - (true - scores), min=0) ** 2                  # (B, C)
-    loss = gap.scatter(1, label[:, None], 0.0).sum(1)                        # (B,)
+    true = scores.gather(1, label[:, None])  # (B, 1)
+    gap = torch.clamp(margin - (true - scores), min=0) ** 2  # (B, C)
+    loss = gap.scatter(1, label[:, None], 0.0).sum(1)  # (B,)
     if counted is None:
         return loss.mean()
     return (loss * counted).sum() / counted.sum().clamp(min=1)

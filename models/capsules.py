@@ -1,10 +1,13 @@
-"""Primary capsules and one layer of matrix capsules with EM routing (Hinton et al., ICLR 2018).
+"""Primary capsules and one layer of matrix capsules with EM routing (Hinton et al., ICLR
+2018).
 
-Letters: N places (batch x height x width) · I capsule types below · C classes · P = 16 numbers of a 4x4 pose.
+Letters: N places (batch x height x width) · I capsule types below · C classes · P = 16
+numbers of a 4x4 pose.
 
-EM routing spends its time on moving votes, I·C·16 numbers a place, not on arithmetic. So the votes of a few places at
-a time are made (never the weights repeated for each place), laid out with the places innermost, routed while they lie
-in the cache, and forgotten; the backward pass makes them again. Every place routes by itself, so this is exact.
+EM routing spends its time on moving votes, I·C·16 numbers a place, not on arithmetic. So
+the votes of a few places at a time are made (never the weights repeated for each place),
+laid out with the places innermost, routed while they lie in the cache, and forgotten; the
+backward pass makes them again. Every place routes by itself, so this is exact.
 """
 
 import math
@@ -16,15 +19,21 @@ from torch import nn
 POSE = 4
 EPSILON = 1e-8
 ROUTING_LAMBDA = 1e-6
-# The published deviation is sqrt((sum_C (cost - mean))^2 / C + eps); its sum is exactly zero, so sqrt(eps) is left.
+# The published deviation is sqrt((sum_C (cost - mean))^2 / C + eps); its sum is exactly
+# zero, so sqrt(eps) is left.
 COST_DEVIATION = math.sqrt(EPSILON)
-# Votes that are routed together: what the cache of a CPU core takes; on a GPU as many as its memory spares.
+# Votes that are routed together: what the cache of a CPU core takes; on a GPU as many as
+# its memory spares.
 VOTES_AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
-CHANNELS_AT_ONCE = 16               # of responses_by_channel: their responses (14 MB in the full network) stay in cache
+CHANNELS_AT_ONCE = (
+    16  # of responses_by_channel: their responses (14 MB in the full network) stay in cache
+)
 
 
 class PrimaryCaps(nn.Module):
-    """Two valid convolutions: features (B,F,H,W) -> poses (B,H',W',I,16) and activations (B,H',W',I) in (0,1)."""
+    """Two valid convolutions: features (B,F,H,W) -> poses (B,H',W',I,16) and activations
+    (B,H',W',I) in (0,1).
+    """
 
     def __init__(self, channels, types, kernel):
         super().__init__()
@@ -33,19 +42,26 @@ class PrimaryCaps(nn.Module):
         self.a = nn.Conv2d(channels, types, kernel)
 
     def forward(self, features):
-        features = features.contiguous()                 # oneDNN would first turn these large weights to channels_last
+        features = (
+            features.contiguous()
+        )  # oneDNN would first turn these large weights to channels_last
         return self._capsules(self.pose(features), self.a(features))
 
     def _capsules(self, pose, activation):
-        pose, activation = pose.permute(0, 2, 3, 1), torch.sigmoid(activation).permute(0, 2, 3, 1)
+        pose, activation = (
+            pose.permute(0, 2, 3, 1),
+            torch.sigmoid(activation).permute(0, 2, 3, 1),
+        )
         return pose.unflatten(-1, (self.types, POSE * POSE)), activation
 
     @torch.no_grad()
     def with_masks(self, features, masks):
-        """The capsules of one clip (1,F,H,W) under R channel masks (R,F), exactly forward(masks · features).
+        """The capsules of one clip (1,F,H,W) under R channel masks (R,F), exactly
+        forward(masks · features).
 
-        Linear in the channels: Σ_f mask[r,f] · (K_f * x_f). The response K_f * x_f of each channel is computed once,
-        for all R masks, and a small matrix product puts them together: the work of one pass instead of R.
+        Linear in the channels: Σ_f mask[r,f] · (K_f * x_f). The response K_f * x_f of each
+        channel is computed once, for all R masks, and a small matrix product puts them
+        together: the work of one pass instead of R.
         """
         layers, kernel = (self.pose, self.a), self.pose.kernel_size
         height, width = (n - k + 1 for n, k in zip(features.shape[2:], kernel, strict=True))
@@ -56,17 +72,25 @@ class PrimaryCaps(nn.Module):
         for start in range(0, features.shape[1], CHANNELS_AT_ONCE):
             some = slice(start, start + CHANNELS_AT_ONCE)
             x = features[:, some].contiguous()
-            weight = torch.cat([layer.weight[:, some] for layer in layers]).transpose(0, 1).reshape(-1, 1, *kernel)
-            responses = F.conv2d(x, weight, groups=x.shape[1])                   # (1, f*O, H', W')
+            weight = (
+                torch.cat([layer.weight[:, some] for layer in layers])
+                .transpose(0, 1)
+                .reshape(-1, 1, *kernel)
+            )
+            responses = F.conv2d(x, weight, groups=x.shape[1])  # (1, f*O, H', W')
             result.addmm_(masks[:, some], responses.view(x.shape[1], -1))
-        pose, activation = result.view(len(masks), outputs, height, width).split([c.out_channels for c in layers], 1)
+        pose, activation = result.view(len(masks), outputs, height, width).split(
+            [c.out_channels for c in layers], 1
+        )
         return self._capsules(pose, activation)
 
 
 class ConvCaps(nn.Module):
-    """1x1 convolutional capsules: (B,H,W,I,16), (B,H,W,I) -> poses (B,H,W,C,16), activations (B,H,W,C) in (0,1).
+    """1x1 convolutional capsules: (B,H,W,I,16), (B,H,W,I) -> poses (B,H,W,C,16),
+    activations (B,H,W,C) in (0,1).
 
-    Runs in float32 (or float64) whatever the autocast state: exponents of the routing do not survive bf16.
+    Runs in float32 (or float64) whatever the autocast state: exponents of the routing do
+    not survive bf16.
     """
 
     def __init__(self, types, classes, iterations=3):
@@ -82,7 +106,9 @@ class ConvCaps(nn.Module):
             places = pose.shape[:3]
             inputs = pose.flatten(0, 2).to(dtype), activation.flatten(0, 2).to(dtype)
             layer = self.weights.to(dtype), self.beta_u.to(dtype), self.beta_a.to(dtype)
-            most = VOTES_AT_ONCE[pose.device.type] // (POSE * POSE * self.weights.shape[1] * self.weights.shape[2])
+            most = VOTES_AT_ONCE[pose.device.type] // (
+                POSE * POSE * self.weights.shape[1] * self.weights.shape[2]
+            )
             if len(inputs[0]) <= max(most, 1):
                 mu, a = route(*inputs, *layer, self.iterations)
             else:
@@ -91,14 +117,18 @@ class ConvCaps(nn.Module):
 
 
 class _RouteInParts(torch.autograd.Function):
-    """route() a few places at a time; the backward pass routes each part again, so that no votes are kept."""
+    """route() a few places at a time; the backward pass routes each part again, so that no
+    votes are kept.
+    """
 
     @staticmethod
     def forward(ctx, pose, activation, weights, beta_u, beta_a, iterations, most):
         ctx.save_for_backward(pose, activation, weights, beta_u, beta_a)
         ctx.iterations, ctx.most = iterations, most
-        parts = [route(p, a, weights, beta_u, beta_a, iterations)
-                 for p, a in zip(pose.split(most), activation.split(most), strict=True)]
+        parts = [
+            route(p, a, weights, beta_u, beta_a, iterations)
+            for p, a in zip(pose.split(most), activation.split(most), strict=True)
+        ]
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     @staticmethod
@@ -107,7 +137,9 @@ class _RouteInParts(torch.autograd.Function):
         pose, activation, *layer = ctx.saved_tensors
         layer = [parameter.detach().requires_grad_() for parameter in layer]
         of_inputs, of_layer = [], [torch.zeros_like(parameter) for parameter in layer]
-        for p, a, *grads in zip(*(x.split(ctx.most) for x in (pose, activation, grad_mu, grad_a)), strict=True):
+        for p, a, *grads in zip(
+            *(x.split(ctx.most) for x in (pose, activation, grad_mu, grad_a)), strict=True
+        ):
             p, a = p.detach().requires_grad_(), a.detach().requires_grad_()
             with torch.enable_grad():
                 out = route(p, a, *layer, ctx.iterations)
@@ -115,47 +147,66 @@ class _RouteInParts(torch.autograd.Function):
             of_inputs.append((of_p, of_a))
             for total, part in zip(of_layer, of_parameters, strict=True):
                 total += part
-        return *(torch.cat(part) for part in zip(*of_inputs, strict=True)), *of_layer, None, None
+        return (
+            *(torch.cat(part) for part in zip(*of_inputs, strict=True)),
+            *of_layer,
+            None,
+            None,
+        )
 
 
 def route(pose, activation, weights, beta_u, beta_a, iterations):
-    """EM routing: poses (N,I,16), activations (N,I) -> class poses (N,C,16), class activations (N,C).
+    """EM routing: poses (N,I,16), activations (N,I) -> class poses (N,C,16), class
+    activations (N,C).
 
     weights (1,I,C,4,4), beta_u (C,16), beta_a (C,).
     """
     places, classes = len(pose), weights.shape[2]
-    votes = _votes(pose, weights[0])                                             # (I, C, 16, N)
-    activation, beta_u, beta_a = activation.T[:, None], _transposed(beta_u)[..., None], beta_a[:, None]
-    r = activation / classes                                                     # the same for all classes at first
-    r = r.expand(-1, classes, -1)                                                # (I, C, N)
+    votes = _votes(pose, weights[0])  # (I, C, 16, N)
+    activation, beta_u, beta_a = (
+        activation.T[:, None],
+        _transposed(beta_u)[..., None],
+        beta_a[:, None],
+    )
+    r = activation / classes  # the same for all classes at first
+    r = r.expand(-1, classes, -1)  # (I, C, N)
     for iteration in range(iterations):
-        share = r / (r.sum(dim=1, keepdim=True) + EPSILON)                       # of each class, (I, C, N)
-        total = share.sum(dim=0)                                                 # (C, N)
-        weight = (share / (total + EPSILON))[:, :, None]                         # (I, C, 1, N)
-        mu = (votes * weight).sum(dim=0)                                         # (C, 16, N)
-        squares = F.mse_loss(votes, mu.expand_as(votes), reduction="none")       # (votes - mu)² in one pass
-        variance = (squares * weight).sum(dim=0) + EPSILON                       # (C, 16, N)
+        share = r / (r.sum(dim=1, keepdim=True) + EPSILON)  # of each class, (I, C, N)
+        total = share.sum(dim=0)  # (C, N)
+        weight = (share / (total + EPSILON))[:, :, None]  # (I, C, 1, N)
+        mu = (votes * weight).sum(dim=0)  # (C, 16, N)
+        squares = F.mse_loss(
+            votes, mu.expand_as(votes), reduction="none"
+        )  # (votes - mu)² in one pass
+        variance = (squares * weight).sum(dim=0) + EPSILON  # (C, 16, N)
         log_variance = variance.log()
-        cost = ((beta_u + 0.5 * log_variance) * total[:, None]).sum(dim=1)       # (C, N)
+        cost = ((beta_u + 0.5 * log_variance) * total[:, None]).sum(dim=1)  # (C, N)
         relative = (cost.mean(dim=0) - cost) / (COST_DEVIATION + EPSILON)
-        a = torch.sigmoid(ROUTING_LAMBDA * (beta_a - relative))                  # (C, N)
-        if iteration < iterations - 1:                      # Gaussian log-likelihood; ln 2 pi cancels in the softmax
-            distance = (squares * (0.5 / variance)).sum(dim=2)                   # (I, C, N)
+        a = torch.sigmoid(ROUTING_LAMBDA * (beta_a - relative))  # (C, N)
+        if (
+            iteration < iterations - 1
+        ):  # Gaussian log-likelihood; ln 2 pi cancels in the softmax
+            distance = (squares * (0.5 / variance)).sum(dim=2)  # (I, C, N)
             log_likelihood = (a + EPSILON).log() - 0.5 * log_variance.sum(dim=1) - distance
             r = torch.softmax(log_likelihood, dim=1) * activation
-    mu = mu.view(classes, POSE, POSE, places).permute(3, 0, 2, 1).flatten(2)     # back to row after row
+    mu = (
+        mu.view(classes, POSE, POSE, places).permute(3, 0, 2, 1).flatten(2)
+    )  # back to row after row
     return mu, a.T.contiguous()
 
 
 def _votes(pose, weights):
-    """Every lower capsule's pose times its matrix for every class: (N,I,16), (I,C,4,4) -> (I, C, 16, N).
+    """Every lower capsule's pose times its matrix for every class: (N,I,16), (I,C,4,4) ->
+    (I, C, 16, N).
 
-    The 16 numbers come column after column: vote[y,x] = Σ_k W[k,y] pose[x,k] is one product of W's columns with the
-    poses of all places.
+    The 16 numbers come column after column: vote[y,x] = Σ_k W[k,y] pose[x,k] is one product
+    of W's columns with the poses of all places.
     """
     types, classes = weights.shape[:2]
-    left = weights.transpose(2, 3).reshape(types, classes * POSE, POSE)                        # (I, C*y, k)
-    right = pose.unflatten(-1, (POSE, POSE)).permute(1, 3, 2, 0).reshape(types, POSE, -1)      # (I, k, x*N)
+    left = weights.transpose(2, 3).reshape(types, classes * POSE, POSE)  # (I, C*y, k)
+    right = (
+        pose.unflatten(-1, (POSE, POSE)).permute(1, 3, 2, 0).reshape(types, POSE, -1)
+    )  # (I, k, x*N)
     return torch.bmm(left, right).view(types, classes, POSE * POSE, len(pose))
 
 

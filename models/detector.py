@@ -1,9 +1,10 @@
-"""The detector: I3D encoder, capsules, decoder. One forward pass gives mask logits, class scores and the latent.
+"""The detector: I3D encoder, capsules, decoder. One forward pass gives mask logits, class
+scores and the latent.
 
 encode -> (channel dropout) -> capsules -> decode -> (channel dropout) -> smooth
 
-The two channel-dropout layers take their masks as arguments, so that training, evaluation and MC dropout are the same
-code with random, absent and seeded masks.
+The two channel-dropout layers take their masks as arguments, so that training, evaluation
+and MC dropout are the same code with random, absent and seeded masks.
 """
 
 import itertools
@@ -27,20 +28,28 @@ class DetectorConfig:
     """The numbers of one network; `full` is the published one, `small` serves runs on a CPU."""
 
     classes: int
-    width: float = 1.0          # of the I3D, 1 = published
-    capsule_types: int = 32     # primary capsule types
-    kernel: int = 9             # of the primary capsules and of upsample1
-    decoder: int = 64           # channels of the decoder; its last layer has twice as many
+    width: float = 1.0  # of the I3D, 1 = published
+    capsule_types: int = 32  # primary capsule types
+    kernel: int = 9  # of the primary capsules and of upsample1
+    decoder: int = 64  # channels of the decoder; its last layer has twice as many
     frames: int = TEMPORAL_STRIDE
-    size: int = 224             # side of the square clip, pixels
-    class_masking: bool = False     # decode the poses of the predicted class alone (semi-supervised training)
+    size: int = 224  # side of the square clip, pixels
+    class_masking: bool = (
+        False  # decode the poses of the predicted class alone (semi-supervised training)
+    )
 
     def __post_init__(self):
         if self.frames != TEMPORAL_STRIDE:
-            raise ValueError(f"a clip has {TEMPORAL_STRIDE} frames (the encoder's stride in time), not {self.frames}")
+            raise ValueError(
+                f"a clip has {TEMPORAL_STRIDE} frames (the encoder's stride in time), "
+                f"not {self.frames}"
+            )
         if self.size % SPATIAL_STRIDE or self.size // SPATIAL_STRIDE < self.kernel:
-            raise ValueError(f"clip size {self.size} must be a multiple of {SPATIAL_STRIDE} and leave room for "
-                             f"capsules of {self.kernel}x{self.kernel} after dividing by {SPATIAL_STRIDE}")
+            raise ValueError(
+                f"clip size {self.size} must be a multiple of {SPATIAL_STRIDE} and "
+                f"leave room for "
+                f"capsules of {self.kernel}x{self.kernel} after dividing by {SPATIAL_STRIDE}"
+            )
 
     @property
     def latent_size(self):
@@ -60,15 +69,17 @@ PRESETS = {
 class Features(NamedTuple):
     """What the encoder gives, before any dropout."""
 
-    mixed_4f: torch.Tensor      # (B, 832, H/8, W/8)
-    skip_56: torch.Tensor       # (B, 192, 2, H/4, W/4)
-    skip_112: torch.Tensor      # (B, 64, 4, H/2, W/2)
+    mixed_4f: torch.Tensor  # (B, 832, H/8, W/8)
+    skip_56: torch.Tensor  # (B, 192, 2, H/4, W/4)
+    skip_112: torch.Tensor  # (B, 64, 4, H/2, W/2)
 
 
 class Detection(NamedTuple):
-    logits: torch.Tensor        # (B, 1, 8, H, W), foreground where >= 0
-    scores: torch.Tensor        # (B, C) in (0, 1)
-    latent: torch.Tensor        # (B, 17 C): max over places of all class poses, then of all activations
+    logits: torch.Tensor  # (B, 1, 8, H, W), foreground where >= 0
+    scores: torch.Tensor  # (B, C) in (0, 1)
+    latent: (
+        torch.Tensor
+    )  # (B, 17 C): max over places of all class poses, then of all activations
 
 
 class Detector(nn.Module):
@@ -79,7 +90,9 @@ class Detector(nn.Module):
         self.config = config
         width = config.decoder
         self.conv1 = I3D(config.width)
-        self.primary_caps = PrimaryCaps(self.conv1.channels_28, config.capsule_types, config.kernel)
+        self.primary_caps = PrimaryCaps(
+            self.conv1.channels_28, config.capsule_types, config.kernel
+        )
         self.conv_caps = ConvCaps(config.capsule_types, config.classes)
         self.upsample1 = nn.ConvTranspose2d(config.classes * POSE * POSE, width, config.kernel)
         self.conv28 = nn.Conv2d(self.conv1.channels_28, width, 3, padding=1)
@@ -96,29 +109,39 @@ class Detector(nn.Module):
         return self.conv1.channels_28, 2 * self.config.decoder
 
     def forward(self, clip, class_mask=None):
-        """Train mode draws both channel-dropout masks at random; evaluation mode drops nothing.
+        """Train mode draws both channel-dropout masks at random; evaluation mode drops
+        nothing.
 
-        class_mask (B, C), a function of the scores that gives it, or None: factor on the class poses before decoding;
-        where the config says class_masking, None keeps the predicted class alone.
+        class_mask (B, C), a function of the scores that gives it, or None: factor on the
+        class poses before decoding; where the config says class_masking, None keeps the
+        predicted class alone.
         """
         features = self.encode(clip)
-        mask_in, mask_out = self.random_masks(len(clip), clip.device) if self.training else (None, None)
+        mask_in, mask_out = (
+            self.random_masks(len(clip), clip.device) if self.training else (None, None)
+        )
         return self.head(features, mask_in, mask_out, class_mask)
 
     def encode(self, clip):
         """Clip (B,3,8,H,W) -> Features."""
         expected = (3, self.config.frames, self.config.size, self.config.size)
         if tuple(clip.shape[1:]) != expected:
-            raise ValueError(f"the detector takes clips of shape (B, {expected}), got {tuple(clip.shape)}")
+            raise ValueError(
+                f"the detector takes clips of shape (B, {expected}), got {tuple(clip.shape)}"
+            )
         mixed_4f, skip_56, skip_112 = self.conv1(clip)
         return Features(mixed_4f.squeeze(2), skip_56, skip_112)
 
     def head(self, features, mask_in=None, mask_out=None, class_mask=None):
-        """All after the encoder. Masks: factors (B,channels) of the dropped channels, None = nothing dropped.
+        """All after the encoder. Masks: factors (B,channels) of the dropped channels, None
+        = nothing dropped.
 
-        Features of one clip (batch 1) may meet R masks: what the masks cannot change is then computed once.
+        Features of one clip (batch 1) may meet R masks: what the masks cannot change is
+        then computed once.
         """
-        pose, activation = self.capsules(features.mixed_4f, mask_in)             # (B, h, w, C, 16), (B, h, w, C)
+        pose, activation = self.capsules(
+            features.mixed_4f, mask_in
+        )  # (B, h, w, C, 16), (B, h, w, C)
         scores, latent = scores_and_latent(pose, activation)
         pose = self.masked(pose, scores, class_mask)
         return Detection(self.decode(pose, features, mask_in, mask_out), scores, latent)
@@ -133,63 +156,93 @@ class Detector(nn.Module):
         return pose * factor[:, None, None, :, None]
 
     def capsules(self, mixed_4f, mask_in=None):
-        """Features (B,832,H/8,W/8), channel factors (B,832) -> class poses (B,h,w,C,16), activations (B,h,w,C)."""
-        if mask_in is not None and len(mask_in) > len(mixed_4f) and mixed_4f.device.type == "cpu" \
-                and not torch.is_grad_enabled():         # on a GPU the plain batch keeps more of it busy (not measured)
+        """Features (B,832,H/8,W/8), channel factors (B,832) -> class poses (B,h,w,C,16),
+        activations (B,h,w,C).
+        """
+        if (
+            mask_in is not None
+            and len(mask_in) > len(mixed_4f)
+            and mixed_4f.device.type == "cpu"
+            and not torch.is_grad_enabled()
+        ):  # on a GPU the plain batch keeps more of it busy (not measured)
             return self.conv_caps(*self.primary_caps.with_masks(mixed_4f, mask_in))
         return self.conv_caps(*self.primary_caps(_drop(mixed_4f, mask_in)))
 
     def decode(self, pose, features, mask_in=None, mask_out=None):
         """Class poses (B,h,w,C,16) and skips -> logits (B,1,8,H,W).
 
-        The skips of one clip may meet R poses and masks: conv56 and conv112 and, since transposed convolutions are
-        linear, their shares of upsample3 and of the last two layers are then computed once.
+        The skips of one clip may meet R poses and masks: conv56 and conv112 and, since
+        transposed convolutions are linear, their shares of upsample3 and of the last two
+        layers are then computed once.
         """
         x_28 = _drop(features.mixed_4f, mask_in)
-        x = pose.flatten(3).permute(0, 3, 1, 2).to(x_28.dtype)                   # (B, C*16, h, w)
-        x = torch.cat([self.upsample1(x), self.conv28(x_28)], dim=1)             # (B, 128, H/8, W/8)
-        x = join(double_frames(F.relu_(x).unsqueeze(2), self.upsample2.weight, self.upsample2.bias))
-        skip_56 = join(conv_frames(features.skip_56, self.conv56.weight, self.conv56.bias))    # (b, 64, 2, H/4, W/4)
-        frames = self._upsample3(F.relu_(x), F.relu_(skip_56))                   # 4 of (B, 64, H/2, W/2)
-        skip_112 = conv_frames(features.skip_112, self.conv112.weight, self.conv112.bias)      # 4 of (b, 64, H/2, W/2)
+        x = pose.flatten(3).permute(0, 3, 1, 2).to(x_28.dtype)  # (B, C*16, h, w)
+        x = torch.cat([self.upsample1(x), self.conv28(x_28)], dim=1)  # (B, 128, H/8, W/8)
+        x = join(
+            double_frames(F.relu_(x).unsqueeze(2), self.upsample2.weight, self.upsample2.bias)
+        )
+        skip_56 = join(
+            conv_frames(features.skip_56, self.conv56.weight, self.conv56.bias)
+        )  # (b, 64, 2, H/4, W/4)
+        frames = self._upsample3(F.relu_(x), F.relu_(skip_56))  # 4 of (B, 64, H/2, W/2)
+        skip_112 = conv_frames(
+            features.skip_112, self.conv112.weight, self.conv112.bias
+        )  # 4 of (b, 64, H/2, W/2)
         count = len(frames)
         if len(frames[0]) == len(skip_112[0]):
             frames, shared = list(itertools.chain(*zip(frames, skip_112, strict=True))), None
         else:
             shared = _active_stack(skip_112, count)
-        return fused_tail(_active_stack(frames, count), self.upsample4, self.smooth, mask_out, shared)
+        return fused_tail(
+            _active_stack(frames, count), self.upsample4, self.smooth, mask_out, shared
+        )
 
     def _upsample3(self, x, skip):
-        """upsample3 of x (B,64,2,...) beside skip (b,64,2,...), b = B or 1: list of 4 frames (B,64,...)."""
+        """upsample3 of x (B,64,2,...) beside skip (b,64,2,...), b = B or 1: list of 4
+        frames (B,64,...).
+        """
         weight, bias = self.upsample3.weight, self.upsample3.bias
         if len(x) == len(skip):
             return double_frames(torch.cat([x, skip], dim=1), weight, bias)
-        own, shared = double_frames(x, weight[:x.shape[1]]), double_frames(skip, weight[x.shape[1]:], bias)
+        own, shared = (
+            double_frames(x, weight[: x.shape[1]]),
+            double_frames(skip, weight[x.shape[1] :], bias),
+        )
         return [a.add_(b) for a, b in zip(own, shared, strict=True)]
 
     def random_masks(self, batch, device):
         """Channel-dropout factors, 0 or 1/(1-p): (B,832) and (B,128)."""
         keep = 1 - DROPOUT
-        return tuple(torch.empty(batch, channels, device=device).bernoulli_(keep) / keep
-                     for channels in self.dropped_channels)
+        return tuple(
+            torch.empty(batch, channels, device=device).bernoulli_(keep) / keep
+            for channels in self.dropped_channels
+        )
 
 
 def scores_and_latent(pose, activation):
-    """Scores (B,C): mean activation over places. Latent (B,17C): max over places of all poses, then activations."""
+    """Scores (B,C): mean activation over places. Latent (B,17C): max over places of all
+    poses, then activations.
+    """
     latent = torch.cat([pose.flatten(3), activation], dim=-1).amax(dim=(1, 2))
     return activation.mean(dim=(1, 2)), latent
 
 
 def _double(channels_in, channels_out):
     """Transposed 3-D convolution that doubles time, height and width."""
-    return nn.ConvTranspose3d(channels_in, channels_out, 3, stride=2, padding=1, output_padding=1)
+    return nn.ConvTranspose3d(
+        channels_in, channels_out, 3, stride=2, padding=1, output_padding=1
+    )
 
 
 def _active_stack(parts, frames):
-    """ReLU of parts of frames, in their order -> (B,C,T,H,W), laid out as one image with all frames' channels."""
+    """ReLU of parts of frames, in their order -> (B,C,T,H,W), laid out as one image with
+    all frames' channels.
+    """
     return F.relu_(torch.cat(parts, dim=1)).unflatten(1, (frames, -1)).transpose(1, 2)
 
 
 def _drop(x, mask):
     """x (B,C,...) times the channel factors (B,C); one clip may meet R rows of factors."""
-    return x if mask is None else x * mask.to(x.dtype).reshape(*mask.shape, *[1] * (x.dim() - 2))
+    return (
+        x if mask is None else x * mask.to(x.dtype).reshape(*mask.shape, *[1] * (x.dim() - 2))
+    )

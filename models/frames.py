@@ -1,15 +1,18 @@
-"""Three-dimensional convolutions of few frames as two-dimensional ones: a video here has 1, 2, 4 or 8 frames.
+"""Three-dimensional convolutions of few frames as two-dimensional ones: a video here has 1,
+2, 4 or 8 frames.
 
 Output frame t of a convolution with kernel K (kt,kh,kw), stride s and padding `low` in time is
 
     out[t] = Σ_k K[k] * x[t s - low + k]      over those k whose frame exists
            = [K[k1] … K[kn]] * concat(x[t s - low + k1], …, x[t s - low + kn])
 
-one 2-D convolution of the frames laid side by side as channels; taps that meet only padding are never computed. At
-T = 1 a 3x3x3 kernel is its centre tap. Transposed convolutions go the same way. All is exact.
+one 2-D convolution of the frames laid side by side as channels; taps that meet only padding
+are never computed. At T = 1 a 3x3x3 kernel is its centre tap. Transposed convolutions go
+the same way. All is exact.
 
-Videos (B,C,T,H,W) are kept in torch.channels_last_3d: a frame is then a channels_last image, which is what the 2-D
-kernels of oneDNN and cuDNN like best, and T x H may be viewed as one axis.
+Videos (B,C,T,H,W) are kept in torch.channels_last_3d: a frame is then a channels_last
+image, which is what the 2-D kernels of oneDNN and cuDNN like best, and T x H may be viewed
+as one axis.
 """
 
 import functools
@@ -19,7 +22,9 @@ import torch.nn.functional as F
 
 
 def same_padding(size, kernel, stride):
-    """(low, high) zeros per axis, last axis first as F.pad wants them, so that out = ceil(size / stride)."""
+    """(low, high) zeros per axis, last axis first as F.pad wants them, so that out =
+    ceil(size / stride).
+    """
     padding = []
     for n, k, s in reversed(list(zip(size, kernel, stride, strict=True))):
         total = max(k - s, 0) if n % s == 0 else max(k - n % s, 0)
@@ -39,9 +44,11 @@ def conv_frames(x, weight, bias=None, stride=(1, 1, 1), scale=None):
     frames, out = x.unbind(2), []
     for first in range(-low, -low + -(-len(frames) // stride[0]) * stride[0], stride[0]):
         at = range(max(first, 0), min(first + kernel[0], len(frames)))
-        taps = weight[:, :, at.start - first:at.stop - first].transpose(1, 2).flatten(1, 2)
+        taps = weight[:, :, at.start - first : at.stop - first].transpose(1, 2).flatten(1, 2)
         taps = taps if scale is None else taps * scale[:, None, None, None]
-        out.append(_convolve(frames[at.start:at.stop], taps, bias, stride[1:], (h_low, w_low)))
+        out.append(
+            _convolve(frames[at.start : at.stop], taps, bias, stride[1:], (h_low, w_low))
+        )
     return out
 
 
@@ -52,22 +59,27 @@ def pointwise(x, weight, bias=None, scale=None):
 
 
 def double_frames(x, weight, bias=None):
-    """Transposed convolution, kernel 3, stride 2, padding 1, output padding 1: (B,C,T,H,W) -> list of 2T frames.
+    """Transposed convolution, kernel 3, stride 2, padding 1, output padding 1: (B,C,T,H,W)
+    -> list of 2T frames.
 
-    Input t sends tap p to 2t + p - 1: output 2t has tap 1 of t, output 2t + 1 tap 2 of t and tap 0 of t + 1.
-    weight (C,O,3,3,3); a frame is (B,O,2H,2W).
+    Input t sends tap p to 2t + p - 1: output 2t has tap 1 of t, output 2t + 1 tap 2 of t
+    and tap 0 of t + 1. weight (C,O,3,3,3); a frame is (B,O,2H,2W).
     """
     frames, out = x.unbind(2), []
     for t in range(len(frames)):
-        following = frames[t:t + 2]
-        odd = torch.cat([weight[:, :, 2], weight[:, :, 0]][:len(following)])     # (C or 2C, O, 3, 3)
-        for some, taps in ((frames[t:t + 1], weight[:, :, 1]), (following, odd)):
+        following = frames[t : t + 2]
+        odd = torch.cat(
+            [weight[:, :, 2], weight[:, :, 0]][: len(following)]
+        )  # (C or 2C, O, 3, 3)
+        for some, taps in ((frames[t : t + 1], weight[:, :, 1]), (following, odd)):
             out.append(_convolve(some, taps, bias, (2, 2), (1, 1), transposed=True))
     return out
 
 
 def pool_frames(x, kernel, stride):
-    """Same-padded max-pooling of numbers that are never negative, (B,C,T,H,W) -> (B,C,T/st,H/sh,W/sw)."""
+    """Same-padded max-pooling of numbers that are never negative, (B,C,T,H,W) ->
+    (B,C,T/st,H/sh,W/sw).
+    """
     if (kernel[0], stride[0]) == (1, 1):
         return _pool_places(x, kernel, stride)
     frames, low = x.unbind(2), same_padding(x.shape[2:], kernel, stride)[4]
@@ -76,13 +88,19 @@ def pool_frames(x, kernel, stride):
     pooled = {}
     for at in windows:
         if at not in pooled:
-            highest = functools.reduce(torch.maximum, frames[at.start:at.stop])
+            highest = functools.reduce(torch.maximum, frames[at.start : at.stop])
             pooled[at] = _pool_places(highest.unsqueeze(2), kernel, stride)
-    return torch.cat([pooled[at] for at in windows], dim=2) if len(windows) > 1 else pooled[windows[0]]
+    return (
+        torch.cat([pooled[at] for at in windows], dim=2)
+        if len(windows) > 1
+        else pooled[windows[0]]
+    )
 
 
 def _pool_places(x, kernel, stride):
-    """Pool each frame. Padding counts as nothing here and as 0 by definition: the same for what is never negative."""
+    """Pool each frame. Padding counts as nothing here and as 0 by definition: the same for
+    what is never negative.
+    """
     if tuple(kernel[1:]) == (1, 1) == tuple(stride[1:]):
         return x
     w_low, _, h_low, _ = same_padding(x.shape[3:], kernel[1:], stride[1:])
@@ -91,7 +109,11 @@ def _pool_places(x, kernel, stride):
 
 def join(frames):
     """List of T frames (B,C,H,W) -> video (B,C,T,H,W)."""
-    return torch.cat([frame.unsqueeze(2) for frame in frames], dim=2) if len(frames) > 1 else frames[0].unsqueeze(2)
+    return (
+        torch.cat([frame.unsqueeze(2) for frame in frames], dim=2)
+        if len(frames) > 1
+        else frames[0].unsqueeze(2)
+    )
 
 
 def _images(x):
@@ -101,20 +123,29 @@ def _images(x):
 
 def _video(images, batch):
     """_images' inverse."""
-    return images.unsqueeze(2) if len(images) == batch else images.unflatten(0, (batch, -1)).transpose(1, 2)
+    return (
+        images.unsqueeze(2)
+        if len(images) == batch
+        else images.unflatten(0, (batch, -1)).transpose(1, 2)
+    )
 
 
 def _convolve(frames, taps, bias, stride, padding, transposed=False):
     """2-D convolution of frames (B,C,H,W) laid side by side as channels, (B, n * C, H, W)."""
     device = taps.device.type
-    if torch.is_autocast_enabled(device):                   # it does not look into a Function
+    if torch.is_autocast_enabled(device):  # it does not look into a Function
         dtype = torch.get_autocast_dtype(device)
-        frames, taps, bias = [f.to(dtype) for f in frames], taps.to(dtype), None if bias is None else bias.to(dtype)
+        frames, taps, bias = (
+            [f.to(dtype) for f in frames],
+            taps.to(dtype),
+            None if bias is None else bias.to(dtype),
+        )
     return _SideBySide.apply(channels_last(taps), bias, stride, padding, transposed, *frames)
 
 
 class _SideBySide(torch.autograd.Function):
-    """The convolution of several frames as one image, which is made anew for the backward pass instead of being kept.
+    """The convolution of several frames as one image, which is made anew for the backward
+    pass instead of being kept.
     """
 
     @staticmethod
@@ -129,9 +160,14 @@ class _SideBySide(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
         taps, *frames = ctx.saved_tensors
-        needed = any(ctx.needs_input_grad[5:]), ctx.needs_input_grad[0], ctx.bias_size is not None
+        needed = (
+            any(ctx.needs_input_grad[5:]),
+            ctx.needs_input_grad[0],
+            ctx.bias_size is not None,
+        )
         of_image, of_taps, of_bias = torch.ops.aten.convolution_backward(
-            grad, _image(frames), taps, ctx.bias_size, *ctx.settings, needed)
+            grad, _image(frames), taps, ctx.bias_size, *ctx.settings, needed
+        )
         of_frames = of_image.chunk(len(frames), dim=1) if needed[0] else [None] * len(frames)
         return of_taps, of_bias, None, None, None, *of_frames
 
@@ -142,25 +178,36 @@ def _image(frames):
 
 
 class _MaxPool(torch.autograd.Function):
-    """2-D max-pooling that finds the places of the maxima anew for the backward pass, 8 bytes each, instead of keeping
-    them."""
+    """2-D max-pooling that finds the places of the maxima anew for the backward pass, 8
+    bytes each, instead of keeping them.
+    """
 
     @staticmethod
     def forward(ctx, images, kernel, stride, padding):
         ctx.save_for_backward(images)
-        ctx.settings = kernel, stride, padding, (1, 1), True            # no dilation, incomplete windows count
+        ctx.settings = (
+            kernel,
+            stride,
+            padding,
+            (1, 1),
+            True,
+        )  # no dilation, incomplete windows count
         return F.max_pool2d(images, *ctx.settings)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        images, = ctx.saved_tensors
+        (images,) = ctx.saved_tensors
         _, places = torch.ops.aten.max_pool2d_with_indices(images, *ctx.settings)
-        of_images = torch.ops.aten.max_pool2d_with_indices_backward(grad, images, *ctx.settings, places)
+        of_images = torch.ops.aten.max_pool2d_with_indices_backward(
+            grad, images, *ctx.settings, places
+        )
         return of_images, None, None, None
 
 
 def channels_last(images):
-    """Images or weights (N,C,H,W) with the channels innermost. (A convolution goes by its weight where the strides of
-    an image alone could mean either layout, as those of a single one can.)"""
+    """Images or weights (N,C,H,W) with the channels innermost. (A convolution goes by its
+    weight where the strides of an image alone could mean either layout, as those of a
+    single one can.)
+    """
     return images.contiguous(memory_format=torch.channels_last)

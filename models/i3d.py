@@ -1,14 +1,18 @@
-"""I3D (Carreira & Zisserman, CVPR 2017) up to Mixed_4f, with the two strides the detector changes.
+"""I3D (Carreira & Zisserman, CVPR 2017) up to Mixed_4f, with the two strides the detector
+changes.
 
-Conv3d_2c_3x3 and MaxPool3d_4a_3x3 have stride (2,1,1) instead of (1,1,1) and (2,2,2), so a clip of 8 frames ends at
-one time step and 1/8 of its side. Module and parameter names are those of the public PyTorch port of the Charades
-weights (`Conv3d_1a_7x7.conv3d.weight`, `Mixed_4f.b1b.bn.running_mean`, ...), so `rgb_charades.pt` loads by name.
+Conv3d_2c_3x3 and MaxPool3d_4a_3x3 have stride (2,1,1) instead of (1,1,1) and (2,2,2), so a
+clip of 8 frames ends at one time step and 1/8 of its side. Module and parameter names are
+those of the public PyTorch port of the Charades weights (`Conv3d_1a_7x7.conv3d.weight`,
+`Mixed_4f.b1b.bn.running_mean`, ...), so `rgb_charades.pt` loads by name.
 
-Convolutions run frame by frame (models/frames.py). In evaluation mode batch norm is part of the convolution before it,
+Convolutions run frame by frame (models/frames.py). In evaluation mode batch norm is part of
+the convolution before it,
 
     γ (K*x - mean) / √(var + ε) + β = (s K)*x + (β - s mean),   s = γ / √(var + ε),
 
-computed from the parameters at every call (they are few beside the arithmetic), so that nothing can be out of date.
+computed from the parameters at every call (they are few beside the arithmetic), so that
+nothing can be out of date.
 """
 
 import torch
@@ -33,7 +37,9 @@ INCEPTION_WIDTHS = {
 
 
 class Unit3D(nn.Module):
-    """Convolution with same-padding, batch norm (eps 1e-3), ReLU. (B,Cin,T,H,W) -> (B,Cout,T/st,H/sh,W/sw)."""
+    """Convolution with same-padding, batch norm (eps 1e-3), ReLU. (B,Cin,T,H,W) ->
+    (B,Cout,T/st,H/sh,W/sw).
+    """
 
     def __init__(self, channels_in, channels_out, kernel=(1, 1, 1), stride=(1, 1, 1)):
         super().__init__()
@@ -83,15 +89,23 @@ class Inception(nn.Module):
         self.channels_out = w0 + w1b + w2b + w3
 
     def forward(self, x):
-        branches = (self.b0, x), (self.b1b, self.b1a(x)), (self.b2b, self.b2a(x)), (self.b3b, self.b3a(x))
-        return F.relu_(torch.cat([last.linear(y) for last, y in branches], dim=1))       # one ReLU keeps one result
+        branches = (
+            (self.b0, x),
+            (self.b1b, self.b1a(x)),
+            (self.b2b, self.b2a(x)),
+            (self.b3b, self.b3a(x)),
+        )
+        return F.relu_(
+            torch.cat([last.linear(y) for last, y in branches], dim=1)
+        )  # one ReLU keeps one result
 
 
 class I3D(nn.Module):
-    """Clip (B,3,T,H,W) -> (mixed_4f (B,C4f,T/8,H/8,W/8), skip_56 (B,C2c,T/4,H/4,W/4), skip_112 (B,C1a,T/2,H/2,W/2)).
+    """Clip (B,3,T,H,W) -> (mixed_4f (B,C4f,T/8,H/8,W/8), skip_56 (B,C2c,T/4,H/4,W/4),
+    skip_112 (B,C1a,T/2,H/2,W/2)).
 
-    The skips are named after their size for a 224-pixel clip. `width` scales every channel count: 1 is the published
-    network (C4f, C2c, C1a = 832, 192, 64).
+    The skips are named after their size for a 224-pixel clip. `width` scales every channel
+    count: 1 is the published network (C4f, C2c, C1a = 832, 192, 64).
     """
 
     def __init__(self, width=1.0):
@@ -111,11 +125,13 @@ class I3D(nn.Module):
         self.channels_112, self.channels_56, self.channels_28 = scaled[0], scaled[2], channels
 
     def forward(self, clip):
-        skip_112 = self.Conv3d_1a_7x7(clip)                                      # (B, 64, T/2, H/2, W/2)
-        x = self.Conv3d_2b_1x1(self.MaxPool3d_2a_3x3(skip_112))                  # (B, 64, T/2, H/4, W/4)
-        skip_56 = self.Conv3d_2c_3x3(x)                                          # (B, 192, T/4, H/4, W/4)
-        x = self.Mixed_3c(self.Mixed_3b(self.MaxPool3d_3a_3x3(skip_56)))         # (B, 480, T/4, H/8, W/8)
-        x = self.MaxPool3d_4a_3x3(x)                                             # (B, 480, T/8, H/8, W/8)
+        skip_112 = self.Conv3d_1a_7x7(clip)  # (B, 64, T/2, H/2, W/2)
+        x = self.Conv3d_2b_1x1(self.MaxPool3d_2a_3x3(skip_112))  # (B, 64, T/2, H/4, W/4)
+        skip_56 = self.Conv3d_2c_3x3(x)  # (B, 192, T/4, H/4, W/4)
+        x = self.Mixed_3c(
+            self.Mixed_3b(self.MaxPool3d_3a_3x3(skip_56))
+        )  # (B, 480, T/4, H/8, W/8)
+        x = self.MaxPool3d_4a_3x3(x)  # (B, 480, T/8, H/8, W/8)
         for name in ("Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e", "Mixed_4f"):
             x = getattr(self, name)(x)
-        return x, skip_56, skip_112                                              # (B, 832, T/8, H/8, W/8)
+        return x, skip_56, skip_112  # (B, 832, T/8, H/8, W/8)

@@ -1,7 +1,9 @@
-"""MC dropout over one video's clips: seeded masks, the encoder once per clip, R passes of the head.
+"""MC dropout over one video's clips: seeded masks, the encoder once per clip, R passes of
+the head.
 
-Only the two channel-dropout layers are random; batch norm stays in evaluation mode. The masks of a clip are seeded by
-(seed, video, tile, phase, pass), so order, batching and sharding cannot change a score.
+Only the two channel-dropout layers are random; batch norm stays in evaluation mode. The
+masks of a clip are seeded by (seed, video, tile, phase, pass), so order, batching and
+sharding cannot change a score.
 """
 
 import zlib
@@ -14,7 +16,9 @@ from models.detector import DROPOUT, scores_and_latent
 
 
 def seeded_masks(detector, seed, video, tile, phase, passes):
-    """Channel-dropout factors of `passes` passes over one clip: (R,832), (R,128), values 0 or 1/(1-p), on the CPU."""
+    """Channel-dropout factors of `passes` passes over one clip: (R,832), (R,128), values 0
+    or 1/(1-p), on the CPU.
+    """
     sizes = detector.dropped_channels
     rows = []
     for r in range(passes):
@@ -26,17 +30,19 @@ def seeded_masks(detector, seed, video, tile, phase, passes):
 
 @torch.no_grad()
 def mc_forward(detector, clip, masks_in, masks_out):
-    """R dropout passes over one clip, with the encoder and everything the masks cannot change computed once.
+    """R dropout passes over one clip, with the encoder and everything the masks cannot
+    change computed once.
 
-    clip (1,3,8,H,W); masks_in (R,832), masks_out (R,128). Returns (logits (R,8,H,W), latent (D,)), the latent being the
-    evaluation-mode one (nothing dropped), which clustering uses.
+    clip (1,3,8,H,W); masks_in (R,832), masks_out (R,128). Returns (logits (R,8,H,W), latent
+    (D,)), the latent being the evaluation-mode one (nothing dropped), which clustering
+    uses.
     """
     assert not detector.training, "scoring keeps batch norm in evaluation mode"
     features = detector.encode(clip)
     undropped = torch.ones_like(masks_in[:1])
     pose, activation = detector.capsules(features.mixed_4f, torch.cat([masks_in, undropped]))
     scores, latent = scores_and_latent(pose, activation)
-    pose = detector.masked(pose[:-1], scores[:-1])                           # each pass by the class that it predicts
+    pose = detector.masked(pose[:-1], scores[:-1])  # each pass by the class that it predicts
     return detector.decode(pose, features, masks_in, masks_out)[:, 0], latent[-1]
 
 
@@ -44,10 +50,12 @@ def mc_forward(detector, clip, masks_in, masks_out):
 def tile_latents(detector, clips, pixel_range):
     """Evaluation-mode latents (n,D) float32 numpy of a video's clips, uint8 (n,8,3,S,S)."""
     was_training, device = detector.training, next(detector.parameters()).device
-    detector.eval()                                                          # batch norm by its running statistics
+    detector.eval()  # batch norm by its running statistics
     latents = []
     for clip in clips:
         features = detector.encode(normalise(clip[None].to(device), pixel_range))
-        latents.append(scores_and_latent(*detector.capsules(features.mixed_4f))[1][0].float().cpu())
+        latents.append(
+            scores_and_latent(*detector.capsules(features.mixed_4f))[1][0].float().cpu()
+        )
     detector.train(was_training)
     return torch.stack(latents).numpy()

@@ -8,8 +8,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Mean:
-    """Mean over n values, their sample standard deviation (NaN for one), and the half-width of the 95% interval of the
-    mean by Student's t (NaN for one)."""
+    """Mean over n values, their sample standard deviation (NaN for one), and the half-width
+    of the 95% interval of the mean by Student's t (NaN for one).
+    """
 
     mean: float
     std: float
@@ -19,7 +20,9 @@ class Mean:
 
 def mean_of(values):
     """Mean of the values that are numbers; None where none is."""
-    kept = np.array([value for value in values if value is not None and not math.isnan(value)], float)
+    kept = np.array(
+        [value for value in values if value is not None and not math.isnan(value)], float
+    )
     if not len(kept):
         return None
     if len(kept) == 1:
@@ -27,10 +30,22 @@ def mean_of(values):
     from scipy.stats import t  # here: scipy.stats takes a second to import
 
     std = float(kept.std(ddof=1))
-    return Mean(float(kept.mean()), std, float(t.ppf(0.975, len(kept) - 1)) * std / math.sqrt(len(kept)), len(kept))
+    return Mean(
+        float(kept.mean()),
+        std,
+        float(t.ppf(0.975, len(kept) - 1)) * std / math.sqrt(len(kept)),
+        len(kept),
+    )
 
 
 def paired_difference(values, others):
-    """Mean of values - others over the seeds both have: dicts of seed to number -> Mean, or None."""
-    return mean_of([values[seed] - others[seed] for seed in sorted(values.keys() & others.keys(), key=str)
-                    if values[seed] is not None and others[seed] is not None])
+    """Mean of values - others over the seeds both have: dicts of seed to number -> Mean, or
+    None.
+    """
+    return mean_of(
+        [
+            values[seed] - others[seed]
+            for seed in sorted(values.keys() & others.keys(), key=str)
+            if values[seed] is not None and others[seed] is not None
+        ]
+    )

@@ -1,4 +1,6 @@
-"""The look of a report: one column, pictures on white cards, tables that scroll by themselves on a phone."""
+"""The look of a report: one column, pictures on white cards, tables that scroll by
+themselves on a phone.
+"""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2126; --faint: #5b6670; --ground: #fbfbfa; --line: #d9dde1; --card: #fff;

@@ -1,16 +1,19 @@
-"""From R dropout passes to one score per frame (paper Eq. 1 and 2). The only room of selection/ that meets the device.
+"""From R dropout passes to one score per frame (paper Eq. 1 and 2). The only room of
+selection/ that meets the device.
 
 paper     U(p) = 1/R Σ_r -ln M(p,r) where the mean prediction is at least τ, else 0;  U_f = Σ_p U(p)
-authors   mean over those pixels of -ln of the mean prediction; a frame without foreground scores -10
-Stored beside them, so that every baseline reads the same file: mean foreground area, entropy, local entropy.
+authors   mean over those pixels of -ln of the mean prediction; a frame without foreground
+          scores -10
+Stored beside them, so that every baseline reads the same file: mean foreground area,
+entropy, local entropy.
 """
 
 import torch
 import torch.nn.functional as F
 
-THRESHOLD = 0.4                 # τ
-NO_FOREGROUND = -10.0           # `authors` score of a frame without foreground
-WINDOW, GRID = 5, 8             # of the local entropy: side of the window in pixels, cells along each side
+THRESHOLD = 0.4  # τ
+NO_FOREGROUND = -10.0  # `authors` score of a frame without foreground
+WINDOW, GRID = 5, 8  # of the local entropy: side of the window in pixels, cells along each side
 
 SCORES = ("paper", "authors", "area", "entropy", "local_entropy")
 
@@ -18,20 +21,25 @@ SCORES = ("paper", "authors", "area", "entropy", "local_entropy")
 def frame_scores(logits_R_T_H_W, threshold=THRESHOLD):
     """Scores of the T frames of one clip from its R passes.
 
-    logits_R_T_H_W: mask logits, any float dtype. Returns a dict of (T,) float64 tensors: `paper` and `authors` (above),
-    `area` (share of pixels with mean prediction >= threshold, in [0,1]), `entropy` (mean binary entropy of the mean
-    prediction, nats), `local_entropy` (see local_entropy).
+    logits_R_T_H_W: mask logits, any float dtype. Returns a dict of (T,) float64 tensors:
+    `paper` and `authors` (above), `area` (share of pixels with mean prediction >=
+    threshold, in [0,1]), `entropy` (mean binary entropy of the mean prediction, nats),
+    `local_entropy` (see local_entropy).
     """
     logits = logits_R_T_H_W.float()
-    mean = logits.sigmoid().mean(0)                                          # (T, H, W)
-    foreground = (mean >= threshold)
-    surprise = F.softplus(-logits).mean(0)                                   # 1/R Σ -ln M, without overflow
-    pixels = foreground.sum((1, 2))                                          # (T,)
+    mean = logits.sigmoid().mean(0)  # (T, H, W)
+    foreground = mean >= threshold
+    surprise = F.softplus(-logits).mean(0)  # 1/R Σ -ln M, without overflow
+    pixels = foreground.sum((1, 2))  # (T,)
     inside = (-mean.clamp(min=1e-12).log() * foreground).sum((1, 2), dtype=torch.float64)
     authors = torch.where(pixels > 0, inside / pixels.clamp(min=1), NO_FOREGROUND)
-    return {"paper": surprise.where(foreground, 0).sum((1, 2), dtype=torch.float64), "authors": authors,
-            "area": foreground.double().mean((1, 2)), "entropy": binary_entropy(mean).mean((1, 2), dtype=torch.float64),
-            "local_entropy": local_entropy(mean)}
+    return {
+        "paper": surprise.where(foreground, 0).sum((1, 2), dtype=torch.float64),
+        "authors": authors,
+        "area": foreground.double().mean((1, 2)),
+        "entropy": binary_entropy(mean).mean((1, 2), dtype=torch.float64),
+        "local_entropy": local_entropy(mean),
+    }
 
 
 def binary_entropy(p):
@@ -40,13 +48,19 @@ def binary_entropy(p):
 
 
 def local_entropy(mean_T_H_W, window=WINDOW, grid=GRID):
-    """Entropy of the mean over a window minus the mean entropy in it; max per cell of a grid, mean over cells. (T,).
+    """Entropy of the mean over a window minus the mean entropy in it; max per cell of a
+    grid, mean over cells. (T,).
 
-    It is high where neighbouring pixels are sure of different things (Aghdam et al., ICCV 2019, for detection).
-    Windows are cut off at the border.
+    It is high where neighbouring pixels are sure of different things (Aghdam et al., ICCV
+    2019, for detection). Windows are cut off at the border.
     """
-    def average(x):
-        return F.avg_pool2d(x[:, None], window, stride=1, padding=window // 2, count_include_pad=False)[:, 0]
 
-    spread = (binary_entropy(average(mean_T_H_W)) - average(binary_entropy(mean_T_H_W))).clamp(min=0)
+    def average(x):
+        return F.avg_pool2d(
+            x[:, None], window, stride=1, padding=window // 2, count_include_pad=False
+        )[:, 0]
+
+    spread = (binary_entropy(average(mean_T_H_W)) - average(binary_entropy(mean_T_H_W))).clamp(
+        min=0
+    )
     return F.adaptive_max_pool2d(spread[:, None], grid)[:, 0].mean((1, 2), dtype=torch.float64)

@@ -1,13 +1,17 @@
-"""Which frames of a video to label: take the best, damp what is near, take the best of the rest, and so on.
+"""Which frames of a video to label: take the best, damp what is near, take the best of the
+rest, and so on.
 
-With the reference frames a (already labelled, or chosen before), d = f - a and width sigma, the score of frame f is
+With the reference frames a (already labelled, or chosen before), d = f - a and width sigma,
+the score of frame f is
     paper     score_f * prod_a (1 - exp(-d^2 / 2 sigma^2))
     authors   score_f - sum_a exp(-d^2 / 2 sigma^2)           (the form of the code the authors published)
     none      score_f
-    drop      score_f, but the frames nearest to each a (five of them) come after all others (the entropy baseline)
-    coverage  sum_g score_g * max(0, tau(g - f) - max_a tau(g - a)), tau(d) = exp(-d^2 / 2 sigma^2), 0 beyond 3 sigma:
-              how much more of the video's uncertainty STeW would trust, were f labelled (our own rule). It also knows
-              the video's ends, where half of what a label says is lost
+    drop      score_f, but the frames nearest to each a (five of them) come after all others
+              (the entropy baseline)
+    coverage  sum_g score_g * max(0, tau(g - f) - max_a tau(g - a)), tau(d) = exp(-d^2 / 2
+              sigma^2), 0 beyond 3 sigma: how much more of the video's uncertainty STeW
+              would trust, were f labelled (our own rule). It also knows the video's ends,
+              where half of what a label says is lost
 Frames of many videos lie in one flat array: frame f of video i is element offsets[i] + f.
 """
 
@@ -25,10 +29,11 @@ BLOCK = 1 << 20  # frames handled at once: bounds the memory, does not change th
 
 @dataclass(frozen=True, eq=False)
 class Picks:
-    """Chosen frames of N videos, in the order of choice; those of video i are offsets[i]:offsets[i+1].
+    """Chosen frames of N videos, in the order of choice; those of video i are
+    offsets[i]:offsets[i+1].
 
-    frames (M,) int64 frame numbers, distinct within a video · damped (M,) float64 the score at the moment of choice ·
-    offsets (N+1,) int64.
+    frames (M,) int64 frame numbers, distinct within a video · damped (M,) float64 the score
+    at the moment of choice · offsets (N+1,) int64.
     """
 
     frames: np.ndarray
@@ -40,17 +45,29 @@ class Picks:
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
-def choose_frames(scores, offsets, counts, *, eligible=None, labelled=None, ranked_last=None, damping="paper",
-                  sigma=SIGMA, nearest=NEAREST):
-    """Greedily choose counts[i] frames of every video i, or all its eligible ones where it has fewer -> Picks.
+def choose_frames(
+    scores,
+    offsets,
+    counts,
+    *,
+    eligible=None,
+    labelled=None,
+    ranked_last=None,
+    damping="paper",
+    sigma=SIGMA,
+    nearest=NEAREST,
+):
+    """Greedily choose counts[i] frames of every video i, or all its eligible ones where it
+    has fewer -> Picks.
 
     scores (total,) finite; offsets (N+1,) int; counts (N,) int or one number for all.
-    Boolean masks (total,): `eligible` frames may be chosen (default all); `labelled` frames damp their surroundings
-    and are never chosen; `ranked_last` frames (no foreground, nothing to be uncertain about) come after all others,
-    whatever their score. sigma: width of the dampings `paper`, `authors`, `coverage`; nearest: how many frames `drop`
-    drops, of equally near ones the earlier.
-    Ties, and the frames ranked last among themselves, go to the frame farthest from every chosen or labelled frame,
-    then to the earlier. The first k choices are the same for every count >= k. Inputs are not changed.
+    Boolean masks (total,): `eligible` frames may be chosen (default all); `labelled` frames
+    damp their surroundings and are never chosen; `ranked_last` frames (no foreground,
+    nothing to be uncertain about) come after all others, whatever their score. sigma: width
+    of the dampings `paper`, `authors`, `coverage`; nearest: how many frames `drop` drops,
+    of equally near ones the earlier. Ties, and the frames ranked last among themselves, go
+    to the frame farthest from every chosen or labelled frame, then to the earlier. The
+    first k choices are the same for every count >= k. Inputs are not changed.
     """
     scores, offsets = np.asarray(scores), np.asarray(offsets, dtype=np.int64)
     lengths = np.diff(offsets)
@@ -59,13 +76,24 @@ def choose_frames(scores, offsets, counts, *, eligible=None, labelled=None, rank
     eligible = _mask(eligible, scores, True) & ~labelled
     ranked_last = _mask(ranked_last, scores, False)
     if damping in ("paper", "coverage") and np.any(scores[eligible & ~ranked_last] < 0):
-        raise UserError(f"frame scores below zero cannot be damped by --damping {damping}: use authors or none")
+        raise UserError(
+            f"frame scores below zero cannot be damped by --damping {damping}: use "
+            f"authors or none"
+        )
     available = eligible_frames(eligible, offsets)
-    counts = np.clip(np.broadcast_to(np.asarray(counts, dtype=np.int64), lengths.shape), 0, available)
+    counts = np.clip(
+        np.broadcast_to(np.asarray(counts, dtype=np.int64), lengths.shape), 0, available
+    )
     masks = eligible, labelled, ranked_last
-    picks = Picks(np.empty(counts.sum(), np.int64), np.empty(counts.sum(), np.float64), _cumulative(counts))
+    picks = Picks(
+        np.empty(counts.sum(), np.int64),
+        np.empty(counts.sum(), np.float64),
+        _cumulative(counts),
+    )
     videos = np.flatnonzero(counts)
-    videos = videos[np.argsort(lengths[videos], kind="stable")]  # videos of a block have much the same length
+    videos = videos[
+        np.argsort(lengths[videos], kind="stable")
+    ]  # videos of a block have much the same length
     for rows in _blocks(videos, lengths):
         _choose_in_block(rows, scores, offsets, counts, masks, (damping, sigma, nearest), picks)
     return picks
@@ -81,7 +109,9 @@ def eligible_frames(eligible, offsets):
 
 
 def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
-    """Choose in the n videos `rows` at once, on matrices (n, F) padded to the longest; fills their part of `picks`."""
+    """Choose in the n videos `rows` at once, on matrices (n, F) padded to the longest;
+    fills their part of `picks`.
+    """
     lengths = offsets[rows + 1] - offsets[rows]
     reach = np.arange(lengths.max())
     inside = reach < lengths[:, None]
@@ -89,10 +119,14 @@ def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
     damped = scores[where].astype(np.float64)
     eligible, labelled, last = (mask[where] & inside for mask in masks)
     first, last = eligible & ~last, eligible & last
-    distance = np.full(damped.shape, len(reach) + 1, np.int32)  # frames to the nearest reference
+    distance = np.full(
+        damped.shape, len(reach) + 1, np.int32
+    )  # frames to the nearest reference
     damping, sigma, nearest = rule
     tables = _tables(len(reach), damping, sigma)
-    if damping == "coverage":           # `damped` becomes how far each frame is trusted already: the highest tau so far
+    if (
+        damping == "coverage"
+    ):  # `damped` becomes how far each frame is trusted already: the highest tau so far
         mass, damped = np.where(inside & (damped > 0), damped, 0.0), np.zeros_like(damped)
 
     def refer_to(videos, frames):
@@ -101,7 +135,9 @@ def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
             _drop_nearest(first, last, videos, frames, lengths[videos], nearest)
 
     number = np.cumsum(labelled, axis=1)
-    for k in range(1, int(number[:, -1].max()) + 1):  # the k-th labelled frame of every video that has one
+    for k in range(
+        1, int(number[:, -1].max()) + 1
+    ):  # the k-th labelled frame of every video that has one
         having = np.flatnonzero(number[:, -1] >= k)
         refer_to(having, np.argmax(number[having] == k, axis=1))
 
@@ -117,7 +153,9 @@ def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
 
 
 def _best(damped, distance, first, last, active):
-    """Best frame of each active row: highest damped score, farthest, earliest; `last` frames where no other is left."""
+    """Best frame of each active row: highest damped score, farthest, earliest; `last`
+    frames where no other is left.
+    """
     if len(active) == len(damped):
         active = slice(None)
     value = np.where(first[active], damped[active], -np.inf)
@@ -130,9 +168,13 @@ def _best(damped, distance, first, last, active):
 
 
 def _damp(damped, distance, rows, frames, tables):
-    """Damp rows around their new reference frames in place, and bring the distances up to date."""
+    """Damp rows around their new reference frames in place, and bring the distances up to
+    date.
+    """
     weights, gaps, combine = tables
-    centre = len(gaps) - 1 - frames  # row `centre` of a table lists frames 0, 1, ... as seen from the reference
+    centre = (
+        len(gaps) - 1 - frames
+    )  # row `centre` of a table lists frames 0, 1, ... as seen from the reference
     if len(rows) == len(damped):
         rows = slice(None)
     if combine is not None:
@@ -141,12 +183,16 @@ def _damp(damped, distance, rows, frames, tables):
 
 
 def _newly_covered(mass, trust, sigma):
-    """What a label on each frame would add: sum_g mass_g * max(0, tau(g - f) - trust_g), all (n, F) -> (n, F)."""
+    """What a label on each frame would add: sum_g mass_g * max(0, tau(g - f) - trust_g),
+    all (n, F) -> (n, F).
+    """
     length = mass.shape[1]
     gain = mass * (1 - trust)
     for gap in range(1, min(int(3 * sigma), length - 1) + 1):
-        more = mass * np.maximum(np.exp(-gap**2 / (2 * sigma**2)) - trust, 0)
-        both = np.zeros_like(gain)      # from before and from after, summed first: so mirrored videos tie exactly
+        more = mass * np.maximum(np.exp(-(gap**2) / (2 * sigma**2)) - trust, 0)
+        both = np.zeros_like(
+            gain
+        )  # from before and from after, summed first: so mirrored videos tie exactly
         both[:, gap:] = more[:, :-gap]
         both[:, :-gap] += more[:, gap:]
         gain += both
@@ -154,7 +200,9 @@ def _newly_covered(mass, trust, sigma):
 
 
 def _drop_nearest(first, last, rows, frames, lengths, nearest):
-    """Move the `nearest` frames around the new reference of each row from the mask `first` to `last`, in place."""
+    """Move the `nearest` frames around the new reference of each row from the mask `first`
+    to `last`, in place.
+    """
     start = np.clip(frames - (nearest + 1) // 2, 0, np.maximum(lengths - nearest - 1, 0))
     for step in range(min(nearest + 1, first.shape[1])):
         place = np.minimum(start + step, lengths - 1)
@@ -163,12 +211,17 @@ def _drop_nearest(first, last, rows, frames, lengths, nearest):
 
 
 def _tables(length, damping, sigma):
-    """Sliding views (length, length): what a reference in frame length-1-row does to each frame, and how far it is."""
+    """Sliding views (length, length): what a reference in frame length-1-row does to each
+    frame, and how far it is.
+    """
     gap = np.abs(np.arange(1 - length, length))
     bump = np.exp(-(gap.astype(np.float64) ** 2) / (2 * sigma**2))
     trusted = np.where(gap <= 3 * sigma, bump, 0.0)
-    weight, combine = {"paper": (1 - bump, np.multiply), "authors": (bump, np.subtract),
-                       "coverage": (trusted, np.maximum)}.get(damping, (bump, None))
+    weight, combine = {
+        "paper": (1 - bump, np.multiply),
+        "authors": (bump, np.subtract),
+        "coverage": (trusted, np.maximum),
+    }.get(damping, (bump, None))
 
     def view(values):
         return np.lib.stride_tricks.sliding_window_view(values, length)
@@ -177,7 +230,9 @@ def _tables(length, damping, sigma):
 
 
 def _blocks(videos, lengths):
-    """Cut `videos` (by rising length) into runs whose padded matrix has at most BLOCK frames (one video at least)."""
+    """Cut `videos` (by rising length) into runs whose padded matrix has at most BLOCK
+    frames (one video at least).
+    """
     start = 0
     while start < len(videos):
         stop = min(start + max(1, BLOCK // lengths[videos[start]]), len(videos))

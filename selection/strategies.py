@@ -1,7 +1,10 @@
-"""The two ways to spend a frame budget that hybrid selection is compared with (paper Fig. 1); both draw at random.
+"""The two ways to spend a frame budget that hybrid selection is compared with (paper Fig.
+1); both draw at random.
 
-inter   few videos, labelled whole: random order, each video that still fits is taken, until none fits
-intra   all videos, few frames each: every video gets a first frame before any gets a second, and so on
+inter   few videos, labelled whole: random order, each video that still fits is taken, until
+        none fits
+intra   all videos, few frames each: every video gets a first frame before any gets a
+        second, and so on
 """
 
 from dataclasses import replace
@@ -17,13 +20,17 @@ STRATEGIES = ("hybrid", "inter", "intra")
 
 
 def select_whole_videos(offsets, budget, seed, *, candidates_N):
-    """Inter: all frames of random videos, at most budget.videos of them, together at most budget.frames -> Selection.
+    """Inter: all frames of random videos, at most budget.videos of them, together at most
+    budget.frames -> Selection.
 
-    Frames of N videos are flat with offsets (N+1,); candidates_N (N,) bool may be chosen. `seed` as
-    numpy.random.default_rng takes it. Raises UserError where not even the shortest candidate fits.
+    Frames of N videos are flat with offsets (N+1,); candidates_N (N,) bool may be chosen.
+    `seed` as numpy.random.default_rng takes it. Raises UserError where not even the
+    shortest candidate fits.
     """
     lengths_N = np.diff(np.asarray(offsets, dtype=np.int64))
-    order = np.random.default_rng(seed).permutation(np.flatnonzero(np.asarray(candidates_N) & (lengths_N > 0)))
+    order = np.random.default_rng(seed).permutation(
+        np.flatnonzero(np.asarray(candidates_N) & (lengths_N > 0))
+    )
     videos, left = [], budget.frames
     for video, length in zip(order.tolist(), lengths_N[order].tolist(), strict=True):
         if len(videos) == budget.videos:
@@ -32,19 +39,23 @@ def select_whole_videos(offsets, budget, seed, *, candidates_N):
             videos.append(video)
             left -= length
     if not videos:
-        raise UserError(f"{budget.frames} frames do not hold one whole video, the shortest has "
-                        f"{lengths_N[order].min()}: raise the frames, or take another --strategy")
+        raise UserError(
+            f"{budget.frames} frames do not hold one whole video, the shortest has "
+            f"{lengths_N[order].min()}: raise the frames, or take another --strategy"
+        )
     videos = np.array(videos, dtype=np.int64)
     return Selection(budget, videos, tuple(np.arange(lengths_N[video]) for video in videos))
 
 
 def select_every_video(offsets, budget, seed, *, candidates_N, eligible, equidistant=False):
-    """Intra: budget.frames frames over all candidates, to those with the fewest labelled frames first -> Selection.
+    """Intra: budget.frames frames over all candidates, to those with the fewest labelled
+    frames first -> Selection.
 
-    Frames of N videos are flat with offsets (N+1,); `eligible` (total,) bool: those without a label. Which of equally
-    labelled videos come first, and which frames of a video, is drawn at random (frames equidistant on request).
-    budget.videos plays no part. Where the frames do not reach every video without a label, `notes` of the Selection's
-    budget says so.
+    Frames of N videos are flat with offsets (N+1,); `eligible` (total,) bool: those without
+    a label. Which of equally labelled videos come first, and which frames of a video, is
+    drawn at random (frames equidistant on request). budget.videos plays no part. Where the
+    frames do not reach every video without a label, `notes` of the Selection's budget says
+    so.
     """
     offsets = np.asarray(offsets, dtype=np.int64)
     free_N = eligible_frames(eligible, offsets)
@@ -55,14 +66,19 @@ def select_every_video(offsets, budget, seed, *, candidates_N, eligible, equidis
     counts = level_shares(have_N[order], room_N[order], budget.frames)
     videos, counts = order[counts > 0], counts[counts > 0]
     frames = frames_without_scores(offsets, videos, counts, eligible, generator, equidistant)
-    return Selection(_with_notes(budget, int(((have_N == 0) & (room_N > 0)).sum()), videos, have_N), videos, frames)
+    return Selection(
+        _with_notes(budget, int(((have_N == 0) & (room_N > 0)).sum()), videos, have_N),
+        videos,
+        frames,
+    )
 
 
 def level_shares(have_B, room_B, frames):
-    """Share `frames` over B videos with `have_B` labels and room for `room_B` more, evening out what they then have.
+    """Share `frames` over B videos with `have_B` labels and room for `room_B` more, evening
+    out what they then have.
 
-    -> int64 (B,) with sum min(frames, room_B.sum()): as if each frame went to the video with the fewest so far that
-    has room, ties to the first in order.
+    -> int64 (B,) with sum min(frames, room_B.sum()): as if each frame went to the video
+    with the fewest so far that has room, ties to the first in order.
     """
     have, room = np.asarray(have_B, dtype=np.int64), np.asarray(room_B, dtype=np.int64)
 
@@ -74,7 +90,7 @@ def level_shares(have_B, room_B, frames):
         middle = (low + high + 1) // 2
         low, high = (middle, high) if raised_to(middle).sum() <= frames else (low, middle - 1)
     counts = raised_to(low)
-    more = np.flatnonzero((have <= low) & (counts < room))[:frames - int(counts.sum())]
+    more = np.flatnonzero((have <= low) & (counts < room))[: frames - int(counts.sum())]
     counts[more] += 1
     return counts
 

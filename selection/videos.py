@@ -1,7 +1,9 @@
-"""Which videos to label: scored by their most uncertain, mutually distant frames, picked cluster by cluster.
+"""Which videos to label: scored by their most uncertain, mutually distant frames, picked
+cluster by cluster.
 
-The score of a video is the mean undamped score of the A_t frames that the greedy choice of frames.py takes in it; with
-the damping `coverage` the mean of what each of them newly covers.
+The score of a video is the mean undamped score of the A_t frames that the greedy choice of
+frames.py takes in it; with the damping `coverage` the mean of what each of them newly
+covers.
 """
 
 from dataclasses import dataclass
@@ -15,12 +17,14 @@ from selection.frames import NEAREST, SIGMA, choose_frames, eligible_frames
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What a rule chose, best video first. Videos and frames are indices into the arrays that it was given.
+    """What a rule chose, best video first. Videos and frames are indices into the arrays
+    that it was given.
 
-    videos (B,) int64 distinct · frames: B int64 arrays, distinct, in the order of choice · damped: B float64 arrays,
-    the score of each frame at the moment of choice. Rules that score videos also give scores (B,), ranks (B,) the
-    place of each video among the candidates of its cluster (1 = best), and per cluster candidates (K,) and
-    quotas (K,); None for the others. Without clusters the pool is one cluster, and quotas is None.
+    videos (B,) int64 distinct · frames: B int64 arrays, distinct, in the order of choice ·
+    damped: B float64 arrays, the score of each frame at the moment of choice. Rules that
+    score videos also give scores (B,), ranks (B,) the place of each video among the
+    candidates of its cluster (1 = best), and per cluster candidates (K,) and quotas (K,);
+    None for the others. Without clusters the pool is one cluster, and quotas is None.
     """
 
     budget: Budget
@@ -38,23 +42,45 @@ class Selection:
         return sum(len(frames) for frames in self.frames)
 
 
-def select_claus(scores, offsets, clusters_N, n_clusters, budget, *, candidates_N, free_N=None, eligible=None,
-                 labelled=None, ranked_last=None, damping="paper", sigma=SIGMA, nearest=NEAREST):
-    """CLAUS: the best videos of every cluster, in proportion to its size, and their best, mutually distant frames.
+def select_claus(
+    scores,
+    offsets,
+    clusters_N,
+    n_clusters,
+    budget,
+    *,
+    candidates_N,
+    free_N=None,
+    eligible=None,
+    labelled=None,
+    ranked_last=None,
+    damping="paper",
+    sigma=SIGMA,
+    nearest=NEAREST,
+):
+    """CLAUS: the best videos of every cluster, in proportion to its size, and their best,
+    mutually distant frames.
 
-    Frames are flat with offsets (N+1,) as in frames.py, which explains the masks, `damping`, `sigma` and `nearest`;
-    clusters_N (N,) int in [0, n_clusters); candidates_N (N,) bool: the videos that may be chosen. free_N (N,) bool:
-    videos that cost nothing, being labelled already: the frames that the b_v chosen videos have no room for go to the
-    others of them, best first, as evenly as they can. `budget` must not exceed what is left (budget.fit_budget sees to
-    it). Inputs are not changed -> Selection.
+    Frames are flat with offsets (N+1,) as in frames.py, which explains the masks,
+    `damping`, `sigma` and `nearest`; clusters_N (N,) int in [0, n_clusters); candidates_N
+    (N,) bool: the videos that may be chosen. free_N (N,) bool: videos that cost nothing,
+    being labelled already: the frames that the b_v chosen videos have no room for go to the
+    others of them, best first, as evenly as they can. `budget` must not exceed what is left
+    (budget.fit_budget sees to it). Inputs are not changed -> Selection.
     """
     clusters_N = np.asarray(clusters_N)
     eligible = np.ones(len(scores), bool) if eligible is None else np.asarray(eligible)
     if labelled is not None:
         eligible = eligible & ~np.asarray(labelled)
     room_N = np.where(candidates_N, eligible_frames(eligible, offsets), 0)
-    rule = dict(eligible=eligible, labelled=labelled, ranked_last=ranked_last, damping=damping, sigma=sigma,
-                nearest=nearest)
+    rule = dict(
+        eligible=eligible,
+        labelled=labelled,
+        ranked_last=ranked_last,
+        damping=damping,
+        sigma=sigma,
+        nearest=nearest,
+    )
 
     first = choose_frames(scores, offsets, np.minimum(room_N, budget.per_video), **rule)
     scores_N = video_scores(scores, offsets, first, damped=damping == "coverage")
@@ -73,19 +99,33 @@ def select_claus(scores, offsets, clusters_N, n_clusters, budget, *, candidates_
             counts_N[more] = share_frames(room_N[more], Budget(len(more), left))
         chosen = np.concatenate([chosen, more])
     picks = choose_frames(scores, offsets, counts_N, **rule)
-    frames, damped = (tuple(part[picks.offsets[v]:picks.offsets[v + 1]] for v in chosen)
-                      for part in (picks.frames, picks.damped))
-    return Selection(budget, chosen, frames, damped, scores_N[chosen], ranks_N[chosen], candidates_K, quotas_K)
+    frames, damped = (
+        tuple(part[picks.offsets[v] : picks.offsets[v + 1]] for v in chosen)
+        for part in (picks.frames, picks.damped)
+    )
+    return Selection(
+        budget,
+        chosen,
+        frames,
+        damped,
+        scores_N[chosen],
+        ranks_N[chosen],
+        candidates_K,
+        quotas_K,
+    )
 
 
 def by_score(wanted_N, scores_N):
-    """Indices of the videos where wanted_N (N,) bool is set, highest score first, ties to the lower index."""
+    """Indices of the videos where wanted_N (N,) bool is set, highest score first, ties to
+    the lower index.
+    """
     wanted = np.flatnonzero(wanted_N)
     return wanted[np.argsort(-scores_N[wanted], kind="stable")]
 
 
 def video_scores(scores, offsets, picks, damped=False):
-    """Mean undamped score of each video's chosen frames -> float64 (N,); NaN for a video without any.
+    """Mean undamped score of each video's chosen frames -> float64 (N,); NaN for a video
+    without any.
 
     damped: of their scores at the moment of choice instead.
     """
@@ -98,10 +138,14 @@ def video_scores(scores, offsets, picks, damped=False):
 
 
 def cluster_ranks(scores_N, clusters_N):
-    """Place of each video in its cluster by score, 1 = highest, ties to the lower index; 0 where the score is NaN."""
+    """Place of each video in its cluster by score, 1 = highest, ties to the lower index; 0
+    where the score is NaN.
+    """
     scored = np.flatnonzero(~np.isnan(scores_N))
     clusters = np.asarray(clusters_N)[scored]
-    order = np.lexsort((-scores_N[scored], clusters))  # lexsort is stable: equal scores stay in index order
+    order = np.lexsort(
+        (-scores_N[scored], clusters)
+    )  # lexsort is stable: equal scores stay in index order
     first = np.searchsorted(clusters[order], clusters[order])
     ranks_N = np.zeros(len(scores_N), np.int64)
     ranks_N[scored[order]] = np.arange(len(order)) - first + 1

@@ -1,7 +1,8 @@
 """Batches of half labelled, half unlabelled clips.
 
-A labelled clip is that of datasets.training_clips. An unlabelled one is drawn without looking at anything but the
-length of its video: anchor, crop and flip follow from (seed, epoch, position).
+A labelled clip is that of datasets.training_clips. An unlabelled one is drawn without
+looking at anything but the length of its video: anchor, crop and flip follow from (seed,
+epoch, position).
 """
 
 from itertools import islice
@@ -16,10 +17,11 @@ from utils.runtime import UserError
 
 
 class UnlabelledClips(Dataset):
-    """(epoch, position, name) -> {"frames" uint8 (T,3,S,S), "name"}, or {"name", "failed": reason}.
+    """(epoch, position, name) -> {"frames" uint8 (T,3,S,S), "name"}, or {"name", "failed":
+    reason}.
 
-    clips: the TrainingClips of the labelled videos, whose seed, geometry and frame indices serve here too; a clip that
-    hardly comes a second time is not kept in its cache.
+    clips: the TrainingClips of the labelled videos, whose seed, geometry and frame indices
+    serve here too; a clip that hardly comes a second time is not kept in its cache.
     """
 
     def __init__(self, clips):
@@ -35,7 +37,10 @@ class UnlabelledClips(Dataset):
             pictures = clips.videos.read_frames(clips.find_video(name), indices, frames)
         except UserError as error:
             return {"name": name, "failed": str(error)}
-        return {"frames": cut(resize(pictures, clips.geometry.frame), clips.geometry, corner, flip), "name": name}
+        return {
+            "frames": cut(resize(pictures, clips.geometry.frame), clips.geometry, corner, flip),
+            "name": name,
+        }
 
 
 class HalfAndHalf(Dataset):
@@ -52,15 +57,18 @@ class HalfAndHalf(Dataset):
 class PairedSampler(Sampler):
     """Yields the keys of a batch: `batch_size` // 2 labelled clips, then unlabelled ones.
 
-    An epoch is one pass over the unlabelled videos, its last batch filled up, or `steps` batches. Set .epoch before
-    each. names: the labelled videos, a list that may be changed in place.
+    An epoch is one pass over the unlabelled videos, its last batch filled up, or `steps`
+    batches. Set .epoch before each. names: the labelled videos, a list that may be changed
+    in place.
     """
 
     def __init__(self, labelled, unlabelled, seed, batch_size, steps=None):
         self.labelled_size, self.unlabelled_size = batch_size // 2, batch_size - batch_size // 2
         self.steps = steps or -(-len(unlabelled) // self.unlabelled_size)
         self.labelled = ClipSampler(labelled, seed, self.steps * self.labelled_size)
-        self.unlabelled = ClipSampler(unlabelled, seed, self.steps * self.unlabelled_size, stream=(6,))
+        self.unlabelled = ClipSampler(
+            unlabelled, seed, self.steps * self.unlabelled_size, stream=(6,)
+        )
         self.epoch = 0
 
     @property
@@ -74,15 +82,19 @@ class PairedSampler(Sampler):
         self.labelled.epoch = self.unlabelled.epoch = self.epoch
         labelled, unlabelled = iter(self.labelled), iter(self.unlabelled)
         for _ in range(self.steps):
-            yield [*((True, *key) for key in islice(labelled, self.labelled_size)),
-                   *((False, *key) for key in islice(unlabelled, self.unlabelled_size))]
+            yield [
+                *((True, *key) for key in islice(labelled, self.labelled_size)),
+                *((False, *key) for key in islice(unlabelled, self.unlabelled_size)),
+            ]
 
 
 def join(items):
-    """A batch as training_clips.collate makes it of the labelled clips, `frames` of all: labelled, then unlabelled.
+    """A batch as training_clips.collate makes it of the labelled clips, `frames` of all:
+    labelled, then unlabelled.
 
-    `name` has the labelled clips alone, so len(name) says how many there are; it is empty where one of the halves is
-    (all its videos unreadable), and nothing is to be learnt from the batch.
+    `name` has the labelled clips alone, so len(name) says how many there are; it is empty
+    where one of the halves is (all its videos unreadable), and nothing is to be learnt from
+    the batch.
     """
     batch = collate([item for labelled, item in items if labelled])
     others = [item for labelled, item in items if not labelled]
@@ -97,6 +109,12 @@ def join(items):
 
 def paired_loader(dataset, sampler, workers):
     """DataLoader over a HalfAndHalf that draws nothing from the global random state."""
-    return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=join,
-                      generator=torch.Generator(), persistent_workers=workers > 0,
-                      pin_memory=torch.cuda.is_available())
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=join,
+        generator=torch.Generator(),
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )

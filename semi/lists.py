@@ -1,8 +1,10 @@
-"""The published lists of semi-supervised training -> Annotations: which videos are labelled, and which are not.
+"""The published lists of semi-supervised training -> Annotations: which videos are
+labelled, and which are not.
 
-UCF-101-24: pickles in the older list format (see datasets/list_format.py). J-HMDB-21: text, one `class/clip` a line;
-the labels of the listed clips are their puppet masks. Of an unlabelled list nothing but the names is read; length and
-size of its videos are counted from the videos.
+UCF-101-24: pickles in the older list format (see datasets/list_format.py). J-HMDB-21: text,
+one `class/clip` a line; the labels of the listed clips are their puppet masks. Of an
+unlabelled list nothing but the names is read; length and size of its videos are counted
+from the videos.
 """
 
 from dataclasses import replace
@@ -18,39 +20,57 @@ from datasets.video import SHORT_TAIL
 from utils.runtime import UserError
 
 
-def read_lists(dataset, labelled, unlabelled, find_video, known, masks=None, strict=False, boxes_from=None):
+def read_lists(
+    dataset, labelled, unlabelled, find_video, known, masks=None, strict=False, boxes_from=None
+):
     """(Annotations of the listed videos, failed {name: reason}).
 
-    labelled, unlabelled: paths of the two lists; unlabelled may be None. known: see datasets.pool.read_pool. masks:
-    folder with puppet_mask/, for jhmdb. boxes_from: 0 or 1, the first pixel of a row in ucf101's boxes; None: 1 unless
-    a box of the list touches 0. A video of the labelled list of which no tube is labelled is an unlabelled one;
-    where only some are, the labelled frames near the others are dropped (see from_records), and a line says how many.
-    Raises UserError for a list that is empty or not to be read, for a video that is in both as labelled, and where
-    none of the unlabelled videos can be read.
+    labelled, unlabelled: paths of the two lists; unlabelled may be None. known: see
+    datasets.pool.read_pool. masks: folder with puppet_mask/, for jhmdb. boxes_from: 0 or 1,
+    the first pixel of a row in ucf101's boxes; None: 1 unless a box of the list touches 0.
+    A video of the labelled list of which no tube is labelled is an unlabelled one; where
+    only some are, the labelled frames near the others are dropped (see from_records), and a
+    line says how many. Raises UserError for a list that is empty or not to be read, for a
+    video that is in both as labelled, and where none of the unlabelled videos can be read.
     """
     others = read_names(unlabelled) if unlabelled else []
     if unlabelled and not others:
-        raise UserError(f"{unlabelled}: the unlabelled list is empty; name videos in it, or give --method supervised")
+        raise UserError(
+            f"{unlabelled}: the unlabelled list is empty; name videos in it, or give "
+            f"--method supervised"
+        )
     if dataset == "jhmdb":
-        labels, failed = _jhmdb(read_names(labelled), others, labelled, masks, find_video, known, strict)
+        labels, failed = _jhmdb(
+            read_names(labelled), others, labelled, masks, find_video, known, strict
+        )
     else:
-        labels, failed = _ucf101(read_records(labelled), others, labelled, find_video, known, strict, boxes_from)
+        labels, failed = _ucf101(
+            read_records(labelled), others, labelled, find_video, known, strict, boxes_from
+        )
     if others and all(video.is_labelled for video in labels.videos.values()):
-        raise UserError(f"{unlabelled}: none of its {len(others)} videos can be read ({failed[others[0]]})")
+        raise UserError(
+            f"{unlabelled}: none of its {len(others)} videos can be read ({failed[others[0]]})"
+        )
     return labels, failed
 
 
 def read_names(path):
-    """Names of a list, in its order: of a pickle [(name, ...), ...] or [name, ...], or a text with one a line."""
+    """Names of a list, in its order: of a pickle [(name, ...), ...] or [name, ...], or a
+    text with one a line.
+    """
     if is_text(path):
         try:
-            with open(path, encoding="utf-8-sig") as file:      # an editor may have put a byte-order mark before it
+            with open(
+                path, encoding="utf-8-sig"
+            ) as file:  # an editor may have put a byte-order mark before it
                 names = [line.split()[0].removesuffix(".avi") for line in file if line.strip()]
         except UnicodeDecodeError as error:
             raise UserError(f"{path}: is no text in UTF-8; write the list anew") from error
     else:
-        names = [(entry if isinstance(entry, str) else entry[0]).removesuffix(".avi")
-                 for entry in read_records(path, names=True)]
+        names = [
+            (entry if isinstance(entry, str) else entry[0]).removesuffix(".avi")
+            for entry in read_records(path, names=True)
+        ]
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise UserError(f"{path}: video {twice} is listed twice; name it once")
@@ -58,72 +78,125 @@ def read_names(path):
 
 
 def is_text(path):
-    """Whether a list is text: no NUL in it, and a name with a / on its first line (or nothing at all)."""
+    """Whether a list is text: no NUL in it, and a name with a / on its first line (or
+    nothing at all).
+    """
     try:
         with open(path, "rb") as file:
             head = file.read(4096)
     except OSError as error:
-        raise UserError(f"{path}: the list cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise UserError(
+            f"{path}: the list cannot be read: {(error.strerror or str(error)).lower()}"
+        ) from error
     first = head.lstrip().partition(b"\n")[0]
     return not first or (b"/" in first and b"\0" not in head and not head.startswith(b"\x80"))
 
 
 def read_records(path, names=False):
-    """The entries of a pickled list, checked to be (name, ...) each, or (with `names`) plain names."""
+    """The entries of a pickled list, checked to be (name, ...) each, or (with `names`)
+    plain names.
+    """
     if not names and is_text(path):
-        raise UserError(f"{path}: is text, which says nothing of boxes; give the pickle [(name, tubes), ...], or "
-                        "--dataset jhmdb, whose labels are puppet masks")
+        raise UserError(
+            f"{path}: is text, which says nothing of boxes; give the pickle [(name, "
+            f"tubes), ...], or "
+            "--dataset jhmdb, whose labels are puppet masks"
+        )
     try:
         records = safe_load(path)
     except UserError as error:
-        raise UserError(f"{error} (were it meant as text: class/clip a line)" if names else str(error)) from error
+        raise UserError(
+            f"{error} (were it meant as text: class/clip a line)" if names else str(error)
+        ) from error
     if not isinstance(records, list | tuple):
-        raise UserError(f"{path}: holds a {type(records).__name__}, not a list [(name, tubes), ...]")
+        raise UserError(
+            f"{path}: holds a {type(records).__name__}, not a list [(name, tubes), ...]"
+        )
     for entry in records:
         if not (names and isinstance(entry, str)) and not (
-                isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str)):
-            raise UserError(f"{path}: an entry is not (name, tubes); this is not the list format")
+            isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str)
+        ):
+            raise UserError(
+                f"{path}: an entry is not (name, tubes); this is not the list format"
+            )
     return list(records)
 
 
-# ---------------------------------------------------------------------------------------------- UCF-101-24
+# ------------------------------------------------------------------------------- UCF-101-24
+
 
 def _ucf101(records, others, path, find_video, known, strict, boxes_from):
-    """Annotations of both lists; labelled videos first. A video that cannot be decoded is left out."""
+    """Annotations of both lists; labelled videos first. A video that cannot be decoded is
+    left out.
+    """
     with naming(str(path)):
-        records = [(str(name).removesuffix(".avi"), tube_records(name, tubes)) for name, tubes in records]
+        records = [
+            (str(name).removesuffix(".avi"), tube_records(name, tubes))
+            for name, tubes in records
+        ]
     names = [name for name, _ in records]
-    _check_apart({name for name, tubes in records if any(tube.is_labelled for tube in tubes)}, others, path)
+    _check_apart(
+        {name for name, tubes in records if any(tube.is_labelled for tube in tubes)},
+        others,
+        path,
+    )
     wanted = [*names, *(name for name in others if name not in set(names))]
     sizes, failed = count_frames(wanted, find_video, known, strict)
     records = [(name, tubes) for name, tubes in records if name in sizes]
     with naming(str(path)):
-        labels = {name: tube.label for name, tubes in records for tube in tubes if tube.is_labelled}
+        labels = {
+            name: tube.label for name, tubes in records for tube in tubes if tube.is_labelled
+        }
         if not labels:
-            reason = f" of a video that can be read ({next(iter(failed.values()))})" if failed else ""
+            reason = (
+                f" of a video that can be read ({next(iter(failed.values()))})"
+                if failed
+                else ""
+            )
             raise UserError(f"no tube{reason} is labelled in it; give the labelled list")
-        annotations = from_records(records, ucf101.classes_of(labels), _lengthened(sizes, records), ucf101.NAME,
-                                   _one_based(records) if boxes_from is None else boxes_from == 1)
+        annotations = from_records(
+            records,
+            ucf101.classes_of(labels),
+            _lengthened(sizes, records),
+            ucf101.NAME,
+            _one_based(records) if boxes_from is None else boxes_from == 1,
+        )
         _say_dropped(records, annotations)
     videos = {name: _completed(annotations.videos[name], tubes) for name, tubes in records}
-    videos.update({name: Video(name, *sizes[name]) for name in wanted if name in sizes and name not in videos})
+    videos.update(
+        {
+            name: Video(name, *sizes[name])
+            for name in wanted
+            if name in sizes and name not in videos
+        }
+    )
     return replace(annotations, videos=videos), failed
 
 
 def _one_based(records):
-    """Whether boxes count pixels from 1, as in the annotations of UCF-101-24: no label of the file touches row or
-    column 0. It is said, for a list that counts from 0 and comes nowhere near the border is taken so too.
+    """Whether boxes count pixels from 1, as in the annotations of UCF-101-24: no label of
+    the file touches row or column 0. It is said, for a list that counts from 0 and comes
+    nowhere near the border is taken so too.
     """
-    corners = [tube.boxes[tube.labelled_frames - tube.start, :2] for _, tubes in records for tube in tubes
-               if tube.is_labelled]
+    corners = [
+        tube.boxes[tube.labelled_frames - tube.start, :2]
+        for _, tubes in records
+        for tube in tubes
+        if tube.is_labelled
+    ]
     from_one = bool(corners) and min(int(corner.min()) for corner in corners) >= 1
-    print(f"boxes are taken to count pixels from {int(from_one)}{', as no box touches row or column 0' * from_one}; "
-          "--boxes-from 0 or 1 says otherwise")
+    print(
+        f"boxes are taken to count pixels from "
+        f"{int(from_one)}{', as no box touches row or column 0' * from_one}; "
+        "--boxes-from 0 or 1 says otherwise"
+    )
     return from_one
 
 
 def _lengthened(sizes, records):
-    """Sizes in which a video is as long as its labelled tubes say, where it decodes at most SHORT_TAIL frames fewer."""
+    """Sizes in which a video is as long as its labelled tubes say, where it decodes at most
+    SHORT_TAIL frames fewer.
+    """
     sizes = dict(sizes)
     for name, tubes in records:
         frames, *picture = sizes[name]
@@ -134,40 +207,57 @@ def _lengthened(sizes, records):
 
 
 def _say_dropped(records, annotations):
-    """Print how many labelled frames were dropped for an actor near them who is not labelled; UserError where all."""
+    """Print how many labelled frames were dropped for an actor near them who is not
+    labelled; UserError where all.
+    """
     lost = {}
     for name, tubes in records:
         listed = {frame for tube in tubes for frame in tube.labelled_frames.tolist()}
         lost[name] = len(listed) - len(annotations.videos[name].labelled_frames)
     if not annotations.labelled():
-        raise UserError("every labelled frame has a tube that is not labelled in it, or near it in time; label all "
-                        "tubes of some video")
+        raise UserError(
+            "every labelled frame has a tube that is not labelled in it, or near it in "
+            "time; label all "
+            "tubes of some video"
+        )
     if any(lost.values()):
-        print(f"{sum(lost.values())} labelled frames of {sum(map(bool, lost.values()))} videos are not used: an actor "
-              "whose tube is not labelled is in them, or near them in time")
+        print(
+            f"{sum(lost.values())} labelled frames of {sum(map(bool, lost.values()))} "
+            f"videos are not used: an actor "
+            "whose tube is not labelled is in them, or near them in time"
+        )
 
 
 def _completed(video, tubes):
-    """Where every tube is labelled in each of its frames, all frames of the video are: outside them is no action."""
+    """Where every tube is labelled in each of its frames, all frames of the video are:
+    outside them is no action.
+    """
     dense = all(len(tube.labelled_frames) == tube.end - tube.start + 1 for tube in tubes)
     return replace(video, labelled_frames=np.arange(video.frames)) if tubes and dense else video
 
 
-# ---------------------------------------------------------------------------------------------- J-HMDB-21
+# -------------------------------------------------------------------------------- J-HMDB-21
+
 
 def _jhmdb(names, others, path, root, find_video, known, strict):
-    """Annotations of both lists: the labelled clips with all their masks, the others, which need none, without any.
+    """Annotations of both lists: the labelled clips with all their masks, the others, which
+    need none, without any.
 
     An unlabelled clip that cannot be decoded is left out.
     """
     if not names:
-        raise UserError(f"{path}: the labelled list is empty; name clips in it, class/clip a line")
+        raise UserError(
+            f"{path}: the labelled list is empty; name clips in it, class/clip a line"
+        )
     _check_apart(set(names), others, path)
     truth = jhmdb.read_ground_truth(root, clips=names)
     unknown = [name for name in names if name not in truth.videos]
     if unknown:
-        raise UserError(f"{path}: {len(unknown)} of the listed clips have no puppet mask below {root}, the first is "
-                        f"{unknown[0]}; correct the list, or name the folder with --oracle")
+        raise UserError(
+            f"{path}: {len(unknown)} of the listed clips have no puppet mask below "
+            f"{root}, the first is "
+            f"{unknown[0]}; correct the list, or name the folder with --oracle"
+        )
     sizes, failed = count_frames(others, find_video, known, strict)
     videos = {name: truth.videos[name] for name in names}
     videos.update({name: Video(name, *size) for name, size in sizes.items()})
@@ -177,5 +267,8 @@ def _jhmdb(names, others, path, root, find_video, known, strict):
 def _check_apart(labelled, others, path):
     both = sorted(labelled & set(others))
     if both:
-        raise UserError(f"{path}: {len(both)} of its videos are in the unlabelled list too, the first is {both[0]}; "
-                        "leave each in one of the two")
+        raise UserError(
+            f"{path}: {len(both)} of its videos are in the unlabelled list too, the "
+            f"first is {both[0]}; "
+            "leave each in one of the two"
+        )

@@ -1,8 +1,10 @@
-"""What each semi-supervised method computes of a batch: the labelled loss, and its own term for unlabelled clips.
+"""What each semi-supervised method computes of a batch: the labelled loss, and its own term
+for unlabelled clips.
 
-A batch holds labelled clips first (n of them: target, weight, label), then unlabelled ones; `clip` (B,3,T,S,S) and
-`frames` (B,T,3,S,S) are of both. A method is a function (networks, batch, centres, losses, options, when) -> (total,
-terms by name, Detection of the labelled clips).
+A batch holds labelled clips first (n of them: target, weight, label), then unlabelled ones;
+`clip` (B,3,T,S,S) and `frames` (B,T,3,S,S) are of both. A method is a function (networks,
+batch, centres, losses, options, when) -> (total, terms by name, Detection of the labelled
+clips).
 """
 
 from dataclasses import dataclass
@@ -26,26 +28,30 @@ from semi.views import mirrored, strong_view
 class SemiOptions:
     """The switches of all methods; which method reads which is in USES."""
 
-    wt_cons: float = 0.1            # weight of the term for unlabelled clips
-    const_loss: str = "l2"          # l1 | l2 | jsd
-    predict_maps: bool = False      # compare probabilities, not logits
-    bv: bool = False                # temporal variance mask
-    gv: bool = False                # gradient smoothness mask
+    wt_cons: float = 0.1  # weight of the term for unlabelled clips
+    const_loss: str = "l2"  # l1 | l2 | jsd
+    predict_maps: bool = False  # compare probabilities, not logits
+    bv: bool = False  # temporal variance mask
+    gv: bool = False  # gradient smoothness mask
     n_frames: int = 5
     bv_wt: float = 0.5
     gv_wt: float = 0.5
     gv_clamp: tuple | None = None
     compat: bool = False
-    confidence: float = 0.7         # a pixel's foreground (or background) probability from which it is believed
-    thresh_epoch: int = 11          # from this epoch on (the first is 1) the network's own predictions are believed
-    class_mask: bool = True         # mask the class poses before decoding
-    loc_loss: str = "dice"          # dice | iou, beside the BCE
+    confidence: float = (
+        0.7  # a pixel's foreground (or background) probability from which it is believed
+    )
+    thresh_epoch: int = (
+        11  # from this epoch on (the first is 1) the network's own predictions are believed
+    )
+    class_mask: bool = True  # mask the class poses before decoding
+    loc_loss: str = "dice"  # dice | iou, beside the BCE
     pixel_range: str = "-1..1"
     amp: bool = True
 
 
 class When(NamedTuple):
-    epoch: int                      # from 0
+    epoch: int  # from 0
     epochs: int
 
 
@@ -59,12 +65,15 @@ class Networks:
     unet_teacher: Teacher | None = None
 
 
-# ---------------------------------------------------------------------------------------------- shared by all
+# ---------------------------------------------------------------------------- shared by all
+
 
 def labelled_loss(detection, batch, centres, losses, loc_loss="dice"):
-    """Supervised loss of the labelled clips: that of engine.total_loss with margin 0.2 throughout -> (total, terms).
+    """Supervised loss of the labelled clips: that of engine.total_loss with margin 0.2
+    throughout -> (total, terms).
 
-    losses: engine.LossOptions. loc_loss `iou` puts a soft intersection over union in the place of Dice.
+    losses: engine.LossOptions. loc_loss `iou` puts a soft intersection over union in the
+    place of Dice.
     """
     total, terms = engine.total_loss(detection, batch, centres, losses, progress=0)
     if loc_loss == "iou":
@@ -74,7 +83,9 @@ def labelled_loss(detection, batch, centres, losses, loc_loss="dice"):
 
 
 def iou_loss(logits, target, weight):
-    """1 - (Σpt + 1) / (Σp + Σt - Σpt + 1) per clip over the frames with weight, mean over the batch. All (B,T,H,W)."""
+    """1 - (Σpt + 1) / (Σp + Σt - Σpt + 1) per clip over the frames with weight, mean over
+    the batch. All (B,T,H,W).
+    """
     seen = (weight.amax(dim=(2, 3), keepdim=True) > 0).float()
     p, t = (logits.float().sigmoid() * seen).flatten(1), (target * seen).flatten(1)
     both = (p * t).sum(1)
@@ -82,16 +93,20 @@ def iou_loss(logits, target, weight):
 
 
 def class_masks(label, options, when):
-    """A function from scores (B,C) to factors on the class poses: for labelled clips (first) the true class; for
-    unlabelled ones all, and from thresh_epoch on the predicted class alone. None where poses are not masked."""
+    """A function from scores (B,C) to factors on the class poses: for labelled clips
+    (first) the true class; for unlabelled ones all, and from thresh_epoch on the predicted
+    class alone. None where poses are not masked.
+    """
+
     def masks(scores):
         classes = scores.shape[1]
-        rest = scores[len(label):]
+        rest = scores[len(label) :]
         if believes(options, when):
             rest = F.one_hot(rest.argmax(1), classes)
         else:
             rest = torch.ones_like(rest)
         return torch.cat([F.one_hot(label, classes).to(scores.dtype), rest.to(scores.dtype)])
+
     return masks if options.class_mask else None
 
 
@@ -112,7 +127,9 @@ def rows(detection, wanted):
 
 
 def joined(detection, batch, centres, losses, options, unlabelled, name="consistency"):
-    """Labelled loss plus wt_cons times the term for unlabelled clips -> what a method returns."""
+    """Labelled loss plus wt_cons times the term for unlabelled clips -> what a method
+    returns.
+    """
     labelled = rows(detection, slice(len(batch["label"])))
     total, terms = labelled_loss(labelled, batch, centres, losses, options.loc_loss)
     total = total + options.wt_cons * unlabelled
@@ -120,63 +137,81 @@ def joined(detection, batch, centres, losses, options, unlabelled, name="consist
 
 
 def both_views(networks, batch, options, when):
-    """Two passes of the network, gradient through both: of the clips, and of their mirror images, flipped back."""
+    """Two passes of the network, gradient through both: of the clips, and of their mirror
+    images, flipped back.
+    """
     masks = class_masks(batch["label"], options, when)
     first = run(networks.detector, batch["clip"], masks, options)
     second = run(networks.detector, mirrored(batch["clip"]), masks, options)
     return first, second._replace(logits=mirrored(second.logits))
 
 
-# ---------------------------------------------------------------------------------------------- the methods
+# ------------------------------------------------------------------------------ the methods
+
 
 def supervised(networks, batch, centres, losses, options, when):
     """The labelled clips alone."""
-    detection = run(networks.detector, batch["clip"], class_masks(batch["label"], options, when), options)
+    detection = run(
+        networks.detector, batch["clip"], class_masks(batch["label"], options, when), options
+    )
     total, terms = labelled_loss(detection, batch, centres, losses, options.loc_loss)
     return total, {**terms, "total": total}, detection
 
 
 def consistency(networks, batch, centres, losses, options, when):
-    """Kumar & Rawat, CVPR 2022: a clip and its mirror image give the same masks, above all where these change."""
+    """Kumar & Rawat, CVPR 2022: a clip and its mirror image give the same masks, above all
+    where these change.
+    """
     first, second = both_views(networks, batch, options, when)
     term = consistency_loss(first.logits[:, 0], second.logits[:, 0], options, ramp(*when))
     return joined(first, batch, centres, losses, options, term)
 
 
 def co_ssd(networks, batch, centres, losses, options, when):
-    """Jeong et al., Consistency-based Semi-supervised Learning for Object Detection, NeurIPS 2019, on masks.
+    """Jeong et al., Consistency-based Semi-supervised Learning for Object Detection,
+    NeurIPS 2019, on masks.
 
-    Jensen-Shannon divergence of the class scores (scaled to sum 1), and L2 of the masks over the pixels that not both
-    views are sure to be background (foreground probability of at most 1 - confidence).
+    Jensen-Shannon divergence of the class scores (scaled to sum 1), and L2 of the masks
+    over the pixels that not both views are sure to be background (foreground probability of
+    at most 1 - confidence).
     """
     first, second = both_views(networks, batch, options, when)
     o, p = first.logits[:, 0], second.logits[:, 0]
     classes = categorical_js(shares(first.scores), shares(second.scores)).mean()
     counted = (torch.maximum(o, p).detach().sigmoid() > 1 - options.confidence).float()
-    masks = (counted * difference(p, o, "l2", options.predict_maps)).sum() / counted.sum().clamp(min=1)
+    masks = (
+        counted * difference(p, o, "l2", options.predict_maps)
+    ).sum() / counted.sum().clamp(min=1)
     return joined(first, batch, centres, losses, options, classes + masks)
 
 
 def pseudo_label(networks, batch, centres, losses, options, when):
-    """Lee, Pseudo-Label, 2013: from thresh_epoch on the network's own prediction is the target on unlabelled clips.
+    """Lee, Pseudo-Label, 2013: from thresh_epoch on the network's own prediction is the
+    target on unlabelled clips.
 
-    BCE over the pixels of confident foreground or background, and the margin loss towards the predicted class.
+    BCE over the pixels of confident foreground or background, and the margin loss towards
+    the predicted class.
     """
-    detection = run(networks.detector, batch["clip"], class_masks(batch["label"], options, when), options)
+    detection = run(
+        networks.detector, batch["clip"], class_masks(batch["label"], options, when), options
+    )
     term = detection.logits.new_zeros(())
     if believes(options, when):
         own = rows(detection, slice(len(batch["label"]), None))
         logits, probability = own.logits[:, 0], own.logits[:, 0].detach().sigmoid()
         sure = (torch.maximum(probability, 1 - probability) >= options.confidence).float()
-        error = F.binary_cross_entropy_with_logits(logits, (probability >= 0.5).float(), reduction="none")
+        error = F.binary_cross_entropy_with_logits(
+            logits, (probability >= 0.5).float(), reduction="none"
+        )
         margin = margin_loss(own.scores, own.scores.argmax(1), FIRST_MARGIN)
         term = losses.localisation * (sure * error).mean() + losses.margin * margin
     return joined(detection, batch, centres, losses, options, term, "pseudo-label")
 
 
 def mean_teacher(networks, batch, centres, losses, options, when):
-    """Tarvainen & Valpola, NeurIPS 2017: strong view for the student, weak view for the teacher, squared error of the
-    logits, ramped up."""
+    """Tarvainen & Valpola, NeurIPS 2017: strong view for the student, weak view for the
+    teacher, squared error of the logits, ramped up.
+    """
     student, teacher = student_and_teacher(networks, batch, options, when)
     term = ramp(*when) * F.mse_loss(student.logits, teacher.logits)
     return joined(student, batch, centres, losses, options, term)
@@ -185,9 +220,10 @@ def mean_teacher(networks, batch, centres, losses, options, when):
 def stable_mean_teacher(networks, batch, centres, losses, options, when):
     """Kumar, Mitra & Rawat, Stable Mean Teacher, AAAI 2025.
 
-    A U-Net learns on the labelled clips to correct the student's (detached) probabilities; its average corrects the
-    teacher's. s, t, u: logits of student, teacher, corrected teacher; Δ: difference of neighbouring frames.
-    L_cons = mse(s,t) + mse(Δs,Δt) + mse(s,u) + mse(Δs,Δu), ramped up.
+    A U-Net learns on the labelled clips to correct the student's (detached) probabilities;
+    its average corrects the teacher's. s, t, u: logits of student, teacher, corrected
+    teacher; Δ: difference of neighbouring frames. L_cons = mse(s,t) + mse(Δs,Δt) + mse(s,u)
+    + mse(Δs,Δu), ramped up.
     """
     student, teacher = student_and_teacher(networks, batch, options, when)
     s, t = student.logits[:, 0], teacher.logits[:, 0]
@@ -196,7 +232,9 @@ def stable_mean_teacher(networks, batch, centres, losses, options, when):
         corrected = networks.unet(s[:n].detach().sigmoid()).float()
         with torch.no_grad():
             u = networks.unet_teacher(t.sigmoid()).float()
-    term = ramp(*when) * sum(F.mse_loss(s, x) + F.mse_loss(s.diff(dim=1), x.diff(dim=1)) for x in (t, u))
+    term = ramp(*when) * sum(
+        F.mse_loss(s, x) + F.mse_loss(s.diff(dim=1), x.diff(dim=1)) for x in (t, u)
+    )
     total, terms, labelled = joined(student, batch, centres, losses, options, term)
     bce, dice = stew_loss(corrected, batch["target"], batch["weight"])
     total = total + losses.localisation * (bce + dice)
@@ -204,29 +242,39 @@ def stable_mean_teacher(networks, batch, centres, losses, options, when):
 
 
 def student_and_teacher(networks, batch, options, when):
-    """Detections of the student on the strong view (with gradient) and of the teacher on the weak one (without)."""
+    """Detections of the student on the strong view (with gradient) and of the teacher on
+    the weak one (without).
+    """
     masks = class_masks(batch["label"], options, when)
     strong = normalise(strong_view(batch["frames"]), options.pixel_range)
     with engine.autocast(strong.device, options.amp):
         teacher = teach(networks.teacher.module, batch["clip"], masks)
-    return run(networks.detector, strong, masks, options), teacher._replace(logits=teacher.logits.float())
+    return run(networks.detector, strong, masks, options), teacher._replace(
+        logits=teacher.logits.float()
+    )
 
 
 def mixmatch(networks, batch, centres, losses, options, when):
     """Berthelot et al., MixMatch, NeurIPS 2019, for masks and classes.
 
-    The guess for an unlabelled clip is the sharpened average over the clip and its mirror image. Then all clips are
-    mixed with a random other one, masks, weights and classes in the same proportion λ ≥ ½. Labelled rows take the
-    supervised loss, unlabelled ones the squared error of mask probabilities and class shares, ramped up.
+    The guess for an unlabelled clip is the sharpened average over the clip and its mirror
+    image. Then all clips are mixed with a random other one, masks, weights and classes in
+    the same proportion λ ≥ ½. Labelled rows take the supervised loss, unlabelled ones the
+    squared error of mask probabilities and class shares, ramped up.
     """
     n, clip, label = len(batch["label"]), batch["clip"], batch["label"]
     guess, shares_u, class_u = guesses(networks, clip[n:], options, when)
     target = torch.cat([batch["target"].float(), guess])
     weight = torch.cat([batch["weight"], torch.ones_like(guess)])
     classes = torch.cat([label, class_u])
-    shows = torch.cat([engine.shows_action(batch), torch.ones_like(class_u, dtype=torch.bool)]).float()
+    shows = torch.cat(
+        [engine.shows_action(batch), torch.ones_like(class_u, dtype=torch.bool)]
+    ).float()
     spread = torch.cat([F.one_hot(label, shares_u.shape[1]).to(shares_u.dtype), shares_u])
-    other, lam = torch.randperm(len(clip), device=clip.device), mixing_shares(len(clip), clip.device)
+    other, lam = (
+        torch.randperm(len(clip), device=clip.device),
+        mixing_shares(len(clip), clip.device),
+    )
     masks = mixed_masks(class_masks(label, options, when), class_u, other)
 
     detection = run(networks.detector, mixed(clip, other, lam), masks, options)
@@ -234,19 +282,29 @@ def mixmatch(networks, batch, centres, losses, options, when):
     labelled = rows(detection, slice(n))
     mixed_batch = {"target": target[:n], "weight": weight[:n], "label": label}
     total, terms = labelled_loss(labelled, mixed_batch, centres, losses, options.loc_loss)
-    margin = margin_loss(torch.cat([labelled.scores] * 2), torch.cat([label, classes[other[:n]]]), FIRST_MARGIN,
-                         torch.cat([lam * shows, (1 - lam) * shows[other]]).unflatten(0, (2, -1))[:, :n].flatten())
+    margin = margin_loss(
+        torch.cat([labelled.scores] * 2),
+        torch.cat([label, classes[other[:n]]]),
+        FIRST_MARGIN,
+        torch.cat([lam * shows, (1 - lam) * shows[other]])
+        .unflatten(0, (2, -1))[:, :n]
+        .flatten(),
+    )
     total = total + losses.margin * (margin - terms["margin"])
     own = rows(detection, slice(n, None))
-    term = ramp(*when) * (F.mse_loss(own.logits[:, 0].sigmoid(), target[n:])
-                          + F.mse_loss(shares(own.scores.float()), spread[n:]))
+    term = ramp(*when) * (
+        F.mse_loss(own.logits[:, 0].sigmoid(), target[n:])
+        + F.mse_loss(shares(own.scores.float()), spread[n:])
+    )
     total = total + options.wt_cons * term
     return total, {**terms, "margin": margin, "total": total, "mixmatch": term}, labelled
 
 
 @torch.no_grad()
 def guesses(networks, clip, options, when):
-    """(masks (B,T,S,S) and class shares (B,C), both averaged over two views and sharpened, classes (B,))."""
+    """(masks (B,T,S,S) and class shares (B,C), both averaged over two views and sharpened,
+    classes (B,)).
+    """
     masks = class_masks(clip.new_zeros(0, dtype=torch.long), options, when)
     first = run(networks.detector, clip, masks, options)
     second = run(networks.detector, mirrored(clip), masks, options)
@@ -255,8 +313,8 @@ def guesses(networks, clip, options, when):
     return sharpened(mask, 1 - mask), shares(average ** (1 / TEMPERATURE)), average.argmax(1)
 
 
-TEMPERATURE = 0.5       # of MixMatch's sharpening
-ALPHA = 0.75            # of its Beta distribution
+TEMPERATURE = 0.5  # of MixMatch's sharpening
+ALPHA = 0.75  # of its Beta distribution
 
 
 def sharpened(p, rest):
@@ -267,7 +325,9 @@ def sharpened(p, rest):
 def mixing_shares(count, device):
     """λ (count,) of max(λ, 1-λ), λ ~ Beta(α, α): the share of the clip itself."""
     alpha = torch.full((count,), ALPHA, device=device)
-    lam = torch.distributions.Beta(alpha, alpha, validate_args=False).sample()      # validating waits for the device
+    lam = torch.distributions.Beta(
+        alpha, alpha, validate_args=False
+    ).sample()  # validating waits for the device
     return torch.maximum(lam, 1 - lam)
 
 
@@ -277,15 +337,20 @@ def mixed(x, other, lam):
 
 
 def mixed_masks(masks, class_u, other):
-    """Class masks of mixed clips: the classes that either of the two keeps; the guessed class, not a new prediction."""
+    """Class masks of mixed clips: the classes that either of the two keeps; the guessed
+    class, not a new prediction.
+    """
     if masks is None:
         return None
 
     def either(scores):
         count = len(scores) - len(class_u)
-        guessed = torch.cat([scores[:count], F.one_hot(class_u, scores.shape[1]).to(scores.dtype)])
+        guessed = torch.cat(
+            [scores[:count], F.one_hot(class_u, scores.shape[1]).to(scores.dtype)]
+        )
         own = masks(guessed)
         return torch.maximum(own, own[other])
+
     return either
 
 
@@ -294,12 +359,30 @@ def shares(scores):
     return scores / scores.sum(1, keepdim=True)
 
 
-METHODS = {"consistency": consistency, "pseudo-label": pseudo_label, "mixmatch": mixmatch, "co-ssd": co_ssd,
-           "mean-teacher": mean_teacher, "stable-mean-teacher": stable_mean_teacher, "supervised": supervised}
+METHODS = {
+    "consistency": consistency,
+    "pseudo-label": pseudo_label,
+    "mixmatch": mixmatch,
+    "co-ssd": co_ssd,
+    "mean-teacher": mean_teacher,
+    "stable-mean-teacher": stable_mean_teacher,
+    "supervised": supervised,
+}
 TEACHES = ("mean-teacher", "stable-mean-teacher")
 UNSUPERVISED = tuple(name for name in METHODS if name != "supervised")
 # the options that only some methods read
-USES = {"const_loss": ("consistency",), "bv": ("consistency",), "gv": ("consistency",), "n_frames": ("consistency",),
-        "bv_wt": ("consistency",), "gv_wt": ("consistency",), "gv_clamp": ("consistency",), "compat": ("consistency",),
-        "predict_maps": ("consistency", "co-ssd"), "confidence": ("pseudo-label", "co-ssd"),
-        "wt_cons": UNSUPERVISED, "thresh_epoch": UNSUPERVISED, "labelled_half": ("supervised",)}
+USES = {
+    "const_loss": ("consistency",),
+    "bv": ("consistency",),
+    "gv": ("consistency",),
+    "n_frames": ("consistency",),
+    "bv_wt": ("consistency",),
+    "gv_wt": ("consistency",),
+    "gv_clamp": ("consistency",),
+    "compat": ("consistency",),
+    "predict_maps": ("consistency", "co-ssd"),
+    "confidence": ("pseudo-label", "co-ssd"),
+    "wt_cons": UNSUPERVISED,
+    "thresh_epoch": UNSUPERVISED,
+    "labelled_half": ("supervised",),
+}

@@ -1,4 +1,6 @@
-"""One semi-supervised training: what training.Training is, with unlabelled clips, a method and its networks."""
+"""One semi-supervised training: what training.Training is, with unlabelled clips, a method
+and its networks.
+"""
 
 import contextlib
 import itertools
@@ -17,28 +19,39 @@ from semi.unet3d import WIDTHS, UNet3D
 from training import Training
 from utils.runtime import UserError
 
-PATIENCE, FACTOR = 5, 0.1       # after so many epochs without better training loss the rate is multiplied by this
+PATIENCE, FACTOR = (
+    5,
+    0.1,
+)  # after so many epochs without better training loss the rate is multiplied by this
 
 
 class SemiTraining(Training):
-    """The state of one training. `detector` is the network that is kept: of the methods with a teacher the teacher."""
+    """The state of one training. `detector` is the network that is kept: of the methods
+    with a teacher the teacher.
+    """
 
-    def __init__(self, args, labels, names, unlabelled, failed, find_video, folder, validation=()):
+    def __init__(
+        self, args, labels, names, unlabelled, failed, find_video, folder, validation=()
+    ):
         self.unlabelled, self.networks = list(unlabelled), None
         super().__init__(args, labels, names, failed, find_video, folder, validation)
-        if self.networks is None:                           # else done on resuming
+        if self.networks is None:  # else done on resuming
             self.build()
         self.options = replace(self.options, localisation=args.wt_loc)
         if args.method != "supervised":
             steps = -(-args.steps // args.epochs) if args.steps else None
-            self.sampler = PairedSampler(self.names, self.unlabelled, args.seed, args.batch_size, steps)
+            self.sampler = PairedSampler(
+                self.names, self.unlabelled, args.seed, args.batch_size, steps
+            )
             self.sampler.epoch = max(self.epoch - 1, 0)
             self.pairs = HalfAndHalf(self.clips, UnlabelledClips(self.clips))
             self.batches = paired_loader(self.pairs, self.sampler, args.workers)
             self.all_steps = args.steps or args.epochs * len(self.sampler)
 
     def clips_an_epoch(self):
-        """Of supervised training as many steps as the other methods have beside the same unlabelled videos."""
+        """Of supervised training as many steps as the other methods have beside the same
+        unlabelled videos.
+        """
         args = self.args
         if args.method != "supervised" or args.steps or not self.unlabelled:
             return super().clips_an_epoch()
@@ -56,11 +69,15 @@ class SemiTraining(Training):
         if args.method == "stable-mean-teacher":
             self.networks.unet = UNet3D(WIDTHS[args.model]).to(args.device)
             self.networks.unet_teacher = Teacher(self.networks.unet)
-            self.optimizer.add_param_group({"params": list(self.networks.unet.parameters()), "base_lr": args.lr})
+            self.optimizer.add_param_group(
+                {"params": list(self.networks.unet.parameters()), "base_lr": args.lr}
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"]
         # torch lowers the rate after more bad epochs than its patience
-        self.plateau = ReduceLROnPlateau(self.optimizer, "min", FACTOR, PATIENCE - 1, threshold=0)
+        self.plateau = ReduceLROnPlateau(
+            self.optimizer, "min", FACTOR, PATIENCE - 1, threshold=0
+        )
         self.semi_options = semi_options(args)
 
     def run_epoch(self, epoch, writer):
@@ -69,22 +86,47 @@ class SemiTraining(Training):
             self.plateau.step(self.history[-1]["total"])
 
     def train(self, batches, on_batch):
-        """One epoch, as engine.train_epoch: (mean of each term, clips per second, {video: reason})."""
+        """One epoch, as engine.train_epoch: (mean of each term, clips per second, {video:
+        reason}).
+        """
         args, method, networks = self.args, METHODS[self.args.method], self.networks
-        when, device = When(self.sampler.epoch, args.epochs), next(self.detector.parameters()).device
-        followers = [(t, n) for t, n in ((networks.teacher, networks.detector), (networks.unet_teacher, networks.unet))
-                     if t is not None]
+        when, device = (
+            When(self.sampler.epoch, args.epochs),
+            next(self.detector.parameters()).device,
+        )
+        followers = [
+            (t, n)
+            for t, n in (
+                (networks.teacher, networks.detector),
+                (networks.unet_teacher, networks.unet),
+            )
+            if t is not None
+        ]
         for module in (networks.detector, *(module for pair in followers for module in pair)):
             module.train()
-        sums, clips, failed, began, unchecked = defaultdict(float), 0, {}, time.perf_counter(), None
-        for step, batch in enumerate(tqdm(batches, desc="train", leave=False, unit="batch", disable=None), self.step):
+        sums, clips, failed, began, unchecked = (
+            defaultdict(float),
+            0,
+            {},
+            time.perf_counter(),
+            None,
+        )
+        for step, batch in enumerate(
+            tqdm(batches, desc="train", leave=False, unit="batch", disable=None), self.step
+        ):
             failed.update(batch["failed"])
             if not batch["name"]:
                 continue
             batch = engine.to_device(batch, device, args.pixel_range)
             with seeded_dropout(networks.detector, args.seed, step):
-                total, terms, detection = method(networks, batch, self.clusters.of(batch["name"], device),
-                                                 self.options, self.semi_options, when)
+                total, terms, detection = method(
+                    networks,
+                    batch,
+                    self.clusters.of(batch["name"], device),
+                    self.options,
+                    self.semi_options,
+                    when,
+                )
             self.set_rates(step)
             self.optimizer.zero_grad(set_to_none=True)
             total.backward()
@@ -96,39 +138,69 @@ class SemiTraining(Training):
             for name, value in terms.items():
                 sums[name] += value.detach() * len(batch["name"])
             on_batch(step, batch, detection)
-            engine.check_finite(unchecked)                  # a step late, so that the device need not be waited for
+            engine.check_finite(
+                unchecked
+            )  # a step late, so that the device need not be waited for
             unchecked = step, total.detach()
         engine.check_finite(unchecked)
         if not clips:
-            raise UserError("not one batch of this epoch had both a labelled and an unlabelled clip that can be read: "
-                            f"{next(iter(failed.values()), 'too few videos')}")
+            raise UserError(
+                "not one batch of this epoch had both a labelled and an unlabelled "
+                "clip that can be read: "
+                f"{next(iter(failed.values()), 'too few videos')}"
+            )
         rate = clips / max(time.perf_counter() - began, 1e-9)
         return {name: float(value) / clips for name, value in sums.items()}, rate, failed
 
     def set_rates(self, step):
-        """Learning rates of a step; those of the plateau schedule change between epochs alone."""
+        """Learning rates of a step; those of the plateau schedule change between epochs
+        alone.
+        """
         if self.args.lr_schedule != "plateau":
             for group in self.optimizer.param_groups:
-                group["lr"] = group["base_lr"] * engine.SCHEDULES[self.args.lr_schedule](step / self.all_steps)
+                group["lr"] = group["base_lr"] * engine.SCHEDULES[self.args.lr_schedule](
+                    step / self.all_steps
+                )
 
     def reestimate(self):
-        """Batch-norm statistics from batches as they are trained on, labelled and unlabelled clips together."""
+        """Batch-norm statistics from batches as they are trained on, labelled and
+        unlabelled clips together.
+        """
         if not hasattr(self, "pairs"):
             super().reestimate()
         elif self.args.bn_batches:
             batches = paired_loader(self.pairs, self.sampler, self.args.workers)
-            engine.reestimate_batch_norm(self.detector, batches, self.args.pixel_range, self.args.bn_batches,
-                                         not self.args.no_amp)
+            engine.reestimate_batch_norm(
+                self.detector,
+                batches,
+                self.args.pixel_range,
+                self.args.bn_batches,
+                not self.args.no_amp,
+            )
 
     def state_dict(self, epoch):
-        extra = {name: part.state_dict() for name, part in vars(self.networks).items() if part is not None}
-        return {**super().state_dict(epoch), "plateau": self.plateau.state_dict(), "networks": extra,
-                "unlabelled": self.unlabelled}
+        extra = {
+            name: part.state_dict()
+            for name, part in vars(self.networks).items()
+            if part is not None
+        }
+        return {
+            **super().state_dict(epoch),
+            "plateau": self.plateau.state_dict(),
+            "networks": extra,
+            "unlabelled": self.unlabelled,
+        }
 
     def load_state_dict(self, state, path):
-        if not isinstance(state, dict) or not {"plateau", "networks", "unlabelled"} <= state.keys():
-            raise UserError(f"{path} is no semi-supervised training state; drop --resume and train anew with --force")
-        self.build()                                        # before the random state is set
+        if (
+            not isinstance(state, dict)
+            or not {"plateau", "networks", "unlabelled"} <= state.keys()
+        ):
+            raise UserError(
+                f"{path} is no semi-supervised training state; drop --resume and train "
+                f"anew with --force"
+            )
+        self.build()  # before the random state is set
         super().load_state_dict(state, path)
         for name, part in vars(self.networks).items():
             if part is not None:
@@ -139,7 +211,8 @@ class SemiTraining(Training):
 
 @contextlib.contextmanager
 def seeded_dropout(detector, seed, step):
-    """In here the detector's channel dropout depends on (seed, step) and the number of the pass in the step alone.
+    """In here the detector's channel dropout depends on (seed, step) and the number of the
+    pass in the step alone.
 
     The first pass has the masks that engine.train_epoch would give the same clips.
     """
@@ -149,7 +222,9 @@ def seeded_dropout(detector, seed, step):
         masks = engine.dropout_masks(detector, seed, step, batch, next(passes))
         return tuple(mask.to(device, non_blocking=True) for mask in masks)
 
-    detector.random_masks = random_masks                    # in the place of the method that draws from torch's state
+    detector.random_masks = (
+        random_masks  # in the place of the method that draws from torch's state
+    )
     try:
         yield
     finally:
@@ -158,4 +233,6 @@ def seeded_dropout(detector, seed, step):
 
 def semi_options(args):
     """The options of the methods out of the script's arguments."""
-    return SemiOptions(**{field.name: getattr(args, field.name) for field in fields(SemiOptions)})
+    return SemiOptions(
+        **{field.name: getattr(args, field.name) for field in fields(SemiOptions)}
+    )

@@ -1,7 +1,9 @@
-"""Views of a clip: its mirror image, and the strong view, which changes colours and sharpness and no geometry.
+"""Views of a clip: its mirror image, and the strong view, which changes colours and
+sharpness and no geometry.
 
-A strong view draws other numbers for every clip, the same for all frames of it. Colour changes are linear, so a clip's
-are one 3x3 matrix and an offset, and the whole batch is one product on the device.
+A strong view draws other numbers for every clip, the same for all frames of it. Colour
+changes are linear, so a clip's are one 3x3 matrix and an offset, and the whole batch is one
+product on the device.
 """
 
 import math
@@ -9,14 +11,14 @@ import math
 import torch
 import torch.nn.functional as F
 
-LUMA = (0.2989, 0.587, 0.114)           # of torchvision's grey
+LUMA = (0.2989, 0.587, 0.114)  # of torchvision's grey
 TO_YIQ = torch.tensor([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
 FROM_YIQ = torch.linalg.inv(TO_YIQ)
 BRIGHTNESS = CONTRAST = SATURATION = (0.6, 1.4)
-HUE = 36.0                              # degrees to either side
-GREY, BLUR = 0.2, 0.5                   # how often
-SIGMA = (0.1, 2.0)                      # of the blur, pixels
-BLUR_SIDE = 9                           # of its kernel
+HUE = 36.0  # degrees to either side
+GREY, BLUR = 0.2, 0.5  # how often
+SIGMA = (0.1, 2.0)  # of the blur, pixels
+BLUR_SIDE = 9  # of its kernel
 
 
 def mirrored(x):
@@ -25,9 +27,11 @@ def mirrored(x):
 
 
 def strong_view(frames):
-    """uint8 or float frames (B,T,3,H,W) in 0…255 -> float of the same shape and range, strongly changed.
+    """uint8 or float frames (B,T,3,H,W) in 0…255 -> float of the same shape and range,
+    strongly changed.
 
-    Brightness, contrast, saturation, hue, for some clips grey, for some a blur. Uses torch's generator of the device.
+    Brightness, contrast, saturation, hue, for some clips grey, for some a blur. Uses
+    torch's generator of the device.
     """
     count, device = len(frames), frames.device
 
@@ -41,16 +45,18 @@ def strong_view(frames):
 
 
 def colour(x, brightness, contrast, saturation, hue):
-    """Colours of clips x (B,T,3,H,W) in 0…255 changed by factors (B,) and hue angles (B,) in degrees.
+    """Colours of clips x (B,T,3,H,W) in 0…255 changed by factors (B,) and hue angles (B,)
+    in degrees.
 
-    Brightness, then contrast (about the clip's mean grey), then saturation (about each pixel's grey; 0 is grey) are
-    torchvision's adjust_*; hue turns the chrominance plane of YIQ, which leaves every pixel's luma as it is.
+    Brightness, then contrast (about the clip's mean grey), then saturation (about each
+    pixel's grey; 0 is grey) are torchvision's adjust_*; hue turns the chrominance plane of
+    YIQ, which leaves every pixel's luma as it is.
     """
     luma = x.new_tensor(LUMA)
     x = (x * _wide(brightness)).clamp(0, 255)
     mean = torch.einsum("btchw,c->b", x, luma) / (x.shape[1] * x.shape[3] * x.shape[4])
     x = (x * _wide(contrast) + _wide((1 - contrast) * mean)).clamp(0, 255)
-    grey = luma.expand(3, 3)                                                     # every row gives the luma
+    grey = luma.expand(3, 3)  # every row gives the luma
     eye = torch.eye(3, device=x.device)
     saturate = saturation[:, None, None] * eye + (1 - saturation)[:, None, None] * grey
     x = torch.einsum("bij,btjhw->btihw", _hue_matrix(hue) @ saturate, x)
@@ -60,17 +66,26 @@ def colour(x, brightness, contrast, saturation, hue):
 def _hue_matrix(degrees):
     """(B,3,3): to YIQ, turn I and Q, and back."""
     angle = degrees * (math.pi / 180)
-    cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
-    turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], dim=1).unflatten(1, (3, 3))
+    cos, sin, zero, one = (
+        angle.cos(),
+        angle.sin(),
+        torch.zeros_like(angle),
+        torch.ones_like(angle),
+    )
+    turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], dim=1).unflatten(
+        1, (3, 3)
+    )
     return FROM_YIQ.to(turn.device) @ turn @ TO_YIQ.to(turn.device)
 
 
 def blur(x, sigma):
-    """Gaussian blur of clips x (B,T,3,H,W), sigma (B,) pixels, as torchvision's gaussian_blur with a kernel of 9."""
+    """Gaussian blur of clips x (B,T,3,H,W), sigma (B,) pixels, as torchvision's
+    gaussian_blur with a kernel of 9.
+    """
     at = torch.arange(BLUR_SIDE, device=x.device) - BLUR_SIDE // 2
-    kernel = torch.exp(-at ** 2 / (2 * sigma[:, None] ** 2))
-    kernel = (kernel / kernel.sum(1, keepdim=True))[:, None]                     # (B, 1, side)
-    rows = x.flatten(1, 2).transpose(0, 1)                                       # (T*3, B, H, W)
+    kernel = torch.exp(-(at**2) / (2 * sigma[:, None] ** 2))
+    kernel = (kernel / kernel.sum(1, keepdim=True))[:, None]  # (B, 1, side)
+    rows = x.flatten(1, 2).transpose(0, 1)  # (T*3, B, H, W)
     rows = F.pad(rows, [BLUR_SIDE // 2] * 4, mode="reflect")
     rows = F.conv2d(rows, kernel[:, :, None], groups=len(x))
     rows = F.conv2d(rows, kernel[:, :, :, None], groups=len(x))

@@ -1,4 +1,6 @@
-"""Fixtures shared by the tests, and a closing line that counts what was skipped for want of the real data."""
+"""Fixtures shared by the tests, and a closing line that counts what was skipped for want of
+the real data.
+"""
 
 import os
 import signal
@@ -11,7 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import utils.cpu  # noqa: E402, F401  before torch
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:       # as in `make test &`; the scripts that are run inherit it
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in `make test &`; the scripts that are run inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(os.environ.get("CLAUS_SHARED", ROOT.parent / "shared"))
@@ -39,7 +43,9 @@ def shared_golden():
 
 @pytest.fixture(scope="session")
 def films(tmp_path_factory):
-    """Folder of tiny films: grey20.avi and grey40.avi (frame k is grey level 6k + 8), square.avi (see films.py)."""
+    """Folder of tiny films: grey20.avi and grey40.avi (frame k is grey level 6k + 8),
+    square.avi (see films.py).
+    """
     import films
 
     from datasets.sprites import write_video
@@ -52,5 +58,7 @@ def films(tmp_path_factory):
 
 
 def pytest_terminal_summary(terminalreporter):
-    skipped = [r for r in terminalreporter.stats.get("skipped", []) if NO_DATA in str(r.longrepr)]
+    skipped = [
+        r for r in terminalreporter.stats.get("skipped", []) if NO_DATA in str(r.longrepr)
+    ]
     terminalreporter.write_line(f"skipped for want of the real data: {len(skipped)}")

@@ -13,17 +13,21 @@ def grey_frames(count, height=48, width=64):
 
 
 def numbers(frames):
-    """The frame numbers that grey frames (n,...) show after coding, list of int; black gives -1."""
+    """The frame numbers that grey frames (n,...) show after coding, list of int; black
+    gives -1.
+    """
     levels = np.asarray(frames).reshape(len(frames), -1).mean(1)
     return np.rint((levels - FIRST) / STEP).astype(int).tolist()
 
 
 def white_square_frames(count, height=72, width=96, side=24):
-    """A white square on black, moving right 1 and down 1 pixel a frame: (frames (n,H,W,3) uint8, boxes (n,4) int)."""
+    """A white square on black, moving right 1 and down 1 pixel a frame: (frames (n,H,W,3)
+    uint8, boxes (n,4) int).
+    """
     frames, boxes = np.zeros((count, height, width, 3), np.uint8), []
     for f in range(count):
         x, y = 20 + f, 10 + f
-        frames[f, y:y + side, x:x + side] = 255
+        frames[f, y : y + side, x : x + side] = 255
         boxes.append((x, y, x + side, y + side))
     return frames, np.array(boxes)
 

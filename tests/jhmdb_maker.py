@@ -9,7 +9,7 @@ def square_masks(frames, height=24, width=32, start=(4, 5), side=8):
     """A square that moves right one pixel a frame: bool (F,H,W)."""
     masks = np.zeros((frames, height, width), bool)
     for f in range(frames):
-        masks[f, start[1]:start[1] + side, start[0] + f:start[0] + f + side] = True
+        masks[f, start[1] : start[1] + side, start[0] + f : start[0] + f + side] = True
     return masks
 
 

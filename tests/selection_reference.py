@@ -1,4 +1,6 @@
-"""Frame and video selection written a second time, slowly and plainly, for the tests to compare with."""
+"""Frame and video selection written a second time, slowly and plainly, for the tests to
+compare with.
+"""
 
 import math
 from fractions import Fraction
@@ -6,7 +8,9 @@ from fractions import Fraction
 import numpy as np
 
 
-def greedy(scores, count, labelled=(), eligible=None, ranked_last=(), damping="paper", sigma=8 / 3):
+def greedy(
+    scores, count, labelled=(), eligible=None, ranked_last=(), damping="paper", sigma=8 / 3
+):
     """Chosen frames of one video, one after the other: [(frame, damped score), ...]."""
     frames = range(len(scores))
     eligible = set(frames) if eligible is None else set(eligible)
@@ -14,15 +18,22 @@ def greedy(scores, count, labelled=(), eligible=None, ranked_last=(), damping="p
     references, chosen = sorted(labelled), []
 
     def adds(frame, other):
-        """How much uncertainty of the frame `other` STeW would newly trust by a label on `frame`."""
+        """How much uncertainty of the frame `other` STeW would newly trust by a label on
+        `frame`.
+        """
+
         def trust(reference):
             gap = abs(other - reference)
             return float(bump[gap]) if gap <= 3 * sigma else 0.0
+
         if not 0 <= other < len(scores):
             return 0.0
-        return max(float(scores[other]), 0.0) * max(trust(frame) - max(map(trust, references), default=0.0), 0.0)
+        return max(float(scores[other]), 0.0) * max(
+            trust(frame) - max(map(trust, references), default=0.0), 0.0
+        )
 
     for _ in range(count):
+
         def rank(frame):
             damped = float(scores[frame])
             if damping == "coverage":
@@ -35,10 +46,13 @@ def greedy(scores, count, labelled=(), eligible=None, ranked_last=(), damping="p
                     damped = damped * (1 - near)
                 elif damping == "authors":
                     damped = damped - near
-            distance = min([abs(frame - reference) for reference in references], default=math.inf)
+            distance = min(
+                [abs(frame - reference) for reference in references], default=math.inf
+            )
             if frame in ranked_last:
                 return (0, 0.0, distance, -frame), damped
             return (1, damped, distance, -frame), damped
+
         left = [frame for frame in frames if frame in eligible and frame not in references]
         if not left:
             break
@@ -49,31 +63,47 @@ def greedy(scores, count, labelled=(), eligible=None, ranked_last=(), damping="p
 
 
 def quotas(sizes, count):
-    """`count` videos split over clusters of these sizes: whole parts, then the largest remainders."""
+    """`count` videos split over clusters of these sizes: whole parts, then the largest
+    remainders.
+    """
     shares = [Fraction(size * count, sum(sizes)) for size in sizes]
     parts = [math.floor(share) for share in shares]
-    for cluster in sorted(range(len(sizes)), key=lambda c: (parts[c] - shares[c], c))[:count - sum(parts)]:
+    for cluster in sorted(range(len(sizes)), key=lambda c: (parts[c] - shares[c], c))[
+        : count - sum(parts)
+    ]:
         parts[cluster] += 1
     return parts
 
 
-def claus(videos, clusters, n_clusters, b_v, b_f, ranked_last=None, damping="paper", sigma=8 / 3):
-    """{video: [frames in order of choice]} for videos given as a list of score lists, all of them candidates."""
+def claus(
+    videos, clusters, n_clusters, b_v, b_f, ranked_last=None, damping="paper", sigma=8 / 3
+):
+    """{video: [frames in order of choice]} for videos given as a list of score lists, all
+    of them candidates.
+    """
     per_video = max(1, b_f // b_v)
     last = ranked_last or [()] * len(videos)
 
     def frames_of(video, count):
-        return [frame for frame, _ in greedy(videos[video], count, (), None, last[video], damping, sigma)]
+        return [
+            frame
+            for frame, _ in greedy(videos[video], count, (), None, last[video], damping, sigma)
+        ]
 
     def score_of(video):
         chosen = greedy(videos[video], per_video, (), None, last[video], damping, sigma)
-        scores = [damped if damping == "coverage" else float(videos[video][frame]) for frame, damped in chosen]
+        scores = [
+            damped if damping == "coverage" else float(videos[video][frame])
+            for frame, damped in chosen
+        ]
         return sum(scores) / len(chosen)
 
     score = {v: score_of(v) for v in range(len(videos))}
     members = [[v for v in range(len(videos)) if clusters[v] == c] for c in range(n_clusters)]
     chosen = []
-    for group, quota in zip(members, quotas([len(group) for group in members], b_v), strict=True):
+    for group, quota in zip(
+        members, quotas([len(group) for group in members], b_v), strict=True
+    ):
         chosen += sorted(group, key=lambda v: (-score[v], v))[:quota]
     chosen.sort(key=lambda v: (-score[v], v))
     counts = {v: min(per_video, len(videos[v])) for v in chosen}
@@ -85,22 +115,40 @@ def claus(videos, clusters, n_clusters, b_v, b_f, ranked_last=None, damping="pap
 
 
 def nearest(frames, place, count):
-    """The `count` frames of a video nearest to frame `place`, of equally near ones the earlier."""
-    return sorted((frame for frame in range(frames) if frame != place),
-                  key=lambda frame: (abs(frame - place), frame))[:count]
+    """The `count` frames of a video nearest to frame `place`, of equally near ones the
+    earlier.
+    """
+    return sorted(
+        (frame for frame in range(frames) if frame != place),
+        key=lambda frame: (abs(frame - place), frame),
+    )[:count]
 
 
 def entropy_frames(scores, count, labelled=(), drop=5):
-    """Frames of one video by the entropy baseline: best first, the frames nearest to each choice after all others."""
-    dropped = {frame for reference in labelled for frame in nearest(len(scores), reference, drop)}
+    """Frames of one video by the entropy baseline: best first, the frames nearest to each
+    choice after all others.
+    """
+    dropped = {
+        frame for reference in labelled for frame in nearest(len(scores), reference, drop)
+    }
     chosen = []
 
     def rank(frame):
-        distance = min([abs(frame - reference) for reference in (*labelled, *chosen)], default=math.inf)
-        return (0, 0, distance, -frame) if frame in dropped else (1, scores[frame], distance, -frame)
+        distance = min(
+            [abs(frame - reference) for reference in (*labelled, *chosen)], default=math.inf
+        )
+        return (
+            (0, 0, distance, -frame)
+            if frame in dropped
+            else (1, scores[frame], distance, -frame)
+        )
 
     for _ in range(count):
-        left = [frame for frame in range(len(scores)) if frame not in chosen and frame not in labelled]
+        left = [
+            frame
+            for frame in range(len(scores))
+            if frame not in chosen and frame not in labelled
+        ]
         if not left:
             break
         chosen.append(max(left, key=rank))
@@ -109,10 +157,12 @@ def entropy_frames(scores, count, labelled=(), drop=5):
 
 
 def pool(videos, b_v, b_f, choices, damped=False):
-    """{video: frames in order of choice}: the best videos of the whole pool by the mean score of choices(video, A_t).
+    """{video: frames in order of choice}: the best videos of the whole pool by the mean
+    score of choices(video, A_t).
 
-    videos: list of score lists, all of them candidates. choices(video, count): its frames by some rule, each with its
-    score at the moment of choice, whose mean counts where `damped` is set.
+    videos: list of score lists, all of them candidates. choices(video, count): its frames
+    by some rule, each with its score at the moment of choice, whose mean counts where
+    `damped` is set.
     """
     per_video = max(1, b_f // b_v)
 
@@ -121,7 +171,9 @@ def pool(videos, b_v, b_f, choices, damped=False):
 
     def score(video):
         chosen = choices(video, per_video)
-        return sum(value if damped else float(videos[video][frame]) for frame, value in chosen) / len(chosen)
+        return sum(
+            value if damped else float(videos[video][frame]) for frame, value in chosen
+        ) / len(chosen)
 
     chosen = sorted(range(len(videos)), key=lambda video: (-score(video), video))[:b_v]
     counts = {video: min(per_video, len(videos[video])) for video in chosen}
@@ -133,7 +185,9 @@ def pool(videos, b_v, b_f, choices, damped=False):
 
 
 def evened_out(have, room, frames):
-    """How many of `frames` each video gets if each goes to the one with the fewest labels so far, ties to the first."""
+    """How many of `frames` each video gets if each goes to the one with the fewest labels
+    so far, ties to the first.
+    """
     have, counts = list(have), [0] * len(have)
     for _ in range(frames):
         open_videos = [video for video in range(len(have)) if counts[video] < room[video]]

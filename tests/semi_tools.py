@@ -1,4 +1,6 @@
-"""A network of a second's training, and a batch for it, for the tests of semi-supervised training."""
+"""A network of a second's training, and a batch for it, for the tests of semi-supervised
+training.
+"""
 
 import torch
 
@@ -10,17 +12,28 @@ CLASSES = 3
 
 def tiny_detector(seed=0):
     torch.manual_seed(seed)
-    return Detector(DetectorConfig(CLASSES, width=0.125, capsule_types=4, kernel=3, decoder=4, size=32))
+    return Detector(
+        DetectorConfig(CLASSES, width=0.125, capsule_types=4, kernel=3, decoder=4, size=32)
+    )
 
 
 def batch(labelled=2, unlabelled=2, seed=0):
     """Labelled clips first: a square of foreground, of which half the frames count."""
     g = torch.Generator().manual_seed(seed)
-    frames = torch.randint(0, 256, (labelled + unlabelled, 8, 3, 32, 32), generator=g, dtype=torch.uint8)
+    frames = torch.randint(
+        0, 256, (labelled + unlabelled, 8, 3, 32, 32), generator=g, dtype=torch.uint8
+    )
     target = torch.zeros(labelled, 8, 32, 32, dtype=torch.uint8)
     target[:, :, 8:20, 10:24] = 1
     weight = torch.ones(labelled, 8, 32, 32)
     weight[:, 4:] = 0.5
     weight[:, 7] = 0
-    return {"frames": frames, "clip": normalise(frames, "-1..1"), "target": target, "weight": weight,
-            "label": torch.arange(labelled) % CLASSES, "name": [f"video{i}" for i in range(labelled)], "failed": []}
+    return {
+        "frames": frames,
+        "clip": normalise(frames, "-1..1"),
+        "target": target,
+        "weight": weight,
+        "label": torch.arange(labelled) % CLASSES,
+        "name": [f"video{i}" for i in range(labelled)],
+        "failed": [],
+    }

@@ -1,4 +1,6 @@
-"""Trainings that are killed at a chosen place, and the proof that what goes on from there ends the same."""
+"""Trainings that are killed at a chosen place, and the proof that what goes on from there
+ends the same.
+"""
 
 from pathlib import Path
 
@@ -28,8 +30,12 @@ def kill_before_last_file(train):
 
 
 def check_same_weights(first, second):
-    """The detectors of the first cycle in two run folders, bit by bit; returns both checkpoints."""
-    loaded = [checkpoint.load(Path(folder) / "cycle0" / "detector.pt") for folder in (first, second)]
+    """The detectors of the first cycle in two run folders, bit by bit; returns both
+    checkpoints.
+    """
+    loaded = [
+        checkpoint.load(Path(folder) / "cycle0" / "detector.pt") for folder in (first, second)
+    ]
     one, other = (trained.detector.state_dict() for trained in loaded)
     assert list(one) == list(other)
     for name, value in one.items():

@@ -1,4 +1,6 @@
-"""Every rule of claus_select.py on the golden pickles: which frames it chooses, what it costs, what is refused."""
+"""Every rule of claus_select.py on the golden pickles: which frames it chooses, what it
+costs, what is refused.
+"""
 
 import json
 import shutil
@@ -12,7 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from selection_reference import entropy_frames, greedy, pool
-from test_claus_select import BUDGET, GOLDEN, ask, contents, make_selection, refused, run, select  # noqa: F401
+from test_claus_select import (  # noqa: F401
+    BUDGET,
+    GOLDEN,
+    ask,
+    contents,
+    make_selection,
+    refused,
+    run,
+    select,
+)  # noqa: F401
 
 import claus_select
 from datasets import annotations as annotation_file
@@ -34,24 +45,53 @@ def candidates(name):
     """(names, scores of their frames) of the unlabelled videos of the golden pickles."""
     scores = handoffs.load_uncertainty(GOLDEN / "cycle0" / "uncertainty.pkl")
     place = {video: index for index, video in enumerate(scores.videos)}
-    names = [video for video in BEFORE.videos if video in place and not BEFORE.videos[video].is_labelled]
+    names = [
+        video
+        for video in BEFORE.videos
+        if video in place and not BEFORE.videos[video].is_labelled
+    ]
     flat = scores.frame_score(name)
-    return names, [flat[scores.offsets[place[video]]:scores.offsets[place[video] + 1]] for video in names]
+    return names, [
+        flat[scores.offsets[place[video]] : scores.offsets[place[video] + 1]] for video in names
+    ]
 
 
-# ------------------------------------------------------------------------------------------------- what is chosen
+# --------------------------------------------------------------------------- what is chosen
 
-@pytest.mark.parametrize("method, flags, score, damping", [
-    ("claus-no-clusters", [], "paper", "paper"), ("uncertainty", [], "paper", "none"),
-    ("entropy", [], "local_entropy", "drop"), ("claus-no-clusters", ["--frame-score", "area"], "area", "paper"),
-    ("uncertainty", ["--frame-score", "entropy"], "entropy", "none"),
-    ("claus-no-clusters", ["--frame-score", "authors", "--damping", "authors", "--sigma", "1"], "authors", "authors"),
-    ("claus-no-clusters", ["--frame-score", "per-pixel", "--damping", "coverage"], "per-pixel", "coverage")])
-def test_rules_of_the_whole_pool_choose_what_the_slow_version_says(run, method, flags, score, damping):  # noqa: F811
+
+@pytest.mark.parametrize(
+    "method, flags, score, damping",
+    [
+        ("claus-no-clusters", [], "paper", "paper"),
+        ("uncertainty", [], "paper", "none"),
+        ("entropy", [], "local_entropy", "drop"),
+        ("claus-no-clusters", ["--frame-score", "area"], "area", "paper"),
+        ("uncertainty", ["--frame-score", "entropy"], "entropy", "none"),
+        (
+            "claus-no-clusters",
+            ["--frame-score", "authors", "--damping", "authors", "--sigma", "1"],
+            "authors",
+            "authors",
+        ),
+        (
+            "claus-no-clusters",
+            ["--frame-score", "per-pixel", "--damping", "coverage"],
+            "per-pixel",
+            "coverage",
+        ),
+    ],
+)
+def test_rules_of_the_whole_pool_choose_what_the_slow_version_says(  # noqa: F811
+    run, method, flags, score, damping  # noqa: F811
+):  # noqa: F811
     select(run, 1, "--method", method, *flags)
     names, videos = candidates(score)
-    blank = [np.flatnonzero(paper == 0).tolist() if score == "authors" else np.flatnonzero(video == 0).tolist()
-             for paper, video in zip(candidates("paper")[1], videos, strict=True)]
+    blank = [
+        np.flatnonzero(paper == 0).tolist()
+        if score == "authors"
+        else np.flatnonzero(video == 0).tolist()
+        for paper, video in zip(candidates("paper")[1], videos, strict=True)
+    ]
     sigma = 1.0 if "--sigma" in flags else 8 / 3
 
     def choices(video, count):
@@ -60,11 +100,15 @@ def test_rules_of_the_whole_pool_choose_what_the_slow_version_says(run, method, 
         return greedy(videos[video], count, (), None, blank[video], damping, sigma)
 
     slow = pool(videos, 6, 15, choices, damped=damping == "coverage")
-    assert list(picks(run).items()) == [(names[video], frames) for video, frames in slow.items()]
+    assert list(picks(run).items()) == [
+        (names[video], frames) for video, frames in slow.items()
+    ]
     said = report(run)
     assert said["settings"]["method"] == method and said["settings"]["frame_score"] == score
     assert said["clusters"] == [] and said["videos"][0]["reason"].startswith(
-        f"rank 1 of 13; {'uncertainty newly covered' if damping == 'coverage' else 'mean uncertainty'}")
+        f"rank 1 of 13; "
+        f"{'uncertainty newly covered' if damping == 'coverage' else 'mean uncertainty'}"
+    )
     assert (run / "cycle1" / "clusters.png").exists()
 
 
@@ -107,7 +151,8 @@ def test_frames_per_video_is_a_t(run):  # noqa: F811
     assert sorted(len(frames) for frames in picks(run).values()) == [3, 3, 3, 3]
 
 
-# ------------------------------------------------------------------------------------------------- increments
+# ------------------------------------------------------------------------------- increments
+
 
 def labelled_now(run, cycle=1):  # noqa: F811
     return annotation_file.load(run / f"cycle{cycle}" / "annotations.pkl")
@@ -121,7 +166,9 @@ def test_more_frames_for_old_videos_only(run, method):  # noqa: F811
     assert sum(map(len, picks(run).values())) == 15
     for name, frames in picks(run).items():
         assert not set(frames) & old[name] and len(set(frames)) == len(frames)
-        assert set(labelled_now(run).videos[name].labelled_frames.tolist()) == old[name] | set(frames)
+        assert set(labelled_now(run).videos[name].labelled_frames.tolist()) == old[name] | set(
+            frames
+        )
     rows = [line.split(",") for line in (run / "ledger.csv").read_text().splitlines()]
     assert rows[2][1:3] == ["0", "15"] and rows[2][4] == "15", "no video is paid for again"
     assert report(run)["new_videos"] == 0
@@ -132,16 +179,31 @@ def test_old_labels_damp_the_frames_near_them(run):  # noqa: F811
     scores = handoffs.load_uncertainty(GOLDEN / "cycle0" / "uncertainty.pkl")
     for name, frames in picks(run).items():
         place = scores.videos.index(name)
-        video = scores.paper[scores.offsets[place]:scores.offsets[place + 1]]
-        slow = greedy(video, len(frames), BEFORE.videos[name].labelled_frames.tolist(), None,
-                      np.flatnonzero(video == 0).tolist())
+        video = scores.paper[scores.offsets[place] : scores.offsets[place + 1]]
+        slow = greedy(
+            video,
+            len(frames),
+            BEFORE.videos[name].labelled_frames.tolist(),
+            None,
+            np.flatnonzero(video == 0).tolist(),
+        )
         assert frames == [frame for frame, _ in slow]
 
 
 @pytest.mark.parametrize("method", list(claus_select.READ_BY))
 def test_new_videos_and_more_frames_for_old_ones(run, method):  # noqa: F811
     budget = ["--videos-count", "17", "--frames-count", "40"]
-    select(run, 1, "--method", method, "--increment", "samples-and-frames", "--video-cost", "10", budget=budget)
+    select(
+        run,
+        1,
+        "--method",
+        method,
+        "--increment",
+        "samples-and-frames",
+        "--video-cost",
+        "10",
+        budget=budget,
+    )
     old = {video.name: set(video.labelled_frames.tolist()) for video in BEFORE.labelled()}
     chosen = picks(run)
     again, new = set(chosen) & set(old), set(chosen) - set(old)
@@ -158,7 +220,11 @@ def test_clusters_count_old_videos_too_where_they_may_be_chosen(run):  # noqa: F
     budget = ["--videos-count", "19", "--frames-count", "40"]
     select(run, 1, "--increment", "samples-and-frames", budget=budget)
     rows = report(run)["clusters"]
-    assert [row["candidates"] for row in rows] == [row["videos"] for row in rows] == [row["picked"] for row in rows]
+    assert (
+        [row["candidates"] for row in rows]
+        == [row["videos"] for row in rows]
+        == [row["picked"] for row in rows]
+    )
     assert sum(row["labelled"] for row in rows) == 6
 
 
@@ -168,23 +234,33 @@ def test_all_frames_of_old_videos_are_used_up(run):  # noqa: F811
     message = refused(select, run, 1, "--increment", "frames", budget=budget)
     assert f"only {left} frames are left" in message
     select(run, 1, "--increment", "frames", "--take-rest", budget=budget)
-    assert labelled_now(run).counts()["frames"] == sum(video.frames for video in BEFORE.labelled())
+    assert labelled_now(run).counts()["frames"] == sum(
+        video.frames for video in BEFORE.labelled()
+    )
     for name in ("features.pkl", "uncertainty.pkl"):
         shutil.copy(run / "cycle0" / name, run / "cycle1")
     assert "nothing is left" in refused(select, run, 2, "--increment", "frames", "--take-rest")
 
 
-# ------------------------------------------------------------------------------------------------- strategies
+# ------------------------------------------------------------------------------- strategies
+
 
 def test_inter_labels_whole_videos(run, capsys):  # noqa: F811
     budget = ["--videos-count", "5", "--frames-count", "60"]
     select(run, 1, "--strategy", "inter", budget=budget)
     chosen = picks(run)
     assert chosen and not set(chosen) & {video.name for video in BEFORE.labelled()}
-    assert all(frames == list(range(BEFORE.videos[name].frames)) for name, frames in chosen.items())
+    assert all(
+        frames == list(range(BEFORE.videos[name].frames)) for name, frames in chosen.items()
+    )
     spent = sum(map(len, chosen.values()))
-    shortest = min(video.frames for video in BEFORE.videos.values() if not video.is_labelled and
-                   video.name not in chosen and video.name not in report(run)["set_aside"])
+    shortest = min(
+        video.frames
+        for video in BEFORE.videos.values()
+        if not video.is_labelled
+        and video.name not in chosen
+        and video.name not in report(run)["set_aside"]
+    )
     assert spent <= 60 and (len(chosen) == 5 or shortest > 60 - spent)
     assert "random, inter: picked" in capsys.readouterr().out
     assert report(run)["settings"]["method"] == "random"
@@ -194,11 +270,25 @@ def test_intra_touches_every_video_before_it_spreads(run, capsys):  # noqa: F811
     select(run, 1, "--strategy", "intra", budget=["--frames-count", "5"])
     assert [len(frames) for frames in picks(run).values()] == [1] * 5
     assert not set(picks(run)) & {video.name for video in BEFORE.labelled()}
-    assert "5 frames do not reach all 13 videos: one frame each of 5 drawn at random" in capsys.readouterr().out
+    assert (
+        "5 frames do not reach all 13 videos: one frame each of 5 drawn at random"
+        in capsys.readouterr().out
+    )
     assert handoffs.write_ledger(f"{run}/")[1]["videos"] == 5
-    select(run, 2, "--strategy", "intra", "--method", "equidistant", budget=["--frames-count", "30"])
-    after = [len(video.labelled_frames) for name, video in labelled_now(run, 2).videos.items()
-             if name not in report(run)["set_aside"]]
+    select(
+        run,
+        2,
+        "--strategy",
+        "intra",
+        "--method",
+        "equidistant",
+        budget=["--frames-count", "30"],
+    )
+    after = [
+        len(video.labelled_frames)
+        for name, video in labelled_now(run, 2).videos.items()
+        if name not in report(run)["set_aside"]
+    ]
     assert min(after) >= 2 and sum(after) == 15 + 5 + 30
     assert "8 new videos are paid for, outside the budget of videos" in capsys.readouterr().out
 
@@ -208,7 +298,8 @@ def test_strategies_shape_the_random_start_too(tmp_path):
     assert [len(frames) for frames in picks(tmp_path / "run", 0).values()] == [1] * 20
 
 
-# ------------------------------------------------------------------------------------------------- schedule
+# --------------------------------------------------------------------------------- schedule
+
 
 def test_a_schedule_reaches_its_totals(run, tmp_path):  # noqa: F811
     folder, total = tmp_path / "scheduled", BEFORE.total_frames()
@@ -222,7 +313,11 @@ def test_a_schedule_reaches_its_totals(run, tmp_path):  # noqa: F811
             shutil.copy(GOLDEN / "cycle0" / name, folder / f"cycle{cycle}")
     rows = [line.split(",") for line in (folder / "ledger.csv").read_text().splitlines()[1:]]
     assert [int(row[5]) for row in rows] == [2, 6, 19]
-    assert [int(row[6]) for row in rows] == [2 * total // 100, 5 * total // 100, 205 * total // 1000]
+    assert [int(row[6]) for row in rows] == [
+        2 * total // 100,
+        5 * total // 100,
+        205 * total // 1000,
+    ]
     assert "there is none for cycle 3" in refused(select, folder, 3, *schedule, budget=[])
 
 
@@ -230,25 +325,53 @@ def test_schedules_that_add_no_video(run):  # noqa: F811
     message = refused(select, run, 1, "--schedule", "5/30,10/30", budget=[])
     assert "adds 0 videos" in message and "--increment frames" in message
     select(run, 1, "--schedule", "5/30,10/30", "--increment", "frames", budget=[])
-    assert sum(map(len, picks(run).values())) == 10 * BEFORE.total_frames() // 100 - 5 * BEFORE.total_frames() // 100
+    assert (
+        sum(map(len, picks(run).values()))
+        == 10 * BEFORE.total_frames() // 100 - 5 * BEFORE.total_frames() // 100
+    )
 
 
-# ------------------------------------------------------------------------------------------------- what is refused
+# -------------------------------------------------------------------------- what is refused
 
-@pytest.mark.parametrize("flags, named", [
-    (["--method", "random", "--sigma", "1"], "--sigma plays no part in --method random"),
-    (["--method", "uncertainty", "--damping", "none"], "--damping plays no part in --method uncertainty"),
-    (["--method", "claus-entropy", "--frame-score", "paper"], "--frame-score plays no part in --method claus-entropy"),
-    (["--method", "entropy", "--frame-score", "paper"], "--frame-score plays no part in --method entropy"),
-    (["--drop-nearest", "3"], "--drop-nearest plays no part in --method claus"),
-    (["--damping", "none", "--sigma", "2"], "--damping none has none"),
-    (["--strategy", "inter", "--method", "claus"], "--strategy inter draws at random; leave out --method claus"),
-    (["--strategy", "inter", "--method", "equidistant"], "leave out --method equidistant"),
-    (["--strategy", "intra", "--increment", "frames"], "--increment frames is for --strategy hybrid"),
-    (["--strategy", "intra", "--video-money", "9"], "--strategy intra knows no such number"),
-    (["--schedule", "1/5", "--videos-percent", "5"], "--videos-percent and --schedule both say how much"),
-    (["--frames-percent", "1", "--frames-per-video", "2"], "not allowed with argument"),
-])
+
+@pytest.mark.parametrize(
+    "flags, named",
+    [
+        (["--method", "random", "--sigma", "1"], "--sigma plays no part in --method random"),
+        (
+            ["--method", "uncertainty", "--damping", "none"],
+            "--damping plays no part in --method uncertainty",
+        ),
+        (
+            ["--method", "claus-entropy", "--frame-score", "paper"],
+            "--frame-score plays no part in --method claus-entropy",
+        ),
+        (
+            ["--method", "entropy", "--frame-score", "paper"],
+            "--frame-score plays no part in --method entropy",
+        ),
+        (["--drop-nearest", "3"], "--drop-nearest plays no part in --method claus"),
+        (["--damping", "none", "--sigma", "2"], "--damping none has none"),
+        (
+            ["--strategy", "inter", "--method", "claus"],
+            "--strategy inter draws at random; leave out --method claus",
+        ),
+        (["--strategy", "inter", "--method", "equidistant"], "leave out --method equidistant"),
+        (
+            ["--strategy", "intra", "--increment", "frames"],
+            "--increment frames is for --strategy hybrid",
+        ),
+        (
+            ["--strategy", "intra", "--video-money", "9"],
+            "--strategy intra knows no such number",
+        ),
+        (
+            ["--schedule", "1/5", "--videos-percent", "5"],
+            "--videos-percent and --schedule both say how much",
+        ),
+        (["--frames-percent", "1", "--frames-per-video", "2"], "not allowed with argument"),
+    ],
+)
 def test_flags_that_make_no_sense_together(flags, named, capsys):
     with pytest.raises(SystemExit) as stopped:
         claus_select.parse_args(["--run", "r", "--cycle", "1", *flags])
@@ -268,15 +391,27 @@ def test_drop_nearest_is_read(run):  # noqa: F811
 def test_other_videos_in_features_do_not_disturb_the_random_rule(run):  # noqa: F811
     path = run / "cycle0" / "features.pkl"
     features = handoffs.load_features(path)
-    handoffs.save_features(replace(features, failed={**features.failed, "Jump/elsewhere": "gone"}), path)
+    handoffs.save_features(
+        replace(features, failed={**features.failed, "Jump/elsewhere": "gone"}), path
+    )
     select(run, 1, "--method", "random")
     assert set(report(run)["set_aside"]) == set(features.failed)
 
 
 def test_interrupted_while_libraries_load_there_is_no_traceback(tmp_path):
-    command = [sys.executable, "-X", "importtime", str(ROOT / "claus_select.py"), "--run", f"{tmp_path}/r", "--cycle",
-               "1"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-X",
+        "importtime",
+        str(ROOT / "claus_select.py"),
+        "--run",
+        f"{tmp_path}/r",
+        "--cycle",
+        "1",
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     lines = []
     for line in process.stderr:  # -X importtime says when numpy is being imported
         lines.append(line)
@@ -293,8 +428,13 @@ def test_interrupted_while_libraries_load_there_is_no_traceback(tmp_path):
 def test_coverage_within_clusters_says_what_its_score_is(run):  # noqa: F811
     select(run, 1, "--damping", "coverage")
     said, chosen = report(run), picks(run)
-    assert said["settings"]["damping"] == "coverage" and said["settings"]["sigma"] == pytest.approx(8 / 3)
-    assert "quota" in said["videos"][0]["reason"] and "uncertainty newly covered" in said["videos"][0]["reason"]
+    assert said["settings"]["damping"] == "coverage" and said["settings"][
+        "sigma"
+    ] == pytest.approx(8 / 3)
+    assert (
+        "quota" in said["videos"][0]["reason"]
+        and "uncertainty newly covered" in said["videos"][0]["reason"]
+    )
     select(run, 1, "--force")
     assert picks(run) != chosen and "mean uncertainty" in report(run)["videos"][0]["reason"]
 
@@ -304,6 +444,9 @@ def test_claus_entropy_is_claus_on_the_local_entropy(run):  # noqa: F811
     by_flag = picks(run)
     select(run, 1, "--force", "--method", "claus-entropy")
     assert picks(run) == by_flag and by_flag
-    assert report(run)["settings"]["frame_score"] == "local_entropy" and "quota" in report(run)["videos"][0]["reason"]
+    assert (
+        report(run)["settings"]["frame_score"] == "local_entropy"
+        and "quota" in report(run)["videos"][0]["reason"]
+    )
     select(run, 1, "--force", "--method", "claus-entropy", "--damping", "none")
     assert picks(run) != by_flag

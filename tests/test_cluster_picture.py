@@ -1,4 +1,6 @@
-"""The picture of the clusters: the plane it shows, its marks, and pools too small for a plane."""
+"""The picture of the clusters: the plane it shows, its marks, and pools too small for a
+plane.
+"""
 
 import matplotlib.image
 import numpy as np
@@ -9,7 +11,8 @@ from utils.cluster_picture import draw_clusters
 
 
 def test_the_plane_is_that_of_the_largest_variance():
-    # the cloud lies along the third axis (spread 10) and the first (spread 2); the second axis hardly varies
+    # the cloud lies along the third axis (spread 10) and the first (spread 2); the second
+    # axis hardly varies
     generator = np.random.default_rng(0)
     latents = generator.normal(0, 1, (400, 3)) * [2, 0.1, 10]
     points, centres, shares = cluster_picture._plane(latents, [[0, 0, 0], [0, 0, 30]])
@@ -27,7 +30,9 @@ def test_clusters_have_their_colours_and_the_same_input_the_same_bytes(tmp_path)
     latents, clusters = generator.normal(0, 1, (30, 5)), np.repeat([0, 1, 2], 10)
     labelled, picked = np.arange(30) % 5 == 0, np.arange(30) % 5 == 1
     for name in ("a.png", "b.png"):
-        draw_clusters(tmp_path / name, latents, clusters, np.zeros((3, 5)), labelled, picked, "a title")
+        draw_clusters(
+            tmp_path / name, latents, clusters, np.zeros((3, 5)), labelled, picked, "a title"
+        )
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     palette = cluster_picture.plt.get_cmap("tab10").colors
     assert all(has_colour(tmp_path / "a.png", palette[cluster]) for cluster in range(3))
@@ -37,6 +42,13 @@ def test_clusters_have_their_colours_and_the_same_input_the_same_bytes(tmp_path)
 @pytest.mark.parametrize("shape", [(1, 4), (5, 1), (2, 2)])
 def test_pools_too_small_for_a_plane_and_latents_all_alike(tmp_path, shape):
     nothing = np.zeros(shape[0], bool)
-    draw_clusters(tmp_path / "x.png", np.ones(shape), np.zeros(shape[0], int), np.ones((1, shape[1])), nothing,
-                  ~nothing, "")
+    draw_clusters(
+        tmp_path / "x.png",
+        np.ones(shape),
+        np.zeros(shape[0], int),
+        np.ones((1, shape[1])),
+        nothing,
+        ~nothing,
+        "",
+    )
     assert matplotlib.image.imread(tmp_path / "x.png").shape[0] > 500

@@ -1,4 +1,6 @@
-"""Two gloo processes against one: the same losses, centres and selections; what happens when one of them ends."""
+"""Two gloo processes against one: the same losses, centres and selections; what happens
+when one of them ends.
+"""
 
 import json
 import os
@@ -56,25 +58,72 @@ def common(folder, videos, cycle=0):
 
 
 def select(folder, videos, cycle):
-    claus_select.main([*common(folder, videos, cycle), "--oracle", str(videos / "pyannot.pkl"), "--test-list",
-                       str(videos / "testlist01.txt"), "--videos-count", "3", "--frames-count", "9"])
+    claus_select.main(
+        [
+            *common(folder, videos, cycle),
+            "--oracle",
+            str(videos / "pyannot.pkl"),
+            "--test-list",
+            str(videos / "testlist01.txt"),
+            "--videos-count",
+            "3",
+            "--frames-count",
+            "9",
+        ]
+    )
 
 
 def launch(script, *arguments, processes=2):
     """torchrun of a script, as a Popen of its own process group."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "--",
-               str(script), *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(processes),
+        "--",
+        str(script),
+        *map(str, arguments),
+    ]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            start_new_session=True)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def launch_alone(script, port):
-    """Two processes as two machines would start them, with nothing but the variables that name them; as Popens."""
-    command, env = [sys.executable, str(script)], {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    env |= {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                             start_new_session=True, env={**env, "RANK": str(rank)}) for rank in range(2)]
+    """Two processes as two machines would start them, with nothing but the variables that
+    name them; as Popens.
+    """
+    command, env = (
+        [sys.executable, str(script)],
+        {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
+    env |= {
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    return [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**env, "RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
 
 
 def free_port():
@@ -99,11 +148,16 @@ def history(folder):
 
 # ---- shares ----
 
-@pytest.mark.parametrize("samples, parts", [
-    (8, [[0, 1, 4, 5], [2, 3, 6, 7]]),
-    (7, [[0, 1, 4, 5], [2, 3, 6]]),
-    (5, [[0, 1, 4], [2, 3]]),                   # the second has nothing of the last batch
-    (1, [[0], []])])
+
+@pytest.mark.parametrize(
+    "samples, parts",
+    [
+        (8, [[0, 1, 4, 5], [2, 3, 6, 7]]),
+        (7, [[0, 1, 4, 5], [2, 3, 6]]),
+        (5, [[0, 1, 4], [2, 3]]),  # the second has nothing of the last batch
+        (1, [[0], []]),
+    ],
+)
 def test_the_parts_of_each_batch_put_in_order_are_the_batch(monkeypatch, samples, parts):
     monkeypatch.setattr(distributed, "processes", lambda: 2)
     for rank in (0, 1):
@@ -114,7 +168,9 @@ def test_the_parts_of_each_batch_put_in_order_are_the_batch(monkeypatch, samples
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(monkeypatch):
     monkeypatch.setattr(distributed, "processes", lambda: 3)
-    with pytest.raises(UserError, match="--batch-size 8 is the batch of all 3 processes.*a multiple of 3"):
+    with pytest.raises(
+        UserError, match="--batch-size 8 is the batch of all 3 processes.*a multiple of 3"
+    ):
         distributed.BatchShare(range(10), 8)
 
 
@@ -134,9 +190,13 @@ def test_one_process_has_everything():
     assert distributed.own_device("cpu") == "cpu"
 
 
-@pytest.mark.parametrize("device, local, there, said", [
-    ("cuda", 1, 1, "process 2 of this machine finds 1 GPUs; lower --nproc-per-node"),
-    ("cuda:1", 0, 2, "give --device cuda, and each takes its own")])
+@pytest.mark.parametrize(
+    "device, local, there, said",
+    [
+        ("cuda", 1, 1, "process 2 of this machine finds 1 GPUs; lower --nproc-per-node"),
+        ("cuda:1", 0, 2, "give --device cuda, and each takes its own"),
+    ],
+)
 def test_a_gpu_for_each_process(monkeypatch, device, local, there, said):
     monkeypatch.setattr(distributed, "processes", lambda: 2)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
@@ -155,12 +215,19 @@ def test_compiling_and_synchronising_leave_the_names_of_the_weights():
 
 def test_losses_are_logged_though_the_first_process_had_no_clip(monkeypatch):
     """All its videos may be unreadable; the others' terms are the epoch's."""
-    monkeypatch.setattr(distributed, "gather",
-                        lambda item: [({}, {"lost": "damaged"}), item] if isinstance(item[0], dict) else [item])
+    monkeypatch.setattr(
+        distributed,
+        "gather",
+        lambda item: [({}, {"lost": "damaged"}), item] if isinstance(item[0], dict) else [item],
+    )
     detector, given = tiny_detector(), batch(2, 0)
-    clusters = Clusters(torch.zeros(1, detector.config.latent_size), [1], dict.fromkeys(given["name"], 0))
+    clusters = Clusters(
+        torch.zeros(1, detector.config.latent_size), [1], dict.fromkeys(given["name"], 0)
+    )
     optimizer = torch.optim.Adam([{"params": detector.parameters(), "base_lr": 1e-3}], 1e-3)
-    terms, _, failed = engine.train_epoch(detector, clusters, [given], optimizer, engine.LossOptions(), "-1..1", 0, 1)
+    terms, _, failed = engine.train_epoch(
+        detector, clusters, [given], optimizer, engine.LossOptions(), "-1..1", 0, 1
+    )
     assert set(terms) == {"total", "bce", "dice", "margin", "cluster"} and terms["bce"] > 0
     assert failed == {"lost": "damaged"}
 
@@ -178,17 +245,25 @@ def made_up_batch(shows, size=6):
     """A batch of clips of which `shows` says which have foreground, and a detection of them."""
     generator = torch.Generator().manual_seed(0)
     n = len(shows)
-    batch = {"target": (torch.rand(n, 8, size, size, generator=generator) < 0.3).to(torch.uint8),
-             "weight": torch.rand(n, 8, size, size, generator=generator), "label": torch.arange(n) % 3}
+    batch = {
+        "target": (torch.rand(n, 8, size, size, generator=generator) < 0.3).to(torch.uint8),
+        "weight": torch.rand(n, 8, size, size, generator=generator),
+        "label": torch.arange(n) % 3,
+    }
     batch["target"][~torch.tensor(shows)] = 0
-    detection = Detection(torch.randn(n, 1, 8, size, size, generator=generator), torch.rand(n, 3, generator=generator),
-                          torch.randn(n, 5, generator=generator))
+    detection = Detection(
+        torch.randn(n, 1, 8, size, size, generator=generator),
+        torch.rand(n, 3, generator=generator),
+        torch.randn(n, 5, generator=generator),
+    )
     return batch, Detection(*(x.requires_grad_() for x in detection))
 
 
 @pytest.mark.parametrize("weighting", ["paper", "authors"])
-@pytest.mark.parametrize("shows, cut", [([True, False, True, True, True], 2), ([False, False, True], 2),
-                                        ([False] * 3, 1)])
+@pytest.mark.parametrize(
+    "shows, cut",
+    [([True, False, True, True, True], 2), ([False, False, True], 2), ([False] * 3, 1)],
+)
 def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(shows, cut, weighting):
     """Uneven parts, and parts without any action: every mean is over the whole batch."""
     batch, detection = made_up_batch(shows)
@@ -198,8 +273,17 @@ def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(shows, cut, 
     parts = []
     for part in (slice(0, cut), slice(cut, None)):
         mine = {key: value[part] for key, value in batch.items()}
-        parts.append(engine.total_loss(Detection(*(x[part] for x in detection)), mine, centres[part], options, 0.5,
-                                       len(mine["label"]) / len(shows), sum(shows[part]) / max(sum(shows), 1)))
+        parts.append(
+            engine.total_loss(
+                Detection(*(x[part] for x in detection)),
+                mine,
+                centres[part],
+                options,
+                0.5,
+                len(mine["label"]) / len(shows),
+                sum(shows[part]) / max(sum(shows), 1),
+            )
+        )
     for name, value in terms.items():
         torch.testing.assert_close(sum(part[name] for _, part in parts), value)
     got = torch.autograd.grad(sum(total for total, _ in parts), detection)
@@ -210,8 +294,12 @@ def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(shows, cut, 
 def test_dropout_masks_depend_on_seed_and_step_alone():
     detector = Detector(DetectorConfig(3, **PRESETS["small"]))
     one, same, later = (engine.dropout_masks(detector, 7, step, 4) for step in (2, 2, 3))
-    assert [mask.shape for mask in one] == [(4, channels) for channels in detector.dropped_channels]
-    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True)) and not torch.equal(one[0], later[0])
+    assert [mask.shape for mask in one] == [
+        (4, channels) for channels in detector.dropped_channels
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True)) and not torch.equal(
+        one[0], later[0]
+    )
     assert set(one[0].unique().tolist()) == {0, 2} and 0.4 < (one[0] > 0).float().mean() < 0.6
 
 
@@ -248,62 +336,136 @@ run_script(distributed.together(main))
 
 def test_what_goes_between_processes(tmp_path):
     (tmp_path / "checks.py").write_text(CHECKS)
-    (first, out, error), (second, nothing, _) = map(finish, launch_alone(tmp_path / "checks.py", free_port()))
+    (first, out, error), (second, nothing, _) = map(
+        finish, launch_alone(tmp_path / "checks.py", free_port())
+    )
     assert (first, second) == (0, 0), error
-    said = json.loads(out)                                          # one line: only the first process speaks
+    said = json.loads(out)  # one line: only the first process speaks
     assert nothing == ""
-    assert said == {"n": 2, "gather": [{"rank": 0}, {"rank": 1}], "first": "a", "rows": [[0], [1], [10]],
-                    "mean": [2, 2], "var": [3, 3], "seen": 4, "buffers": [4, 4], "alone": 1}
+    assert said == {
+        "n": 2,
+        "gather": [{"rank": 0}, {"rank": 1}],
+        "first": "a",
+        "rows": [[0], [1], [10]],
+        "mean": [2, 2],
+        "var": [3, 3],
+        "seen": 4,
+        "buffers": [4, 4],
+        "alone": 1,
+    }
 
 
 def test_two_processes_train_as_one_and_select_the_same(selected, videos, tmp_path):
-    """Batches of 4, 2, 4, 2, 4 of 3 videos (the second process has nothing of the short ones); dropout is on."""
+    """Batches of 4, 2, 4, 2, 4 of 3 videos (the second process has nothing of the short
+    ones); dropout is on.
+    """
     one, two = (Path(shutil.copytree(selected, tmp_path / name)) for name in ("one", "two"))
     train_ucf101.main([*common(one, videos), *STEPS])
     status, out, error = finish(launch(ROOT / "train_ucf101.py", *common(two, videos), *STEPS))
     assert status == 0, error
-    assert out.count("epoch   5/5") == 1 and "batch of 4 clips a step: 2 in each of 2 processes" in out
+    assert (
+        out.count("epoch   5/5") == 1
+        and "batch of 4 clips a step: 2 in each of 2 processes" in out
+    )
     assert "learning rate 0.001, encoder 2e-05" in out
-    first, second = (checkpoint.load(folder / "cycle0" / "detector.pt") for folder in (one, two))
-    losses = np.array([[[epoch[term] for term in ("total", "bce", "dice", "margin", "cluster")]
-                        for epoch in state.about["history"]] for state in (first, second)])
+    first, second = (
+        checkpoint.load(folder / "cycle0" / "detector.pt") for folder in (one, two)
+    )
+    losses = np.array(
+        [
+            [
+                [epoch[term] for term in ("total", "bce", "dice", "margin", "cluster")]
+                for epoch in state.about["history"]
+            ]
+            for state in (first, second)
+        ]
+    )
     assert losses.shape == (2, 5, 5) and np.ptp(losses[0, :, 0]) > 0.01
     np.testing.assert_allclose(losses[1], losses[0], rtol=0, atol=1e-5)
-    torch.testing.assert_close(second.clusters.centres, first.clusters.centres, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        second.clusters.centres, first.clusters.centres, rtol=1e-5, atol=1e-5
+    )
     assert second.clusters.assignment == first.clusters.assignment
     assert torch.equal(second.clusters.counts, first.clusters.counts)
     for folder in (one, two):
         cluster_extract.main([*common(folder, videos), "--device", "cpu", "--passes", "2"])
         select(folder, videos, 1)
-    chosen = [[(v["video"], [f["frame"] for f in v["frames"]]) for v in
-               json.loads((folder / "cycle1" / "request.json").read_text())["videos"]] for folder in (one, two)]
+    chosen = [
+        [
+            (v["video"], [f["frame"] for f in v["frames"]])
+            for v in json.loads((folder / "cycle1" / "request.json").read_text())["videos"]
+        ]
+        for folder in (one, two)
+    ]
     assert chosen[0] == chosen[1] and len(chosen[0]) == 3
 
 
-def test_validation_and_batch_norm_statistics_do_not_depend_on_the_number_of_processes(videos, tmp_path):
-    """A training without steps worth the name: re-estimated statistics and held-out scores are those of one process."""
+def test_validation_and_batch_norm_statistics_do_not_depend_on_the_number_of_processes(
+    videos, tmp_path
+):
+    """A training without steps worth the name: re-estimated statistics and held-out scores
+    are those of one process.
+    """
     one, two = tmp_path / "one", tmp_path / "two"
-    claus_select.main([*common(one, videos), "--oracle", str(videos / "pyannot.pkl"), "--test-list",
-                       str(videos / "testlist01.txt"), "--videos-count", "10", "--frames-count", "400"])
+    claus_select.main(
+        [
+            *common(one, videos),
+            "--oracle",
+            str(videos / "pyannot.pkl"),
+            "--test-list",
+            str(videos / "testlist01.txt"),
+            "--videos-count",
+            "10",
+            "--frames-count",
+            "400",
+        ]
+    )
     shutil.copytree(one, two)
-    flags = ["--model", "small", "--pretrained", "none", "--device", "cpu", "--batch-size", "4", "--steps", "3",
-             "--epochs", "1", "--lr", "1e-12", "--encoder-lr", "1e-12", "--bn-batches", "3"]
+    flags = [
+        "--model",
+        "small",
+        "--pretrained",
+        "none",
+        "--device",
+        "cpu",
+        "--batch-size",
+        "4",
+        "--steps",
+        "3",
+        "--epochs",
+        "1",
+        "--lr",
+        "1e-12",
+        "--encoder-lr",
+        "1e-12",
+        "--bn-batches",
+        "3",
+    ]
     train_ucf101.main([*common(one, videos), *flags])
     status, _, error = finish(launch(ROOT / "train_ucf101.py", *common(two, videos), *flags))
     assert status == 0, error
-    first, second = (checkpoint.load(folder / "cycle0" / "detector.pt") for folder in (one, two))
-    for a, b in zip(engine.batch_norms(first.detector), engine.batch_norms(second.detector), strict=True):
+    first, second = (
+        checkpoint.load(folder / "cycle0" / "detector.pt") for folder in (one, two)
+    )
+    for a, b in zip(
+        engine.batch_norms(first.detector), engine.batch_norms(second.detector), strict=True
+    ):
         torch.testing.assert_close(b.running_mean, a.running_mean, rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(b.running_var, a.running_var, rtol=1e-4, atol=1e-6)
         assert b.num_batches_tracked == a.num_batches_tracked == 3
     for name in ("f@.5", "mean IoU", "accuracy"):
-        assert history(two)[0][name] == pytest.approx(history(one)[0][name], abs=1e-3, nan_ok=False)
+        assert history(two)[0][name] == pytest.approx(
+            history(one)[0][name], abs=1e-3, nan_ok=False
+        )
 
 
 # ---- one of them ends ----
 
+
 def children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [
+        int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ]
 
 
 def test_a_killed_process_ends_all_and_leaves_a_training_that_resumes(run, videos):
@@ -311,7 +473,7 @@ def test_a_killed_process_ends_all_and_leaves_a_training_that_resumes(run, video
         pytest.skip("needs /proc to find the process to kill")
     process = launch(ROOT / "train_ucf101.py", *common(run, videos), *LONG)
     try:
-        for _ in range(1200):                                       # in the middle of an epoch after the first
+        for _ in range(1200):  # in the middle of an epoch after the first
             if (run / "cycle0" / "training.pt").exists() or process.poll() is not None:
                 break
             time.sleep(0.05)
@@ -326,10 +488,10 @@ def test_a_killed_process_ends_all_and_leaves_a_training_that_resumes(run, video
     assert not (run / "cycle0" / "detector.pt").exists()
     state = checkpoint.read(run / "cycle0" / "training.pt")
     assert 1 <= state["epoch"] < 300
-    state["arguments"]["epochs"] = state["epoch"] + 1               # one more epoch is enough here
+    state["arguments"]["epochs"] = state["epoch"] + 1  # one more epoch is enough here
     checkpoint.save(state, run / "cycle0" / "training.pt")
     flags = [*LONG[:-1], str(state["epoch"] + 1), "--resume"]
-    train_ucf101.main([*common(run, videos), *flags])               # in a single process
+    train_ucf101.main([*common(run, videos), *flags])  # in a single process
     assert history(run)[:-1] == state["history"] and len(history(run)) == state["epoch"] + 1
 
 
@@ -350,12 +512,22 @@ run_script(distributed.together(main))
 """
 
 
-@pytest.mark.parametrize("who, said", [
-    ("both", "--batch-size 3 is the batch of all 2 processes and cannot be shared out evenly; give a multiple of 2"),
-    ("one", "the second process has had enough")])
+@pytest.mark.parametrize(
+    "who, said",
+    [
+        (
+            "both",
+            "--batch-size 3 is the batch of all 2 processes and cannot be shared out "
+            "evenly; give a multiple of 2",
+        ),
+        ("one", "the second process has had enough"),
+    ],
+)
 def test_a_fault_ends_all_processes_with_one_line(tmp_path, who, said):
     """Both find it, or one finds it while the other waits for it."""
     (tmp_path / "fails.py").write_text(FAILS)
     status, _, error = finish(launch(tmp_path / "fails.py", who), 300)
     assert status != 0
-    assert [line for line in error.splitlines() if line.startswith("fails.py: ")] == [f"fails.py: {said}"], error
+    assert [line for line in error.splitlines() if line.startswith("fails.py: ")] == [
+        f"fails.py: {said}"
+    ], error

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from selection.frame_score import NO_FOREGROUND, SCORES, binary_entropy, frame_scores, local_entropy
+from selection.frame_score import (
+    NO_FOREGROUND,
+    SCORES,
+    binary_entropy,
+    frame_scores,
+    local_entropy,
+)
 
 
 def entropy(p):
@@ -39,11 +45,22 @@ def slow_local_entropy(mean, window, grid):
     reach = window // 2
     spread = np.zeros_like(mean)
     for y, x in np.ndindex(height, width):
-        inside = [mean[b, a] for b in range(max(y - reach, 0), min(y + reach + 1, height))
-                  for a in range(max(x - reach, 0), min(x + reach + 1, width))]
-        spread[y, x] = entropy(sum(inside) / len(inside)) - sum(map(entropy, inside)) / len(inside)
-    cells = [spread[i * height // grid:-(-(i + 1) * height // grid), j * width // grid:-(-(j + 1) * width // grid)]
-             for i in range(grid) for j in range(grid)]
+        inside = [
+            mean[b, a]
+            for b in range(max(y - reach, 0), min(y + reach + 1, height))
+            for a in range(max(x - reach, 0), min(x + reach + 1, width))
+        ]
+        spread[y, x] = entropy(sum(inside) / len(inside)) - sum(map(entropy, inside)) / len(
+            inside
+        )
+    cells = [
+        spread[
+            i * height // grid : -(-(i + 1) * height // grid),
+            j * width // grid : -(-(j + 1) * width // grid),
+        ]
+        for i in range(grid)
+        for j in range(grid)
+    ]
     return sum(cell.max() for cell in cells) / len(cells)
 
 
@@ -51,12 +68,16 @@ def slow_local_entropy(mean, window, grid):
 def test_against_loops(threshold):
     logits = 2 * torch.randn(4, 3, 11, 9, generator=torch.Generator().manual_seed(0))
     scores = frame_scores(logits, threshold)
-    assert tuple(scores) == SCORES and all(v.shape == (3,) and v.dtype == torch.float64 for v in scores.values())
+    assert tuple(scores) == SCORES and all(
+        v.shape == (3,) and v.dtype == torch.float64 for v in scores.values()
+    )
     for name, expected in slow_scores(logits.numpy(), threshold).items():
         np.testing.assert_allclose(scores[name].numpy(), expected, rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("height, width, window, grid", [(11, 9, 5, 4), (8, 8, 3, 8), (16, 12, 5, 8)])
+@pytest.mark.parametrize(
+    "height, width, window, grid", [(11, 9, 5, 4), (8, 8, 3, 8), (16, 12, 5, 8)]
+)
 def test_local_entropy_against_loops(height, width, window, grid):
     mean = torch.rand(2, height, width, generator=torch.Generator().manual_seed(1))
     slow = [slow_local_entropy(frame.double().numpy(), window, grid) for frame in mean]
@@ -73,15 +94,24 @@ def passes(*probabilities):
 
 
 def test_two_passes_by_hand():
-    scores = frame_scores(passes((0.9, 0.5, 0.1), (0.5, 0.5, 0.3)))     # means .7 .5 .2: two pixels of foreground
-    assert scores["paper"].item() == pytest.approx(-(math.log(0.9) + math.log(0.5)) / 2 - math.log(0.5), rel=1e-5)
-    assert scores["authors"].item() == pytest.approx(-(math.log(0.7) + math.log(0.5)) / 2, rel=1e-5)
+    scores = frame_scores(
+        passes((0.9, 0.5, 0.1), (0.5, 0.5, 0.3))
+    )  # means .7 .5 .2: two pixels of foreground
+    assert scores["paper"].item() == pytest.approx(
+        -(math.log(0.9) + math.log(0.5)) / 2 - math.log(0.5), rel=1e-5
+    )
+    assert scores["authors"].item() == pytest.approx(
+        -(math.log(0.7) + math.log(0.5)) / 2, rel=1e-5
+    )
     assert scores["area"].item() == pytest.approx(2 / 3)
-    assert scores["entropy"].item() == pytest.approx((entropy(0.7) + entropy(0.5) + entropy(0.2)) / 3, rel=1e-5)
+    assert scores["entropy"].item() == pytest.approx(
+        (entropy(0.7) + entropy(0.5) + entropy(0.2)) / 3, rel=1e-5
+    )
 
 
 def test_the_mean_prediction_decides_what_is_foreground():
-    # .9 and .05: one pass is sure of it, the mean .475 counts; .7 and .05: the mean .375 does not
+    # .9 and .05: one pass is sure of it, the mean .475 counts; .7 and .05: the mean .375
+    # does not
     assert frame_scores(passes((0.9,), (0.05,)))["area"].item() == 1
     assert frame_scores(passes((0.7,), (0.05,)))["area"].item() == 0
 
@@ -108,14 +138,19 @@ def test_a_frame_does_not_depend_on_its_neighbours():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_extreme_logits_do_not_overflow(dtype):
     logits = torch.full((2, 1, 8, 8), 6e4, dtype=dtype)
-    logits[1] = -6e4                                            # mean .5; one pass has -ln M = 60000
+    logits[1] = -6e4  # mean .5; one pass has -ln M = 60000
     scores = frame_scores(logits)
     assert all(torch.isfinite(value).all() for value in scores.values())
     assert scores["paper"].item() == pytest.approx(64 * 3e4, rel=0.01)
     assert scores["authors"].item() == pytest.approx(math.log(2))
     for sure in (6e4, -6e4):
         scores = frame_scores(torch.full((3, 1, 8, 8), sure, dtype=dtype))
-        assert scores["paper"].item() == scores["entropy"].item() == scores["local_entropy"].item() == 0
+        assert (
+            scores["paper"].item()
+            == scores["entropy"].item()
+            == scores["local_entropy"].item()
+            == 0
+        )
 
 
 def test_an_overflown_background_pixel_is_still_background():
@@ -126,7 +161,9 @@ def test_an_overflown_background_pixel_is_still_background():
 
 def test_binary_entropy_by_hand():
     p = torch.tensor([0, 0.25, 0.5, 1])
-    torch.testing.assert_close(binary_entropy(p), torch.tensor([0, entropy(0.25), math.log(2), 0]))
+    torch.testing.assert_close(
+        binary_entropy(p), torch.tensor([0, entropy(0.25), math.log(2), 0])
+    )
 
 
 def test_local_entropy_is_of_disagreement_not_of_doubt():
@@ -134,6 +171,7 @@ def test_local_entropy_is_of_disagreement_not_of_doubt():
     assert local_entropy(unsure).item() == pytest.approx(0, abs=1e-7)
     edge = torch.zeros(1, 16, 16)
     edge[..., 8:] = 1
-    # cells of 2 x 2; windows of 5 x 5 that see both sides: columns 6 to 9, 2/5 or 3/5 of them on the other side in
-    # columns 7 and 8: of the eight columns of cells two have a maximum, H(2/5), the others nothing
+    # cells of 2 x 2; windows of 5 x 5 that see both sides: columns 6 to 9, 2/5 or 3/5 of
+    # them on the other side in columns 7 and 8: of the eight columns of cells two have a
+    # maximum, H(2/5), the others nothing
     assert local_entropy(edge).item() == pytest.approx(2 / 8 * entropy(0.4), rel=1e-5)

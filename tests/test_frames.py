@@ -15,16 +15,26 @@ from utils.runtime import UserError
 
 def pick(scores, count, labelled=(), eligible=None, last=(), **rule):
     """Frames chosen in one video, masks given as lists of frame numbers."""
+
     def mask(frames):
         return np.isin(np.arange(len(scores)), list(frames))
-    picks = choose_frames(np.array(scores, float), [0, len(scores)], count, labelled=mask(labelled),
-                          eligible=None if eligible is None else mask(eligible), ranked_last=mask(last), **rule)
+
+    picks = choose_frames(
+        np.array(scores, float),
+        [0, len(scores)],
+        count,
+        labelled=mask(labelled),
+        eligible=None if eligible is None else mask(eligible),
+        ranked_last=mask(last),
+        **rule,
+    )
     return picks.frames.tolist()
 
 
 def test_a_peak_damps_its_neighbours():
-    # sigma 1: next to the best frame the factor is 1 - exp(-1/2) = 0.39, two away 1 - exp(-2) = 0.86, 3 away 0.989.
-    # After frame 2: 9 * .39 = 3.5, 8 * .86 = 6.9, 5 * .989 = 4.9 -> frame 4 (8), then 6 (5 * .86 = 4.3 twice damped)
+    # sigma 1: next to the best frame the factor is 1 - exp(-1/2) = 0.39, two away 1 -
+    # exp(-2) = 0.86, 3 away 0.989. After frame 2: 9 * .39 = 3.5, 8 * .86 = 6.9, 5 * .989 =
+    # 4.9 -> frame 4 (8), then 6 (5 * .86 = 4.3 twice damped)
     scores = [1, 9, 10, 9, 8, 5, 5]
     assert pick(scores, 3, sigma=1) == [2, 4, 6]
     assert pick(scores, 3, damping="none") == [2, 1, 3]
@@ -38,7 +48,8 @@ def test_damped_scores_are_those_at_the_moment_of_choice():
 
 
 def test_authors_damping_subtracts():
-    # after frame 0: 0.95 - exp(-1/2) = .343 and 0.5 - exp(-2) = .365, so frame 2 comes before frame 1
+    # after frame 0: 0.95 - exp(-1/2) = .343 and 0.5 - exp(-2) = .365, so frame 2 comes
+    # before frame 1
     scores = [1.0, 0.95, 0.5]
     assert pick(scores, 3, damping="authors", sigma=1) == [0, 2, 1]
     picks = choose_frames(np.array(scores), [0, 3], 2, damping="authors", sigma=1)
@@ -56,22 +67,32 @@ def test_authors_damping_takes_scores_below_zero_and_paper_refuses_them():
 
 
 def test_coverage_counts_what_a_label_newly_covers():
-    # sigma 1: tau is 1, .607, .135, .011 at 0, 1, 2, 3 frames, then 0. Of 8 equal frames a middle one covers most:
-    # 1 + 2 (.607 + .135 + .011) = 2.505; a frame at the end covers 1.753
-    near, far, last = (math.exp(-gap**2 / 2) for gap in (1, 2, 3))
+    # sigma 1: tau is 1, .607, .135, .011 at 0, 1, 2, 3 frames, then 0. Of 8 equal frames a
+    # middle one covers most: 1 + 2 (.607 + .135 + .011) = 2.505; a frame at the end covers
+    # 1.753
+    near, far, last = (math.exp(-(gap**2) / 2) for gap in (1, 2, 3))
     picks = choose_frames(np.ones(8), [0, 8], 2, sigma=1, damping="coverage")
-    assert picks.frames.tolist() == [3, 6]      # frame 3 of the middle ones 3 and 4; then frame 6, as far as 0 from it
+    assert picks.frames.tolist() == [
+        3,
+        6,
+    ]  # frame 3 of the middle ones 3 and 4; then frame 6, as far as 0 from it
     np.testing.assert_allclose(picks.damped[0], 1 + 2 * (near + far + last), rtol=1e-12)
-    # a lone peak does not outweigh a stretch; a label on either covers its surroundings for the next
-    assert pick([3, 0.1, 0, 0, 0, 0, 2, 2, 2, 2], 2, damping="coverage", sigma=1, last=[2, 3, 4, 5]) == [7, 0]
-    # after a label on 1, frame 5 adds 1 + .607 (6) + .607 - .011 (4) + 0 (3) = 2.203, frame 4 adds 2.202
+    # a lone peak does not outweigh a stretch; a label on either covers its surroundings for
+    # the next
+    assert pick(
+        [3, 0.1, 0, 0, 0, 0, 2, 2, 2, 2], 2, damping="coverage", sigma=1, last=[2, 3, 4, 5]
+    ) == [7, 0]
+    # after a label on 1, frame 5 adds 1 + .607 (6) + .607 - .011 (4) + 0 (3) = 2.203, frame
+    # 4 adds 2.202
     assert pick([1, 1, 1, 1, 1, 1, 1], 1, damping="coverage", sigma=1, labelled=[1]) == [5]
     with pytest.raises(UserError, match="below zero cannot be damped by --damping coverage"):
         pick([-1, 0.2], 1, damping="coverage")
 
 
 def test_labelled_frames_damp_and_are_not_chosen():
-    assert pick([10, 9, 8, 7, 1, 1], 1, labelled=[0], sigma=1) == [3]  # 9 * .39, 8 * .86, 7 * .989 = 6.92 > 6.9
+    assert pick([10, 9, 8, 7, 1, 1], 1, labelled=[0], sigma=1) == [
+        3
+    ]  # 9 * .39, 8 * .86, 7 * .989 = 6.92 > 6.9
     assert pick([10, 9, 8, 7], 4, labelled=[1, 2]) == [0, 3]
 
 
@@ -81,8 +102,13 @@ def test_only_eligible_frames_and_no_more_than_there_are():
 
 
 def test_frames_without_score_come_last_and_spread_out():
-    # the only frame with a score first, then the frame farthest from it, then the middle of the larger gap
-    assert pick([0, 0, 0, 5, 0, 0, 0, 0, 0, 0], 3, last=[0, 1, 2, 4, 5, 6, 7, 8, 9]) == [3, 9, 0]
+    # the only frame with a score first, then the frame farthest from it, then the middle of
+    # the larger gap
+    assert pick([0, 0, 0, 5, 0, 0, 0, 0, 0, 0], 3, last=[0, 1, 2, 4, 5, 6, 7, 8, 9]) == [
+        3,
+        9,
+        0,
+    ]
     # a damped score of nearly zero still goes before a frame that has none
     assert pick([0, 5, 1e-9, 0, 0, 0, 0, 0], 2, last=[0, 3, 4, 5, 6, 7]) == [1, 2]
     # nothing seen at all: 0, the far end, the middle, and so on; never 0, 1, 2
@@ -93,7 +119,8 @@ def test_frames_without_score_come_last_and_spread_out():
 
 
 def test_ties_go_to_the_farthest_then_to_the_earlier():
-    # all 60 frames equal: 24 frames off the factor rounds to exactly 1, so many tie; the farthest wins
+    # all 60 frames equal: 24 frames off the factor rounds to exactly 1, so many tie; the
+    # farthest wins
     assert pick([1.0] * 60, 3) == [0, 59, 29]
     assert pick([1.0, 3.0, 1.0], 2) == [1, 0]  # both neighbours damped alike: the earlier
     assert pick([7, 7, 7], 1) == [0]
@@ -104,7 +131,13 @@ def test_many_videos_of_many_lengths_keep_their_own_frames():
     offsets = np.array([0, 3, 3, 7, 8])
     scores = np.array([1, 2, 9, 4, 3, 8, 1, 6.0])
     picks = choose_frames(scores, offsets, [1, 4, 2, 3], damping="none")
-    assert picks.offsets.tolist() == [0, 1, 1, 3, 4]  # the empty video and the one-frame video give what they have
+    assert picks.offsets.tolist() == [
+        0,
+        1,
+        1,
+        3,
+        4,
+    ]  # the empty video and the one-frame video give what they have
     assert picks.frames.tolist() == [2, 2, 0, 0]
     assert picks.videos().tolist() == [0, 2, 2, 3]
     assert eligible_frames(scores > 2, offsets).tolist() == [1, 0, 3, 1]
@@ -126,37 +159,60 @@ def videos(draw):
     """A few short videos with few distinct scores, so that ties are common, and masks."""
     lengths = draw(st.lists(st.integers(1, 26), min_size=1, max_size=6))
     total = sum(lengths)
-    values = draw(st.sampled_from([[0.0, 1.0], [0.0, 0.5, 1.0, 2.0], [0.1 * k for k in range(12)]]))
+    values = draw(
+        st.sampled_from([[0.0, 1.0], [0.0, 0.5, 1.0, 2.0], [0.1 * k for k in range(12)]])
+    )
     scores = np.array(draw(st.lists(st.sampled_from(values), min_size=total, max_size=total)))
-    masks = [np.array(draw(st.lists(st.sampled_from(weights), min_size=total, max_size=total)))
-             for weights in ([True, True, True, False], [False] * 5 + [True])]
+    masks = [
+        np.array(draw(st.lists(st.sampled_from(weights), min_size=total, max_size=total)))
+        for weights in ([True, True, True, False], [False] * 5 + [True])
+    ]
     return lengths, scores, *masks, draw(st.integers(0, 8))
 
 
-@given(videos(), st.sampled_from(["paper", "authors", "none", "coverage"]), st.sampled_from([0.7, 8 / 3, 6.0]))
+@given(
+    videos(),
+    st.sampled_from(["paper", "authors", "none", "coverage"]),
+    st.sampled_from([0.7, 8 / 3, 6.0]),
+)
 @settings(deadline=None, max_examples=200)
 def test_equals_the_slow_version_and_keeps_its_promises(given_videos, damping, sigma):
     lengths, scores, eligible, labelled, count = given_videos
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     last = scores == 0
     before = [array.copy() for array in (scores, eligible, labelled, last, offsets)]
-    rule = dict(eligible=eligible, labelled=labelled, ranked_last=last, damping=damping, sigma=sigma)
+    rule = dict(
+        eligible=eligible, labelled=labelled, ranked_last=last, damping=damping, sigma=sigma
+    )
     picks = choose_frames(scores, offsets, count, **rule)
     for array, kept in zip((scores, eligible, labelled, last, offsets), before, strict=True):
         assert array.tobytes() == kept.tobytes(), "an input was changed"
     fewer = choose_frames(scores, offsets, max(count - 1, 0), **rule)
     for video, (start, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
-        chosen = picks.frames[picks.offsets[video]:picks.offsets[video + 1]].tolist()
+        chosen = picks.frames[picks.offsets[video] : picks.offsets[video + 1]].tolist()
         allowed = eligible[start:end] & ~labelled[start:end]
         assert len(set(chosen)) == len(chosen) == min(count, allowed.sum())
         assert allowed[chosen].all()
-        slow = greedy(scores[start:end], count, np.flatnonzero(labelled[start:end]).tolist(),
-                      np.flatnonzero(eligible[start:end]).tolist(), np.flatnonzero(last[start:end]).tolist(),
-                      damping, sigma)
+        slow = greedy(
+            scores[start:end],
+            count,
+            np.flatnonzero(labelled[start:end]).tolist(),
+            np.flatnonzero(eligible[start:end]).tolist(),
+            np.flatnonzero(last[start:end]).tolist(),
+            damping,
+            sigma,
+        )
         assert chosen == [frame for frame, _ in slow]
-        np.testing.assert_allclose(picks.damped[picks.offsets[video]:picks.offsets[video + 1]],
-                                   [damped for _, damped in slow], rtol=1e-12, atol=1e-12)
-        assert fewer.frames[fewer.offsets[video]:fewer.offsets[video + 1]].tolist() == chosen[:max(count - 1, 0)]
+        np.testing.assert_allclose(
+            picks.damped[picks.offsets[video] : picks.offsets[video + 1]],
+            [damped for _, damped in slow],
+            rtol=1e-12,
+            atol=1e-12,
+        )
+        assert (
+            fewer.frames[fewer.offsets[video] : fewer.offsets[video + 1]].tolist()
+            == chosen[: max(count - 1, 0)]
+        )
 
 
 def test_bad_arguments_are_named():

@@ -1,4 +1,6 @@
-"""J-HMDB-21: its masks, splits and videos, in small copies of the layout and in the real thing."""
+"""J-HMDB-21: its masks, splits and videos, in small copies of the layout and in the real
+thing.
+"""
 
 import pickle
 
@@ -17,13 +19,20 @@ from datasets.video import probe, read_frames
 from selection.budget import cycle_budget
 from utils.runtime import UserError
 
-CLIPS = {"run/fast_run_1": "train", "catch/ball_(2)": "train", "catch/@20_!": "test", "wave/x": "test"}
+CLIPS = {
+    "run/fast_run_1": "train",
+    "catch/ball_(2)": "train",
+    "catch/@20_!": "test",
+    "wave/x": "test",
+}
 FRAMES = {name: 15 + i for i, name in enumerate(CLIPS)}
 
 
 @pytest.fixture
 def root(tmp_path):
-    write_set(tmp_path, {name: (square_masks(FRAMES[name]), part) for name, part in CLIPS.items()})
+    write_set(
+        tmp_path, {name: (square_masks(FRAMES[name]), part) for name, part in CLIPS.items()}
+    )
     return tmp_path
 
 
@@ -33,22 +42,36 @@ def mat(root, name="wave/x"):
 
 # ---- the masks ----
 
+
 def test_every_frame_of_a_clip_is_labelled_with_its_mask(root):
     truth = jhmdb.read_ground_truth(root)
-    assert truth.dataset == "jhmdb-21" and truth.classes == jhmdb.CLASSES and len(jhmdb.CLASSES) == 21
+    assert (
+        truth.dataset == "jhmdb-21"
+        and truth.classes == jhmdb.CLASSES
+        and len(jhmdb.CLASSES) == 21
+    )
     assert list(truth.videos) == sorted(CLIPS)
-    assert truth.counts() == {"videos": 4, "frames": sum(FRAMES.values()), "boxes": sum(FRAMES.values())}
+    assert truth.counts() == {
+        "videos": 4,
+        "frames": sum(FRAMES.values()),
+        "boxes": sum(FRAMES.values()),
+    }
     video = truth.videos["run/fast_run_1"]
-    assert (video.frames, video.height, video.width, video.label) == (15, 24, 32, jhmdb.CLASSES.index("run"))
+    assert (video.frames, video.height, video.width, video.label) == (
+        15,
+        24,
+        32,
+        jhmdb.CLASSES.index("run"),
+    )
     assert video.labelled_frames.tolist() == list(range(15))
-    tube, = video.tubes
+    (tube,) = video.tubes
     assert (tube.label, tube.track, tube.boxes) == (video.label, 1, None)
     assert np.array_equal(tube.masks[:], square_masks(15))
 
 
 def test_masks_are_read_when_they_are_looked_at_and_not_before(root):
     whole = mat(root).read_bytes()
-    mat(root).write_bytes(whole[:300])                          # the header says the shape
+    mat(root).write_bytes(whole[:300])  # the header says the shape
     video = jhmdb.read_ground_truth(root).videos["wave/x"]
     assert video.frames == 18
     with pytest.raises(UserError, match=r"wave/x/puppet_mask\.mat: cannot be read") as error:
@@ -78,13 +101,21 @@ def test_a_single_frame(root):
     assert video.frames == 1 and np.array_equal(video.tubes[0].masks[:], square_masks(1))
 
 
-@pytest.mark.parametrize("spoil, words", [
-    (lambda path: path.write_bytes(b""), "cannot be read"),
-    (lambda path: path.write_bytes(b"not a mask" * 100), "cannot be read"),
-    (lambda path: path.write_bytes(path.read_bytes()[:150]), "cannot be read"),
-    (lambda path: write_mat(path, square_masks(3), key="mask"), "has no 'part_mask'"),
-    (lambda path: scipy.io.savemat(path, {"part_mask": np.zeros((2, 2, 2, 2), np.uint8)}), "has no 'part_mask'"),
-])
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda path: path.write_bytes(b""), "cannot be read"),
+        (lambda path: path.write_bytes(b"not a mask" * 100), "cannot be read"),
+        (lambda path: path.write_bytes(path.read_bytes()[:150]), "cannot be read"),
+        (lambda path: write_mat(path, square_masks(3), key="mask"), "has no 'part_mask'"),
+        (
+            lambda path: scipy.io.savemat(
+                path, {"part_mask": np.zeros((2, 2, 2, 2), np.uint8)}
+            ),
+            "has no 'part_mask'",
+        ),
+    ],
+)
 def test_a_damaged_header_is_named(root, spoil, words):
     spoil(mat(root))
     with pytest.raises(UserError, match=words) as error:
@@ -92,10 +123,13 @@ def test_a_damaged_header_is_named(root, spoil, words):
     assert str(mat(root)) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("masks, words", [
-    (2 * square_masks(5).astype(np.uint8), "values up to 2"),
-    (square_masks(5) & (np.arange(5) != 3)[:, None, None], "frame 3 has no actor"),
-])
+@pytest.mark.parametrize(
+    "masks, words",
+    [
+        (2 * square_masks(5).astype(np.uint8), "values up to 2"),
+        (square_masks(5) & (np.arange(5) != 3)[:, None, None], "frame 3 has no actor"),
+    ],
+)
 def test_masks_that_are_none_are_named_when_they_are_read(root, masks, words):
     write_mat(mat(root), masks)
     video = jhmdb.read_ground_truth(root).videos["wave/x"]
@@ -111,7 +145,9 @@ def test_real_numbers_are_no_mask(root):
 
 
 def test_other_folders_are_other_classes(tmp_path):
-    write_set(tmp_path, {"juggle/a": (square_masks(3), "train"), "catch/b": (square_masks(3), "test")})
+    write_set(
+        tmp_path, {"juggle/a": (square_masks(3), "train"), "catch/b": (square_masks(3), "test")}
+    )
     truth = jhmdb.read_ground_truth(tmp_path)
     assert truth.classes == ("catch", "juggle") and truth.dataset == "own"
 
@@ -122,27 +158,37 @@ def test_the_annotation_file_keeps_masks(root, tmp_path):
     again = load(tmp_path / "annotations.pkl")
     for name, video in truth.videos.items():
         assert np.array_equal(again.videos[name].tubes[0].masks[:], video.tubes[0].masks[:])
-    assert pickle.loads(pickle.dumps(truth)).videos["wave/x"].tubes[0].masks[17].sum() == 64     # to worker processes
+    assert (
+        pickle.loads(pickle.dumps(truth)).videos["wave/x"].tubes[0].masks[17].sum() == 64
+    )  # to worker processes
 
 
 # ---- splits ----
+
 
 def names(truth):
     return set(truth.videos)
 
 
 def test_the_two_forms_of_the_split_files(root):
-    train, test = (names(jhmdb.read_ground_truth(root, part=part)) for part in ("train", "test"))
+    train, test = (
+        names(jhmdb.read_ground_truth(root, part=part)) for part in ("train", "test")
+    )
     assert train == {"run/fast_run_1", "catch/ball_(2)"} and test == {"catch/@20_!", "wave/x"}
     for part in ("train", "test"):
         (root / f"{part}list_split1.txt").unlink()
     folder = root / "splits"
     folder.mkdir()
     for name in ("run", "catch", "wave"):
-        lines = [f"{clip.partition('/')[2]}.avi {1 if part == 'train' else 2}\n" for clip, part in CLIPS.items()
-                 if clip.startswith(name)]
+        lines = [
+            f"{clip.partition('/')[2]}.avi {1 if part == 'train' else 2}\n"
+            for clip, part in CLIPS.items()
+            if clip.startswith(name)
+        ]
         (folder / f"{name}_test_split1.txt").write_text("".join(lines))
-        (folder / f"{name}_test_split2.txt").write_text("".join(lines).translate(str.maketrans("12", "21", "")))
+        (folder / f"{name}_test_split2.txt").write_text(
+            "".join(lines).translate(str.maketrans("12", "21", ""))
+        )
     assert names(jhmdb.read_ground_truth(root, part="train")) == train
     assert names(jhmdb.read_ground_truth(root, part="test")) == test
 
@@ -157,7 +203,9 @@ def test_split_numbers_pick_their_files(root):
 def test_an_own_test_list_leaves_the_others_to_train_on(root):
     (root / "mine.txt").write_text("wave/x\n")
     assert names(jhmdb.read_ground_truth(root, root / "mine.txt", "test")) == {"wave/x"}
-    assert names(jhmdb.read_ground_truth(root, root / "mine.txt", "train")) == set(CLIPS) - {"wave/x"}
+    assert names(jhmdb.read_ground_truth(root, root / "mine.txt", "train")) == set(CLIPS) - {
+        "wave/x"
+    }
 
 
 def test_what_is_wrong_with_splits_is_named(root):
@@ -168,7 +216,10 @@ def test_what_is_wrong_with_splits_is_named(root):
         return str(caught.value)
 
     assert "part 'val'" in error("val")
-    assert "trainlist_split3.txt and testlist_split3.txt nor splits/catch_test_split3.txt" in error(split=3)
+    assert (
+        "trainlist_split3.txt and testlist_split3.txt nor splits/catch_test_split3.txt"
+        in error(split=3)
+    )
     (root / "testlist_split1.txt").write_text("wave/x\nrun/fast_run_1\n")
     assert "run/fast_run_1 is in both parts" in error()
     (root / "testlist_split1.txt").write_text("wave/y\n")
@@ -193,7 +244,10 @@ def test_no_mask_at_all(tmp_path):
 
 # ---- videos ----
 
-@pytest.mark.parametrize("layout", ["", "videos", "ReCompress_Videos", "JHMDB_video/ReCompress_Videos"])
+
+@pytest.mark.parametrize(
+    "layout", ["", "videos", "ReCompress_Videos", "JHMDB_video/ReCompress_Videos"]
+)
 def test_videos_are_found_as_the_download_unpacks(tmp_path, layout):
     (tmp_path / layout / "catch").mkdir(parents=True)
     write_video(tmp_path / layout / "catch" / "ball_(2).avi", grey_frames(3))
@@ -212,8 +266,10 @@ def test_images_are_found_too(tmp_path, layout):
 
 
 def test_a_missing_video_is_named_with_where_it_was_looked_for(tmp_path):
-    (tmp_path / "catch" / "ball").mkdir(parents=True)           # no PNG in it
-    with pytest.raises(UserError, match="video catch/ball: no file .*catch/ball.avi and no folder of PNGs") as error:
+    (tmp_path / "catch" / "ball").mkdir(parents=True)  # no PNG in it
+    with pytest.raises(
+        UserError, match="video catch/ball: no file .*catch/ball.avi and no folder of PNGs"
+    ) as error:
         jhmdb.find_video(tmp_path, "catch/ball")
     assert "Rename_Images/" in str(error.value) and "--data" in str(error.value)
     with pytest.raises(UserError, match="or folder of PNGs there"):
@@ -232,14 +288,26 @@ def test_the_geometry_is_resize_and_crop():
 
 # ---- the real thing ----
 
+
 @pytest.fixture(scope="module")
 def real(shared_data):
-    return {part: jhmdb.read_ground_truth(shared_data / "jhmdb", part=part) for part in ("train", "test", "all")}
+    return {
+        part: jhmdb.read_ground_truth(shared_data / "jhmdb", part=part)
+        for part in ("train", "test", "all")
+    }
 
 
 def test_counts_of_the_real_split(real):
-    assert {part: len(truth.videos) for part, truth in real.items()} == {"train": 660, "test": 268, "all": 928}
-    assert {part: truth.total_frames() for part, truth in real.items()} == {"train": 22712, "test": 9126, "all": 31838}
+    assert {part: len(truth.videos) for part, truth in real.items()} == {
+        "train": 660,
+        "test": 268,
+        "all": 928,
+    }
+    assert {part: truth.total_frames() for part, truth in real.items()} == {
+        "train": 22712,
+        "test": 9126,
+        "all": 31838,
+    }
     assert names(real["train"]) | names(real["test"]) == names(real["all"])
     lengths = [video.frames for video in real["all"].videos.values()]
     assert (min(lengths), max(lengths)) == (15, 40)
@@ -249,15 +317,21 @@ def test_counts_of_the_real_split(real):
 
 def test_the_budget_of_a_cycle(real):
     train = real["train"]
-    budget = cycle_budget(len(train.videos), train.total_frames(), videos_percent=jhmdb.VIDEOS_PERCENT,
-                          frames_percent=jhmdb.FRAMES_PERCENT)
+    budget = cycle_budget(
+        len(train.videos),
+        train.total_frames(),
+        videos_percent=jhmdb.VIDEOS_PERCENT,
+        frames_percent=jhmdb.FRAMES_PERCENT,
+    )
     assert (budget.videos, budget.frames) == (33, 34)
 
 
 def test_real_masks_are_those_of_the_files(real, shared_data):
     for name in list(real["all"].videos)[::150]:
-        masks = scipy.io.loadmat(shared_data / "jhmdb/puppet_mask" / name / "puppet_mask.mat")["part_mask"]
-        tube, = real["all"].videos[name].tubes
+        masks = scipy.io.loadmat(shared_data / "jhmdb/puppet_mask" / name / "puppet_mask.mat")[
+            "part_mask"
+        ]
+        (tube,) = real["all"].videos[name].tubes
         assert np.array_equal(tube.masks[:], masks.transpose(2, 0, 1).astype(bool))
 
 

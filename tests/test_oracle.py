@@ -1,4 +1,6 @@
-"""Requests, answers and the simulated annotator: nothing but what was asked for comes out, nothing wrong goes in."""
+"""Requests, answers and the simulated annotator: nothing but what was asked for comes out,
+nothing wrong goes in.
+"""
 
 import copy
 import json
@@ -7,26 +9,57 @@ import numpy as np
 import pytest
 
 from datasets.annotations import Annotations, Tube, Video, load, save
-from datasets.oracle import answer, check_answers, hide, merge_answers, read_form, request_form, write_form
+from datasets.oracle import (
+    answer,
+    check_answers,
+    hide,
+    merge_answers,
+    read_form,
+    request_form,
+    write_form,
+)
 from datasets.ucf101 import read_ground_truth
 from utils.runtime import UserError
 
 
 def truth():
-    """Dense ground truth: two actors that meet, a gap, an exact duplicate, and a video without action."""
+    """Dense ground truth: two actors that meet, a gap, an exact duplicate, and a video
+    without action.
+    """
+
     def boxes(start, end, shift=0):
         return [[f + shift, 1, f + shift + 10, 21] for f in range(start, end)]
-    a = Video("run/a", 12, 60, 80, 0, range(12), (Tube(0, 1, range(6, 12), boxes(6, 12)),
-                                                  Tube(0, 2, range(0, 4), boxes(0, 4)),
-                                                  Tube(0, 3, range(0, 8), boxes(0, 8, 30)),
-                                                  Tube(0, 4, range(0, 8), boxes(0, 8, 30))))
+
+    a = Video(
+        "run/a",
+        12,
+        60,
+        80,
+        0,
+        range(12),
+        (
+            Tube(0, 1, range(6, 12), boxes(6, 12)),
+            Tube(0, 2, range(0, 4), boxes(0, 4)),
+            Tube(0, 3, range(0, 8), boxes(0, 8, 30)),
+            Tube(0, 4, range(0, 8), boxes(0, 8, 30)),
+        ),
+    )
     b = Video("walk/b", 10, 60, 80, 1, range(10), (Tube(1, 1, range(0, 10), boxes(0, 10)),))
     c = Video("walk/c", 5, 60, 80, 1, range(5))
     return Annotations("toy", ("run", "walk"), {v.name: v for v in (a, b, c)})
 
 
-PICKS = [{"video": "run/a", "frames": np.array([7, 4, 2]), "scores": np.array([3.0, 2.5, np.nan]), "score": 2.75,
-          "reason": "cluster 1", "cluster": np.int32(1)}, {"video": "walk/c", "frames": [3]}]
+PICKS = [
+    {
+        "video": "run/a",
+        "frames": np.array([7, 4, 2]),
+        "scores": np.array([3.0, 2.5, np.nan]),
+        "score": 2.75,
+        "reason": "cluster 1",
+        "cluster": np.int32(1),
+    },
+    {"video": "walk/c", "frames": [3]},
+]
 
 
 def asked():
@@ -40,31 +73,53 @@ def answered():
 def test_hide_shows_no_label():
     hidden = hide(truth())
     assert list(hidden.videos) == list(truth().videos) and hidden.classes == truth().classes
-    assert hidden.counts() == {"videos": 0, "frames": 0, "boxes": 0} and hidden.total_frames() == 27
+    assert (
+        hidden.counts() == {"videos": 0, "frames": 0, "boxes": 0}
+        and hidden.total_frames() == 27
+    )
     for video in hidden.videos.values():
         assert video.label is None and video.tubes == () and len(video.labelled_frames) == 0
 
 
 def test_the_request_can_be_read_by_people():
     form = asked()
-    assert list(form) == ["format", "version", "run", "cycle", "classes", "how_to_answer", "videos"]
+    assert list(form) == [
+        "format",
+        "version",
+        "run",
+        "cycle",
+        "classes",
+        "how_to_answer",
+        "videos",
+    ]
     assert form["format"] == "claus-request" and (form["run"], form["cycle"]) == ("demo", 1)
     assert form["videos"][0] == {
-        "video": "run/a", "class": None, "reason": "cluster 1", "score": 2.75, "cluster": 1,
-        "frames": [{"frame": 2, "score": None, "actors": None}, {"frame": 4, "score": 2.5, "actors": None},
-                   {"frame": 7, "score": 3.0, "actors": None}]}
+        "video": "run/a",
+        "class": None,
+        "reason": "cluster 1",
+        "score": 2.75,
+        "cluster": 1,
+        "frames": [
+            {"frame": 2, "score": None, "actors": None},
+            {"frame": 4, "score": 2.5, "actors": None},
+            {"frame": 7, "score": 3.0, "actors": None},
+        ],
+    }
     assert form["videos"][1]["frames"] == [{"frame": 3, "score": None, "actors": None}]
     json.dumps(form, allow_nan=False)
     assert PICKS[0]["frames"].tolist() == [7, 4, 2]
 
 
-@pytest.mark.parametrize("pick, words", [
-    ({"video": "x", "frames": [1]}, "the annotation file does not have it"),
-    ({"video": "run/a", "frames": [1, 1]}, "name at least one, each once"),
-    ({"video": "run/a", "frames": []}, "name at least one"),
-    ({"video": "run/a", "frames": [12]}, "frame 12 cannot be requested"),
-    ({"video": "run/a", "frames": [-1]}, "frame -1 cannot be requested"),
-])
+@pytest.mark.parametrize(
+    "pick, words",
+    [
+        ({"video": "x", "frames": [1]}, "the annotation file does not have it"),
+        ({"video": "run/a", "frames": [1, 1]}, "name at least one, each once"),
+        ({"video": "run/a", "frames": []}, "name at least one"),
+        ({"video": "run/a", "frames": [12]}, "frame 12 cannot be requested"),
+        ({"video": "run/a", "frames": [-1]}, "frame -1 cannot be requested"),
+    ],
+)
 def test_what_cannot_be_requested(pick, words):
     with pytest.raises(UserError, match=words):
         request_form(hide(truth()), [pick], "demo", 1)
@@ -77,14 +132,18 @@ def test_the_annotator_answers_what_is_there():
     assert (a["class"], c["class"]) == ("run", "walk")
     third = [{"track": 3, "box": [x, 1, 10, 20]} for x in (32, 34, 37)]
     assert a["frames"][0]["actors"] == [{"track": 2, "box": [2, 1, 10, 20]}, third[0]]
-    assert a["frames"][1]["actors"] == [third[1]]  # in the gap of the others; the duplicate is answered once
+    assert a["frames"][1]["actors"] == [
+        third[1]
+    ]  # in the gap of the others; the duplicate is answered once
     assert a["frames"][2]["actors"] == [{"track": 1, "box": [7, 1, 10, 20]}, third[2]]
     assert c["frames"] == [{"frame": 3, "score": None, "actors": []}]
     assert asked() == asked() and asked()["videos"][0]["frames"][0]["actors"] is None
 
 
 def test_answers_depend_on_the_requested_frames_only():
-    """Scramble every box outside the requested frames, and every other video: the answers stay the same."""
+    """Scramble every box outside the requested frames, and every other video: the answers
+    stay the same.
+    """
     rng, original = np.random.default_rng(0), truth()
     shown = {"run/a": [2, 4, 7], "walk/c": [3]}
 
@@ -103,13 +162,25 @@ def test_answers_depend_on_the_requested_frames_only():
                 tubes.append(Tube(video.label, tube.track, frames, boxes))
         label = video.label if video.name in shown else 1 - video.label
         tubes = [Tube(label, t.track, t.frames, t.boxes) for t in tubes]
-        return Video(video.name, video.frames, video.height, video.width, label, range(video.frames), tubes)
+        return Video(
+            video.name,
+            video.frames,
+            video.height,
+            video.width,
+            label,
+            range(video.frames),
+            tubes,
+        )
 
     changed = 0
     for _ in range(20):
-        other = Annotations("toy", original.classes, {n: scrambled(v) for n, v in original.videos.items()})
+        other = Annotations(
+            "toy", original.classes, {n: scrambled(v) for n, v in original.videos.items()}
+        )
         assert answer(other, asked()) == answered()
-        elsewhere = request_form(hide(original), [{"video": "run/a", "frames": [0, 5, 11]}], "demo", 1)
+        elsewhere = request_form(
+            hide(original), [{"video": "run/a", "frames": [0, 5, 11]}], "demo", 1
+        )
         changed += answer(other, elsewhere) != answer(original, elsewhere)
     assert changed == 20  # the scrambling does change what was not asked for
 
@@ -119,10 +190,14 @@ def test_the_ground_truth_must_know_what_is_asked():
         answer(Annotations("x", ("a",), {}), asked())
     with pytest.raises(UserError, match="video run/a: the ground truth does not know it"):
         answer(hide(truth()), asked())
-    sparse = Annotations("toy", ("run", "walk"), {"run/a": Video("run/a", 12, 60, 80, 0, [2, 4])})
+    sparse = Annotations(
+        "toy", ("run", "walk"), {"run/a": Video("run/a", 12, 60, 80, 0, [2, 4])}
+    )
     with pytest.raises(UserError, match="says nothing of frame 7"):
         answer(sparse, asked())
-    masked = Video("run/a", 12, 4, 4, 0, range(12), (Tube(0, 1, [2], None, np.ones((1, 4, 4), bool)),))
+    masked = Video(
+        "run/a", 12, 4, 4, 0, range(12), (Tube(0, 1, [2], None, np.ones((1, 4, 4), bool)),)
+    )
     with pytest.raises(UserError, match="video run/a: has masks"):
         answer(Annotations("toy", ("run", "walk"), {"run/a": masked}), asked())
 
@@ -132,18 +207,30 @@ def test_merging_joins_tracks_over_the_cycles(tmp_path):
     first = merge_answers(start, answered())
     assert start.counts()["frames"] == 0
     assert first.counts() == {"videos": 2, "frames": 4, "boxes": 5}
-    assert first.videos["walk/c"].labelled_frames.tolist() == [3] and first.videos["walk/c"].tubes == ()
+    assert (
+        first.videos["walk/c"].labelled_frames.tolist() == [3]
+        and first.videos["walk/c"].tubes == ()
+    )
     form = request_form(first, [{"video": "run/a", "frames": [1, 9]}], "demo", 2)
     assert form["videos"][0]["class"] == "run"  # known already
     assert [f["frame"] for f in form["videos"][0]["labelled_before"]] == [2, 4, 7]
-    assert form["videos"][0]["labelled_before"][1]["actors"] == [{"track": 3, "box": [34, 1, 10, 20]}]
+    assert form["videos"][0]["labelled_before"][1]["actors"] == [
+        {"track": 3, "box": [34, 1, 10, 20]}
+    ]
     second = merge_answers(first, answer(truth(), form))
     video = second.videos["run/a"]
     assert video.labelled_frames.tolist() == [1, 2, 4, 7, 9]
-    assert [(t.track, t.frames.tolist()) for t in video.tubes] == [(1, [7, 9]), (2, [1, 2]), (3, [1, 2, 4, 7])]
+    assert [(t.track, t.frames.tolist()) for t in video.tubes] == [
+        (1, [7, 9]),
+        (2, [1, 2]),
+        (3, [1, 2, 4, 7]),
+    ]
     for tube in video.tubes:  # the boxes are those of the ground truth
         dense = next(t for t in truth().videos["run/a"].tubes if t.track == tube.track)
-        assert tube.boxes.tolist() == dense.boxes[np.searchsorted(dense.frames, tube.frames)].tolist()
+        assert (
+            tube.boxes.tolist()
+            == dense.boxes[np.searchsorted(dense.frames, tube.frames)].tolist()
+        )
     assert first.counts()["frames"] == 4 and list(second.videos) == list(start.videos)
     save(second, tmp_path / "annotations.pkl")
     assert load(tmp_path / "annotations.pkl").counts() == {"videos": 2, "frames": 6, "boxes": 8}
@@ -153,7 +240,11 @@ def test_actors_that_a_later_cycle_does_not_see_are_kept():
     first = merge_answers(hide(truth()), answered())
     form = request_form(first, [{"video": "run/a", "frames": [9]}], "demo", 2)
     video = merge_answers(first, answer(truth(), form)).videos["run/a"]
-    assert [(t.track, t.frames.tolist()) for t in video.tubes] == [(1, [7, 9]), (2, [2]), (3, [2, 4, 7])]
+    assert [(t.track, t.frames.tolist()) for t in video.tubes] == [
+        (1, [7, 9]),
+        (2, [2]),
+        (3, [2, 4, 7]),
+    ]
 
 
 def test_answers_for_other_classes_are_not_merged():
@@ -167,11 +258,18 @@ def test_good_answers_pass_in_any_order():
     answers["videos"].reverse()
     answers["videos"][1]["frames"].reverse()
     check_answers(asked(), answers, hide(truth()))
-    assert merge_answers(hide(truth()), answers).counts() == {"videos": 2, "frames": 4, "boxes": 5}
+    assert merge_answers(hide(truth()), answers).counts() == {
+        "videos": 2,
+        "frames": 4,
+        "boxes": 5,
+    }
 
 
 def change(path, value):
-    """A function that sets answers["videos"]... at path (a tuple of keys) to value, or deletes it for `del`."""
+    """A function that sets answers["videos"]... at path (a tuple of keys) to value, or
+    deletes it for `del`.
+    """
+
     def apply(answers):
         place = answers
         for key in path[:-1]:
@@ -180,6 +278,7 @@ def change(path, value):
             del place[path[-1]]
         else:
             place[path[-1]] = value
+
     return apply
 
 
@@ -188,7 +287,11 @@ FRAME = ("videos", 0, "frames", 1)
 BOX = (*FRAME, "actors", 0, "box")
 PROBLEMS = [
     (("videos", 1), DELETE, "1 problem: video walk/c is missing"),
-    (("videos", 1, "video"), "walk/b", "2 problems: video walk/c is missing; video walk/b was not requested"),
+    (
+        ("videos", 1, "video"),
+        "walk/b",
+        "2 problems: video walk/c is missing; video walk/b was not requested",
+    ),
     (("videos", 1, "video"), "run/a", "video run/a is there twice"),
     (("videos", 1, "video"), None, "entry 2 of videos has no 'video' name"),
     (("videos", 1), 7, "entry 2 of videos has no 'video' name"),
@@ -201,7 +304,11 @@ PROBLEMS = [
     ((*FRAME, "actors"), None, "frame 4: is unanswered"),
     ((*FRAME, "actors"), {}, "frame 4: actors is {}, not a list"),
     ((*FRAME, "actors"), [[1, 2, 3, 4]], r"frame 4: actor \[1, 2, 3, 4\] is not"),
-    ((*FRAME, "actors"), [{"track": 1, "box": [1, 1, 2, 2]}] * 2, "frame 4: track 1 is there twice"),
+    (
+        (*FRAME, "actors"),
+        [{"track": 1, "box": [1, 1, 2, 2]}] * 2,
+        "frame 4: track 1 is there twice",
+    ),
     ((*FRAME, "actors", 0, "track"), 0, "track 0 is not a whole number from 1"),
     ((*FRAME, "actors", 0, "track"), "1", "track '1' is not"),
     ((*FRAME, "actors", 0, "track"), True, "track True is not"),
@@ -256,7 +363,9 @@ def test_an_old_video_keeps_its_class_and_its_frames():
     form = request_form(first, [{"video": "run/a", "frames": [1]}], "demo", 2)
     answers = answer(truth(), form)
     answers["videos"][0]["class"] = "walk"
-    with pytest.raises(UserError, match="video run/a: class 'walk', it was labelled 'run' before"):
+    with pytest.raises(
+        UserError, match="video run/a: class 'walk', it was labelled 'run' before"
+    ):
         check_answers(form, answers, first)
     with pytest.raises(UserError, match="frame 2 is labelled already"):
         merge_answers(first, answered())
@@ -280,38 +389,67 @@ def test_text_of_the_file_cannot_break_the_line():
 
 
 def test_a_cycle_on_the_real_training_videos(shared_data, tmp_path):
-    """Nine frames of 114 videos come back as asked for, and every box is one of the ground truth."""
+    """Nine frames of 114 videos come back as asked for, and every box is one of the ground
+    truth.
+    """
     folder = shared_data / "ucf101_24"
     dense = read_ground_truth(folder / "pyannot.pkl", folder / "testlist01.txt", "train")
     rng = np.random.default_rng(0)
-    names = sorted({"CliffDiving/v_CliffDiving_g13_c02", *rng.choice(list(dense.videos), 113, replace=False).tolist()})
-    picks = [{"video": name, "frames": rng.choice(dense.videos[name].frames, 9, replace=False)} for name in names]
+    names = sorted(
+        {
+            "CliffDiving/v_CliffDiving_g13_c02",
+            *rng.choice(list(dense.videos), 113, replace=False).tolist(),
+        }
+    )
+    picks = [
+        {"video": name, "frames": rng.choice(dense.videos[name].frames, 9, replace=False)}
+        for name in names
+    ]
     form = request_form(hide(dense), picks, "real", 0)
     write_form(tmp_path / "answers.json", answer(dense, form))
     answers = read_form(tmp_path / "answers.json")
     check_answers(form, answers, hide(dense))
     sparse = merge_answers(hide(dense), answers)
-    assert sparse.counts()["videos"] == len(names) and sparse.counts()["frames"] == 9 * len(names)
+    assert sparse.counts()["videos"] == len(names) and sparse.counts()["frames"] == 9 * len(
+        names
+    )
     for pick in picks:
         video, whole = sparse.videos[pick["video"]], dense.videos[pick["video"]]
-        assert video.label == whole.label and video.labelled_frames.tolist() == sorted(pick["frames"].tolist())
-        here = {(f, *box) for t in video.tubes for f, box in zip(t.frames.tolist(), t.boxes.tolist(), strict=True)}
-        there = {(f, *box) for t in whole.tubes for f, box in zip(t.frames.tolist(), t.boxes.tolist(), strict=True)
-                 if f in pick["frames"]}
+        assert video.label == whole.label and video.labelled_frames.tolist() == sorted(
+            pick["frames"].tolist()
+        )
+        here = {
+            (f, *box)
+            for t in video.tubes
+            for f, box in zip(t.frames.tolist(), t.boxes.tolist(), strict=True)
+        }
+        there = {
+            (f, *box)
+            for t in whole.tubes
+            for f, box in zip(t.frames.tolist(), t.boxes.tolist(), strict=True)
+            if f in pick["frames"]
+        }
         assert here == there
-    assert len(sparse.videos["CliffDiving/v_CliffDiving_g13_c02"].tubes) == 2  # three, two of them the same
+    assert (
+        len(sparse.videos["CliffDiving/v_CliffDiving_g13_c02"].tubes) == 2
+    )  # three, two of them the same
 
 
-# ---------------------------------------------------------------------------------------------- the files
+# -------------------------------------------------------------------------------- the files
+
 
 def test_forms_survive_the_file_one_line_a_frame(tmp_path):
     first = merge_answers(hide(truth()), answered())
-    later = request_form(first, [{"video": "run/a", "frames": [1, 9], "reason": "größte"}], "demo", 2)
+    later = request_form(
+        first, [{"video": "run/a", "frames": [1, 9], "reason": "größte"}], "demo", 2
+    )
     for form in (asked(), answered(), later, answer(truth(), later), asked() | {"videos": []}):
         write_form(tmp_path / "form.json", form)
         assert read_form(tmp_path / "form.json") == form
     write_form(tmp_path / "form.json", asked())
-    lines = [line for line in (tmp_path / "form.json").read_text().splitlines() if '{"frame"' in line]
+    lines = [
+        line for line in (tmp_path / "form.json").read_text().splitlines() if '{"frame"' in line
+    ]
     assert len(lines) == 4 and '"frame": 2,' in lines[0]
 
 
@@ -322,16 +460,25 @@ def test_broken_json_is_named_with_its_line(tmp_path):
     number = next(i for i, line in enumerate(lines) if '"frame": 4' in line)
     lines[number] = lines[number].replace('"score":', '"score"')
     path.write_text("\n".join(lines))
-    with pytest.raises(UserError, match=f"answers.json, line {number + 1}: expecting ':' delimiter"):
+    with pytest.raises(
+        UserError, match=f"answers.json, line {number + 1}: expecting ':' delimiter"
+    ):
         read_form(path)
 
 
-@pytest.mark.parametrize("content, words", [
-    (b"", "line 1"), (b"[]", "not a request"), (b'{"format": "claus-features"}', "not a request"),
-    (b'{"format": "claus-request", "version": 2}', "version 2, this program reads 1"),
-    (b'{"format": "claus-request", "version": 1, "videos": {}}', "'videos' is not a list"),
-    (b"\xff\xfe{}", "UTF-8"), (b"[" * 100000, "not a JSON text"), (b'{"x": ' + b"9" * 5000 + b"}", "not a JSON text"),
-])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"", "line 1"),
+        (b"[]", "not a request"),
+        (b'{"format": "claus-features"}', "not a request"),
+        (b'{"format": "claus-request", "version": 2}', "version 2, this program reads 1"),
+        (b'{"format": "claus-request", "version": 1, "videos": {}}', "'videos' is not a list"),
+        (b"\xff\xfe{}", "UTF-8"),
+        (b"[" * 100000, "not a JSON text"),
+        (b'{"x": ' + b"9" * 5000 + b"}", "not a JSON text"),
+    ],
+)
 def test_other_files_are_refused(tmp_path, content, words):
     (tmp_path / "answers.json").write_bytes(content)
     with pytest.raises(UserError, match=words) as error:

@@ -6,7 +6,15 @@ import pytest
 from films import grey_frames, numbers
 from jhmdb_maker import write_pngs
 
-from datasets.video import SHORT_TAIL, VideoError, iter_frames, pixels, probe, read_blocks, read_frames
+from datasets.video import (
+    SHORT_TAIL,
+    VideoError,
+    iter_frames,
+    pixels,
+    probe,
+    read_blocks,
+    read_frames,
+)
 
 
 @pytest.fixture
@@ -40,10 +48,15 @@ def test_numbers_may_start_anywhere_and_have_gaps(tmp_path):
     assert numbers(read_frames(tmp_path, range(8), 8)) == [0, 1, 2, 4, 5, 6, 7, 8]
 
 
-@pytest.mark.parametrize("convert", [
-    lambda image: image[..., 0],                                                     # grey
-    lambda image: np.dstack([image, np.full(image.shape[:2], 9, np.uint8)]),         # with transparency
-])
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda image: image[..., 0],  # grey
+        lambda image: np.dstack(
+            [image, np.full(image.shape[:2], 9, np.uint8)]
+        ),  # with transparency
+    ],
+)
 def test_other_kinds_of_png(tmp_path, convert):
     tmp_path.joinpath("x").mkdir()
     cv2.imwrite(str(tmp_path / "x" / "1.png"), convert(grey_frames(5)[4]))
@@ -51,7 +64,7 @@ def test_other_kinds_of_png(tmp_path, convert):
 
 
 def test_only_what_is_wanted_is_decoded(folder):
-    (folder / "00006.png").write_bytes(b"damaged")              # frame 5
+    (folder / "00006.png").write_bytes(b"damaged")  # frame 5
     assert numbers(read_frames(folder, [4, 6], 20)) == [4, 6]
     with pytest.raises(VideoError, match=r"00006\.png"):
         read_frames(folder, [4, 5], 20)
@@ -60,8 +73,14 @@ def test_only_what_is_wanted_is_decoded(folder):
 def test_a_short_tail_repeats_the_last_frame_and_more_is_an_error(folder):
     short = 20 + SHORT_TAIL
     assert numbers(read_frames(folder, [3, 25, 19], short)) == [3, 19, 19]
-    assert numbers(np.concatenate([block for _, block in read_blocks(folder, short, 16)])) == [*range(20)] + [19] * 8
-    for read in (lambda: read_frames(folder, [25], short + 1), lambda: list(read_blocks(folder, short + 1, 16))):
+    assert (
+        numbers(np.concatenate([block for _, block in read_blocks(folder, short, 16)]))
+        == [*range(20)] + [19] * 8
+    )
+    for read in (
+        lambda: read_frames(folder, [25], short + 1),
+        lambda: list(read_blocks(folder, short + 1, 16)),
+    ):
         with pytest.raises(VideoError, match="decodes 20 frames where the annotation has 29"):
             read()
 
@@ -80,15 +99,23 @@ def larger(path):
     cv2.imwrite(str(path), np.zeros((50, 64, 3), np.uint8))
 
 
-@pytest.mark.parametrize("spoil, words", [
-    (cut, "decoding fails"), (flip, "decoding fails"), (lambda path: path.write_bytes(b""), "decoding fails"),
-    (lambda path: path.write_bytes(b"GIF89a" * 20), "decoding fails"),
-    (larger, "is 64x50 pixels, other images of its folder are 64x48"),
-])
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (cut, "decoding fails"),
+        (flip, "decoding fails"),
+        (lambda path: path.write_bytes(b""), "decoding fails"),
+        (lambda path: path.write_bytes(b"GIF89a" * 20), "decoding fails"),
+        (larger, "is 64x50 pixels, other images of its folder are 64x48"),
+    ],
+)
 def test_a_damaged_image_is_named(folder, spoil, words):
     spoil(folder / "00007.png")
-    for read in (lambda: probe(folder), lambda: list(read_blocks(folder, 20, 8)),
-                 lambda: read_frames(folder, [0, 6], 20)):
+    for read in (
+        lambda: probe(folder),
+        lambda: list(read_blocks(folder, 20, 8)),
+        lambda: read_frames(folder, [0, 6], 20),
+    ):
         with pytest.raises(VideoError, match=words) as error:
             read()
         assert str(folder / "00007.png") in str(error.value) and "\n" not in str(error.value)

@@ -1,4 +1,6 @@
-"""Files that appear whole, folders cleared of our own leftovers alone, JSON that is read or refused in one line."""
+"""Files that appear whole, folders cleared of our own leftovers alone, JSON that is read or
+refused in one line.
+"""
 
 import argparse
 import os
@@ -10,9 +12,19 @@ from utils import runtime
 from utils.runtime import TEMPORARY, UserError, check_writable, read_json
 
 
-@pytest.mark.parametrize(("content", "said"), [
-    (None, "cannot be read: no such file"), (b'{"a": 1', "not JSON"), (b"", "not JSON"), (b"\xff\xfe", "not JSON"),
-    (b"[" * 100_000, "not JSON"), (b"[1]", "holds a list"), (b"null", "holds a NoneType"), (b"3", "holds a int")])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read: no such file"),
+        (b'{"a": 1', "not JSON"),
+        (b"", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[1]", "holds a list"),
+        (b"null", "holds a NoneType"),
+        (b"3", "holds a int"),
+    ],
+)
 def test_json_that_holds_no_names_is_one_line(tmp_path, content, said):
     path = tmp_path / "x.json"
     if content is not None:
@@ -20,7 +32,11 @@ def test_json_that_holds_no_names_is_one_line(tmp_path, content, said):
     with pytest.raises(UserError) as error:
         read_json(path, "make it anew")
     line = str(error.value)
-    assert line.startswith(f"{path}: {said}") and line.endswith("; make it anew") and "\n" not in line
+    assert (
+        line.startswith(f"{path}: {said}")
+        and line.endswith("; make it anew")
+        and "\n" not in line
+    )
 
 
 def test_json_comes_back(tmp_path):
@@ -29,14 +45,19 @@ def test_json_comes_back(tmp_path):
 
 
 def test_a_folder_is_cleared_of_our_own_leftovers_alone(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:                # as if killed while writing: the temporary file stays
+    with monkeypatch.context() as patch:  # as if killed while writing: the temporary file stays
         patch.setattr(runtime.os, "unlink", lambda path: None)
-        patch.setattr(runtime.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        patch.setattr(
+            runtime.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed"))
+        )
         with pytest.raises(UserError):
             runtime.write_text(tmp_path / "table.csv", "a,b")
     (left,) = tmp_path.iterdir()
     assert left.name.endswith(TEMPORARY)
-    others = [tmp_path / name for name in (".settings.tmp", ".a.b.tmp", ".table.csv.abcd1234.tmp", "x.claus.tmp")]
+    others = [
+        tmp_path / name
+        for name in (".settings.tmp", ".a.b.tmp", ".table.csv.abcd1234.tmp", "x.claus.tmp")
+    ]
     for file in others:
         file.write_text("not ours")
     check_writable(tmp_path, clear=False)
@@ -64,5 +85,9 @@ def test_help_names_every_default_once():
     parser.add_argument("--empty", default="", help="no flags")
     parser.add_argument("--percent", type=int, default=3, help="in %%")
     said = parser.format_help()
-    assert "of all (default: 0.5)" in said and "of some (default: as it is)\n" in said and "in % (default: 3)" in said
+    assert (
+        "of all (default: 0.5)" in said
+        and "of some (default: as it is)\n" in said
+        and "in % (default: 3)" in said
+    )
     assert "a switch\n" in said and "nothing\n" in said and "no flags\n" in said

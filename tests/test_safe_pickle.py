@@ -41,10 +41,25 @@ def refusal(tmp_path, content):
 DATA = {
     "list": [1, -2.5, True, None, "text", "ünïcode", b"bytes", b"", (), (1, (2,))],
     "set": [{1, 2}, frozenset({3}), bytearray(b"ab"), 1 + 2j],
-    "scalars": [np.uint8(251), np.float32(0.1), np.int64(-5), np.bool_(True), np.str_("ab"), np.str_("")],
-    "arrays": [np.arange(6, dtype="u1").reshape(2, 3), np.zeros((0, 4), np.int32), np.array(7.5),
-               np.arange(3, dtype=">f8"), np.array(["ab", "c"]), np.asfortranarray(np.eye(3, 2)),
-               np.array([True, False]), np.arange(24.0).reshape(2, 3, 4).transpose(1, 0, 2), np.array([b"x", b"yz"])],
+    "scalars": [
+        np.uint8(251),
+        np.float32(0.1),
+        np.int64(-5),
+        np.bool_(True),
+        np.str_("ab"),
+        np.str_(""),
+    ],
+    "arrays": [
+        np.arange(6, dtype="u1").reshape(2, 3),
+        np.zeros((0, 4), np.int32),
+        np.array(7.5),
+        np.arange(3, dtype=">f8"),
+        np.array(["ab", "c"]),
+        np.asfortranarray(np.eye(3, 2)),
+        np.array([True, False]),
+        np.arange(24.0).reshape(2, 3, 4).transpose(1, 0, 2),
+        np.array([b"x", b"yz"]),
+    ],
 }
 
 
@@ -58,7 +73,9 @@ def test_data_comes_back_as_it_was(tmp_path, protocol):
             assert type(new) is type(old) and np.array_equal(new, old)
             assert new.dtype == numpys.dtype.newbyteorder("=")
             if isinstance(new, np.ndarray):
-                assert new.flags.writeable and new.flags.f_contiguous == numpys.flags.f_contiguous
+                assert (
+                    new.flags.writeable and new.flags.f_contiguous == numpys.flags.f_contiguous
+                )
 
 
 def test_contents_used_twice_or_holding_themselves(tmp_path):
@@ -68,8 +85,12 @@ def test_contents_used_twice_or_holding_themselves(tmp_path):
     loop["self"] = [loop]
     got = read(tmp_path, loop)
     assert got["a"] is got["b"] and got["self"][0] is got
-    assert [got["a"][1][1][0].tolist(), got["a"][1][0].tolist(), got["t"][1].tolist()] == [[0, 1, 2]] * 3
-    assert all(isinstance(one, np.ndarray) for one in (got["a"][0], got["a"][1][0], got["t"][1]))
+    assert [got["a"][1][1][0].tolist(), got["a"][1][0].tolist(), got["t"][1].tolist()] == [
+        [0, 1, 2]
+    ] * 3
+    assert all(
+        isinstance(one, np.ndarray) for one in (got["a"][0], got["a"][1][0], got["t"][1])
+    )
 
 
 def test_nests_too_deep_to_read_are_refused(tmp_path):
@@ -98,21 +119,42 @@ def test_os_system_is_refused_by_name_and_not_executed(tmp_path):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("function, arguments, name", [
-    (eval, ("1/0",), "eval"), (exec, ("1/0",), "exec"), (getattr, ("", "join"), "getattr"), (open, ("x", "w"), "open"),
-    (__import__, ("os",), "__import__"), (print, ("x",), "print"), (list, ((1,),), "list"), (type, ("",), "type"),
-])
+@pytest.mark.parametrize(
+    "function, arguments, name",
+    [
+        (eval, ("1/0",), "eval"),
+        (exec, ("1/0",), "exec"),
+        (getattr, ("", "join"), "getattr"),
+        (open, ("x", "w"), "open"),
+        (__import__, ("os",), "__import__"),
+        (print, ("x",), "print"),
+        (list, ((1,),), "list"),
+        (type, ("",), "type"),
+    ],
+)
 def test_builtins_that_do_things_are_refused(tmp_path, function, arguments, name):
     assert name in refusal(tmp_path, Call(function, *arguments))
     assert getattr(builtins, name) is function or name == "open"
 
 
-@pytest.mark.parametrize("name", [
-    "numpy.lib.npyio.load", "numpy.load", "numpy.ctypeslib.load_library", "ctypes.CDLL",
-    "numpy.core.multiarray.fromfile", "numpy._core.multiarray.frombuffer", "posix.system", "subprocess.Popen",
-    "numpy.f2py.crackfortran.myeval",
-    "collections.OrderedDict", "torch._utils._rebuild_tensor_v2", "os.path", "numpy.core.numeric._rebuild",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "numpy.lib.npyio.load",
+        "numpy.load",
+        "numpy.ctypeslib.load_library",
+        "ctypes.CDLL",
+        "numpy.core.multiarray.fromfile",
+        "numpy._core.multiarray.frombuffer",
+        "posix.system",
+        "subprocess.Popen",
+        "numpy.f2py.crackfortran.myeval",
+        "collections.OrderedDict",
+        "torch._utils._rebuild_tensor_v2",
+        "os.path",
+        "numpy.core.numeric._rebuild",
+    ],
+)
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_other_globals_are_refused_by_their_dotted_name(tmp_path, name, protocol):
     module, _, attribute = name.rpartition(".")
@@ -125,7 +167,11 @@ def test_other_globals_are_refused_by_their_dotted_name(tmp_path, name, protocol
 
 
 def test_an_attribute_path_does_not_reach_through_an_allowed_module(tmp_path):
-    content = b"\x80\x04" + b"".join(bytes([0x8C, len(p)]) + p for p in (b"numpy", b"dtype.__class__")) + b"\x93."
+    content = (
+        b"\x80\x04"
+        + b"".join(bytes([0x8C, len(p)]) + p for p in (b"numpy", b"dtype.__class__"))
+        + b"\x93."
+    )
     assert "numpy.dtype.__class__" in refusal(tmp_path, content)
 
 
@@ -140,6 +186,7 @@ def test_a_refused_name_cannot_break_the_line(tmp_path):
 
 def test_a_codec_other_than_latin1_is_refused(tmp_path):
     import _codecs
+
     assert "rot13" in refusal(tmp_path, Call(_codecs.encode, "x", "rot13"))
 
 
@@ -150,21 +197,32 @@ def test_arrays_of_objects_and_records_are_refused(tmp_path):
 
 def test_the_state_of_a_forged_dtype_is_not_believed(tmp_path):
     """Given to numpy itself, this one reads 400 bytes where there are 4."""
+
     class Forged:
         def __reduce__(self):
-            return np.dtype, ("S4", False, True), (3, "|", (np.dtype("i4"), (100,)), None, None, 4, 1, 0)
+            return (
+                np.dtype,
+                ("S4", False, True),
+                (3, "|", (np.dtype("i4"), (100,)), None, None, 4, 1, 0),
+            )
 
     from numpy._core.multiarray import scalar
     from numpy._core.numeric import _frombuffer
-    assert read(tmp_path, Forged()) == np.dtype("S4") and read(tmp_path, Forged()).subdtype is None
+
+    assert (
+        read(tmp_path, Forged()) == np.dtype("S4") and read(tmp_path, Forged()).subdtype is None
+    )
     assert read(tmp_path, Call(_frombuffer, b"1234", Forged(), (1,), "C")).tolist() == [b"1234"]
     assert read(tmp_path, Call(scalar, Forged(), b"1234")) == b"1234"
 
 
 def test_an_array_has_exactly_the_bytes_of_its_shape(tmp_path):
     from numpy._core.numeric import _frombuffer
+
     for shape in ((3,), (1,), (-2,), (2**62,), (2**40, 2**40)):
-        assert "damaged" in refusal(tmp_path, Call(_frombuffer, b"1234", np.dtype("i2"), shape, "C"))
+        assert "damaged" in refusal(
+            tmp_path, Call(_frombuffer, b"1234", np.dtype("i2"), shape, "C")
+        )
 
 
 def test_numpys_ndarray_cannot_be_called(tmp_path):
@@ -176,7 +234,13 @@ def test_damaged_files_are_named(tmp_path):
     assert "empty" in refusal(tmp_path, b"")
     for length in (1, 3, len(whole) // 2, len(whole) - 1):
         assert "truncated" in refusal(tmp_path, whole[:length])
-    for content in (b"hello, this is a text\n", b"PK\x03\x04zip", b"\x00" * 100, b"\x80\x04]\x94h\x55.", b"\xff\xfe"):
+    for content in (
+        b"hello, this is a text\n",
+        b"PK\x03\x04zip",
+        b"\x00" * 100,
+        b"\x80\x04]\x94h\x55.",
+        b"\xff\xfe",
+    ):
         text = refusal(tmp_path, content)
         assert "not a pickle" in text or "truncated" in text
     assert "newer" not in text
@@ -190,8 +254,14 @@ def test_missing_file_and_folder(tmp_path):
 
 
 def test_every_single_damaged_byte_is_a_usererror_or_data(tmp_path):
-    """No exception but UserError leaves the reader, whichever byte of a small file is spoilt."""
-    whole = bytearray(pickle.dumps({"frames": np.arange(5, dtype=np.int16), "label": np.uint8(3), "n": b"x"}, 2))
+    """No exception but UserError leaves the reader, whichever byte of a small file is
+    spoilt.
+    """
+    whole = bytearray(
+        pickle.dumps(
+            {"frames": np.arange(5, dtype=np.int16), "label": np.uint8(3), "n": b"x"}, 2
+        )
+    )
     path = tmp_path / "some.pkl"
     errors = 0
     for i in range(len(whole)):

@@ -1,4 +1,6 @@
-"""Scores of a video's frames: which prediction serves which frame, with one phase and two, whole and shifted tiles."""
+"""Scores of a video's frames: which prediction serves which frame, with one phase and two,
+whole and shifted tiles.
+"""
 
 from types import SimpleNamespace
 
@@ -14,20 +16,42 @@ from utils import scoring
 
 @pytest.fixture
 def scored(monkeypatch):
-    """Function (frames, phases, tail) -> score of each frame, where a clip frame's score is the number of its frame."""
+    """Function (frames, phases, tail) -> score of each frame, where a clip frame's score is
+    the number of its frame.
+    """
+
     def score(frames, phases, tail):
-        plan = [clip for tile in VideoTiles([], None, None, phases, tail).plan(frames) for clip in tile]
+        plan = [
+            clip
+            for tile in VideoTiles([], None, None, phases, tail).plan(frames)
+            for clip in tile
+        ]
         shown, tiles, numbers = (np.array(column) for column in zip(*plan, strict=True))
-        item = {"clips": torch.as_tensor(shown), "frames": shown, "tile": tiles, "phase": numbers}
+        item = {
+            "clips": torch.as_tensor(shown),
+            "frames": shown,
+            "tile": tiles,
+            "phase": numbers,
+        }
         monkeypatch.setattr(scoring, "seeded_masks", lambda *names: ())
         monkeypatch.setattr(scoring, "normalise", lambda clip, pixel_range: clip[0])
-        monkeypatch.setattr(scoring, "frame_scores", lambda clip, threshold: dict.fromkeys(SCORES, clip))
+        monkeypatch.setattr(
+            scoring, "frame_scores", lambda clip, threshold: dict.fromkeys(SCORES, clip)
+        )
         trained = SimpleNamespace(detector=torch.nn.Linear(1, 1), pixel_range="")
-        args = SimpleNamespace(seed=0, passes=1, threshold=0.4, phases=phases, tail=tail, amp=False)
-        result = scoring.score_video(trained, Video("v", frames, 8, 8), item, args,
-                                     forward=lambda detector, clip: (clip, torch.zeros(1, 2)))
+        args = SimpleNamespace(
+            seed=0, passes=1, threshold=0.4, phases=phases, tail=tail, amp=False
+        )
+        result = scoring.score_video(
+            trained,
+            Video("v", frames, 8, 8),
+            item,
+            args,
+            forward=lambda detector, clip: (clip, torch.zeros(1, 2)),
+        )
         assert len(result["latents"]) == tiles.max() + 1
         return result["paper"].tolist()
+
     return score
 
 
@@ -43,6 +67,7 @@ def test_with_one_phase_a_prediction_serves_two_frames(scored):
     assert scored(35, 1, "repeat") == pairs[:35]
     # 32, 33, 34 are of the last tile, which shows 20, 22, …, 34
     assert scored(35, 1, "shift") == [*pairs[:32], 32, 32, 34]
-    # it shows 25, 27, …, 39: frame 32 is served by the prediction of 31, 33 and 34 by that of 33
+    # it shows 25, 27, …, 39: frame 32 is served by the prediction of 31, 33 and 34 by that
+    # of 33
     assert scored(40, 1, "shift") == [*pairs[:32], 31, 33, 33, 35, 35, 37, 37, 39]
     assert scored(32, 1, "shift") == pairs[:32] and scored(9, 1, "shift") == pairs[:9]

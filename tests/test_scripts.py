@@ -1,4 +1,6 @@
-"""Every script end to end on tiny videos made here: what they leave, going on after a stop, and bad input."""
+"""Every script end to end on tiny videos made here: what they leave, going on after a stop,
+and bad input.
+"""
 
 import json
 import os
@@ -26,8 +28,20 @@ from utils import checkpoint, handoffs
 from utils.runtime import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-TRAIN = ["--model", "small", "--pretrained", "none", "--device", "cpu", "--epochs", "2", "--steps", "4",
-         "--bn-batches", "1"]
+TRAIN = [
+    "--model",
+    "small",
+    "--pretrained",
+    "none",
+    "--device",
+    "cpu",
+    "--epochs",
+    "2",
+    "--steps",
+    "4",
+    "--bn-batches",
+    "1",
+]
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +53,12 @@ def videos(tmp_path_factory):
 
 
 def truth(videos):
-    return ["--oracle", str(videos / "pyannot.pkl"), "--test-list", str(videos / "testlist01.txt")]
+    return [
+        "--oracle",
+        str(videos / "pyannot.pkl"),
+        "--test-list",
+        str(videos / "testlist01.txt"),
+    ]
 
 
 def common(folder, videos, cycle=0):
@@ -47,8 +66,17 @@ def common(folder, videos, cycle=0):
 
 
 def select(folder, videos, cycle=0, *more):
-    return claus_select.main([*common(folder, videos, cycle), *truth(videos), "--videos-count", "4",
-                              "--frames-count", "12", *more])
+    return claus_select.main(
+        [
+            *common(folder, videos, cycle),
+            *truth(videos),
+            "--videos-count",
+            "4",
+            "--frames-count",
+            "12",
+            *more,
+        ]
+    )
 
 
 def train(folder, videos, cycle=0, *more):
@@ -56,7 +84,9 @@ def train(folder, videos, cycle=0, *more):
 
 
 def extract(folder, videos, cycle=0, *more):
-    return cluster_extract.main([*common(folder, videos, cycle), "--device", "cpu", "--passes", "2", *more])
+    return cluster_extract.main(
+        [*common(folder, videos, cycle), "--device", "cpu", "--passes", "2", *more]
+    )
 
 
 @pytest.fixture(scope="session")
@@ -84,18 +114,35 @@ def run(trained, tmp_path):
 
 def test_training_leaves_a_detector_that_loads_and_logs(trained):
     state = checkpoint.load(trained / "cycle0" / "detector.pt")
-    assert state.classes == toy.CLASSES and state.detector.config.classes == 6 and state.about["steps"] == 4
-    assert set(state.clusters.assignment) == {v.name for v in
-                                              annotations.load(trained / "cycle0" / "annotations.pkl").labelled()}
+    assert (
+        state.classes == toy.CLASSES
+        and state.detector.config.classes == 6
+        and state.about["steps"] == 4
+    )
+    assert set(state.clusters.assignment) == {
+        v.name for v in annotations.load(trained / "cycle0" / "annotations.pkl").labelled()
+    }
     assert not (trained / "cycle0" / "training.pt").exists()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     log = EventAccumulator(str(trained / "cycle0" / "tensorboard")).Reload()
     names = set(log.Tags()["scalars"])
-    assert {"loss/total", "loss/bce", "loss/dice", "loss/margin", "loss/cluster", "rate/learning rate",
-            "rate/clips per second"} <= names
+    assert {
+        "loss/total",
+        "loss/bce",
+        "loss/dice",
+        "loss/margin",
+        "loss/cluster",
+        "rate/learning rate",
+        "rate/clips per second",
+    } <= names
     assert log.Tags()["images"] and len(log.Scalars("loss/total")) == 2
-    rates = [point.value for point in log.Scalars("rate/learning rate")]        # cosine: after 2 and 4 of 4 steps
-    assert rates == pytest.approx([1e-3 * 0.5 * (1 + np.cos(np.pi * step / 4)) for step in (1, 3)])
+    rates = [
+        point.value for point in log.Scalars("rate/learning rate")
+    ]  # cosine: after 2 and 4 of 4 steps
+    assert rates == pytest.approx(
+        [1e-3 * 0.5 * (1 + np.cos(np.pi * step / 4)) for step in (1, 3)]
+    )
 
 
 def test_extraction_covers_every_video_and_frame(extracted):
@@ -103,7 +150,9 @@ def test_extraction_covers_every_video_and_frame(extracted):
     features = handoffs.load_features(extracted / "cycle0" / "features.pkl")
     scores = handoffs.load_uncertainty(extracted / "cycle0" / "uncertainty.pkl")
     assert features.videos == list(labels.videos) and not features.failed
-    assert np.diff(scores.offsets).tolist() == [video.frames for video in labels.videos.values()]
+    assert np.diff(scores.offsets).tolist() == [
+        video.frames for video in labels.videos.values()
+    ]
     assert (scores.entropy > 0).all() and np.isfinite(scores.authors).all()
     assert features.source == checkpoint.fingerprint(extracted / "cycle0" / "detector.pt")
 
@@ -117,11 +166,14 @@ def test_next_selection_spends_its_budget_on_new_videos(extracted, videos, tmp_p
     old = {v.name for v in before.labelled()}
     assert old < {v.name for v in after.labelled()}
     for name in old:
-        np.testing.assert_array_equal(after.videos[name].labelled_frames, before.videos[name].labelled_frames)
+        np.testing.assert_array_equal(
+            after.videos[name].labelled_frames, before.videos[name].labelled_frames
+        )
 
 
 def test_own_labels_of_test_videos_are_scored_as_ground_truth_is(run, videos, tmp_path, capsys):
     """All frames labelled: the numbers of --oracle. Every third: these frames alone."""
+
     def scored(*more):
         assert evaluate.main([*common(run, videos), *more, "--device", "cpu"]) == 0
         return json.loads((run / "cycle0" / "evaluation.json").read_text())
@@ -129,38 +181,77 @@ def test_own_labels_of_test_videos_are_scored_as_ground_truth_is(run, videos, tm
     dense = scored(*truth(videos))["capsule"]
     hidden = ucf101.read_ground_truth(videos / "pyannot.pkl", videos / "testlist01.txt", "test")
     unlabelled = {"Rock/v_more": annotations.Video("Rock/v_more", 9, 72, 96)}
-    annotations.save(replace(hidden, videos={**hidden.videos, **unlabelled}), tmp_path / "dense.pkl")
+    annotations.save(
+        replace(hidden, videos={**hidden.videos, **unlabelled}), tmp_path / "dense.pkl"
+    )
     own = scored("--labels", str(tmp_path / "dense.pkl"))
     assert own["act"] is None and own["capsule"] == dense and own["floor"]["videos"] == 6
     assert "scored on other labels than" in capsys.readouterr().out
-    every = {video.name: replace(video, labelled_frames=np.arange(0, video.frames, 3), tubes=tuple(
-        replace(tube, frames=tube.frames[tube.frames % 3 == 0], boxes=tube.boxes[tube.frames % 3 == 0])
-        for tube in video.tubes)) for video in hidden.videos.values()}
+    every = {
+        video.name: replace(
+            video,
+            labelled_frames=np.arange(0, video.frames, 3),
+            tubes=tuple(
+                replace(
+                    tube,
+                    frames=tube.frames[tube.frames % 3 == 0],
+                    boxes=tube.boxes[tube.frames % 3 == 0],
+                )
+                for tube in video.tubes
+            ),
+        )
+        for video in hidden.videos.values()
+    }
     annotations.save(replace(hidden, videos=every), tmp_path / "third.pkl")
     third = scored("--labels", str(tmp_path / "third.pkl"))["capsule"]
-    with_actor = sum(len(set(np.concatenate([tube.frames for tube in video.tubes]))) for video in every.values())
-    assert third["videos"] == 6 and 0.9 * with_actor < third["frames"] <= with_actor      # less those outside the crop
-    assert evaluate.main([*common(run, videos), "--labels", str(tmp_path / "third.pkl"), "--device", "cpu"]) == 0
+    with_actor = sum(
+        len(set(np.concatenate([tube.frames for tube in video.tubes])))
+        for video in every.values()
+    )
+    assert (
+        third["videos"] == 6 and 0.9 * with_actor < third["frames"] <= with_actor
+    )  # less those outside the crop
+    assert (
+        evaluate.main(
+            [*common(run, videos), "--labels", str(tmp_path / "third.pkl"), "--device", "cpu"]
+        )
+        == 0
+    )
     assert "is there already" in capsys.readouterr().out
 
 
 def test_own_test_labels_that_cannot_be_scored(run, videos, tmp_path, capsys):
     given = [*common(run, videos), "--device", "cpu", "--labels"]
     own = str(run / "cycle0" / "annotations.pkl")
-    with pytest.raises(UserError, match="4 of its videos are labelled in .* too.*must not be trained on"):
+    with pytest.raises(
+        UserError, match="4 of its videos are labelled in .* too.*must not be trained on"
+    ):
         evaluate.main([*given, own])
     with pytest.raises(UserError, match="--labels nowhere.pkl: no such file"):
         evaluate.main([*given, "nowhere.pkl"])
     labels = annotations.load(own)
-    annotations.save(replace(labels, videos={name: annotations.Video(name, v.frames, v.height, v.width)
-                                             for name, v in labels.videos.items()}), tmp_path / "none.pkl")
+    annotations.save(
+        replace(
+            labels,
+            videos={
+                name: annotations.Video(name, v.frames, v.height, v.width)
+                for name, v in labels.videos.items()
+            },
+        ),
+        tmp_path / "none.pkl",
+    )
     with pytest.raises(UserError, match="no frame with an actor is labelled"):
         evaluate.main([*given, str(tmp_path / "none.pkl")])
-    for more, said in (([own, "--protocol", "act"], "needs every frame labelled"),
-                       ([own, *truth(videos)], "give --oracle"),
-                       ([own, "--link", "tubelet"], "--link is of the act protocol, which needs every frame labelled"),
-                       ([own, "--count-empty-frames"], "counts frames without labels as empty"),
-                       ([own, "--test-list", "l"], "leave out --test-list")):
+    for more, said in (
+        ([own, "--protocol", "act"], "needs every frame labelled"),
+        ([own, *truth(videos)], "give --oracle"),
+        (
+            [own, "--link", "tubelet"],
+            "--link is of the act protocol, which needs every frame labelled",
+        ),
+        ([own, "--count-empty-frames"], "counts frames without labels as empty"),
+        ([own, "--test-list", "l"], "leave out --test-list"),
+    ):
         with pytest.raises(SystemExit):
             evaluate.main([*given, *more])
         assert said in capsys.readouterr().err
@@ -172,15 +263,24 @@ def test_evaluation_writes_the_protocol_beside_the_numbers(trained, videos, tmp_
     folder = Path(shutil.copytree(trained, tmp_path / "run"))
     assert evaluate.main([*common(folder, videos), *truth(videos), "--device", "cpu"]) == 0
     report = json.loads((folder / "cycle0" / "evaluation.json").read_text())
-    assert report["capsule"]["protocol"] == "capsule" and report["capsule"]["switches"]["crop"] == "66x88 of 72x96"
-    assert report["capsule"]["videos"] == 6 and report["floor"]["switches"] == report["capsule"]["switches"]
+    assert (
+        report["capsule"]["protocol"] == "capsule"
+        and report["capsule"]["switches"]["crop"] == "66x88 of 72x96"
+    )
+    assert (
+        report["capsule"]["videos"] == 6
+        and report["floor"]["switches"] == report["capsule"]["switches"]
+    )
     assert len(report["capsule"]["f_map"]) == 20 and report["capsule"]["accuracy"] is not None
     assert "protocol: capsule" in capsys.readouterr().out
 
 
-# ---------------------------------------------------------------------------------------------- going on
+# --------------------------------------------------------------------------------- going on
 
-def test_resumed_training_has_the_losses_of_an_uninterrupted_one(trained, run, videos, monkeypatch):
+
+def test_resumed_training_has_the_losses_of_an_uninterrupted_one(
+    trained, run, videos, monkeypatch
+):
     (run / "cycle0" / "detector.pt").unlink()
     save = checkpoint.save
 
@@ -195,16 +295,18 @@ def test_resumed_training_has_the_losses_of_an_uninterrupted_one(trained, run, v
     monkeypatch.undo()
     assert not (run / "cycle0" / "detector.pt").exists()
     state = torch.load(run / "cycle0" / "training.pt")
-    del state["arguments"]["weighted_dice"]             # as of a version that did not know the switch
+    del state["arguments"]["weighted_dice"]  # as of a version that did not know the switch
     torch.save(state, run / "cycle0" / "training.pt")
-    torch.manual_seed(12345)                            # the state comes from the file, not from this process
+    torch.manual_seed(12345)  # the state comes from the file, not from this process
     train(run, videos, 0, "--resume")
     whole, resumed = check_same_weights(trained, run)
     assert whole.about["history"] == resumed.about["history"]
 
 
 def test_killed_before_its_last_file_a_training_ends_the_same(trained, run, videos):
-    """The batch norm is re-estimated on the clips of the last epoch, not on those of the first."""
+    """The batch norm is re-estimated on the clips of the last epoch, not on those of the
+    first.
+    """
     (run / "cycle0" / "detector.pt").unlink()
     kill_before_last_file(lambda: train(run, videos))
     train(run, videos, 0, "--resume")
@@ -241,7 +343,11 @@ def test_what_is_validated_on_stays_so_when_a_video_comes_back(videos, tmp_path,
 def test_resuming_with_other_flags_is_refused(run, videos, monkeypatch):
     (run / "cycle0" / "detector.pt").unlink()
     save = checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", lambda state, path: (save(state, path), (_ for _ in ()).throw(Stopped)))
+    monkeypatch.setattr(
+        checkpoint,
+        "save",
+        lambda state, path: (save(state, path), (_ for _ in ()).throw(Stopped)),
+    )
     with pytest.raises(Stopped):
         train(run, videos)
     monkeypatch.undo()
@@ -263,12 +369,19 @@ def test_interrupted_extraction_goes_on_and_gives_the_same(extracted, run, video
         extract(run, videos)
     assert not (run / "cycle0" / "features.pkl").exists()
     again = []
-    monkeypatch.setattr(cluster_extract, "score_video",
-                        lambda trained, video, *rest: (again.append(video.name), score(trained, video, *rest))[1])
+    monkeypatch.setattr(
+        cluster_extract,
+        "score_video",
+        lambda trained, video, *rest: (again.append(video.name), score(trained, video, *rest))[
+            1
+        ],
+    )
     extract(run, videos)
     assert len(again) == 7 and not set(again) & set(seen)
     for name in ("features.pkl", "uncertainty.pkl"):
-        assert (run / "cycle0" / name).read_bytes() == (extracted / "cycle0" / name).read_bytes()
+        assert (run / "cycle0" / name).read_bytes() == (
+            extracted / "cycle0" / name
+        ).read_bytes()
     assert not (run / "cycle0" / "extract.parts").exists()
 
 
@@ -287,8 +400,11 @@ def test_interrupted_evaluation_goes_on_and_gives_the_same(run, videos, tmp_path
         evaluate.main(command)
     assert not (run / "cycle0" / "evaluation.json").exists()
     again = []
-    monkeypatch.setattr(evaluate, "predict", lambda trained, item: (again.append(item["name"]),
-                                                                    predict(trained, item))[1])
+    monkeypatch.setattr(
+        evaluate,
+        "predict",
+        lambda trained, item: (again.append(item["name"]), predict(trained, item))[1],
+    )
     evaluate.main(command)
     assert len(again) == 4 and not set(again) & set(seen)
     assert not (run / "cycle0" / "evaluate.parts").exists()
@@ -298,8 +414,21 @@ def test_interrupted_evaluation_goes_on_and_gives_the_same(run, videos, tmp_path
 
 
 def test_two_processes_share_the_videos_and_find_the_same(extracted, run, videos):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--",
-               str(ROOT / "cluster_extract.py"), *common(run, videos), "--device", "cpu", "--passes", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--",
+        str(ROOT / "cluster_extract.py"),
+        *common(run, videos),
+        "--device",
+        "cpu",
+        "--passes",
+        "2",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("12 of 12 videos to score, by 2 processes") == 1
@@ -310,14 +439,22 @@ def test_two_processes_share_the_videos_and_find_the_same(extracted, run, videos
     select(run, videos, 1)
     alone = Path(shutil.copytree(extracted, run.parent / "alone"))
     select(alone, videos, 1)
-    chosen = [[(v["video"], [f["frame"] for f in v["frames"]]) for v in
-               json.loads((folder / "cycle1" / "request.json").read_text())["videos"]] for folder in (run, alone)]
+    chosen = [
+        [
+            (v["video"], [f["frame"] for f in v["frames"]])
+            for v in json.loads((folder / "cycle1" / "request.json").read_text())["videos"]
+        ]
+        for folder in (run, alone)
+    ]
     assert chosen[0] == chosen[1]
 
 
-def test_machines_that_share_a_folder_alone_score_the_same_although_one_stops(extracted, run, videos, monkeypatch,
-                                                                              capsys):
-    """Two machines score a third each, the third one stops in its second video; the last command does the rest."""
+def test_machines_that_share_a_folder_alone_score_the_same_although_one_stops(
+    extracted, run, videos, monkeypatch, capsys
+):
+    """Two machines score a third each, the third one stops in its second video; the last
+    command does the rest.
+    """
     writing = run / "cycle0" / "extract.parts"
     extract(run, videos, 0, "--shard", "1/3")
     folder = next(writing.iterdir())
@@ -335,13 +472,27 @@ def test_machines_that_share_a_folder_alone_score_the_same_although_one_stops(ex
         patch.setattr(cluster_extract, "score_video", stop_in_the_second)
         with pytest.raises(Stopped):
             extract(run, videos, 0, "--shard", "3/3")
-    assert sorted(int(path.stem) for path in folder.glob("*.npz")) == [0, 1, 2, 3, 4, 6, 7, 9, 10]
-    assert (folder / ".7.npz.x.claus.tmp").exists() and not (run / "cycle0" / "features.pkl").exists()
+    assert sorted(int(path.stem) for path in folder.glob("*.npz")) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        6,
+        7,
+        9,
+        10,
+    ]
+    assert (folder / ".7.npz.x.claus.tmp").exists() and not (
+        run / "cycle0" / "features.pkl"
+    ).exists()
     capsys.readouterr()
     extract(run, videos)
     assert "3 of 12 videos to score" in capsys.readouterr().out
     for name in ("features.pkl", "uncertainty.pkl"):
-        assert (run / "cycle0" / name).read_bytes() == (extracted / "cycle0" / name).read_bytes()
+        assert (run / "cycle0" / name).read_bytes() == (
+            extracted / "cycle0" / name
+        ).read_bytes()
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "2", "a/b", "1/0"])
@@ -351,16 +502,35 @@ def test_a_senseless_shard_is_refused(run, videos, text):
 
 
 def cycles(folder, videos, *more):
-    return ["--run", str(folder), "--data", str(videos), *truth(videos), "--device", "cpu", "--train",
-            "--model small --pretrained none --epochs 1 --steps 2 --bn-batches 1", "--extract", "--passes 2",
-            "--select", "--videos-count 4 --frames-count 8", *more]
+    return [
+        "--run",
+        str(folder),
+        "--data",
+        str(videos),
+        *truth(videos),
+        "--device",
+        "cpu",
+        "--train",
+        "--model small --pretrained none --epochs 1 --steps 2 --bn-batches 1",
+        "--extract",
+        "--passes 2",
+        "--select",
+        "--videos-count 4 --frames-count 8",
+        *more,
+    ]
 
 
 def test_cycles_killed_in_the_middle_go_on_to_the_same_table(videos, tmp_path):
     folder = tmp_path / "run"
-    command = [sys.executable, str(ROOT / "run_cycles.py"), *cycles(folder, videos, "--cycles", "2")]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(1200):                               # kill -9 while it scores the videos of cycle 0
+    command = [
+        sys.executable,
+        str(ROOT / "run_cycles.py"),
+        *cycles(folder, videos, "--cycles", "2"),
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    for _ in range(1200):  # kill -9 while it scores the videos of cycle 0
         if list(folder.glob("cycle0/extract.parts/*/*.npz")) or process.poll() is not None:
             break
         time.sleep(0.05)
@@ -374,15 +544,21 @@ def test_cycles_killed_in_the_middle_go_on_to_the_same_table(videos, tmp_path):
     assert [row.split(",")[1:3] for row in rows[1:]] == [["4", "8"], ["8", "16"]]
     assert (folder / "curve.png").stat().st_size > 5000
     table = (folder / "results.csv").read_bytes()
-    assert run_cycles.main(cycles(folder, videos, "--cycles", "2")) == 0       # nothing is left to do
-    assert [line.split(",")[:11] for line in (folder / "results.csv").read_text().splitlines()] == [
-        line.split(",")[:11] for line in table.decode().splitlines()]
+    assert (
+        run_cycles.main(cycles(folder, videos, "--cycles", "2")) == 0
+    )  # nothing is left to do
+    assert [
+        line.split(",")[:11] for line in (folder / "results.csv").read_text().splitlines()
+    ] == [line.split(",")[:11] for line in table.decode().splitlines()]
     with pytest.raises(UserError, match="--seed"):
         run_cycles.main(cycles(folder, videos, "--cycles", "2", "--seed", "9"))
 
 
 def test_cycles_stop_at_the_budget(videos, tmp_path, capsys):
-    assert run_cycles.main(cycles(tmp_path / "run", videos, "--cycles", "5", "--budget", "12")) == 0
+    assert (
+        run_cycles.main(cycles(tmp_path / "run", videos, "--cycles", "5", "--budget", "12"))
+        == 0
+    )
     assert "the cost 12 has reached the budget 12" in capsys.readouterr().out
     assert not (tmp_path / "run" / "cycle1").exists()
 
@@ -395,20 +571,33 @@ def test_a_misspelt_flag_of_a_step_is_found_before_any_work(videos, tmp_path):
 
 def test_interrupt_ends_with_one_line_and_status_130(run, videos):
     (run / "cycle0" / "detector.pt").unlink()
-    command = [sys.executable, str(ROOT / "train_ucf101.py"), *common(run, videos), *TRAIN, "--epochs", "4000",
-               "--steps", "40000"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        str(ROOT / "train_ucf101.py"),
+        *common(run, videos),
+        *TRAIN,
+        "--epochs",
+        "4000",
+        "--steps",
+        "40000",
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     for _ in range(1200):
         if (run / "cycle0" / "training.pt").exists() or process.poll() is not None:
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130 and "goes on from there" in error and "Traceback" not in error
+    assert (
+        process.returncode == 130 and "goes on from there" in error and "Traceback" not in error
+    )
     assert not (run / "cycle0" / "detector.pt").exists()
 
 
-# ---------------------------------------------------------------------------------------------- bad input
+# -------------------------------------------------------------------------------- bad input
+
 
 @pytest.fixture
 def damaged(videos, tmp_path):
@@ -417,7 +606,10 @@ def damaged(videos, tmp_path):
 
 
 def labelled(folder):
-    return [video.name for video in annotations.load(folder / "cycle0" / "annotations.pkl").labelled()]
+    return [
+        video.name
+        for video in annotations.load(folder / "cycle0" / "annotations.pkl").labelled()
+    ]
 
 
 def test_bad_videos_are_named_and_set_aside(run, damaged, capsys):
@@ -425,11 +617,13 @@ def test_bad_videos_are_named_and_set_aside(run, damaged, capsys):
     missing, short = labelled(run)[:2]
     (damaged / "videos" / f"{missing}.avi").unlink()
     path = damaged / "videos" / f"{short}.avi"
-    path.write_bytes(path.read_bytes()[:path.stat().st_size // 3])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     train(run, damaged)
     said = capsys.readouterr().out
     assert "2 of 4 labelled videos were set aside" in said and missing in said and short in said
-    assert set(checkpoint.load(run / "cycle0" / "detector.pt").clusters.assignment) == set(labelled(run)[2:])
+    assert set(checkpoint.load(run / "cycle0" / "detector.pt").clusters.assignment) == set(
+        labelled(run)[2:]
+    )
     extract(run, damaged)
     said = capsys.readouterr().out
     assert "2 of 12 videos were set aside" in said and f"{short}.avi" in said
@@ -481,12 +675,22 @@ def test_truncated_and_foreign_checkpoints_are_refused_in_one_line(run, videos):
 
 def test_ground_truth_of_another_data_set_is_refused(run, videos, tmp_path):
     import pickle
+
     entry = {"numf": 20, "label": 0, "annotations": []}
     (tmp_path / "other.pkl").write_bytes(pickle.dumps({"Jump/v_Jump_g01_c01": entry}))
     (tmp_path / "list.txt").write_text("Jump/v_Jump_g01_c01\n")
     with pytest.raises(UserError, match="1 classes .Jump.*6 .Bounce"):
-        evaluate.main([*common(run, videos), "--oracle", str(tmp_path / "other.pkl"), "--test-list",
-                       str(tmp_path / "list.txt"), "--device", "cpu"])
+        evaluate.main(
+            [
+                *common(run, videos),
+                "--oracle",
+                str(tmp_path / "other.pkl"),
+                "--test-list",
+                str(tmp_path / "list.txt"),
+                "--device",
+                "cpu",
+            ]
+        )
 
 
 def test_unwritable_output_is_found_before_the_work(trained, videos, tmp_path):
@@ -498,7 +702,10 @@ def test_unwritable_output_is_found_before_the_work(trained, videos, tmp_path):
 
 
 def test_disk_full_leaves_no_half_file(run, videos, monkeypatch):
-    """A write that fails half-way, as on a full disk: one line, the old file untouched, no temporary file."""
+    """A write that fails half-way, as on a full disk: one line, the old file untouched, no
+    temporary file.
+    """
+
     def full(state, file):
         file.write(b"half")
         raise OSError(28, "No space left on device")
@@ -511,8 +718,17 @@ def test_disk_full_leaves_no_half_file(run, videos, monkeypatch):
     assert not list((run / "cycle0").glob(".*.tmp"))
 
 
-@pytest.mark.parametrize("flags", [["--epochs", "0"], ["--steps", "1", "--epochs", "2"], ["--lr", "-1"],
-                                   ["--cluster-weight", "-1"], ["--pseudo-label-loss", "dice"], ["--batch-size", "0"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--epochs", "0"],
+        ["--steps", "1", "--epochs", "2"],
+        ["--lr", "-1"],
+        ["--cluster-weight", "-1"],
+        ["--pseudo-label-loss", "dice"],
+        ["--batch-size", "0"],
+    ],
+)
 def test_senseless_training_flags_are_refused(videos, tmp_path, flags):
     with pytest.raises(SystemExit) as stopped:
         train_ucf101.main([*common(tmp_path / "run", videos), *flags])
@@ -526,17 +742,41 @@ def test_wrong_pretrained_weights_are_refused(run, videos, tmp_path):
 
 
 def test_scripts_answer_help_and_errors_as_commands(tmp_path):
-    """The real commands: help exits 0; a missing file is one line on stderr and status 2, without a traceback."""
-    command = [sys.executable, str(ROOT / "claus_select.py"), "--run", str(tmp_path / "run"), "--cycle", "1"]
+    """The real commands: help exits 0; a missing file is one line on stderr and status 2,
+    without a traceback.
+    """
+    command = [
+        sys.executable,
+        str(ROOT / "claus_select.py"),
+        "--run",
+        str(tmp_path / "run"),
+        "--cycle",
+        "1",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "cycle0" in done.stderr
-    done = subprocess.run([sys.executable, str(ROOT / "train_ucf101.py"), "--help"], capture_output=True, text=True)
+    assert (
+        done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "cycle0" in done.stderr
+    )
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train_ucf101.py"), "--help"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and "Reads" in done.stdout
 
 
-@pytest.mark.parametrize("flags", [["--adam-betas", "2", "3"], ["--adam-eps", "-1"], ["--margin-weight", "nan"],
-                                   ["--seed", "99999999999"], ["--workers", "-1"], ["--device", "cuda:99"],
-                                   ["--device", "abacus"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--adam-betas", "2", "3"],
+        ["--adam-eps", "-1"],
+        ["--margin-weight", "nan"],
+        ["--seed", "99999999999"],
+        ["--workers", "-1"],
+        ["--device", "cuda:99"],
+        ["--device", "abacus"],
+    ],
+)
 def test_flags_that_torch_would_choke_on_are_refused_before_the_work(videos, tmp_path, flags):
     with pytest.raises(SystemExit) as stopped:
         train_ucf101.main([*common(tmp_path / "run", videos), "--device", "cpu", *flags])
@@ -546,7 +786,14 @@ def test_flags_that_torch_would_choke_on_are_refused_before_the_work(videos, tmp
 def test_a_device_that_is_not_there_is_not_called_damage(run, videos, capsys):
     for script in (cluster_extract, evaluate):
         with pytest.raises(SystemExit):
-            script.main([*common(run, videos), *(truth(videos) if script is evaluate else ()), "--device", "cuda:99"])
+            script.main(
+                [
+                    *common(run, videos),
+                    *(truth(videos) if script is evaluate else ()),
+                    "--device",
+                    "cuda:99",
+                ]
+            )
         said = capsys.readouterr().err
         assert "no CUDA device for cuda:99" in said and "damaged" not in said
 
@@ -554,7 +801,9 @@ def test_a_device_that_is_not_there_is_not_called_damage(run, videos, capsys):
 def test_authors_leaves_the_flags_that_are_given(videos, tmp_path):
     flags = common(tmp_path / "run", videos)
     assert train_ucf101.parse_args([*flags, "--device", "cpu", "--authors"]).reassign == 0
-    args = train_ucf101.parse_args([*flags, "--device", "cpu", "--authors", "--reassign", "1", "--last-margin", "0.5"])
+    args = train_ucf101.parse_args(
+        [*flags, "--device", "cpu", "--authors", "--reassign", "1", "--last-margin", "0.5"]
+    )
     assert (args.reassign, args.last_margin, args.weighting) == (1, 0.5, "authors")
     assert train_ucf101.parse_args([*flags, "--device", "cpu"]).reassign == 1
 
@@ -568,7 +817,11 @@ def stop_training(run, videos, monkeypatch, *more):
     """Train until the first training.pt is written, then stop."""
     save = checkpoint.save
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", lambda state, path: (save(state, path), (_ for _ in ()).throw(Stopped)))
+        patch.setattr(
+            checkpoint,
+            "save",
+            lambda state, path: (save(state, path), (_ for _ in ()).throw(Stopped)),
+        )
         with pytest.raises(Stopped):
             train(run, videos, 0, *more)
 
@@ -580,7 +833,9 @@ def test_an_interrupted_training_is_not_overwritten_unasked(run, videos, monkeyp
     with pytest.raises(UserError, match="training.pt holds an interrupted training: --resume"):
         train(run, videos)
     assert (run / "cycle0" / "training.pt").read_bytes() == kept
-    assert train(run, videos, 0, "--force") == 0 and not (run / "cycle0" / "training.pt").exists()
+    assert (
+        train(run, videos, 0, "--force") == 0 and not (run / "cycle0" / "training.pt").exists()
+    )
 
 
 def test_resuming_on_other_labels_or_a_foreign_file_is_refused(run, videos, monkeypatch):
@@ -607,14 +862,27 @@ def test_a_resumed_training_still_names_what_was_set_aside(run, damaged, monkeyp
 
 def test_a_bad_validation_video_is_named_too(videos, damaged, tmp_path, capsys):
     folder = tmp_path / "run"
-    claus_select.main([*common(folder, videos), *truth(videos), "--videos-count", "10", "--frames-count", "400"])
+    claus_select.main(
+        [
+            *common(folder, videos),
+            *truth(videos),
+            "--videos-count",
+            "10",
+            "--frames-count",
+            "400",
+        ]
+    )
     labels = annotations.load(folder / "cycle0" / "annotations.pkl")
     args = train_ucf101.parse_args([*common(folder, videos), *TRAIN])
-    _, (held_out,) = train_ucf101.split_validation(labels, [video.name for video in labels.labelled()], args)
+    _, (held_out,) = train_ucf101.split_validation(
+        labels, [video.name for video in labels.labelled()], args
+    )
     (damaged / "videos" / f"{held_out}.avi").write_bytes(b"")
     train(folder, damaged)
     said = capsys.readouterr().out
-    assert "1 of 10 labelled videos were set aside" in said and f"{held_out}.avi is empty" in said
+    assert (
+        "1 of 10 labelled videos were set aside" in said and f"{held_out}.avi is empty" in said
+    )
 
 
 def test_what_was_made_from_replaced_weights_is_not_used(extracted, videos, tmp_path, capsys):
@@ -622,19 +890,27 @@ def test_what_was_made_from_replaced_weights_is_not_used(extracted, videos, tmp_
     scored = [*common(folder, videos), *truth(videos), "--device", "cpu", "--no-floor"]
     evaluate.main(scored)
     train(folder, videos, 0, "--force", "--seed", "7")
-    with pytest.raises(UserError, match="features.pkl was made from other weights than .*detector.pt"):
+    with pytest.raises(
+        UserError, match="features.pkl was made from other weights than .*detector.pt"
+    ):
         select(folder, videos, 1)
     evaluate.main(scored)
     extract(folder, videos)
     said = capsys.readouterr().out
-    assert "evaluation.json is of other weights" in said and "features.pkl and uncertainty.pkl are of other" in said
+    assert (
+        "evaluation.json is of other weights" in said
+        and "features.pkl and uncertainty.pkl are of other" in said
+    )
     source = checkpoint.fingerprint(folder / "cycle0" / "detector.pt")
     assert json.loads((folder / "cycle0" / "evaluation.json").read_text())["source"] == source
     assert select(folder, videos, 1) == 0
     capsys.readouterr()
     extract(folder, videos)
     evaluate.main(scored)
-    assert "has both pickles already" in (said := capsys.readouterr().out) and "is there already" in said
+    assert (
+        "has both pickles already" in (said := capsys.readouterr().out)
+        and "is there already" in said
+    )
 
 
 def test_a_damaged_pickle_is_made_anew_by_the_same_command(extracted, videos, tmp_path, capsys):
@@ -661,38 +937,75 @@ def test_a_misspelt_flag_does_not_become_the_run_s(videos, tmp_path):
 def test_interrupt_while_torch_is_imported_is_one_line(run, videos):
     """Ctrl-C in the first seconds, before the script's own work has begun."""
     code = "import utils.cpu, os, signal; os.kill(os.getpid(), signal.SIGINT); import time; time.sleep(9)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0 and "stopped before it began" in done.stderr and "Traceback" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (
+        done.returncode != 0
+        and "stopped before it began" in done.stderr
+        and "Traceback" not in done.stderr
+    )
 
 
-# ---------------------------------------------------------------------------------------------- real input
+# ------------------------------------------------------------------------------- real input
+
 
 def test_three_real_clips_go_through_every_script(shared_data, tmp_path):
     data = shared_data / "ucf101_24"
     (tmp_path / "test.txt").write_text("Biking/v_Biking_g02_c05\n")
     real = ["--oracle", str(data / "pyannot.pkl"), "--test-list", str(tmp_path / "test.txt")]
     arguments = ["--run", str(tmp_path / "run"), "--data", str(data / "videos")]
-    claus_select.main([*arguments, *real, "--cycle", "0", "--on-disk", "--videos-count", "1", "--frames-count", "4"])
+    claus_select.main(
+        [
+            *arguments,
+            *real,
+            "--cycle",
+            "0",
+            "--on-disk",
+            "--videos-count",
+            "1",
+            "--frames-count",
+            "4",
+        ]
+    )
     train_ucf101.main([*arguments, *TRAIN])
     cluster_extract.main([*arguments, "--device", "cpu", "--passes", "2"])
-    claus_select.main([*arguments, *real, "--cycle", "1", "--videos-count", "1", "--frames-count", "4"])
+    claus_select.main(
+        [*arguments, *real, "--cycle", "1", "--videos-count", "1", "--frames-count", "4"]
+    )
     evaluate.main([*arguments, *real, "--device", "cpu", "--no-floor"])
     labels = annotations.load(tmp_path / "run" / "cycle1" / "annotations.pkl")
     assert sorted(labels.videos) == ["Biking/v_Biking_g01_c03", "Diving/v_Diving_g01_c01"]
     assert labels.counts()["videos"] == 2 and labels.counts()["frames"] == 8
     report = json.loads((tmp_path / "run" / "cycle0" / "evaluation.json").read_text())
-    assert report["capsule"]["videos"] == 1 and report["capsule"]["switches"]["crop"] == "66x88 of 72x96"
+    assert (
+        report["capsule"]["videos"] == 1
+        and report["capsule"]["switches"]["crop"] == "66x88 of 72x96"
+    )
 
 
 def test_validation_chooses_among_checkpoints_on_held_out_videos(videos, tmp_path):
-    """With enough labels a tenth of the videos is held out: not trained on, and the best epoch's weights are kept."""
+    """With enough labels a tenth of the videos is held out: not trained on, and the best
+    epoch's weights are kept.
+    """
     folder = tmp_path / "run"
-    claus_select.main([*common(folder, videos), *truth(videos), "--videos-count", "10", "--frames-count", "400"])
+    claus_select.main(
+        [
+            *common(folder, videos),
+            *truth(videos),
+            "--videos-count",
+            "10",
+            "--frames-count",
+            "400",
+        ]
+    )
     train(folder, videos)
     state = checkpoint.load(folder / "cycle0" / "detector.pt")
     history = state.about["history"]
     held_out = set(labelled(folder)) - set(state.clusters.assignment)
-    assert len(held_out) == 1 and all(0 <= epoch["f@.5"] <= 1 and "accuracy" in epoch for epoch in history)
+    assert len(held_out) == 1 and all(
+        0 <= epoch["f@.5"] <= 1 and "accuracy" in epoch for epoch in history
+    )
     best = max(history, key=lambda epoch: epoch["f@.5"] + 1e-3 * epoch["mean IoU"])
     assert state.about["steps"] == 2 * (best["epoch"] + 1)
 
@@ -706,26 +1019,47 @@ def test_steps_are_shared_out_evenly_over_the_epochs(run, videos):
 
 def test_a_form_that_is_being_filled_in_is_not_overwritten(videos, tmp_path, capsys):
     folder = tmp_path / "run"
-    people = [*common(folder, videos), "--classes", ",".join(toy.CLASSES), "--videos-count", "1", "--frames-count", "2"]
+    people = [
+        *common(folder, videos),
+        "--classes",
+        ",".join(toy.CLASSES),
+        "--videos-count",
+        "1",
+        "--frames-count",
+        "2",
+    ]
     claus_select.main(people)
     path = folder / "cycle0" / "request.json"
-    claus_select.main([*people, "--force"])                                    # nothing filled in yet: replaced
+    claus_select.main([*people, "--force"])  # nothing filled in yet: replaced
     assert not list(path.parent.glob("request.replaced*"))
     form = json.loads(path.read_text())
     form["videos"][0]["frames"][0]["actors"] = []
     path.write_text(json.dumps(form))
     claus_select.main([*people, "--force", "--seed", "5"])
     kept = path.with_name("request.replaced1.json")
-    assert json.loads(kept.read_text()) == form and "request.replaced1.json" in capsys.readouterr().out
+    assert (
+        json.loads(kept.read_text()) == form
+        and "request.replaced1.json" in capsys.readouterr().out
+    )
     path.write_text("{ half an edit")
-    select(folder, videos)                                                     # another annotator, by mistake
+    select(folder, videos)  # another annotator, by mistake
     assert path.with_name("request.replaced2.json").read_text() == "{ half an edit"
 
 
-@pytest.mark.parametrize("more", [["--no-dice"], ["--weighting", "authors"], ["--authors"],
-                                  ["--pseudo-label-loss", "frame"]])
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--no-dice"],
+        ["--weighting", "authors"],
+        ["--authors"],
+        ["--pseudo-label-loss", "frame"],
+    ],
+)
 def test_weighted_dice_needs_weights_that_differ(more, capsys):
-    assert dice_option(train_ucf101.parse_args(["--run", "r", "--cycle", "0", "--weighted-dice"])) == "weighted"
+    assert (
+        dice_option(train_ucf101.parse_args(["--run", "r", "--cycle", "0", "--weighted-dice"]))
+        == "weighted"
+    )
     assert dice_option(train_ucf101.parse_args(["--run", "r", "--cycle", "0"])) is True
     with pytest.raises(SystemExit):
         train_ucf101.parse_args(["--run", "r", "--cycle", "0", "--weighted-dice", *more])

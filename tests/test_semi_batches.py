@@ -1,4 +1,6 @@
-"""Batches of half labelled, half unlabelled clips, and that unlabelled ones are drawn without looking at labels."""
+"""Batches of half labelled, half unlabelled clips, and that unlabelled ones are drawn
+without looking at labels.
+"""
 
 import functools
 from collections import Counter
@@ -27,7 +29,11 @@ def find(folder, name):
 
 def video(name, frames, labelled=()):
     labelled = np.array(labelled, dtype=int)
-    tubes = (Tube(1, 1, labelled, np.tile([4, 4, 20, 20], (len(labelled), 1))),) if len(labelled) else ()
+    tubes = (
+        (Tube(1, 1, labelled, np.tile([4, 4, 20, 20], (len(labelled), 1))),)
+        if len(labelled)
+        else ()
+    )
     return Video(name, frames, 48, 64, 1 if len(labelled) else None, labelled, tubes)
 
 
@@ -74,26 +80,32 @@ def test_a_clip_is_fixed_by_seed_epoch_and_position_whatever_the_workers(films):
     for a, b in zip(alone, two, strict=True):
         assert torch.equal(a["frames"], b["frames"]) and torch.equal(a["target"], b["target"])
     for others in (batches(0, seed=1), batches(0, epoch=4)):
-        assert not all(torch.equal(a["frames"], b["frames"]) for a, b in zip(alone, others, strict=True))
+        assert not all(
+            torch.equal(a["frames"], b["frames"]) for a, b in zip(alone, others, strict=True)
+        )
 
 
 def test_an_epoch_is_one_pass_over_the_unlabelled_list():
     unlabelled = [f"u{i}" for i in range(10)]
     sampler = PairedSampler(["a", "b", "c"], unlabelled, 0, 8)
     keys = list(sampler)
-    assert len(sampler) == len(keys) == 3                                   # ten in fours, the last one filled up
+    assert len(sampler) == len(keys) == 3  # ten in fours, the last one filled up
     assert all([key[0] for key in batch] == [True] * 4 + [False] * 4 for batch in keys)
     names = [key[3] for batch in keys for key in batch if not key[0]]
     assert set(names[:10]) == set(unlabelled) and len(names) == 12
-    assert Counter(key[3] for batch in keys for key in batch if key[0]) == dict.fromkeys("abc", 4)
+    assert Counter(key[3] for batch in keys for key in batch if key[0]) == dict.fromkeys(
+        "abc", 4
+    )
     positions = [key[2] for batch in keys for key in batch if not key[0]]
-    assert positions == list(range(12))                                     # every clip its own random numbers
+    assert positions == list(range(12))  # every clip its own random numbers
     sampler.epoch = 1
     assert [key[3] for batch in sampler for key in batch if not key[0]] != names
 
 
 def test_halves_of_as_many_videos_are_not_paired_by_their_place():
-    """Labelled and unlabelled videos are shuffled apart: over the epochs a labelled one meets every other one."""
+    """Labelled and unlabelled videos are shuffled apart: over the epochs a labelled one
+    meets every other one.
+    """
     sampler = PairedSampler([f"l{i}" for i in range(6)], [f"u{i}" for i in range(6)], 0, 2)
     met = set()
     for epoch in range(40):
@@ -103,30 +115,48 @@ def test_halves_of_as_many_videos_are_not_paired_by_their_place():
 
 
 def test_an_odd_batch_has_the_greater_half_unlabelled():
-    assert [key[0] for key in next(iter(PairedSampler(["a"], ["u"], 0, 5)))] == [True, True, False, False, False]
+    assert [key[0] for key in next(iter(PairedSampler(["a"], ["u"], 0, 5)))] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_a_batch_has_labelled_clips_first(films):
     sampler = PairedSampler(["grey20"], ["grey40"], 0, 4)
     batch = next(iter(paired_loader(pairs(films, *BOTH), sampler, 0)))
-    assert batch["frames"].shape == (4, 8, 3, 32, 32) and batch["target"].shape == (2, 8, 32, 32)
+    assert batch["frames"].shape == (4, 8, 3, 32, 32) and batch["target"].shape == (
+        2,
+        8,
+        32,
+        32,
+    )
     assert batch["name"] == ["grey20"] * 2 and batch["failed"] == []
     assert all(max(numbers(clip)) < 20 for clip in batch["frames"][:2])
 
 
 def test_videos_that_cannot_be_read_are_collected(films):
     dataset = pairs(films, *BOTH, video("gone", 30), video("lost", 30, [2]))
-    keys = [(True, 0, 0, "grey20"), (True, 0, 1, "lost"), (False, 0, 0, "gone"), (False, 0, 1, "grey40")]
+    keys = [
+        (True, 0, 0, "grey20"),
+        (True, 0, 1, "lost"),
+        (False, 0, 0, "gone"),
+        (False, 0, 1, "grey40"),
+    ]
     batch = join([dataset[key] for key in keys])
     assert batch["name"] == ["grey20"] and len(batch["frames"]) == 2
     assert [name for name, _ in batch["failed"]] == ["lost", "gone"]
-    for rest in (keys[:3], keys[1:]):                                       # one half is missing: nothing to learn
+    for rest in (keys[:3], keys[1:]):  # one half is missing: nothing to learn
         batch = join([dataset[key] for key in rest])
         assert batch["name"] == [] and batch["failed"]
 
 
 @pytest.mark.parametrize("loss", ["stew", "interp", "frame"])
 def test_a_video_without_labels_weighs_nothing(loss):
-    weight = clip_weight(np.zeros((8, 2, 3), np.uint8), np.array([], dtype=int), np.arange(8), loss)
+    weight = clip_weight(
+        np.zeros((8, 2, 3), np.uint8), np.array([], dtype=int), np.arange(8), loss
+    )
     assert weight.shape == (8, 2, 3) and not weight.any()
     assert clip_weight(np.zeros((8, 2, 3), np.uint8), np.array([4]), np.arange(8), loss).any()

@@ -27,6 +27,7 @@ def maps(seed=0):
 
 # ---- slow references ----
 
+
 def slow_scaled(clip):
     low, high = clip.min(), clip.max()
     return (clip - low) / (high - low) if high > low else np.zeros_like(clip)
@@ -44,7 +45,11 @@ def slow_variance(o, p, n):
         variance.append(sum((frame - mean) ** 2 for frame in window) / n)
     folded = []
     for k in range(length):
-        folded.append(2 * variance[k] if k in (0, length - 1) else variance[k] + variance[2 * length - 2 - k])
+        folded.append(
+            2 * variance[k]
+            if k in (0, length - 1)
+            else variance[k] + variance[2 * length - 2 - k]
+        )
     return slow_scaled(np.stack(folded))
 
 
@@ -54,7 +59,9 @@ def slow_gradient(probability, clamp=None):
 
 
 def test_small_changes_of_confident_probabilities_still_make_a_variance_mask():
-    """Sure background that moves by a hundredth of a logit; where nothing moves but the last bits, none."""
+    """Sure background that moves by a hundredth of a logit; where nothing moves but the
+    last bits, none.
+    """
     g = torch.Generator().manual_seed(1)
     logits = -6 + 0.01 * torch.randn(1, T, H, W, generator=g)
     mask = variance_mask(logits.sigmoid(), logits.sigmoid())
@@ -63,13 +70,15 @@ def test_small_changes_of_confident_probabilities_still_make_a_variance_mask():
     np.testing.assert_allclose(mask[0].numpy(), expected, atol=1e-3)
     still = torch.full((1, T, H, W), 0.3) + 3e-8 * torch.rand(1, T, H, W, generator=g)
     assert not variance_mask(still, still).any()
-    assert not gradient_mask(still + 0.4).any()                             # rounding near 1 is 6e-8
+    assert not gradient_mask(still + 0.4).any()  # rounding near 1 is 6e-8
 
 
 @pytest.mark.parametrize("n", [1, 3, 5, 7, 13, 15, 17])
 def test_variance_mask_is_that_of_the_formula(n):
     o, p = (x.double() for x in maps())
-    expected = np.stack([slow_variance(a.numpy(), b.numpy(), n) for a, b in zip(o, p, strict=True)])
+    expected = np.stack(
+        [slow_variance(a.numpy(), b.numpy(), n) for a, b in zip(o, p, strict=True)]
+    )
     np.testing.assert_allclose(variance_mask(o, p, n).numpy(), expected, atol=1e-12)
 
 
@@ -89,7 +98,7 @@ def test_an_even_window_is_refused():
 def test_a_constant_video_has_no_variance_and_no_gradient(level):
     still = torch.full((B, T, H, W), level)
     assert not variance_mask(still, still).any() and not gradient_mask(still.sigmoid()).any()
-    picture = torch.randn(B, 1, H, W).expand(B, T, H, W)                    # a still picture is as constant
+    picture = torch.randn(B, 1, H, W).expand(B, T, H, W)  # a still picture is as constant
     assert not variance_mask(picture, picture).any()
 
 
@@ -101,37 +110,49 @@ def test_a_clip_that_changes_keeps_its_mask_beside_a_constant_one():
 
 
 def test_a_moving_edge_lights_up_where_it_passes():
-    """An edge that passes column t at frame t: the columns it never reaches stay dark, those it crosses light up."""
+    """An edge that passes column t at frame t: the columns it never reaches stay dark,
+    those it crosses light up.
+    """
     o = torch.full((1, 8, 3, 14), -4.0)
     for t in range(8):
-        o[0, t, :, :t + 1] = 4.0
+        o[0, t, :, : t + 1] = 4.0
     mask = variance_mask(o, o, 3)
-    assert not mask[..., 8:].any() and not mask[..., 0].any()               # background, and always foreground
-    for t in range(1, 7):                                                   # it enters column t at frame t
+    assert (
+        not mask[..., 8:].any() and not mask[..., 0].any()
+    )  # background, and always foreground
+    for t in range(1, 7):  # it enters column t at frame t
         lit = mask[0, :, 0, t] > 0
-        assert lit[t - 1] and lit[t] and not lit[:max(t - 2, 0)].any() and not lit[t + 2:].any()
+        assert (
+            lit[t - 1] and lit[t] and not lit[: max(t - 2, 0)].any() and not lit[t + 2 :].any()
+        )
     smooth = gradient_mask(o.sigmoid())
-    flat = smooth[0, 0, 0, 13]                                              # no change at all: the zero of the scale
+    flat = smooth[0, 0, 0, 13]  # no change at all: the zero of the scale
     assert (smooth[..., 8:] == flat).all() and (smooth[..., 1:8] != flat).any(1).all()
-    assert smooth[0, 2, 0, 4] > flat > smooth[0, 5, 0, 4]                   # signed: before and after it enters
+    assert smooth[0, 2, 0, 4] > flat > smooth[0, 5, 0, 4]  # signed: before and after it enters
 
 
 def test_min_max_is_per_clip():
-    x = torch.stack([torch.arange(8.0).reshape(2, 2, 2), 100 + 10 * torch.arange(8.0).reshape(2, 2, 2)])
+    x = torch.stack(
+        [torch.arange(8.0).reshape(2, 2, 2), 100 + 10 * torch.arange(8.0).reshape(2, 2, 2)]
+    )
     expected = torch.arange(8.0).reshape(2, 2, 2) / 7
     torch.testing.assert_close(min_max(x), torch.stack([expected, expected]))
 
 
 # ---- the differences ----
 
+
 def test_every_kind_of_difference_is_what_it_says():
     o, p = maps()
     torch.testing.assert_close(difference(p, o, "l2"), (p - o).square())
     torch.testing.assert_close(difference(p, o, "l1"), (p - o).abs())
-    torch.testing.assert_close(difference(p, o, "l2", True), (p.sigmoid() - o.sigmoid()).square())
+    torch.testing.assert_close(
+        difference(p, o, "l2", True), (p.sigmoid() - o.sigmoid()).square()
+    )
     from scipy.spatial.distance import jensenshannon
+
     a, b = p[0, 0, 0, 0].sigmoid().item(), o[0, 0, 0, 0].sigmoid().item()
-    expected = jensenshannon([a, 1 - a], [b, 1 - b]) ** 2                    # scipy gives the root
+    expected = jensenshannon([a, 1 - a], [b, 1 - b]) ** 2  # scipy gives the root
     assert difference(p, o, "jsd")[0, 0, 0, 0].item() == pytest.approx(expected, rel=1e-4)
     far = difference(torch.tensor(-80.0), torch.tensor(80.0), "jsd")
     assert far.item() == pytest.approx(math.log(2), abs=1e-4)
@@ -141,7 +162,11 @@ def test_every_kind_of_difference_is_what_it_says():
 
 def test_divergence_of_class_scores():
     from scipy.spatial.distance import jensenshannon
-    p, q = torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]), torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.1, 0.8]])
+
+    p, q = (
+        torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]),
+        torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.1, 0.8]]),
+    )
     expected = [jensenshannon(a, b) ** 2 for a, b in zip(p, q, strict=True)]
     np.testing.assert_allclose(categorical_js(p, q).numpy(), expected, atol=1e-6)
 
@@ -153,6 +178,7 @@ def test_ramp():
 
 # ---- the loss ----
 
+
 def loss(o, p, weight=0.3, **options):
     return consistency_loss(o, p, SemiOptions(**options), weight)
 
@@ -163,7 +189,13 @@ def slow_loss(o, p, weight, options):
     sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
     a, b = (sigmoid(o), sigmoid(p)) if options.predict_maps else (o, p)
     d = (b - a) ** 2 if options.const_loss == "l2" else np.abs(b - a)
-    bv = weight * 2 * np.mean([slow_variance(x, y, options.n_frames) * e for x, y, e in zip(a, b, d, strict=True)])
+    bv = (
+        weight
+        * 2
+        * np.mean(
+            [slow_variance(x, y, options.n_frames) * e for x, y, e in zip(a, b, d, strict=True)]
+        )
+    )
     bv += (1 - weight) * d.mean()
     masks = [slow_gradient(x) for x in sigmoid(o)]
     if options.compat:
@@ -175,11 +207,22 @@ def slow_loss(o, p, weight, options):
     return bv if options.bv else gv if options.gv else d.mean()
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"const_loss": "l1"}, {"predict_maps": True}, {"bv": True}, {"bv": True, "const_loss": "l1", "n_frames": 3},
-    {"bv": True, "predict_maps": True}, {"gv": True}, {"gv": True, "compat": True},
-    {"bv": True, "gv": True, "bv_wt": 0.2, "gv_wt": 0.9}, {"bv": True, "gv": True, "predict_maps": True}],
-    ids=lambda options: ",".join(options) or "plain")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"const_loss": "l1"},
+        {"predict_maps": True},
+        {"bv": True},
+        {"bv": True, "const_loss": "l1", "n_frames": 3},
+        {"bv": True, "predict_maps": True},
+        {"gv": True},
+        {"gv": True, "compat": True},
+        {"bv": True, "gv": True, "bv_wt": 0.2, "gv_wt": 0.9},
+        {"bv": True, "gv": True, "predict_maps": True},
+    ],
+    ids=lambda options: ",".join(options) or "plain",
+)
 def test_the_loss_is_that_of_the_formula(options):
     o, p = (x.double() for x in maps())
     expected = slow_loss(o, p, 0.3, SemiOptions(**options))
@@ -187,7 +230,9 @@ def test_the_loss_is_that_of_the_formula(options):
 
 
 def test_each_clip_has_its_own_gradient_mask_unless_compat():
-    """Only clip 0 changes over time, only clip 1 has an error: nothing is left, but for the published broadcast."""
+    """Only clip 0 changes over time, only clip 1 has an error: nothing is left, but for the
+    published broadcast.
+    """
     o = torch.zeros(2, T, H, W)
     o[0, 3] = 5.0
     p = o.clone()
@@ -205,5 +250,3 @@ def test_no_gradient_flows_into_the_masks(options):
         mask = 2 * variance_mask(o, p) if "bv" in options else gradient_mask(o.sigmoid())
         torch.testing.assert_close(p.grad, mask * 2 * (p - o) / o.numel())
         torch.testing.assert_close(o.grad, -p.grad)
-
-

@@ -1,4 +1,6 @@
-"""The published lists: what is labelled in them, and one clear line for those that cannot be used."""
+"""The published lists: what is labelled in them, and one clear line for those that cannot
+be used.
+"""
 
 import functools
 import pickle
@@ -27,7 +29,9 @@ def truth(videos):
 
 
 def record(tube, flag=None, labelled=None):
-    """(start, end inclusive, label, boxes 1-based xywh, labelled frames[, flag]) of a dense tube."""
+    """(start, end inclusive, label, boxes 1-based xywh, labelled frames[, flag]) of a dense
+    tube.
+    """
     boxes = tube.boxes.copy()
     boxes[:, 2:] -= boxes[:, :2] + 1
     boxes[:, :2] += 1
@@ -42,12 +46,23 @@ def write(path, content, protocol=2):
 
 
 def read(tmp_path, videos, labelled, unlabelled):
-    first, second = write(tmp_path / "label.pkl", labelled), write(tmp_path / "unlabel.pkl", unlabelled)
-    return read_lists("ucf101", first, second, functools.partial(ucf101.find_video, videos), tmp_path / "known.jsonl")
+    first, second = (
+        write(tmp_path / "label.pkl", labelled),
+        write(tmp_path / "unlabel.pkl", unlabelled),
+    )
+    return read_lists(
+        "ucf101",
+        first,
+        second,
+        functools.partial(ucf101.find_video, videos),
+        tmp_path / "known.jsonl",
+    )
 
 
 def halves(truth):
-    """(known, hidden) videos: the second of every class is hidden, so that every class is known."""
+    """(known, hidden) videos: the second of every class is hidden, so that every class is
+    known.
+    """
     by_class = {}
     for video in truth.videos.values():
         by_class.setdefault(video.label, []).append(video)
@@ -62,11 +77,22 @@ def entries(chosen):
 def test_dense_lists_give_back_the_ground_truth_and_hide_the_rest(tmp_path, videos, truth):
     known, hidden = halves(truth)
     labels, failed = read(tmp_path, videos, entries(known), entries(hidden))
-    assert not failed and list(labels.videos) == [v.name for v in known + hidden] and labels.classes == toy.CLASSES
+    assert (
+        not failed
+        and list(labels.videos) == [v.name for v in known + hidden]
+        and labels.classes == toy.CLASSES
+    )
     for video in known:
         ours = labels.videos[video.name]
-        assert (ours.frames, ours.height, ours.width, ours.label) == (video.frames, 72, 96, video.label)
-        np.testing.assert_array_equal(ours.labelled_frames, np.arange(video.frames))    # also those without action
+        assert (ours.frames, ours.height, ours.width, ours.label) == (
+            video.frames,
+            72,
+            96,
+            video.label,
+        )
+        np.testing.assert_array_equal(
+            ours.labelled_frames, np.arange(video.frames)
+        )  # also those without action
         for tube, expected in zip(ours.tubes, video.tubes, strict=True):
             np.testing.assert_array_equal(tube.frames, expected.frames)
             np.testing.assert_array_equal(tube.boxes, expected.boxes)
@@ -87,37 +113,71 @@ def test_the_sixth_field_says_which_tubes_are_labelled(tmp_path, videos, truth, 
     known, hidden = halves(truth)
     several = next(video for video in truth.videos.values() if len(video.tubes) > 1)
     known = [several, *(video for video in known if video is not several)]
-    spare = next(i for i, video in enumerate(known) if [v.label for v in known].count(video.label) > 1
-                 and video is not several)
-    known = [several, known[spare], *(video for i, video in enumerate(known) if i not in (0, spare))]
-    flagged = [(video.name, [record(tube, int(i == 0 or video is not several)) for i, tube in enumerate(video.tubes)])
-               for video in known]
+    spare = next(
+        i
+        for i, video in enumerate(known)
+        if [v.label for v in known].count(video.label) > 1 and video is not several
+    )
+    known = [
+        several,
+        known[spare],
+        *(video for i, video in enumerate(known) if i not in (0, spare)),
+    ]
+    flagged = [
+        (
+            video.name,
+            [
+                record(tube, int(i == 0 or video is not several))
+                for i, tube in enumerate(video.tubes)
+            ],
+        )
+        for video in known
+    ]
     first = several.tubes[0]
     begin = int(first.frames[len(first.frames) // 2])
-    flagged[0] = (several.name, [flagged[0][1][0], (begin, first.end - 1, several.label, None, None, 0)])
-    flagged[1] = (known[1].name, [record(tube, 0) for tube in known[1].tubes])          # none of them
+    flagged[0] = (
+        several.name,
+        [flagged[0][1][0], (begin, first.end - 1, several.label, None, None, 0)],
+    )
+    flagged[1] = (known[1].name, [record(tube, 0) for tube in known[1].tubes])  # none of them
     labels = read(tmp_path, videos, flagged, [v.name for v in hidden if v is not several])[0]
-    ours, kept = labels.videos[several.name], [f for f in first.frames.tolist() if f < begin - REACH]
+    ours, kept = (
+        labels.videos[several.name],
+        [f for f in first.frames.tolist() if f < begin - REACH],
+    )
     assert kept and [tube.track for tube in ours.tubes] == [1]
-    assert ours.labelled_frames.tolist() == kept                                        # of the rest nothing is known
-    assert f"{len(first.frames) - len(kept)} labelled frames of 1 videos are not used" in capsys.readouterr().out
+    assert ours.labelled_frames.tolist() == kept  # of the rest nothing is known
+    assert (
+        f"{len(first.frames) - len(kept)} labelled frames of 1 videos are not used"
+        in capsys.readouterr().out
+    )
     assert not labels.videos[known[1].name].is_labelled
-    np.testing.assert_array_equal(labels.videos[known[2].name].labelled_frames, np.arange(known[2].frames))
+    np.testing.assert_array_equal(
+        labels.videos[known[2].name].labelled_frames, np.arange(known[2].frames)
+    )
 
 
 def test_where_no_labelled_frame_can_be_used_it_says_so(tmp_path, videos, truth):
     known, hidden = halves(truth)
-    both = [(video.name, [record(video.tubes[0]), (*record(video.tubes[0]), 0)]) for video in known]
-    assert "label all tubes of some video" in refused(tmp_path, videos, both, [video.name for video in hidden])
+    both = [
+        (video.name, [record(video.tubes[0]), (*record(video.tubes[0]), 0)]) for video in known
+    ]
+    assert "label all tubes of some video" in refused(
+        tmp_path, videos, both, [video.name for video in hidden]
+    )
 
 
 def test_boxes_that_are_not_labelled_are_not_looked_at(tmp_path, videos, truth):
-    """A hidden box at 0, in a tube flagged 0 or in a frame between labels, does not make the others count from 0."""
+    """A hidden box at 0, in a tube flagged 0 or in a frame between labels, does not make
+    the others count from 0.
+    """
     known, hidden = halves(truth)
-    spare = next(i for i, video in enumerate(known) if [v.label for v in known].count(video.label) > 1)
+    spare = next(
+        i for i, video in enumerate(known) if [v.label for v in known].count(video.label) > 1
+    )
     content = entries(known)
     plain = read(tmp_path, videos, content, [video.name for video in hidden])[0]
-    touching = (0, 3, known[spare].label, np.zeros((2, 4), int), [0], 0)               # and too few of them
+    touching = (0, 3, known[spare].label, np.zeros((2, 4), int), [0], 0)  # and too few of them
     content[spare] = (known[spare].name, [touching])
     other = (spare + 1) % len(known)
     start, end, label, boxes, _ = content[other][1][0]
@@ -128,7 +188,10 @@ def test_boxes_that_are_not_labelled_are_not_looked_at(tmp_path, videos, truth):
     assert not labels.videos[known[spare].name].is_labelled
     for i, video in enumerate(known):
         if i != spare:
-            ours, expected = labels.videos[video.name].tubes[0], plain.videos[video.name].tubes[0]
+            ours, expected = (
+                labels.videos[video.name].tubes[0],
+                plain.videos[video.name].tubes[0],
+            )
             np.testing.assert_array_equal(ours.boxes[0], expected.boxes[0])
 
 
@@ -160,11 +223,18 @@ def test_frame_counts_are_kept(tmp_path, videos, truth):
 def test_a_video_that_cannot_be_read_is_left_out(tmp_path, videos, truth):
     known, hidden = halves(truth)
     copy = shutil.copytree(videos, tmp_path / "copy")
-    gone = [next(video.name for video in known if [v.label for v in known].count(video.label) > 1), hidden[0].name]
+    gone = [
+        next(video.name for video in known if [v.label for v in known].count(video.label) > 1),
+        hidden[0].name,
+    ]
     for name in gone:
         (copy / "videos" / f"{name}.avi").unlink()
     labels, failed = read(tmp_path, copy, entries(known), entries(hidden))
-    assert sorted(failed) == sorted(gone) and not set(gone) & set(labels.videos) and len(labels.videos) == 10
+    assert (
+        sorted(failed) == sorted(gone)
+        and not set(gone) & set(labels.videos)
+        and len(labels.videos) == 10
+    )
 
 
 def test_where_no_unlabelled_video_can_be_read_it_says_so(tmp_path, videos, truth):
@@ -175,6 +245,7 @@ def test_where_no_unlabelled_video_can_be_read_it_says_so(tmp_path, videos, trut
 
 # ---- one clear line ----
 
+
 def refused(tmp_path, videos, labelled, unlabelled):
     with pytest.raises(UserError) as error:
         read(tmp_path, videos, labelled, unlabelled)
@@ -183,7 +254,9 @@ def refused(tmp_path, videos, labelled, unlabelled):
 
 
 def test_an_empty_unlabelled_list(tmp_path, videos, truth):
-    assert "the unlabelled list is empty" in refused(tmp_path, videos, entries(halves(truth)[0]), [])
+    assert "the unlabelled list is empty" in refused(
+        tmp_path, videos, entries(halves(truth)[0]), []
+    )
     (tmp_path / "empty.txt").write_text("\n")
     assert read_names(tmp_path / "empty.txt") == []
 
@@ -209,32 +282,57 @@ def test_other_lists_that_cannot_be_used(tmp_path, videos, truth):
         read_lists("ucf101", tmp_path / "text.txt", None, None, None)
 
 
-@pytest.mark.parametrize("tubes, said", [
-    (None, "its tubes are a NoneType"), (3, "its tubes are a int"), ([(0, 1)], "tube 1 is not (start, end"),
-    ([(0, 1, 0, None, [0])], "tube 1: boxes is None"), ([(0, 1, 0, np.ones(8, int), [0])], "tube 1: boxes have shape"),
-    ([(0, 1, 0, np.ones((2, 4), int), 3)], "tube 1: labelled_frames is 3"),
-    ([(0, 1, 0, np.ones((2, 4), int), [0], "no")], "tube 1: the sixth field is a str")])
+@pytest.mark.parametrize(
+    "tubes, said",
+    [
+        (None, "its tubes are a NoneType"),
+        (3, "its tubes are a int"),
+        ([(0, 1)], "tube 1 is not (start, end"),
+        ([(0, 1, 0, None, [0])], "tube 1: boxes is None"),
+        ([(0, 1, 0, np.ones(8, int), [0])], "tube 1: boxes have shape"),
+        ([(0, 1, 0, np.ones((2, 4), int), 3)], "tube 1: labelled_frames is 3"),
+        ([(0, 1, 0, np.ones((2, 4), int), [0], "no")], "tube 1: the sixth field is a str"),
+    ],
+)
 def test_a_tube_that_cannot_be_read_is_named_before_any_video_is(tmp_path, truth, tubes, said):
     content = entries(halves(truth)[0])
     content[2] = (content[2][0], tubes)
     told = refused(tmp_path, tmp_path / "no videos", content, ["A/v"])
-    assert f"label.pkl: video {content[2][0]}: {said}" in told and not (tmp_path / "known.jsonl").exists()
+    assert (
+        f"label.pkl: video {content[2][0]}: {said}" in told
+        and not (tmp_path / "known.jsonl").exists()
+    )
 
 
 @pytest.mark.parametrize("boxes_from, shift", [(None, 0), (1, 0), (0, 1)])
-def test_what_boxes_count_from_is_said_and_can_be_told(tmp_path, videos, truth, boxes_from, shift, capsys):
-    """A list that counts from 0 and comes nowhere near the border looks like one that counts from 1."""
+def test_what_boxes_count_from_is_said_and_can_be_told(
+    tmp_path, videos, truth, boxes_from, shift, capsys
+):
+    """A list that counts from 0 and comes nowhere near the border looks like one that
+    counts from 1.
+    """
     known, hidden = halves(truth)
     content = [(f"{name}.avi", tubes) for name, tubes in entries(known)]
-    first, second = write(tmp_path / "label.pkl", content), write(tmp_path / "unlabel.pkl", [f"{hidden[0].name}.avi"])
-    labels, _ = read_lists("ucf101", first, second, functools.partial(ucf101.find_video, videos),
-                           tmp_path / "known.jsonl", boxes_from=boxes_from)
+    first, second = (
+        write(tmp_path / "label.pkl", content),
+        write(tmp_path / "unlabel.pkl", [f"{hidden[0].name}.avi"]),
+    )
+    labels, _ = read_lists(
+        "ucf101",
+        first,
+        second,
+        functools.partial(ucf101.find_video, videos),
+        tmp_path / "known.jsonl",
+        boxes_from=boxes_from,
+    )
     assert hidden[0].name in labels.videos
     for video in known:
         for ours, tube in zip(labels.videos[video.name].tubes, video.tubes, strict=True):
             assert np.array_equal(ours.boxes[:, :2], tube.boxes[:, :2] + shift)
     said = capsys.readouterr().out
-    assert ("taken to count pixels from 1" in said and "--boxes-from" in said) == (boxes_from is None)
+    assert ("taken to count pixels from 1" in said and "--boxes-from" in said) == (
+        boxes_from is None
+    )
 
 
 def test_a_list_an_editor_has_marked_as_utf_8(tmp_path):
@@ -256,22 +354,32 @@ def test_a_list_in_another_encoding(tmp_path):
 
 # ---- J-HMDB ----
 
+
 @pytest.fixture
 def clips(tmp_path):
     """Four clips with their masks; the videos are as long."""
     root = tmp_path / "jhmdb"
-    clips = {f"{name}/clip_{i}": (square_masks(6 + i), "train")
-             for i, name in enumerate(("catch", "wave", "catch", "wave"))}
+    clips = {
+        f"{name}/clip_{i}": (square_masks(6 + i), "train")
+        for i, name in enumerate(("catch", "wave", "catch", "wave"))
+    }
     write_set(root, clips)
     for name, (masks, _) in clips.items():
         (root / name).parent.mkdir(exist_ok=True)
-        write_video(root / f"{name}.avi", np.repeat(masks[..., None] * np.uint8(200), 3, axis=-1))
+        write_video(
+            root / f"{name}.avi", np.repeat(masks[..., None] * np.uint8(200), 3, axis=-1)
+        )
     return root
 
 
 def read_texts(tmp_path, clips, labelled, unlabelled):
-    return read_lists("jhmdb", *texts(tmp_path, labelled, unlabelled), functools.partial(jhmdb.find_video, clips),
-                      tmp_path / "known.jsonl", clips)
+    return read_lists(
+        "jhmdb",
+        *texts(tmp_path, labelled, unlabelled),
+        functools.partial(jhmdb.find_video, clips),
+        tmp_path / "known.jsonl",
+        clips,
+    )
 
 
 def texts(tmp_path, labelled, unlabelled):
@@ -286,7 +394,9 @@ def test_jhmdb_lists_are_text_and_the_labels_masks(tmp_path, clips):
     labels, failed = read_texts(tmp_path, clips, known, hidden)
     assert not failed and list(labels.videos) == known + hidden and labels.dataset == "jhmdb-21"
     first = labels.videos["wave/clip_3"]
-    assert labels.classes[first.label] == "wave" and first.labelled_frames.tolist() == list(range(9))
+    assert labels.classes[first.label] == "wave" and first.labelled_frames.tolist() == list(
+        range(9)
+    )
     np.testing.assert_array_equal(first.tubes[0].masks[:], square_masks(9))
     other = labels.videos["catch/clip_2"]
     assert not other.is_labelled and not other.tubes and other.label is None
@@ -294,13 +404,21 @@ def test_jhmdb_lists_are_text_and_the_labels_masks(tmp_path, clips):
 
 
 def test_masks_of_unlabelled_clips_of_jhmdb_are_not_looked_at(tmp_path, clips):
-    """Missing, damaged, or of another length and size: the video says what there is. One without a video is named."""
-    known, hidden = ["wave/clip_3", "catch/clip_0"], ["catch/clip_2", "wave/clip_1", "wave/gone"]
+    """Missing, damaged, or of another length and size: the video says what there is. One
+    without a video is named.
+    """
+    known, hidden = (
+        ["wave/clip_3", "catch/clip_0"],
+        ["catch/clip_2", "wave/clip_1", "wave/gone"],
+    )
     shutil.rmtree(clips / "puppet_mask" / "catch" / "clip_2")
     (clips / "puppet_mask" / "wave" / "clip_1" / "puppet_mask.mat").write_bytes(b"nonsense")
     labels, failed = read_texts(tmp_path, clips, known, hidden)
     assert list(labels.videos) == known + hidden[:2] and list(failed) == ["wave/gone"]
-    assert [(labels.videos[name].frames, labels.videos[name].width) for name in hidden[:2]] == [(8, 32), (7, 32)]
+    assert [(labels.videos[name].frames, labels.videos[name].width) for name in hidden[:2]] == [
+        (8, 32),
+        (7, 32),
+    ]
 
 
 def test_jhmdb_lists_that_cannot_be_used(tmp_path, clips):
@@ -320,6 +438,10 @@ def test_jhmdb_lists_that_cannot_be_used(tmp_path, clips):
 
 def test_the_official_lists_of_jhmdb(shared_data, monkeypatch):
     root = shared_data / "jhmdb"
-    monkeypatch.setattr(lists, "count_frames", lambda names, *_: ({name: (40, 240, 320) for name in names}, {}))
-    labels, _ = read_lists("jhmdb", root / "testlist_split1.txt", root / "trainlist_split1.txt", None, None, root)
+    monkeypatch.setattr(
+        lists, "count_frames", lambda names, *_: ({name: (40, 240, 320) for name in names}, {})
+    )
+    labels, _ = read_lists(
+        "jhmdb", root / "testlist_split1.txt", root / "trainlist_split1.txt", None, None, root
+    )
     assert (len(labels.labelled()), len(labels.videos)) == (268, 928)

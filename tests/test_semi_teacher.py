@@ -15,9 +15,11 @@ def test_the_teacher_is_the_exponential_average_it_claims_to_be():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     teacher = Teacher(network, 0.9)
-    expected = {name: value.detach().clone() for name, value in network.named_parameters()}     # it begins there
+    expected = {
+        name: value.detach().clone() for name, value in network.named_parameters()
+    }  # it begins there
     for _ in range(5):
-        network(torch.randn(8, 3))                                          # batch norm moves its averages
+        network(torch.randn(8, 3))  # batch norm moves its averages
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(torch.randn_like(parameter))
@@ -27,7 +29,9 @@ def test_the_teacher_is_the_exponential_average_it_claims_to_be():
     for name, value in teacher.module.named_parameters():
         torch.testing.assert_close(value, expected[name])
         assert not value.requires_grad
-    for (name, own), theirs in zip(network.named_buffers(), teacher.module.buffers(), strict=True):
+    for (name, own), theirs in zip(
+        network.named_buffers(), teacher.module.buffers(), strict=True
+    ):
         assert torch.equal(own, theirs), name
 
 
@@ -38,7 +42,7 @@ def test_its_decay_is_ninety_nine_hundredths():
     nn.init.ones_(network.weight)
     for step in range(1, 4):
         teacher.follow(network)
-        assert teacher.module.weight.item() == pytest.approx(1 - 0.99 ** step)
+        assert teacher.module.weight.item() == pytest.approx(1 - 0.99**step)
 
 
 def test_a_restored_teacher_goes_on_as_before():
@@ -57,7 +61,7 @@ def test_teaching_has_no_dropout_and_no_gradient():
     clip = torch.randn(2, 3, 8, 32, 32)
     first, again = (teach(detector.train(), clip) for _ in range(2))
     assert torch.equal(first.logits, again.logits) and not first.logits.requires_grad
-    assert not torch.equal(detector(clip).logits, detector(clip).logits)    # which training has
+    assert not torch.equal(detector(clip).logits, detector(clip).logits)  # which training has
 
 
 def test_teaching_passes_the_class_mask_on():
@@ -77,7 +81,7 @@ def test_unet_has_four_levels_and_instance_norm():
     assert [block[0].out_channels for block in unet.down] == [16, 32, 64, 128]
     assert [block[0].out_channels for block in unet.up] == [64, 32, 16]
     assert {type(layer) for layer in unet.modules()} >= {nn.InstanceNorm3d}
-    clips = torch.rand(2, 8, 16, 16)                                        # no clip sees another one of its batch
+    clips = torch.rand(2, 8, 16, 16)  # no clip sees another one of its batch
     torch.testing.assert_close(unet(clips)[:1], unet(clips[:1]), atol=1e-5, rtol=1e-4)
 
 

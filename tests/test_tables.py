@@ -1,4 +1,6 @@
-"""The tables on screen: the protocol and its switches are named, and every number stands where its heading says."""
+"""The tables on screen: the protocol and its switches are named, and every number stands
+where its heading says.
+"""
 
 import json
 
@@ -11,7 +13,9 @@ from utils.metrics.tables import capsule_table
 
 
 def result(scores=True, switches=None, pixels=(10, 6)):
-    """Class `a`: IoU 1, class right. Class `b`: a frame of IoU .6 and one of 0, class wrong. Class `c`: absent."""
+    """Class `a`: IoU 1, class right. Class `b`: a frame of IoU .6 and one of 0, class
+    wrong. Class `c`: absent.
+    """
     videos = []
     for label, n_hit in enumerate(pixels):
         frames = 1 + label
@@ -40,19 +44,68 @@ def rows_of(table):
 def test_overall_numbers():
     rows = rows_of(capsule_table(result().to_dict(), a_floor()))
     assert rows["IoU at least"] == [".1", ".2", ".3", ".5", ".75", ".5:.95"]
-    assert rows["f-mAP"] == ["75.0", "75.0", "75.0", "75.0", "50.0", "57.5"]  # a: 1 ten times; b: .5 at .5 .55 .6
+    assert rows["f-mAP"] == [
+        "75.0",
+        "75.0",
+        "75.0",
+        "75.0",
+        "50.0",
+        "57.5",
+    ]  # a: 1 ten times; b: .5 at .5 .55 .6
     assert rows["f-mAP, class-aware"] == ["50.0"] * 6
     assert rows["f-mAP, floor"] == ["75.0", "0.0", "0.0", "0.0", "0.0", "0.0"]
-    assert rows["v-mAP"] == ["100.0", "100.0", "100.0", "50.0", "50.0", "50.0"]  # b: 6 of 20 pixels
+    assert rows["v-mAP"] == [
+        "100.0",
+        "100.0",
+        "100.0",
+        "50.0",
+        "50.0",
+        "50.0",
+    ]  # b: 6 of 20 pixels
     assert rows["accuracy"] == ["50.0"]
 
 
 def test_per_class_numbers():
     rows = rows_of(capsule_table(result().to_dict(), a_floor()))
-    assert rows["class"] == ["videos", "frames", "accuracy", "f@.5", "v@.2", "v@.5", "f@.5 aware", "v@.5 aware",
-                             "f@.5 floor", "v@.2 floor", "v@.5 floor"]
-    assert rows["a"] == ["1", "1", "100.0", "100.0", "100.0", "100.0", "100.0", "100.0", "0.0", "0.0", "0.0"]
-    assert rows["b"] == ["1", "2", "0.0", "50.0", "100.0", "0.0", "0.0", "0.0", "0.0", "0.0", "0.0"]
+    assert rows["class"] == [
+        "videos",
+        "frames",
+        "accuracy",
+        "f@.5",
+        "v@.2",
+        "v@.5",
+        "f@.5 aware",
+        "v@.5 aware",
+        "f@.5 floor",
+        "v@.2 floor",
+        "v@.5 floor",
+    ]
+    assert rows["a"] == [
+        "1",
+        "1",
+        "100.0",
+        "100.0",
+        "100.0",
+        "100.0",
+        "100.0",
+        "100.0",
+        "0.0",
+        "0.0",
+        "0.0",
+    ]
+    assert rows["b"] == [
+        "1",
+        "2",
+        "0.0",
+        "50.0",
+        "100.0",
+        "0.0",
+        "0.0",
+        "0.0",
+        "0.0",
+        "0.0",
+        "0.0",
+    ]
     assert rows["c"] == ["0", "0"] + ["-"] * 9
 
 
@@ -60,8 +113,15 @@ def test_header_names_protocol_switches_and_floor():
     table = capsule_table(result().to_dict(), a_floor())
     assert table.startswith("protocol: capsule")
     words = " ".join(table.split())
-    for text in ("crop=224x296", "gt=union", "absent_class=skip", "count_frames_without_gt=False",
-                 "class_from=kept_clips", "scored: 2 videos, 3 frames", "75% x 40%"):
+    for text in (
+        "crop=224x296",
+        "gt=union",
+        "absent_class=skip",
+        "count_frames_without_gt=False",
+        "class_from=kept_clips",
+        "scored: 2 videos, 3 frames",
+        "75% x 40%",
+    ):
         assert text in words
     assert max(map(len, table.splitlines())) <= 120
 
@@ -74,7 +134,14 @@ def test_same_table_after_a_trip_through_json():
 def test_without_classes_and_floor():
     table = capsule_table(result(scores=False).to_dict())
     assert "aware" not in table and "floor" not in table
-    assert rows_of(table)["accuracy"] == ["-"] and rows_of(table)["b"] == ["1", "2", "-", "50.0", "100.0", "0.0"]
+    assert rows_of(table)["accuracy"] == ["-"] and rows_of(table)["b"] == [
+        "1",
+        "2",
+        "-",
+        "50.0",
+        "100.0",
+        "0.0",
+    ]
 
 
 @pytest.mark.parametrize("absent_class", ["skip", "nan"])

@@ -1,7 +1,9 @@
-"""Imported before torch by every script that computes: OpenMP threads that wait sleep instead of spinning.
+"""Imported before torch by every script that computes: OpenMP threads that wait sleep
+instead of spinning.
 
-On a machine where another process wants a core, torch's threads else wait for each other at full speed: on two cores
-with one of them busy, a training step of the small network took 5.1 s, with this 0.25 s. What the user has set stays.
+On a machine where another process wants a core, torch's threads else wait for each other at
+full speed: on two cores with one of them busy, a training step of the small network took
+5.1 s, with this 0.25 s. What the user has set stays.
 """
 
 import os
@@ -9,7 +11,9 @@ import sys
 
 
 def _stopped_early(kind, error, trace):
-    """Ctrl-C while torch is still being imported, before run_script can catch it: one line, no traceback."""
+    """Ctrl-C while torch is still being imported, before run_script can catch it: one line,
+    no traceback.
+    """
     if issubclass(kind, KeyboardInterrupt):
         print(f"\n{os.path.basename(sys.argv[0])}: stopped before it began", file=sys.stderr)
     else:

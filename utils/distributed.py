@@ -1,9 +1,11 @@
-"""Several processes that train or score as one: started by torchrun, on one machine or on many.
+"""Several processes that train or score as one: started by torchrun, on one machine or on
+many.
 
     torchrun --nproc-per-node 4 -- train_ucf101.py --run my_run --cycle 0
 
-Every process runs the same script; each decodes and computes its share of every batch. A single process is the same
-code with a share of everything. What is small goes over the CPU (gloo), what lies on a GPU over NCCL.
+Every process runs the same script; each decodes and computes its share of every batch. A
+single process is the same code with a share of everything. What is small goes over the CPU
+(gloo), what lies on a GPU over NCCL.
 """
 
 import atexit
@@ -18,8 +20,16 @@ import torch.distributed as dist
 
 from utils.runtime import UserError
 
-PATIENCE = timedelta(days=1)        # shares of the work may differ; torchrun ends all processes when one dies
-LOST = ("gloo", "nccl", "connection", "broken pipe", "store")     # in the error of a group that has lost a member
+PATIENCE = timedelta(
+    days=1
+)  # shares of the work may differ; torchrun ends all processes when one dies
+LOST = (
+    "gloo",
+    "nccl",
+    "connection",
+    "broken pipe",
+    "store",
+)  # in the error of a group that has lost a member
 
 
 def processes():
@@ -35,9 +45,11 @@ def rank():
 def together(main):
     """`main` for run_script, in one process or in several.
 
-    Of several only the first prints while they work. Where one fails, the first to fail says why, in one line as
-    always, and all end: those that wait for it are not left hanging.
+    Of several only the first prints while they work. Where one fails, the first to fail
+    says why, in one line as always, and all end: those that wait for it are not left
+    hanging.
     """
+
     @functools.wraps(main)
     def guarded():
         if int(os.environ.get("WORLD_SIZE", 1)) == 1:
@@ -52,8 +64,9 @@ def together(main):
         except (Exception, KeyboardInterrupt) as error:
             if not _first_to_fail():
                 os._exit(2)
-            atexit.register(_leave)             # taking down a group that has lost a member could hang
+            atexit.register(_leave)  # taking down a group that has lost a member could hang
             raise _readable(error) from error
+
     return guarded
 
 
@@ -67,19 +80,26 @@ def _quiet(yes):
 
 
 def _first_to_fail():
-    """Whether no other process has failed before; where nobody can be asked, this one speaks."""
+    """Whether no other process has failed before; where nobody can be asked, this one
+    speaks.
+    """
     try:
         address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = dist.TCPStore(*address, is_master=False, timeout=timedelta(seconds=5))
-        return store.add(f"claus/failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
+        return (
+            store.add(f"claus/failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
+        )
     except (RuntimeError, KeyError, ValueError):
         return True
 
 
 def _readable(error):
     if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in LOST):
-        return UserError("another of the processes that work together has ended, so this one cannot go on; what was "
-                         "finished is kept, give the same command again (training: with --resume)")
+        return UserError(
+            "another of the processes that work together has ended, so this one cannot "
+            "go on; what was "
+            "finished is kept, give the same command again (training: with --resume)"
+        )
     return error
 
 
@@ -90,23 +110,35 @@ def _leave():
 
 
 def own_device(device):
-    """The device of this process: of several processes on `cuda` each takes the GPU of its number on its machine."""
+    """The device of this process: of several processes on `cuda` each takes the GPU of its
+    number on its machine.
+    """
     if processes() == 1 or not device.startswith("cuda"):
         return device
     local = int(os.environ.get("LOCAL_RANK", rank()))
     if device != "cuda":
-        raise UserError(f"--device {device} for {processes()} processes; give --device cuda, and each takes its own")
+        raise UserError(
+            f"--device {device} for {processes()} processes; give --device cuda, and "
+            f"each takes its own"
+        )
     if local >= torch.cuda.device_count():
-        raise UserError(f"process {local + 1} of this machine finds {torch.cuda.device_count()} GPUs; lower "
-                        "--nproc-per-node")
+        raise UserError(
+            f"process {local + 1} of this machine finds {torch.cuda.device_count()} "
+            f"GPUs; lower "
+            "--nproc-per-node"
+        )
     torch.cuda.set_device(local)
     return f"cuda:{local}"
 
 
 @functools.cache
 def device_group(kind):
-    """The process group for tensors on devices of this kind ("cpu" or "cuda"); all processes ask for it at once."""
-    return dist.new_group(backend="nccl", timeout=PATIENCE) if kind == "cuda" else dist.group.WORLD
+    """The process group for tensors on devices of this kind ("cpu" or "cuda"); all
+    processes ask for it at once.
+    """
+    return (
+        dist.new_group(backend="nccl", timeout=PATIENCE) if kind == "cuda" else dist.group.WORLD
+    )
 
 
 @functools.cache
@@ -133,7 +165,8 @@ def from_first(item):
 
 
 def gather_rows(rows, counts):
-    """Rows (b,...) of each process -> all of them (sum of counts, ...), in the order of the processes; no gradient.
+    """Rows (b,...) of each process -> all of them (sum of counts, ...), in the order of the
+    processes; no gradient.
 
     counts: b of each process, known to all.
     """
@@ -141,7 +174,7 @@ def gather_rows(rows, counts):
     if processes() == 1:
         return rows
     padded = rows.new_zeros(max(counts), *rows.shape[1:])
-    padded[:len(rows)] = rows
+    padded[: len(rows)] = rows
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded, group=device_group(rows.device.type))
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
@@ -154,9 +187,11 @@ def same_buffers(module):
 
 
 def share(items):
-    """This process's contiguous part of a list: put together in order, the parts are the list."""
+    """This process's contiguous part of a list: put together in order, the parts are the
+    list.
+    """
     items, n = list(items), processes()
-    return items[rank() * len(items) // n:(rank() + 1) * len(items) // n]
+    return items[rank() * len(items) // n : (rank() + 1) * len(items) // n]
 
 
 def barrier():
@@ -166,17 +201,26 @@ def barrier():
 
 
 class BatchShare:
-    """A sampler's batches of `batch_size`, of each of which this process gets its contiguous part.
+    """A sampler's batches of `batch_size`, of each of which this process gets its
+    contiguous part.
 
-    Every process has batch_size / processes samples of a full batch; of a shorter one, at the end, the last processes
-    have fewer or none. Their samples, one process after the other, are the batch of a single process.
+    Every process has batch_size / processes samples of a full batch; of a shorter one, at
+    the end, the last processes have fewer or none. Their samples, one process after the
+    other, are the batch of a single process.
     """
 
     def __init__(self, sampler, batch_size):
         if batch_size % processes():
-            raise UserError(f"--batch-size {batch_size} is the batch of all {processes()} processes and cannot be "
-                            f"shared out evenly; give a multiple of {processes()}")
-        self.sampler, self.batch_size, self.size = sampler, batch_size, batch_size // processes()
+            raise UserError(
+                f"--batch-size {batch_size} is the batch of all {processes()} "
+                f"processes and cannot be "
+                f"shared out evenly; give a multiple of {processes()}"
+            )
+        self.sampler, self.batch_size, self.size = (
+            sampler,
+            batch_size,
+            batch_size // processes(),
+        )
 
     def __len__(self):
         full, rest = divmod(len(self.sampler), self.batch_size)

@@ -8,12 +8,22 @@ from utils.runtime import UserError
 
 
 def launch(script, arguments, processes):
-    """What `torchrun --nproc-per-node processes -- script arguments` does; UserError where it fails.
+    """What `torchrun --nproc-per-node processes -- script arguments` does; UserError where
+    it fails.
 
     All its processes end with this one, unless this one is killed without a chance to say so.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "--",
-               str(script), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(processes),
+        "--",
+        str(script),
+        *arguments,
+    ]
     with subprocess.Popen(command) as running:
         try:
             status = running.wait()
@@ -21,5 +31,8 @@ def launch(script, arguments, processes):
             running.terminate()
             raise
     if status:
-        raise UserError(f"{Path(script).name} in {processes} processes has failed, the reason stands above; the same "
-                        "command goes on from there")
+        raise UserError(
+            f"{Path(script).name} in {processes} processes has failed, the reason "
+            f"stands above; the same "
+            "command goes on from there"
+        )

@@ -1,4 +1,6 @@
-"""What a result was made on: machine and versions, as a dict of short texts. Imports no torch."""
+"""What a result was made on: machine and versions, as a dict of short texts. Imports no
+torch.
+"""
 
 import os
 import platform
@@ -11,18 +13,35 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def about_machine():
-    """{"cpu", "cores", "gpu", "python", "torch", "numpy", "code", "date"}; "gpu" and "code" may be empty."""
-    return {"cpu": processor(), "cores": str(os.cpu_count()), "gpu": _output("nvidia-smi", "--query-gpu=name",
-                                                                       "--format=csv,noheader").replace("\n", ", "),
-            "python": platform.python_version(), **{name: _version(name) for name in ("torch", "numpy")},
-            "code": _output("git", "-C", str(ROOT), "describe", "--always", "--dirty") or exported_from(),
-            "date": time.strftime("%Y-%m-%d")}
+    """{"cpu", "cores", "gpu", "python", "torch", "numpy", "code", "date"}; "gpu" and "code"
+    may be empty.
+    """
+    return {
+        "cpu": processor(),
+        "cores": str(os.cpu_count()),
+        "gpu": _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").replace(
+            "\n", ", "
+        ),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("torch", "numpy")},
+        "code": _output("git", "-C", str(ROOT), "describe", "--always", "--dirty")
+        or exported_from(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
 
 
 def in_words(about):
     """One line for people, of what about_machine returned."""
-    names = (("cpu", ""), ("cores", "cores "), ("gpu", ""), ("python", "Python "), ("torch", "torch "),
-             ("numpy", "NumPy "), ("code", "code "), ("date", ""))
+    names = (
+        ("cpu", ""),
+        ("cores", "cores "),
+        ("gpu", ""),
+        ("python", "Python "),
+        ("torch", "torch "),
+        ("numpy", "NumPy "),
+        ("code", "code "),
+        ("date", ""),
+    )
     return ", ".join(f"{title}{about[key]}" for key, title in names if about.get(key))
 
 
@@ -39,7 +58,11 @@ def processor():
     """Name of the processor."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        return next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
+        return next(
+            line.partition(":")[2].strip()
+            for line in text.splitlines()
+            if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 

@@ -1,4 +1,6 @@
-"""Pictures for TensorBoard: a training clip as a strip of frames, with what it was taught and what it answers."""
+"""Pictures for TensorBoard: a training clip as a strip of frames, with what it was taught
+and what it answers.
+"""
 
 import numpy as np
 import torch
@@ -8,18 +10,32 @@ OUTLINE = np.array([60, 220, 60], np.uint8)
 
 
 def clip_sheet(frames, target, weight, probability, on_label):
-    """One clip as a picture uint8 (3, 4S, T*S): rows frame, pseudo-label, weight φ, prediction; columns in time.
+    """One clip as a picture uint8 (3, 4S, T*S): rows frame, pseudo-label, weight φ,
+    prediction; columns in time.
 
-    frames uint8 (T,3,S,S), target {0,1} (T,S,S), weight and probability in [0,1] (T,S,S), on_label (T,) bool. Frames
-    that were really labelled have a green border and their true label's outline in the first row.
+    frames uint8 (T,3,S,S), target {0,1} (T,S,S), weight and probability in [0,1] (T,S,S),
+    on_label (T,) bool. Frames that were really labelled have a green border and their true
+    label's outline in the first row.
     """
-    frames, target, weight, probability = (np.asarray(x) for x in (frames, target, weight, probability))
+    frames, target, weight, probability = (
+        np.asarray(x) for x in (frames, target, weight, probability)
+    )
     pictures = frames.transpose(0, 2, 3, 1)
     top = pictures.copy()
     for t in np.flatnonzero(on_label):
         top[t][_edge(target[t] > 0)] = OUTLINE
-        top[t][:2], top[t][-2:], top[t][:, :2], top[t][:, -2:] = OUTLINE, OUTLINE, OUTLINE, OUTLINE
-    rows = [top, _tint(pictures, target, "winter"), _heat(weight, "magma"), _tint(pictures, probability, "autumn")]
+        top[t][:2], top[t][-2:], top[t][:, :2], top[t][:, -2:] = (
+            OUTLINE,
+            OUTLINE,
+            OUTLINE,
+            OUTLINE,
+        )
+    rows = [
+        top,
+        _tint(pictures, target, "winter"),
+        _heat(weight, "magma"),
+        _tint(pictures, probability, "autumn"),
+    ]
     sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
     return torch.from_numpy(sheet.transpose(2, 0, 1).copy())
 
@@ -34,7 +50,9 @@ def _edge(mask):
 
 
 def _heat(values, colormap):
-    return (colormaps[colormap](np.clip(values, 0, 1).astype(float))[..., :3] * 255).astype(np.uint8)
+    return (colormaps[colormap](np.clip(values, 0, 1).astype(float))[..., :3] * 255).astype(
+        np.uint8
+    )
 
 
 def _tint(pictures, values, colormap):

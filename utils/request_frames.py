@@ -7,30 +7,39 @@ from tqdm import tqdm
 
 from utils.runtime import UserError, atomic_write
 
-FRAMES = "frames"       # folder beside request.json
+FRAMES = "frames"  # folder beside request.json
 
 
 def clear_frames(folder):
-    """Remove the pictures of write_frames, and nothing else: annotators keep files of their tools beside them."""
+    """Remove the pictures of write_frames, and nothing else: annotators keep files of their
+    tools beside them.
+    """
     for path in folder.rglob("frame_*.png"):
         if re.fullmatch(r"frame_\d{5,}", path.stem):
             path.unlink()
-    for place in sorted(folder.rglob("*/"), reverse=True):      # the deepest first
+    for place in sorted(folder.rglob("*/"), reverse=True):  # the deepest first
         if not any(place.iterdir()):
             place.rmdir()
 
 
 def write_frames(picks, folder, find_video):
-    """Write <folder>/<video>/frame_<number>.png for every frame of picks (see oracle.request_form).
+    """Write <folder>/<video>/frame_<number>.png for every frame of picks (see
+    oracle.request_form).
 
-    Original size, so that pixels are those of the boxes and masks to answer with. Pictures that are there already are
-    not made again. Returns {video: reason} of the videos that are missing or cannot be read.
+    Original size, so that pixels are those of the boxes and masks to answer with. Pictures
+    that are there already are not made again. Returns {video: reason} of the videos that
+    are missing or cannot be read.
     """
-    from datasets.video import read_frames  # here, so that runs with ground truth need no video library
+    from datasets.video import (
+        read_frames,
+    )  # here, so that runs with ground truth need no video library
 
     failed = {}
     for pick in tqdm(picks, desc="pictures", unit="video", disable=None):
-        paths = {number: folder / pick["video"] / f"frame_{number:05d}.png" for number in pick["frames"]}
+        paths = {
+            number: folder / pick["video"] / f"frame_{number:05d}.png"
+            for number in pick["frames"]
+        }
         waiting = {number: path for number, path in paths.items() if not path.exists()}
         if not waiting:
             continue

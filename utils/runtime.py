@@ -1,4 +1,5 @@
-"""What every script needs around its own work: one-line errors, atomic files, proof that a folder can be written.
+"""What every script needs around its own work: one-line errors, atomic files, proof that a
+folder can be written.
 
 Standard library only, so that a script that needs no network starts without importing torch.
 """
@@ -16,15 +17,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-TEMPORARY = ".claus.tmp"    # ends the names of temporary files, so that no file of anybody else's is ever cleared away
+# ends the names of temporary files, so that no file of anybody else's is ever cleared away
+TEMPORARY = ".claus.tmp"
 
 
 class UserError(Exception):
-    """Bad input or a full disk: one line that says what, where (the file) and how to mend it."""
+    """Bad input or a full disk: one line that says what, where (the file) and how to mend
+    it.
+    """
 
 
 def run_script(main, again="what was finished is kept, the same command goes on from there"):
-    """Run `main()`; a UserError becomes one line on stderr and exit status 2, Ctrl-C and SIGTERM status 130.
+    """Run `main()`; a UserError becomes one line on stderr and exit status 2, Ctrl-C and
+    SIGTERM status 130.
 
     again: what an interrupted user is told.
     """
@@ -44,10 +49,14 @@ def run_script(main, again="what was finished is kept, the same command goes on 
 
 
 def _interrupt(script, signum, frame):
-    """SIGTERM ends a script as Ctrl-C does; the workers that it forked, which have this handler too, just end."""
+    """SIGTERM ends a script as Ctrl-C does; the workers that it forked, which have this
+    handler too, just end.
+    """
     if os.getpid() != script:
         os._exit(128 + signum)
-    if hasattr(signal, "SIGCHLD"):      # torch's handler would raise that its workers have ended, too
+    if hasattr(
+        signal, "SIGCHLD"
+    ):  # torch's handler would raise that its workers have ended, too
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     raise KeyboardInterrupt
 
@@ -59,15 +68,21 @@ def check_alone(script):
 
 
 def whole_number(text):
-    """argparse type of seeds and counts: an int from 0 on that fits 32 bits, as k-means wants its seed."""
+    """argparse type of seeds and counts: an int from 0 on that fits 32 bits, as k-means
+    wants its seed.
+    """
     number = int(text)
     if not 0 <= number < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is {'below 0' if number < 0 else 'above 4294967295'}")
+        raise argparse.ArgumentTypeError(
+            f"{text} is {'below 0' if number < 0 else 'above 4294967295'}"
+        )
     return number
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """The description as it is written, and after each flag the default that its help does not name itself."""
+    """The description as it is written, and after each flag the default that its help does
+    not name itself.
+    """
 
     def _get_help_string(self, action):
         value, untold = action.default, "default" not in action.help
@@ -78,13 +93,17 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 @contextlib.contextmanager
 def atomic_write(path, mode="wb"):
-    """Yield a file object; `path` appears whole when the block ends, or not at all when it fails.
+    """Yield a file object; `path` appears whole when the block ends, or not at all when it
+    fails.
 
-    The bytes go to a temporary file in the same folder, are flushed to disk, and replace `path` in one step, so a
-    reader (or a run that was killed) never sees a half-written file. Raises UserError for a full or read-only disk.
+    The bytes go to a temporary file in the same folder, are flushed to disk, and replace
+    `path` in one step, so a reader (or a run that was killed) never sees a half-written
+    file. Raises UserError for a full or read-only disk.
     """
     with _replacing(path) as (descriptor, temporary):
-        with os.fdopen(descriptor, mode, **({} if "b" in mode else {"encoding": "utf-8"})) as file:
+        with os.fdopen(
+            descriptor, mode, **({} if "b" in mode else {"encoding": "utf-8"})
+        ) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -92,10 +111,11 @@ def atomic_write(path, mode="wb"):
 
 
 def link_or_copy(source, target):
-    """`target` becomes the same file as `source`, or a copy of it where the disk knows no links; whole or not at all.
+    """`target` becomes the same file as `source`, or a copy of it where the disk knows no
+    links; whole or not at all.
 
-    Only for files whose writers replace them whole, or neither of the two could be changed without the other. Raises
-    UserError as atomic_write.
+    Only for files whose writers replace them whole, or neither of the two could be changed
+    without the other. Raises UserError as atomic_write.
     """
     with _replacing(target) as (descriptor, temporary):
         os.close(descriptor)
@@ -109,7 +129,9 @@ def link_or_copy(source, target):
 
 @contextlib.contextmanager
 def _replacing(path):
-    """Yield (descriptor, name) of a new file beside `path` for the block to put in its place; gone where it has not."""
+    """Yield (descriptor, name) of a new file beside `path` for the block to put in its
+    place; gone where it has not.
+    """
     path = Path(path)
     temporary = None
     try:
@@ -120,24 +142,30 @@ def _replacing(path):
         raise UserError(f"cannot write {path}: {_reason(error)}") from error
     finally:
         if temporary is not None:
-            with contextlib.suppress(OSError):          # it has been put in place
+            with contextlib.suppress(OSError):  # it has been put in place
                 os.unlink(temporary)
 
 
 def open_temporary(path):
-    """(descriptor, name) of a new file in the folder of `path`, which put_in_place makes `path` once it is whole."""
+    """(descriptor, name) of a new file in the folder of `path`, which put_in_place makes
+    `path` once it is whole.
+    """
     return tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
 
 
 def put_in_place(temporary, path):
-    """A temporary file becomes `path`, with the rights that the umask gives new files: others may read the results."""
+    """A temporary file becomes `path`, with the rights that the umask gives new files:
+    others may read the results.
+    """
     os.chmod(temporary, 0o666 & ~_umask())
     os.replace(temporary, path)
 
 
 @contextlib.contextmanager
 def gc_paused():
-    """No search for reference cycles inside: it walks over every object again and again while millions are made."""
+    """No search for reference cycles inside: it walks over every object again and again
+    while millions are made.
+    """
     running = gc.isenabled()
     gc.disable()
     try:
@@ -154,31 +182,44 @@ def write_text(path, text):
 
 
 def read_json(path, mend):
-    """The JSON object in a file, as a dict; UserError in one line that names the file and ends with the mend."""
+    """The JSON object in a file, as a dict; UserError in one line that names the file and
+    ends with the mend.
+    """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}; {mend}") from error
+        raise UserError(
+            f"{path}: cannot be read: {(error.strerror or str(error)).lower()}; {mend}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON, or a damaged file; {mend}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds a {type(content).__name__} where an object with names belongs; {mend}")
+        raise UserError(
+            f"{path}: holds a {type(content).__name__} where an object with names "
+            f"belongs; {mend}"
+        )
     return content
 
 
 def check_writable(folder, clear=True):
-    """Make `folder` and prove that a file can be written in it; UserError if not. Called before long work.
+    """Make `folder` and prove that a file can be written in it; UserError if not. Called
+    before long work.
 
-    clear: remove the temporary files of a run that was killed while writing; not where others may be writing now.
+    clear: remove the temporary files of a run that was killed while writing; not where
+    others may be writing now.
     """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe.", suffix=TEMPORARY) as probe:
+        with tempfile.NamedTemporaryFile(
+            dir=folder, prefix=".probe.", suffix=TEMPORARY
+        ) as probe:
             probe.write(b"x" * 4096)
             probe.flush()
     except OSError as error:
-        raise UserError(f"cannot write in {folder}: {_reason(error)}; choose another place with --files") from error
+        raise UserError(
+            f"cannot write in {folder}: {_reason(error)}; choose another place with --files"
+        ) from error
     for leftover in folder.glob(f".*{TEMPORARY}") if clear else ():
         with contextlib.suppress(OSError):
             leftover.unlink()

@@ -1,4 +1,5 @@
-"""Make tests/golden/selection/bytes.json: digests of what claus_select.py writes for many flags.
+"""Make tests/golden/selection/bytes.json: digests of what claus_select.py writes for many
+flags.
 
     python tests/golden/make_bytes.py
 
@@ -81,7 +82,9 @@ def digests(cycle, flags, root):
         "annotations.pkl": (folder / "annotations.pkl").read_bytes(),
         "ledger.csv": (run / "ledger.csv").read_bytes(),
     }
-    return {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items()}
+    return {
+        name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items()
+    }
 
 
 def main():

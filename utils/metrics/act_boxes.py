@@ -1,11 +1,14 @@
-"""Boxes in the frames of videos, and the sparse lists of box pairs on which the `act` protocol works.
+"""Boxes in the frames of videos, and the sparse lists of box pairs on which the `act`
+protocol works.
 
-**Corners.** Everywhere in the `act` modules a box is x0, y0, x1, y1 with **inclusive** corners, as the detection field
-writes them: the box of one pixel has x1 = x0, and its width is x1 - x0 + 1. The rest of the project has half-open
-corners, one larger at the far end; `inclusive_corners` is the one place where they become inclusive.
+**Corners.** Everywhere in the `act` modules a box is x0, y0, x1, y1 with **inclusive**
+corners, as the detection field writes them: the box of one pixel has x1 = x0, and its width
+is x1 - x0 + 1. The rest of the project has half-open corners, one larger at the far end;
+`inclusive_corners` is the one place where they become inclusive.
 
-A video of 900 frames with 20 boxes in each never needs a table of all against all: only boxes of the same video, frame
-and class can meet, so everything is lists of index pairs, made by `same_key_pairs`, and numbers beside them.
+A video of 900 frames with 20 boxes in each never needs a table of all against all: only
+boxes of the same video, frame and class can meet, so everything is lists of index pairs,
+made by `same_key_pairs`, and numbers beside them.
 
 Letters: N boxes (or rows), P pairs.
 """
@@ -14,7 +17,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-BLOCK = 1 << 18      # pairs whose corners are looked up at one time
+BLOCK = 1 << 18  # pairs whose corners are looked up at one time
 MAX_PAIRS = 1 << 21  # pairs listed at one time
 EMPTY = np.zeros(0, dtype=np.int64)
 
@@ -23,10 +26,11 @@ EMPTY = np.zeros(0, dtype=np.int64)
 class Boxes:
     """N boxes, one a row, in any order; lists will do, arrays are kept as they are.
 
-    video: (N,) whole numbers or names; for millions of boxes number the videos, names cost time and memory.
-    frame: (N,) whole numbers, counted from anywhere. label: (N,) class indices, from 0.
-    box: (N, 4) x0, y0, x1, y1, inclusive corners, in any unit. score: (N,) finite numbers, or None for ground truth.
-    Raises ValueError naming the row for what is not finite, negative labels, and columns that do not fit together.
+    video: (N,) whole numbers or names; for millions of boxes number the videos, names cost
+    time and memory. frame: (N,) whole numbers, counted from anywhere. label: (N,) class
+    indices, from 0. box: (N, 4) x0, y0, x1, y1, inclusive corners, in any unit. score: (N,)
+    finite numbers, or None for ground truth. Raises ValueError naming the row for what is
+    not finite, negative labels, and columns that do not fit together.
     """
 
     video: np.ndarray
@@ -45,7 +49,10 @@ class Boxes:
         if self.score is not None:
             put(self, "score", finite(self.score, "score", (n,), self._where))
         if n and self.label.min() < 0:
-            raise ValueError(f"{self._where(self.label.argmin())}: label {self.label.min()}; classes count from 0")
+            raise ValueError(
+                f"{self._where(self.label.argmin())}: label {self.label.min()}; "
+                f"classes count from 0"
+            )
 
     def _where(self, i):
         return f"box {i} (video {self.video[i]}, frame {self.frame[i]}, class {self.label[i]})"
@@ -63,38 +70,48 @@ class Boxes:
 
     @classmethod
     def from_rows(cls, rows, scored):
-        """From a list of rows: video, frame, class, [score if `scored`,] x0, y0, x1, y1 (inclusive corners)."""
+        """From a list of rows: video, frame, class, [score if `scored`,] x0, y0, x1, y1
+        (inclusive corners).
+        """
         width = 8 if scored else 7
         if any(len(row) != width for row in rows):
-            raise ValueError(f"rows of {'detections' if scored else 'ground truth'} have {width} fields")
-        columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
+            raise ValueError(
+                f"rows of {'detections' if scored else 'ground truth'} have {width} fields"
+            )
+        columns = [list(column) for column in zip(*rows, strict=True)] or [
+            [] for _ in range(width)
+        ]
         box = np.array(columns[-4:], dtype=float).T.reshape(-1, 4)
         return cls(*columns[:3], box, columns[3] if scored else None)
 
     @classmethod
     def concat(cls, parts, scored):
-        """One Boxes of many, in their order; of none at all, if need be. Scores are kept if `scored`."""
+        """One Boxes of many, in their order; of none at all, if need be. Scores are kept if
+        `scored`.
+        """
         parts = [part for part in parts if len(part)]
         if not parts:
             return cls.from_rows([], scored)
-        columns = zip(*(part.columns()[:None if scored else 4] for part in parts), strict=True)
+        columns = zip(*(part.columns()[: None if scored else 4] for part in parts), strict=True)
         return cls(*(np.concatenate(column) for column in columns))
 
 
 def inclusive_corners(boxes_N_4):
-    """Half-open corners [x0, x1) x [y0, y1) -> inclusive corners, (N, 4) float64: one less at the far end.
+    """Half-open corners [x0, x1) x [y0, y1) -> inclusive corners, (N, 4) float64: one less
+    at the far end.
 
-    With `plus_one` areas and IoU of the result are exactly those of the half-open boxes. This is the one place where
-    the project's boxes become those of the `act` protocol.
+    With `plus_one` areas and IoU of the result are exactly those of the half-open boxes.
+    This is the one place where the project's boxes become those of the `act` protocol.
     """
     return np.asarray(boxes_N_4, dtype=np.float64).reshape(-1, 4) - (0, 0, 1, 1)
 
 
 def box_iou(a_P_4, b_P_4, plus_one=True):
-    """IoU of box i of `a` with box i of `b`, (P,) float64 in [0, 1]; either may be one box, (4,), for all.
+    """IoU of box i of `a` with box i of `b`, (P,) float64 in [0, 1]; either may be one box,
+    (4,), for all.
 
-    Inclusive corners. plus_one: width is x1 - x0 + 1; without, it is x1 - x0, what half-open corners would ask for.
-    A box without area has IoU 0 with everything.
+    Inclusive corners. plus_one: width is x1 - x0 + 1; without, it is x1 - x0, what
+    half-open corners would ask for. A box without area has IoU 0 with everything.
     """
     a, b = (np.moveaxis(np.asarray(boxes, dtype=np.float64), -1, 0) for boxes in (a_P_4, b_P_4))
     one = float(plus_one)
@@ -108,7 +125,9 @@ def box_iou(a_P_4, b_P_4, plus_one=True):
 
 
 def pair_iou(a_N_4, b_M_4, a_P, b_P, plus_one=True):
-    """IoU of the pairs (a_P[i], b_P[i]) of two lists of boxes, (P,) float64, with little memory beside the result."""
+    """IoU of the pairs (a_P[i], b_P[i]) of two lists of boxes, (P,) float64, with little
+    memory beside the result.
+    """
     iou_P = np.empty(len(a_P))
     for start in range(0, len(a_P), BLOCK):
         part = slice(start, start + BLOCK)
@@ -119,20 +138,26 @@ def pair_iou(a_N_4, b_M_4, a_P, b_P, plus_one=True):
 def same_key_pairs(key_N, key_M):
     """All pairs (i, j) with key_N[i] == key_M[j]: two (P,) arrays, sorted by i, then j."""
     blocks = list(pair_blocks(key_N, key_M))
-    return tuple(np.concatenate(part) for part in zip(*blocks, strict=True)) if blocks else (EMPTY, EMPTY)
+    return (
+        tuple(np.concatenate(part) for part in zip(*blocks, strict=True))
+        if blocks
+        else (EMPTY, EMPTY)
+    )
 
 
 def pair_blocks(key_N, key_M, edges=None):
-    """The pairs of `same_key_pairs` in consecutive blocks of at most MAX_PAIRS, if the edges allow it.
+    """The pairs of `same_key_pairs` in consecutive blocks of at most MAX_PAIRS, if the
+    edges allow it.
 
-    edges: the rows i at which a new block may begin, ascending from 0 to N; every row by default.
+    edges: the rows i at which a new block may begin, ascending from 0 to N; every row by
+    default.
     """
     edges = np.arange(len(key_N) + 1) if edges is None else edges
     order_M = np.argsort(key_M, kind="stable")
     sorted_M = key_M[order_M]
     low_N = np.searchsorted(sorted_M, key_N, "left")
     count_N = np.searchsorted(sorted_M, key_N, "right") - low_N
-    before_N = np.concatenate([[0], np.cumsum(count_N)])        # pairs before each row
+    before_N = np.concatenate([[0], np.cumsum(count_N)])  # pairs before each row
     before = before_N[edges]
     start = 0
     while start < len(edges) - 1:
@@ -145,23 +170,32 @@ def pair_blocks(key_N, key_M, edges=None):
 
 
 def common_keys(*tables):
-    """One int64 key a row for tables of columns: rows are equal, in whichever table, exactly if their keys are.
+    """One int64 key a row for tables of columns: rows are equal, in whichever table,
+    exactly if their keys are.
 
-    tables: lists of columns, as many in each table, (N,) arrays; N differs between tables. Keys sort as the rows do.
+    tables: lists of columns, as many in each table, (N,) arrays; N differs between tables.
+    Keys sort as the rows do.
     """
     lengths = [len(table[0]) for table in tables]
     key = np.zeros(sum(lengths), dtype=np.int64)
     for columns in zip(*tables, strict=True):
         column = np.concatenate(columns)
-        if column.dtype.kind in "iu" and len(column) and int(column.max()) - int(column.min()) < 1 << 20:
-            code = (column - column.min()).astype(np.int64)  # numbers that lie close need no sorting
+        if (
+            column.dtype.kind in "iu"
+            and len(column)
+            and int(column.max()) - int(column.min()) < 1 << 20
+        ):
+            code = (column - column.min()).astype(
+                np.int64
+            )  # numbers that lie close need no sorting
         else:
             code = np.unique(column, return_inverse=True)[1]
         key = key * (int(code.max(initial=0)) + 1) + code
     return np.split(key, np.cumsum(lengths)[:-1])
 
 
-# ------------------------------------------------------------------------------------------------- checks
+# ----------------------------------------------------------------------------------- checks
+
 
 def ids(values, what):
     """Video names or numbers as an array (N,); ValueError for anything else."""
@@ -169,7 +203,9 @@ def ids(values, what):
     if array.size == 0:
         array = array.reshape(-1).astype(np.int64)
     if array.ndim != 1 or array.dtype.kind not in "iuU":
-        raise ValueError(f"{what}: give one whole number or one name a row, not {array.dtype} {array.shape}")
+        raise ValueError(
+            f"{what}: give one whole number or one name a row, not {array.dtype} {array.shape}"
+        )
     return array
 
 
@@ -184,12 +220,16 @@ def whole_numbers(values, what, n):
 
 
 def finite(values, what, shape, where):
-    """Finite floats of the given shape; ValueError for others. where: function of the row number, names the row."""
+    """Finite floats of the given shape; ValueError for others. where: function of the row
+    number, names the row.
+    """
     array = np.asarray(values)
     if array.size == 0 and 0 in shape:
         array = np.zeros(shape)
     if array.shape != shape or array.dtype.kind not in "iuf":
-        raise ValueError(f"{what}: give numbers of shape {shape}, not {array.dtype} {array.shape}")
+        raise ValueError(
+            f"{what}: give numbers of shape {shape}, not {array.dtype} {array.shape}"
+        )
     if array.dtype.kind != "f":
         array = array.astype(np.float64)
     good = np.isfinite(array)

@@ -1,9 +1,10 @@
 """The two greedy rules of the detection field, for millions of candidates at once.
 
-Matching detections to ground truth and linking boxes to tubes are one rule, `take_in_turn`; suppressing doubles among
-boxes and among tubes is another, `suppress_in_turn`. Both speak of ranks: rank 0 acts first. Instead of a loop over
-ranks, each round settles everybody whose turn cannot be changed by anyone still undecided. The result is that of the
-loop; the rounds are as many as the longest chain of competitors, not as many as there are candidates.
+Matching detections to ground truth and linking boxes to tubes are one rule, `take_in_turn`;
+suppressing doubles among boxes and among tubes is another, `suppress_in_turn`. Both speak
+of ranks: rank 0 acts first. Instead of a loop over ranks, each round settles everybody
+whose turn cannot be changed by anyone still undecided. The result is that of the loop; the
+rounds are as many as the longest chain of competitors, not as many as there are candidates.
 
 Letters: P pairs, N candidates, M items.
 """
@@ -14,10 +15,12 @@ NOBODY = -1
 
 
 def take_in_turn(taker_P, item_P, n_takers, n_items):
-    """In order of rank, each taker takes the best still-free item of its list: item of each taker (N,), -1 for none.
+    """In order of rank, each taker takes the best still-free item of its list: item of each
+    taker (N,), -1 for none.
 
-    taker_P, item_P: the lists, (P,) each: pairs sorted by the taker's rank, and within a taker by its preference, best
-    first. An item is taken once. Items or takers that are in no pair do no harm.
+    taker_P, item_P: the lists, (P,) each: pairs sorted by the taker's rank, and within a
+    taker by its preference, best first. An item is taken once. Items or takers that are in
+    no pair do no harm.
     """
     item_N = np.full(n_takers, NOBODY, dtype=np.int64)
     free_M = np.ones(n_items, dtype=bool)
@@ -25,7 +28,9 @@ def take_in_turn(taker_P, item_P, n_takers, n_items):
     while len(taker_P):
         wish_P = np.ones(len(taker_P), dtype=bool)  # the best item left to each taker
         wish_P[1:] = taker_P[1:] != taker_P[:-1]
-        first_M[item_P[::-1]] = taker_P[::-1]       # who comes first of those who list the item: written last
+        first_M[item_P[::-1]] = taker_P[
+            ::-1
+        ]  # who comes first of those who list the item: written last
         final_P = wish_P & (first_M[item_P] == taker_P)
         item_N[taker_P[final_P]] = item_P[final_P]
         free_M[item_P[final_P]] = False
@@ -35,16 +40,18 @@ def take_in_turn(taker_P, item_P, n_takers, n_items):
 
 
 def suppress_in_turn(better_P, worse_P, n):
-    """In order of rank, each candidate not yet suppressed is kept and suppresses its worse rivals.
+    """In order of rank, each candidate not yet suppressed is kept and suppresses its worse
+    rivals.
 
-    better_P, worse_P: pairs of rivals as ranks, better_P < worse_P, in any order. Returns who suppressed each of the
-    n candidates (ranks in, ranks out), -1 for those kept. Where several kept rivals could have, it is the best.
+    better_P, worse_P: pairs of rivals as ranks, better_P < worse_P, in any order. Returns
+    who suppressed each of the n candidates (ranks in, ranks out), -1 for those kept. Where
+    several kept rivals could have, it is the best.
     """
     suppressed_N, undecided_N = np.zeros(n, dtype=bool), np.ones(n, dtype=bool)
     left_P, right_P = better_P, worse_P
     while len(left_P):
         top_N = undecided_N.copy()
-        top_N[right_P] = False                      # undecided, and nobody better is: kept
+        top_N[right_P] = False  # undecided, and nobody better is: kept
         suppressed_N[right_P[top_N[left_P]]] = True
         undecided_N &= ~(top_N | suppressed_N)
         open_P = undecided_N[left_P] & undecided_N[right_P]
