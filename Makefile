@@ -12,7 +12,7 @@ endif
 .PHONY: demo test check bench clean-demo
 
 demo: $(SETUP)
-	$(PYTHON) -m datasets.toy $(TOY)
+	$(PYTHON) -m claus.datasets.toy $(TOY)
 	$(PYTHON) run_cycles.py --run $(DEMO) --data $(TOY) --oracle $(TOY)/pyannot.pkl \
 	    --test-list $(TOY)/testlist01.txt --cycles 3 --device cpu --train "--model small --steps 300 --epochs 6" \
 	    --select "--videos-percent 7.5 --frames-percent 6" $(DEMO_FLAGS)

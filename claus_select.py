@@ -28,7 +28,7 @@ no video; 2,284 videos take seconds, a million a minute and 5 GiB. The same file
 give the same bytes. Run again it changes nothing that is finished: --force chooses anew.
 """
 
-import utils.cpu  # noqa: F401  first, so that Ctrl-C while libraries load is one line
+import claus.utils.startup  # noqa: F401  first, so that Ctrl-C while libraries load is one line
 
 # isort: split
 import argparse
@@ -39,17 +39,32 @@ from dataclasses import replace
 
 import numpy as np
 
-from datasets import annotations as annotation_file
-from datasets import oracle, which
-from datasets.pool import read_classes, read_pool
-from datasets.which import read_ground_truth
-from selection.baselines import select_from_pool, select_random
-from selection.budget import cycle_budget, fit_budget, read_schedule, scheduled_counts
-from selection.strategies import select_every_video, select_whole_videos
-from selection.videos import select_claus
-from utils import handoffs
-from utils.request_frames import FRAMES, clear_frames, write_frames
-from utils.runtime import (
+from claus.annotators import oracle
+from claus.annotators.request_frames import FRAMES, clear_frames, write_frames
+from claus.artifacts import handoffs
+from claus.artifacts.selection_pool import make_pool, scored_pool, unscored_pool
+from claus.artifacts.selection_report import (
+    draw_picture,
+    make_report,
+    print_report,
+    request_picks,
+)
+from claus.datasets import table as which
+from claus.datasets.labels import annotations as annotation_file
+from claus.datasets.own_videos import read_classes, read_pool
+from claus.datasets.table import read_ground_truth
+from claus.flags import (
+    READ_BY,
+    UNSCORED,
+    add_budget_flags,
+    add_rule_flags,
+    check_rule,
+)
+from claus.selection.baselines import select_from_pool, select_random
+from claus.selection.budget import cycle_budget, fit_budget, read_schedule, scheduled_counts
+from claus.selection.claus import select_claus
+from claus.selection.strategies import select_every_video, select_whole_videos
+from claus.utils.runtime import (
     HelpFormatter,
     UserError,
     check_alone,
@@ -58,15 +73,6 @@ from utils.runtime import (
     run_script,
     whole_number,
 )
-from utils.selection_flags import (
-    READ_BY,
-    UNSCORED,
-    add_budget_flags,
-    add_rule_flags,
-    check_rule,
-)
-from utils.selection_pool import make_pool, scored_pool, unscored_pool
-from utils.selection_report import draw_picture, make_report, print_report, request_picks
 
 LATER_FILES = ("detector.pt", "features.pkl", "uncertainty.pkl", "evaluation.json")
 

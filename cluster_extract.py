@@ -18,7 +18,7 @@ Expect  one pass over the videos: each decoded once, its encoder run once per cl
         pickles.
 """
 
-import utils.cpu  # noqa: F401  before torch
+import claus.utils.startup  # noqa: F401  before torch
 
 # isort: split
 import argparse
@@ -30,15 +30,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from datasets import annotations as annotation_file
-from datasets import which
-from datasets.tiles import VideoTiles, tile_loader
-from engine import device_name, fast_convolutions
-from losses.cluster import vote
-from models.mc_dropout import mc_forward
-from selection.frame_score import SCORES, THRESHOLD
-from utils import checkpoint, distributed
-from utils.handoffs import (
+from claus.artifacts import checkpoint
+from claus.artifacts.handoffs import (
     Features,
     Uncertainty,
     cycle_dir,
@@ -50,7 +43,16 @@ from utils.handoffs import (
     save_part,
     save_uncertainty,
 )
-from utils.runtime import (
+from claus.datasets import table as which
+from claus.datasets.clips.tiles import VideoTiles, tile_loader
+from claus.datasets.labels import annotations as annotation_file
+from claus.engine import device_name, fast_convolutions
+from claus.losses.cluster import vote
+from claus.models.mc_dropout import mc_forward
+from claus.scoring import score_video
+from claus.selection.uncertainty import SCORES, THRESHOLD
+from claus.utils import distributed
+from claus.utils.runtime import (
     HelpFormatter,
     UserError,
     check_writable,
@@ -58,7 +60,6 @@ from utils.runtime import (
     whole_number,
     write_text,
 )
-from utils.scoring import score_video
 
 
 def parse_args(argv=None):

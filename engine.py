@@ -15,13 +15,13 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from datasets.clips import normalise
-from losses.cluster import LAMBDA, cluster_loss
-from losses.margin import LAST_MARGIN, margin_at, margin_loss
-from losses.stew import stew_loss
-from models.detector import DROPOUT
-from utils import distributed
-from utils.runtime import UserError
+from claus.datasets.clips.geometry import normalise
+from claus.losses.cluster import LAMBDA, cluster_loss
+from claus.losses.margin import LAST_MARGIN, margin_at, margin_loss
+from claus.losses.stew import stew_loss
+from claus.models.detector import DROPOUT
+from claus.utils import distributed
+from claus.utils.runtime import UserError
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ Expect  a table on screen for each protocol; numbers of one are not comparable w
         (cycle0/evaluate.parts/): an interrupted run goes on where it was.
 """
 
-import utils.cpu  # noqa: F401  before torch
+import claus.utils.startup  # noqa: F401  before torch
 
 # isort: split
 import argparse
@@ -33,18 +33,26 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from datasets import which
-from datasets.clips import GEOMETRY, normalise
-from datasets.pseudo_labels import pseudo_masks
-from datasets.tiles import VideoTiles, tile_loader
-from datasets.video import read_blocks
-from engine import autocast, device_name
-from utils import act_scoring, checkpoint
-from utils.handoffs import cycle_dir, fingerprint, parts_dir, save_part
-from utils.metrics import capsule
-from utils.metrics.act_boxes import Boxes
-from utils.metrics.tables import act_table, capsule_table
-from utils.runtime import (
+from claus.artifacts import checkpoint
+from claus.artifacts.handoffs import cycle_dir, fingerprint, parts_dir, save_part
+from claus.datasets import table as which
+from claus.datasets.clips.geometry import GEOMETRY, normalise
+from claus.datasets.clips.tiles import VideoTiles, tile_loader
+from claus.datasets.labels.pseudo_labels import pseudo_masks
+from claus.datasets.truth import (
+    check_classes,
+    no_model_floor,
+    read_truth,
+    truth_masks,
+    truth_of,
+)
+from claus.datasets.video.reader import read_blocks
+from claus.engine import autocast, device_name
+from claus.metrics import capsule
+from claus.metrics import detections as act_scoring
+from claus.metrics.boxes import Boxes
+from claus.metrics.tables import act_table, capsule_table
+from claus.utils.runtime import (
     HelpFormatter,
     UserError,
     check_alone,
@@ -53,7 +61,6 @@ from utils.runtime import (
     whole_number,
     write_text,
 )
-from utils.truth import check_classes, no_model_floor, read_truth, truth_masks, truth_of
 
 OVERLAP = (
     "intersection_F",
@@ -488,7 +495,7 @@ def draw_pictures(trained, scored, report, classes, geometry, switches, args, fo
     """Charts of the classes, and --visualize N of the best, median and worst videos, into
     `folder`/pictures.
     """
-    from utils import visualize  # here: plotting libraries take a second to import
+    from claus.utils import overlays as visualize
 
     place = check_writable(folder / "pictures")
     kept = [overlap for overlap in scored.overlaps if overlap.gt_F.any()]
@@ -523,7 +530,7 @@ def draw_pictures(trained, scored, report, classes, geometry, switches, args, fo
 
 def charts_of(overlaps, report, classes, switches):
     """name -> picture: confusion matrix, and bars of every class, a chart for each protocol."""
-    from utils import visualize
+    from claus.utils import overlays as visualize
 
     result, lowest, act = report["capsule"], report["floor"], report["act"]
     where = f"crop {switches.crop}, class from {switches.class_from}"
@@ -583,7 +590,7 @@ def charts_of(overlaps, report, classes, switches):
 
 def example_of(video, overlap, prediction, video_iou, classes, geometry, switches):
     """visualize.Example of a scored video."""
-    from utils.visualize import Example
+    from claus.utils.overlays import Example
 
     counted = overlap.counted_frames(switches)
     iou_F = np.where(counted, overlap.intersection_F / np.maximum(overlap.union_F, 1), np.nan)

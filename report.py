@@ -5,7 +5,7 @@ a single HTML file.
     python report.py files/run_a files/run_b files/run_c --output compared.html
     python report.py files/experiments/results.csv --data Datasets/toy
 
-Reads   the folders of runs of run_cycles.py, tables of benchmarks/experiments.py and, where
+Reads   the folders of runs of run_cycles.py, tables of experiments/run.py and, where
         they are on this machine, the folders of their cells; the videos below --data for
         the strips of frames
 Writes  report.html beside the first of them (--output): it needs no network and no other
@@ -22,13 +22,13 @@ import sys
 import time
 from pathlib import Path
 
-from reporting import html
-from reporting.export import export
-from reporting.gather import gather
-from reporting.pages import PROTOCOLS, sections_of
-from reporting.published import TEST_VIDEOS, check_real
-from utils.machine import about_machine, in_words
-from utils.runtime import HelpFormatter, check_writable, run_script, write_text
+from claus.experiments.report import html
+from claus.experiments.report.export import export
+from claus.experiments.report.gather import gather
+from claus.experiments.report.pages import PROTOCOLS, sections_of
+from claus.experiments.report.published import TEST_VIDEOS, check_real
+from claus.utils.machine import about_machine, in_words
+from claus.utils.runtime import HelpFormatter, check_writable, run_script, write_text
 
 
 def parse_args(argv=None):

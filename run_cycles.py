@@ -29,7 +29,7 @@ pass after cycle 0. --semi METHOD trains every cycle with train_semi.py, on the 
 videos and on all others without their labels.
 """
 
-import utils.cpu  # noqa: F401  before torch
+import claus.utils.startup  # noqa: F401  before torch
 
 # isort: split
 import argparse
@@ -41,13 +41,15 @@ import shlex
 import sys
 import time
 
-from datasets import which
-from selection.budget import read_schedule
-from selection.strategies import STRATEGIES
-from utils import handoffs
-from utils.cycle_row import ACT_COLUMNS, COLUMNS, cycle_row
-from utils.launch import launch
-from utils.runtime import (
+from claus.artifacts import handoffs
+from claus.artifacts.cycle_row import ACT_COLUMNS, COLUMNS, cycle_row
+from claus.artifacts.shared_start import take_start
+from claus.datasets import table as which
+from claus.flags import INCREMENTS, METHODS, UNSCORED
+from claus.selection.budget import read_schedule
+from claus.selection.strategies import STRATEGIES
+from claus.utils.launch import launch
+from claus.utils.runtime import (
     HelpFormatter,
     UserError,
     atomic_write,
@@ -57,8 +59,6 @@ from utils.runtime import (
     whole_number,
     write_text,
 )
-from utils.selection_flags import INCREMENTS, METHODS, UNSCORED
-from utils.shared_start import take_start
 
 
 def parse_args(argv=None):
@@ -280,7 +280,7 @@ def first_budget(arguments, annotations_path):
     """(videos, frames) that the random start asks for by this run's flags, of the pool of
     an annotation file.
     """
-    from datasets import annotations
+    from claus.datasets.labels import annotations
 
     flags = script("select").parse_args([*arguments, "--strategy", "hybrid"])
     asked = script("select").asked_budget(flags, annotations.load(annotations_path))
@@ -351,7 +351,7 @@ def timed(args, cycle, name, arguments):
 
 def why_stop(args, rule, rows, cycle):
     """Why no further cycle follows, or None."""
-    from datasets import annotations
+    from claus.datasets.labels import annotations
 
     row = rows[-1]
     if cycle == args.cycles - 1:

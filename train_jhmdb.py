@@ -11,8 +11,8 @@ Expect  as train_ucf101.py: --model full wants a GPU, --model small does on a CP
 """
 
 import train_ucf101
-from utils import distributed
-from utils.runtime import run_script
+from claus.utils import distributed
+from claus.utils.runtime import run_script
 
 
 def parse_args(argv=None):

@@ -20,7 +20,7 @@ Expect  one line per epoch. An epoch is one pass over the unlabelled videos, hal
         batch being labelled clips.
 """
 
-import utils.cpu  # noqa: F401  before torch
+import claus.utils.startup  # noqa: F401  before torch
 
 # isort: split
 import argparse
@@ -31,18 +31,19 @@ from dataclasses import fields
 
 from torch.utils.tensorboard import SummaryWriter
 
-import engine
-from datasets import annotations as annotation_file
-from datasets import which
-from datasets.clips import PIXEL_RANGE
-from datasets.mask_interp import METHODS as INTERPOLATIONS
-from losses.cluster import LAMBDA
-from models.detector import PRESETS
-from semi.lists import read_lists
-from semi.methods import METHODS, USES, SemiOptions
-from semi.training import SemiTraining
-from train_ucf101 import AGAIN, TRAINING
-from training import (
+from claus import engine
+from claus.artifacts import checkpoint
+from claus.artifacts.handoffs import cycle_dir, run_dir
+from claus.datasets import table as which
+from claus.datasets.clips.geometry import PIXEL_RANGE
+from claus.datasets.labels import annotations as annotation_file
+from claus.datasets.labels.mask_interp import METHODS as INTERPOLATIONS
+from claus.losses.cluster import LAMBDA
+from claus.models.detector import PRESETS
+from claus.semi.lists import read_lists
+from claus.semi.methods import METHODS, USES, SemiOptions
+from claus.semi.training import SemiTraining
+from claus.training import (
     add_running_flags,
     check_pretrained,
     default_workers,
@@ -50,9 +51,7 @@ from training import (
     readable,
     split_validation,
 )
-from utils import checkpoint
-from utils.handoffs import cycle_dir, run_dir
-from utils.runtime import (
+from claus.utils.runtime import (
     HelpFormatter,
     UserError,
     check_alone,
@@ -60,6 +59,7 @@ from utils.runtime import (
     run_script,
     whole_number,
 )
+from train_ucf101 import AGAIN, TRAINING
 
 # What the published command line has, and what the small network needs in its place (chosen
 # on the toy videos).

@@ -15,7 +15,7 @@ Expect  one line per epoch; with --model small a minute on two CPU cores. --mode
         A video that cannot be read is named and set aside.
 """
 
-import utils.cpu  # noqa: F401  before torch
+import claus.utils.startup  # noqa: F401  before torch
 
 # isort: split
 import argparse
@@ -24,15 +24,17 @@ import math
 
 from torch.utils.tensorboard import SummaryWriter
 
-import engine
-from datasets import annotations as annotation_file
-from datasets import which
-from datasets.clips import PIXEL_RANGE
-from datasets.mask_interp import METHODS
-from losses.cluster import LAMBDA
-from losses.margin import LAST_MARGIN
-from models.detector import PRESETS
-from training import (
+from claus import engine
+from claus.artifacts import checkpoint
+from claus.artifacts.handoffs import cycle_dir
+from claus.datasets import table as which
+from claus.datasets.clips.geometry import PIXEL_RANGE
+from claus.datasets.labels import annotations as annotation_file
+from claus.datasets.labels.mask_interp import METHODS
+from claus.losses.cluster import LAMBDA
+from claus.losses.margin import LAST_MARGIN
+from claus.models.detector import PRESETS
+from claus.training import (
     Training,
     add_running_flags,
     check_pretrained,
@@ -41,9 +43,8 @@ from training import (
     readable,
     split_validation,
 )
-from utils import checkpoint, distributed
-from utils.handoffs import cycle_dir
-from utils.runtime import HelpFormatter, check_writable, run_script, whole_number
+from claus.utils import distributed
+from claus.utils.runtime import HelpFormatter, check_writable, run_script, whole_number
 
 AGAIN = "finished epochs are kept, the same command with --resume goes on from there"
 # What differs between the two networks. full: the paper's values. small: chosen on the toy

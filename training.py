@@ -14,17 +14,23 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-import engine
-from datasets.clips import GEOMETRY
-from datasets.tiles import VideoTiles, tile_loader
-from datasets.training_clips import ClipSampler, LabelledFrames, TrainingClips, loader
-from losses.cluster import Clusters
-from models.detector import PRESETS, Detector, DetectorConfig
-from models.mc_dropout import tile_latents
-from utils import checkpoint, distributed
-from utils.handoffs import fingerprint
-from utils.pictures import clip_sheet
-from utils.runtime import UserError, whole_number
+from claus import engine
+from claus.artifacts import checkpoint
+from claus.artifacts.handoffs import fingerprint
+from claus.datasets.clips.geometry import GEOMETRY
+from claus.datasets.clips.tiles import VideoTiles, tile_loader
+from claus.datasets.clips.training_clips import (
+    ClipSampler,
+    LabelledFrames,
+    TrainingClips,
+    loader,
+)
+from claus.losses.cluster import Clusters
+from claus.models.detector import PRESETS, Detector, DetectorConfig
+from claus.models.mc_dropout import tile_latents
+from claus.utils import distributed
+from claus.utils.clip_sheet import clip_sheet
+from claus.utils.runtime import UserError, whole_number
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 PRETRAINED = {"full": WEIGHTS / "rgb_charades.pt", "small": WEIGHTS / "small_encoder.pt"}

@@ -27,15 +27,15 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import act_reference as slow  # noqa: E402
 import numpy as np  # noqa: E402
 
-from benchmarks.timing import SHARED, lacks  # noqa: E402
-from datasets import ucf101  # noqa: E402
-from utils.metrics.act import frame_ap, video_ap  # noqa: E402
-from utils.metrics.act_boxes import Boxes  # noqa: E402
-from utils.metrics.act_links import RULES, LinkRule, link  # noqa: E402
-from utils.metrics.act_masks import truth as ground_truth  # noqa: E402
+from claus.benchmarks.timing import SHARED, lacks  # noqa: E402
+from claus.datasets import ucf101  # noqa: E402
+from claus.metrics.act import frame_ap, video_ap  # noqa: E402
+from claus.metrics.boxes import Boxes  # noqa: E402
+from claus.metrics.linking import RULES, LinkRule, link  # noqa: E402
+from claus.metrics.masks import truth as ground_truth  # noqa: E402
+from claus.reference import metrics as slow  # noqa: E402
 
 DATA = SHARED / "ucf101_24"
 SLOTS, SIX = 20, (0.1, 0.2, 0.3, 0.5, 0.75, 0.9)

@@ -11,7 +11,7 @@ Writes  benchmarks/results/gpu.md (not for --tiny)
 Expect  under ten minutes on one H200, most of it compiling; what --minutes does not leave
         time for is left out aloud. Our training step is engine.train_epoch itself, our
         scoring utils.scoring.score_video itself. The published side is
-        benchmarks/plain_network.py: two forward passes a step, R full passes a clip. Both
+        reference/network.py: two forward passes a step, R full passes a clip. Both
         sides must agree, or the exit status is 1.
 """
 
@@ -23,15 +23,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-import utils.cpu  # noqa: F401  before torch
+import claus.utils.startup  # noqa: F401  before torch
 
 # isort: split
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-import engine
-from benchmarks import gpu_costs, plain_network
-from benchmarks.gpu_sides import (
+from claus import engine
+from claus.benchmarks import gpu_costs
+from claus.benchmarks.gpu_sides import (
     FRAMES,
     PIXELS,
     TILES,
@@ -42,9 +42,10 @@ from benchmarks.gpu_sides import (
     published_scoring,
     scoring,
 )
-from benchmarks.timing import machine_line, median, ratio, table, write_results
-from datasets.clips import normalise
-from models.mc_dropout import mc_forward, seeded_masks
+from claus.benchmarks.timing import machine_line, median, ratio, table, write_results
+from claus.datasets.clips.geometry import normalise
+from claus.models.mc_dropout import mc_forward, seeded_masks
+from claus.reference import network as plain_network
 
 EPOCHS, CLIPS_A_VIDEO, BN_BATCHES = 40, 2, 32  # of a training; batch-norm batches of each epoch
 TOLERANCE = 2e-3  # of the mean probability, between the two networks in float32 without TF32
@@ -293,9 +294,10 @@ def loader_rate(bench):
     """Training clips a second from real videos, decoded by --workers processes, through the
     whole step.
     """
-    from datasets import annotations, ucf101
-    from datasets.clips import GEOMETRY
-    from datasets.training_clips import ClipSampler, TrainingClips, loader
+    from claus.datasets import ucf101
+    from claus.datasets.clips.geometry import GEOMETRY
+    from claus.datasets.clips.training_clips import ClipSampler, TrainingClips, loader
+    from claus.datasets.labels import annotations
 
     labels = annotations.load(bench.args.annotations)
     names = [video.name for video in labels.labelled()]

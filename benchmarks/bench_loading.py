@@ -16,18 +16,29 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import utils.cpu  # noqa: E402, F401  before torch
+import claus.utils.startup  # noqa: E402, F401  before torch
 
 # isort: split
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from benchmarks import loading_data, plain_loading, timing  # noqa: E402
-from datasets.clips import GEOMETRY, clip_indices, cut, random_crop, resize, sources  # noqa: E402
-from datasets.frame_index import IndexedVideos, build  # noqa: E402
-from datasets.pseudo_labels import clip_labels  # noqa: E402
-from datasets.training_clips import TrainingClips  # noqa: E402
-from datasets.video import iter_frames, pixels, read_frames  # noqa: E402
+from claus.benchmarks import (
+    loading_data,  # noqa: E402
+    timing,  # noqa: E402
+)
+from claus.datasets.clips.geometry import (  # noqa: E402
+    GEOMETRY,
+    clip_indices,
+    cut,
+    random_crop,
+    resize,
+    sources,
+)
+from claus.datasets.clips.training_clips import TrainingClips  # noqa: E402
+from claus.datasets.labels.pseudo_labels import clip_labels  # noqa: E402
+from claus.datasets.video.frame_index import IndexedVideos, build  # noqa: E402
+from claus.datasets.video.reader import iter_frames, pixels, read_frames  # noqa: E402
+from claus.reference import clips as plain_loading  # noqa: E402
 
 ROUNDS = 5
 MOST_SECONDS = 20  # a table row
@@ -88,7 +99,7 @@ One process, {
     }. Per clip: 8 frames at stride 2, random crop and flip, pseudo-labels and STeW weights. Published
 way: the whole video is decoded with {
         plain_loading.decoder()
-    }, the rest as in benchmarks/plain_loading.py. One thread:
+    }, the rest as in reference/clips.py. One thread:
 the published way where PyAV decodes and is told to do it with a single thread. Medians of {
         ROUNDS
     } interleaved rounds

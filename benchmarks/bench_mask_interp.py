@@ -29,14 +29,14 @@ sys.path.insert(0, str(ROOT))
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-from benchmarks.timing import RESULTS, SHARED, lacks  # noqa: E402
-from benchmarks.timing import table as grid  # noqa: E402
-from datasets import jhmdb  # noqa: E402
-from datasets.mask_interp import METHODS, interpolate  # noqa: E402
-from datasets.pseudo_labels import REACH  # noqa: E402
-from datasets.video import read_frames  # noqa: E402
-from utils.machine import processor  # noqa: E402
-from utils.runtime import write_text  # noqa: E402
+from claus.benchmarks.timing import RESULTS, SHARED, lacks  # noqa: E402
+from claus.benchmarks.timing import table as grid  # noqa: E402
+from claus.datasets import jhmdb  # noqa: E402
+from claus.datasets.labels.mask_interp import METHODS, interpolate  # noqa: E402
+from claus.datasets.labels.pseudo_labels import REACH  # noqa: E402
+from claus.datasets.video.reader import read_frames  # noqa: E402
+from claus.utils.machine import processor  # noqa: E402
+from claus.utils.runtime import write_text  # noqa: E402
 
 DATA = SHARED / "jhmdb"
 GAPS = (2, 4, 8, 16)
@@ -198,7 +198,7 @@ def report(clips, ious, seconds, filmed, held):
 `python benchmarks/bench_mask_interp.py`, {time.strftime("%Y-%m-%d")}, one core of {processor()}.
 Mean IoU with the true mask over all unlabelled frames between labels; every gap-th frame of all {clips} J-HMDB clips
 is labelled ({', '.join(f'{frames[gap]:,}' for gap in GAPS)} frames at gaps {', '.join(map(str, GAPS))}).
-What the methods are says datasets/mask_interp.py; `blend` is the default. Its constants were set on an eighth of the
+What the methods are says datasets/labels/mask_interp.py; `blend` is the default. Its constants were set on an eighth of the
 training clips of split 1, where the score is flat around them; the column "test" is the test clips alone.
 
 {grid(["method", *(f"gap {gap}" for gap in GAPS), "gap 8, test", "ms a frame"], overall)}

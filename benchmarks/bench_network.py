@@ -3,7 +3,7 @@ against the published way.
 
     OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/bench_network.py         # three minutes on two cores
 
-The published way (benchmarks/plain_network.py) computes layer by layer and runs the whole
+The published way (reference/network.py) computes layer by layer and runs the whole
 network once per dropout pass, and once more without dropout for the latent; both sides get
 the same masks and weights.
 Checks  logits of inference within 1e-5 of their scale, mean probability of scoring within 1e-5
@@ -18,9 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # noqa: E402
 
-from benchmarks.network_pair import clips, pair  # noqa: E402
-from benchmarks.plain_network import plain_scoring, stage_costs  # noqa: E402
-from benchmarks.timing import (  # noqa: E402
+from claus.benchmarks.timing import (  # noqa: E402
     both_clocks,
     interleaved,
     machine_line,
@@ -33,7 +31,9 @@ from benchmarks.timing import (  # noqa: E402
     with_large_malloc,
     write_results,
 )
-from models.mc_dropout import mc_forward, seeded_masks  # noqa: E402
+from claus.models.mc_dropout import mc_forward, seeded_masks  # noqa: E402
+from claus.reference.network import plain_scoring, stage_costs  # noqa: E402
+from claus.reference.network_pair import clips, pair  # noqa: E402
 
 PASSES, LIMIT = 10, 1e-5
 

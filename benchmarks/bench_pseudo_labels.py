@@ -14,16 +14,20 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import utils.cpu  # noqa: E402, F401  before torch
+import claus.utils.startup  # noqa: E402, F401  before torch
 
 # isort: split
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from benchmarks import loading_data, plain_loading, timing  # noqa: E402
-from datasets.clips import GEOMETRY, clip_indices, sources  # noqa: E402
-from datasets.frame_index import IndexedVideos  # noqa: E402
-from datasets.pseudo_labels import clip_labels, pseudo_masks  # noqa: E402
+from claus.benchmarks import (
+    loading_data,  # noqa: E402
+    timing,  # noqa: E402
+)
+from claus.datasets.clips.geometry import GEOMETRY, clip_indices, sources  # noqa: E402
+from claus.datasets.labels.pseudo_labels import clip_labels, pseudo_masks  # noqa: E402
+from claus.datasets.video.frame_index import IndexedVideos  # noqa: E402
+from claus.reference import clips as plain_loading  # noqa: E402
 
 CORNER = (5, 7)
 
@@ -44,7 +48,7 @@ def main(argv=None):
 `python benchmarks/bench_pseudo_labels.py`: {timing.machine_line()}.
 One thread; labels every {loading_data.EVERY} frames ({where}); clips of 8×224×224 with crop and flip. Medians of
 interleaved rounds over the clips of all labelled frames, milliseconds of processor time a clip; × is the median of a
-round's ratios. By loops: benchmarks/plain_loading.py, float64, frame by frame. Through masks: the same labels as
+round's ratios. By loops: reference/clips.py, float64, frame by frame. Through masks: the same labels as
 drawn masks, as data sets with masks have them, once they are there. Checked in the same run: labels and weights (as
 float32) are exactly equal.
 

@@ -34,14 +34,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
-import selection_reference as slow  # noqa: E402
 from golden.make_selection import extraction  # noqa: E402
 
-from benchmarks.timing import RESULTS, SHARED  # noqa: E402
-from datasets import annotations as annotation_file  # noqa: E402
-from utils import handoffs  # noqa: E402
-from utils.machine import about_machine, in_words  # noqa: E402
-from utils.runtime import gc_paused, write_text  # noqa: E402
+from claus.artifacts import handoffs  # noqa: E402
+from claus.benchmarks.timing import RESULTS, SHARED  # noqa: E402
+from claus.datasets.labels import annotations as annotation_file  # noqa: E402
+from claus.reference import selection as slow  # noqa: E402
+from claus.utils.machine import about_machine, in_words  # noqa: E402
+from claus.utils.runtime import gc_paused, write_text  # noqa: E402
 
 DATA = SHARED / "ucf101_24"
 FRAMES, DIMS, CLUSTERS, CLASSES = 100, 408, 5, 24
@@ -191,7 +191,7 @@ def timed(arguments):
 
 
 def disagreements(run, whole=False, count=150):
-    """Texts: where the slow plain program of tests/selection_reference.py would choose
+    """Texts: where the slow plain program of reference/selection.py would choose
     otherwise.
 
     Of `count` random candidates (and `count` chosen videos) it works out score and frames;

@@ -4,7 +4,7 @@ and weights.
     OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/bench_train_step.py      # three minutes on two cores
 
 Ours: one forward pass with latents, backward, fused Adam. The published way
-(benchmarks/plain_network.py): forward, a second forward for the latents, backward, Adam one
+(reference/network.py): forward, a second forward for the latents, backward, Adam one
 parameter at a time.
 Checks  the loss (1e-5), and that our float32 gradients are as close to a float64 run as the
         plain ones are, on a small clip of the full network's layers (96x96: float64 at
@@ -24,9 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
-from benchmarks.network_pair import clips, pair  # noqa: E402
-from benchmarks.plain_network import plain_adam, plain_step  # noqa: E402
-from benchmarks.timing import (  # noqa: E402
+from claus.benchmarks.timing import (  # noqa: E402
     added_memory,
     both_clocks,
     interleaved,
@@ -38,6 +36,8 @@ from benchmarks.timing import (  # noqa: E402
     table,
     write_results,
 )
+from claus.reference.network import plain_adam, plain_step  # noqa: E402
+from claus.reference.network_pair import clips, pair  # noqa: E402
 
 LIMIT = 1e-5
 

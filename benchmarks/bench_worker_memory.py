@@ -16,16 +16,19 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import utils.cpu  # noqa: E402, F401  before torch
+import claus.utils.startup  # noqa: E402, F401  before torch
 
 # isort: split
 import torch  # noqa: E402
 
-from benchmarks import loading_data, timing  # noqa: E402
-from datasets import jhmdb  # noqa: E402
-from datasets.annotations import Annotations, Tube, Video  # noqa: E402
-from datasets.clips import GEOMETRY  # noqa: E402
-from datasets.training_clips import ClipSampler, TrainingClips, loader  # noqa: E402
+from claus.benchmarks import (
+    loading_data,  # noqa: E402
+    timing,  # noqa: E402
+)
+from claus.datasets import jhmdb  # noqa: E402
+from claus.datasets.clips.geometry import GEOMETRY  # noqa: E402
+from claus.datasets.clips.training_clips import ClipSampler, TrainingClips, loader  # noqa: E402
+from claus.datasets.labels.annotations import Annotations, Tube, Video  # noqa: E402
 
 VIDEOS, MASKED, WARM, LIMIT = 250, 60, 100, 50
 BATCH = (

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-import engine
-from benchmarks import plain_network
-from benchmarks.timing import interleaved
-from datasets.clips import normalise
-from losses.cluster import FIRST_COUNT, Clusters
-from models.detector import PRESETS, Detector, DetectorConfig
-from models.mc_dropout import mc_forward, seeded_masks
-from utils.scoring import score_video
+from claus import engine
+from claus.benchmarks.timing import interleaved
+from claus.datasets.clips.geometry import normalise
+from claus.losses.cluster import FIRST_COUNT, Clusters
+from claus.models.detector import PRESETS, Detector, DetectorConfig
+from claus.models.mc_dropout import mc_forward, seeded_masks
+from claus.reference import network as plain_network
+from claus.scoring import score_video
 
 CLASSES, PIXELS = 24, "-1..1"
 VIDEOS, FRAMES, TILES = 2284, 395_868, 25_743  # UCF-101-24, training part; tiles of 16 frames

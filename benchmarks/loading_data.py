@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.timing import SHARED
-from datasets import ucf101
-from datasets.annotations import Annotations, Tube, Video
-from datasets.sprites import random_texture, write_video
+from claus.benchmarks.timing import SHARED
+from claus.datasets import ucf101
+from claus.datasets.labels.annotations import Annotations, Tube, Video
+from claus.datasets.sprites import random_texture, write_video
 
 NAMES = ("Biking/v_Biking_g01_c03", "Biking/v_Biking_g02_c05", "Diving/v_Diving_g01_c01")
 EVERY = 17  # each so many-th frame of a video is labelled

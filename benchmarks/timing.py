@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.machine import processor
-from utils.runtime import write_text
+from claus.utils.machine import processor
+from claus.utils.runtime import write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SHARED = (

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-from datasets.annotations import Annotations, Tube, Video, naming
-from datasets.layouts import find_below, scan_below
-from datasets.masks import PackedMasks
-from utils.runtime import UserError
+from claus.datasets.labels.annotations import Annotations, Tube, Video, naming
+from claus.datasets.labels.masks import PackedMasks
+from claus.datasets.layouts import find_below, scan_below
+from claus.utils.runtime import UserError
 
 CLASSES = (
     "brush_hair",

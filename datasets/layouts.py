@@ -4,7 +4,7 @@ below one of a few folders.
 
 from pathlib import Path
 
-from utils.runtime import UserError
+from claus.utils.runtime import UserError
 
 VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm")  # the data sets' own first
 

@@ -1,7 +1,7 @@
 """Make a small data set shaped like UCF-101-24, so that the whole cycle runs with nothing
 on disk.
 
-    python -m datasets.toy Datasets/toy
+    python -m claus.datasets.toy Datasets/toy
 
 writes below that folder, in some seconds on one core:
 
@@ -47,7 +47,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from datasets.sprites import (
+from claus.datasets.sprites import (
     paste,
     random_actor,
     random_texture,
@@ -55,7 +55,7 @@ from datasets.sprites import (
     tight_boxes,
     write_video,
 )
-from utils.runtime import UserError, run_script
+from claus.utils.runtime import UserError, run_script
 
 CLASSES = ("Bounce", "Circle", "Pulse", "Rock", "Spin", "Sway")
 TRAIN_SHARE = {
@@ -441,7 +441,7 @@ def _fill(folder, stamp):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(
-        prog="python -m datasets.toy", description=__doc__.split("\n")[0]
+        prog="python -m claus.datasets.toy", description=__doc__.split("\n")[0]
     )
     parser.add_argument(
         "folder", nargs="?", default="Datasets/toy", help="where to (default: %(default)s)"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.annotations import (
+from claus.datasets.labels.annotations import (
     Annotations,
     Tube,
     Video,
@@ -21,8 +21,8 @@ from datasets.annotations import (
     safe_load,
     whole_number,
 )
-from datasets.layouts import find_below, scan_below
-from utils.runtime import UserError
+from claus.datasets.layouts import find_below, scan_below
+from claus.utils.runtime import UserError
 
 CLASSES = (
     "Basketball",

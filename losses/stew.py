@@ -3,7 +3,7 @@
 L = mean over all frames and pixels of φ · BCE, plus a Dice term over the frames with τ > 0,
 all their pixels alike (or weighted by φ as well, our own). φ = τ · s: τ falls with the
 distance in time from a real label, s is the consistency of the pseudo-label over
-neighbouring frames. The weight maps are made with the labels (datasets/pseudo_labels.py);
+neighbouring frames. The weight maps are made with the labels (datasets/labels/pseudo_labels.py);
 here they only multiply.
 """
 

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.capsules import POSE, ConvCaps, PrimaryCaps
-from models.frames import conv_frames, double_frames, join
-from models.fused_tail import fused_tail
-from models.i3d import I3D, SPATIAL_STRIDE, TEMPORAL_STRIDE
+from claus.models.capsules import POSE, ConvCaps, PrimaryCaps
+from claus.models.decoder_tail import fused_tail
+from claus.models.frame_conv import conv_frames, double_frames, join
+from claus.models.i3d import I3D, SPATIAL_STRIDE, TEMPORAL_STRIDE
 
 DROPOUT = 0.5
 

@@ -6,7 +6,7 @@ clip of 8 frames ends at one time step and 1/8 of its side. Module and parameter
 those of the public PyTorch port of the Charades weights (`Conv3d_1a_7x7.conv3d.weight`,
 `Mixed_4f.b1b.bn.running_mean`, ...), so `rgb_charades.pt` loads by name.
 
-Convolutions run frame by frame (models/frames.py). In evaluation mode batch norm is part of
+Convolutions run frame by frame (models/frame_conv.py). In evaluation mode batch norm is part of
 the convolution before it,
 
     γ (K*x - mean) / √(var + ε) + β = (s K)*x + (β - s mean),   s = γ / √(var + ε),
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.frames import conv_frames, join, pointwise, pool_frames
+from claus.models.frame_conv import conv_frames, join, pointwise, pool_frames
 
 TEMPORAL_STRIDE = 8
 SPATIAL_STRIDE = 8

@@ -11,8 +11,8 @@ import zlib
 import numpy as np
 import torch
 
-from datasets.clips import normalise
-from models.detector import DROPOUT, scores_and_latent
+from claus.datasets.clips.geometry import normalise
+from claus.models.detector import DROPOUT, scores_and_latent
 
 
 def seeded_masks(detector, seed, video, tile, phase, passes):

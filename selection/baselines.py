@@ -15,9 +15,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from selection.budget import share_frames
-from selection.frames import choose_frames, eligible_frames
-from selection.videos import Selection, select_claus
+from claus.selection.budget import share_frames
+from claus.selection.claus import Selection, select_claus
+from claus.selection.frames import choose_frames, eligible_frames
 
 
 def select_random(

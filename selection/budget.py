@@ -20,7 +20,7 @@ from math import floor
 
 import numpy as np
 
-from utils.runtime import UserError
+from claus.utils.runtime import UserError
 
 
 @dataclass(frozen=True)

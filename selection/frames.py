@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.runtime import UserError
+from claus.utils.runtime import UserError
 
 DAMPINGS = ("paper", "authors", "none", "coverage")  # `drop` belongs to one baseline alone
 SIGMA = 8 / 3  # video frames

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from selection.baselines import frames_without_scores
-from selection.frames import eligible_frames
-from selection.videos import Selection
-from utils.runtime import UserError
+from claus.selection.baselines import frames_without_scores
+from claus.selection.claus import Selection
+from claus.selection.frames import eligible_frames
+from claus.utils.runtime import UserError
 
 STRATEGIES = ("hybrid", "inter", "intra")
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datasets.clips import clip_indices, cut, random_crop, resize
-from datasets.training_clips import ClipSampler, collate
-from utils.runtime import UserError
+from claus.datasets.clips.geometry import clip_indices, cut, random_crop, resize
+from claus.datasets.clips.training_clips import ClipSampler, collate
+from claus.utils.runtime import UserError
 
 
 class UnlabelledClips(Dataset):

@@ -1,7 +1,7 @@
 """The published lists of semi-supervised training -> Annotations: which videos are
 labelled, and which are not.
 
-UCF-101-24: pickles in the older list format (see datasets/list_format.py). J-HMDB-21: text,
+UCF-101-24: pickles in the older list format (see datasets/labels/list_format.py). J-HMDB-21: text,
 one `class/clip` a line; the labels of the listed clips are their puppet masks. Of an
 unlabelled list nothing but the names is read; length and size of its videos are counted
 from the videos.
@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from datasets import jhmdb, ucf101
-from datasets.annotations import Video, naming
-from datasets.list_format import from_records, tube_records
-from datasets.pool import count_frames
-from datasets.safe_pickle import safe_load
-from datasets.video import SHORT_TAIL
-from utils.runtime import UserError
+from claus.datasets import jhmdb, ucf101
+from claus.datasets.labels.annotations import Video, naming
+from claus.datasets.labels.list_format import from_records, tube_records
+from claus.datasets.own_videos import count_frames
+from claus.datasets.video.reader import SHORT_TAIL
+from claus.utils.runtime import UserError
+from claus.utils.safe_pickle import safe_load
 
 
 def read_lists(

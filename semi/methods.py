@@ -13,15 +13,15 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-import engine
-from datasets.clips import normalise
-from losses.margin import FIRST_MARGIN, margin_loss
-from losses.stew import stew_loss
-from models.detector import Detection, Detector
-from semi.consistency import categorical_js, consistency_loss, difference, ramp
-from semi.teacher import Teacher, teach
-from semi.unet3d import UNet3D
-from semi.views import mirrored, strong_view
+from claus import engine
+from claus.datasets.clips.geometry import normalise
+from claus.losses.margin import FIRST_MARGIN, margin_loss
+from claus.losses.stew import stew_loss
+from claus.models.detector import Detection, Detector
+from claus.semi.consistency import categorical_js, consistency_loss, difference, ramp
+from claus.semi.teacher import Teacher, teach
+from claus.semi.unet3d import UNet3D
+from claus.semi.views import mirrored, strong_view
 
 
 @dataclass(frozen=True)

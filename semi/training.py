@@ -11,13 +11,13 @@ from dataclasses import fields, replace
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
-import engine
-from semi.batches import HalfAndHalf, PairedSampler, UnlabelledClips, paired_loader
-from semi.methods import METHODS, TEACHES, Networks, SemiOptions, When
-from semi.teacher import Teacher
-from semi.unet3d import WIDTHS, UNet3D
-from training import Training
-from utils.runtime import UserError
+from claus import engine
+from claus.semi.batches import HalfAndHalf, PairedSampler, UnlabelledClips, paired_loader
+from claus.semi.methods import METHODS, TEACHES, Networks, SemiOptions, When
+from claus.semi.teacher import Teacher
+from claus.semi.unet3d import WIDTHS, UNet3D
+from claus.training import Training
+from claus.utils.runtime import UserError
 
 PATIENCE, FACTOR = (
     5,

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-import utils.cpu  # noqa: E402, F401  before torch
+import claus.utils.startup  # noqa: E402, F401  before torch
 
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -48,7 +48,7 @@ def films(tmp_path_factory):
     """
     import films
 
-    from datasets.sprites import write_video
+    from claus.datasets.sprites import write_video
 
     folder = tmp_path_factory.mktemp("films")
     for count in (20, 40):

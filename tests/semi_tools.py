@@ -4,8 +4,8 @@ training.
 
 import torch
 
-from datasets.clips import normalise
-from models.detector import Detector, DetectorConfig
+from claus.datasets.clips.geometry import normalise
+from claus.models.detector import Detector, DetectorConfig
 
 CLASSES = 3
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from utils import checkpoint
+from claus.artifacts import checkpoint
 
 
 class Stopped(Exception):

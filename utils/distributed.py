@@ -18,7 +18,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from utils.runtime import UserError
+from claus.utils.runtime import UserError
 
 PATIENCE = timedelta(
     days=1

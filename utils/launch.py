@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from utils.runtime import UserError
+from claus.utils.runtime import UserError
 
 
 def launch(script, arguments, processes):

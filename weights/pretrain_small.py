@@ -25,12 +25,12 @@ from torch.utils.data import DataLoader, IterableDataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from datasets.clips import normalise  # noqa: E402
-from datasets.sprites import random_actor, random_texture, render  # noqa: E402
-from models.detector import PRESETS  # noqa: E402
-from models.i3d import I3D, SPATIAL_STRIDE  # noqa: E402
-from utils.checkpoint import ENCODER, save  # noqa: E402
-from utils.runtime import run_script  # noqa: E402
+from claus.artifacts.checkpoint import ENCODER, save  # noqa: E402
+from claus.datasets.clips.geometry import normalise  # noqa: E402
+from claus.datasets.sprites import random_actor, random_texture, render  # noqa: E402
+from claus.models.detector import PRESETS  # noqa: E402
+from claus.models.i3d import I3D, SPATIAL_STRIDE  # noqa: E402
+from claus.utils.runtime import run_script  # noqa: E402
 
 SIZE, FRAMES, MARGIN = PRESETS["small"]["size"], 8, 16
 PATH = 5  # numbers that describe a pose: x, y, ln scale, cos, sin of the turned angle

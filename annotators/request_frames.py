@@ -1,0 +1,55 @@
+"""Pictures of the frames that an annotator is asked to label."""
+
+import re
+
+from PIL import Image
+from tqdm import tqdm
+
+from claus.utils.runtime import UserError, atomic_write
+
+FRAMES = "frames"  # folder beside request.json
+
+
+def clear_frames(folder):
+    """Remove the pictures of write_frames, and nothing else: annotators keep files of their
+    tools beside them.
+    """
+    for path in folder.rglob("frame_*.png"):
+        if re.fullmatch(r"frame_\d{5,}", path.stem):
+            path.unlink()
+    for place in sorted(folder.rglob("*/"), reverse=True):  # the deepest first
+        if not any(place.iterdir()):
+            place.rmdir()
+
+
+def write_frames(picks, folder, find_video):
+    """Write <folder>/<video>/frame_<number>.png for every frame of picks (see
+    oracle.request_form).
+
+    Original size, so that pixels are those of the boxes and masks to answer with. Pictures
+    that are there already are not made again. Returns {video: reason} of the videos that
+    are missing or cannot be read.
+    """
+    from claus.datasets.video.reader import (
+        read_frames,
+    )  # here, so that runs with ground truth need no video library
+
+    failed = {}
+    for pick in tqdm(picks, desc="pictures", unit="video", disable=None):
+        paths = {
+            number: folder / pick["video"] / f"frame_{number:05d}.png"
+            for number in pick["frames"]
+        }
+        waiting = {number: path for number, path in paths.items() if not path.exists()}
+        if not waiting:
+            continue
+        try:
+            pictures = read_frames(find_video(pick["video"]), list(waiting), max(waiting) + 1)
+        except UserError as error:
+            failed[pick["video"]] = str(error)
+            continue
+        for path, picture in zip(waiting.values(), pictures, strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as file:
+                Image.fromarray(picture).save(file, format="PNG")
+    return failed

@@ -1,0 +1,180 @@
+"""What training leaves: the detector's checkpoint, the state to resume from, and pretrained
+weights coming in.
+
+detector.pt  {"format", "version", "dataset", "classes", "config", "geometry",
+             "pixel_range", "detector", "clusters",
+              "about"}: everything the later scripts need; nothing about the network is
+              guessed from a flag.
+training.pt  the same plus optimizer, random state and progress.
+"""
+
+import pickle
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from claus.artifacts.handoffs import fingerprint
+from claus.datasets.clips.geometry import ClipGeometry
+from claus.losses.cluster import Clusters
+from claus.models.detector import Detector, DetectorConfig
+from claus.utils.runtime import UserError, atomic_write
+
+FORMAT, VERSION = "claus-detector", 1
+UNUSED = ("conv_cluster.",)  # in published checkpoints, used by nothing
+ENCODER = "conv1."
+
+
+@dataclass
+class Trained:
+    """A detector with what it was trained for."""
+
+    detector: Detector
+    clusters: Clusters
+    classes: tuple
+    dataset: str
+    geometry: ClipGeometry
+    pixel_range: str
+    about: dict  # how it was trained: arguments, steps, scores
+    source: str = ""  # fingerprint of the file it was read from
+
+
+def detector_state(detector, clusters, classes, dataset, geometry, pixel_range, about):
+    """The contents of detector.pt."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "dataset": dataset,
+        "classes": list(classes),
+        "config": detector.config.to_dict(),
+        "geometry": geometry.to_dict(),
+        "pixel_range": pixel_range,
+        "detector": detector.state_dict(),
+        "clusters": clusters.state_dict(),
+        "about": about,
+    }
+
+
+def save(state, path):
+    """torch.save, atomically."""
+    with atomic_write(path) as file:
+        torch.save(state, file)
+
+
+def read(path, what="checkpoint"):
+    """torch.load of tensors and builtins alone; UserError for a missing, truncated, foreign
+    or unsafe file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f"no {what} at {path}; run the training of this cycle first, or correct the path"
+        )
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of pickles that it will refuse
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file raises nearly anything
+        name = (
+            re.search(r"GLOBAL ([\w.]+)", str(error))
+            if isinstance(error, pickle.UnpicklingError)
+            else None
+        )
+        if name:
+            raise UserError(
+                f"{path} names {name[1]}, which is not data; refused, nothing was "
+                f"executed, get the {what} "
+                "from a source you trust"
+            ) from error
+        raise UserError(
+            f"{path} cannot be read as a {what} (truncated, damaged or of another kind); name "
+            "another, or make this one again"
+        ) from error
+
+
+def load(path, device="cpu"):
+    """detector.pt -> Trained, the detector in evaluation mode on `device`."""
+    state = read(path, "detector checkpoint")
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise UserError(
+            f"{path} is no detector checkpoint of this project; weights of other "
+            f"projects go in through "
+            "--pretrained of the training script"
+        )
+    if state.get("version") != VERSION:
+        raise UserError(
+            f"{path} was written by another version of this project; update the code, "
+            f"or train again"
+        )
+    try:
+        detector = Detector(DetectorConfig(**state["config"]))
+        detector.load_state_dict(state["detector"])
+        trained = Trained(
+            detector.eval(),
+            Clusters.from_state(state["clusters"]),
+            tuple(state["classes"]),
+            state["dataset"],
+            ClipGeometry(**state["geometry"]),
+            state["pixel_range"],
+            state["about"],
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{path} is a damaged detector checkpoint ({reason}); train again"
+        ) from error
+    trained.detector.to(device)  # outside: a device that fails is no damage of the file
+    trained.source = fingerprint(path)
+    return trained
+
+
+def load_pretrained(detector, path):
+    """Copy every tensor of `path` that fits into `detector` by name; returns (matched,
+    missing, ignored) counts.
+
+    Reads a published detector checkpoint (names as they are), the public I3D weights (names
+    without `conv1.`), an encoder of ours, or a detector.pt; a wrapping {"state_dict": ...}
+    or {"detector": ...} and a leading `module.` are taken off. UserError where no tensor
+    matches, or where a name matches and its shape does not (the capsule layers of another
+    number of classes are left out aloud by the count of ignored).
+    """
+    tensors = _tensors(read(path, "weights file"), path)
+    own = detector.state_dict()
+    matched, ignored, wrong = {}, [], []
+    for name, tensor in tensors.items():
+        name = name if name in own else ENCODER + name
+        if name not in own:
+            ignored.append(name)
+        elif own[name].shape != tensor.shape:
+            wrong.append(name)
+        else:
+            matched[name] = tensor
+    encoder_wrong = [name for name in wrong if name.startswith(ENCODER)]
+    if encoder_wrong or not matched:
+        example = f" (e.g. {encoder_wrong[0]})" if encoder_wrong else ""
+        raise UserError(
+            f"{path}: {len(matched)} tensors match this network, {len(wrong)} differ "
+            f"in shape{example}; "
+            "these weights are of another network (--model full takes rgb_charades.pt)"
+        )
+    detector.load_state_dict(matched, strict=False)
+    useful = sum(not name.endswith("num_batches_tracked") for name in own)
+    found = sum(not name.endswith("num_batches_tracked") for name in matched)
+    return found, useful - found, len(ignored) + len(wrong)
+
+
+def _tensors(content, path):
+    for key in ("state_dict", "detector", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path} holds no table of tensors; give a state_dict saved with torch.save"
+        )
+    tensors = {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if isinstance(tensor, torch.Tensor) and not name.startswith(UNUSED)
+    }

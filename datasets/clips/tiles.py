@@ -1,0 +1,116 @@
+"""A whole video as clips, decoded once: what scoring, clustering and evaluation go through.
+
+Only frames that a clip shows are converted to RGB and resized: with one phase, every second.
+
+A tile is T*stride = 16 frames. Phase p of a tile is the clip of its frames p, p + stride,
+...; two phases cover every frame. The last tile of a video is filled up by its last frame
+(scoring, as published) or by black (the evaluation protocol); or it begins earlier, so that
+it is whole and moves as any other (scoring, our own rules).
+"""
+
+import itertools
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from claus.datasets.clips.geometry import STRIDE, centre_crop, transform
+from claus.datasets.video.reader import read_runs
+from claus.utils.runtime import UserError
+
+FILLS = ("repeat", "black", "shift")
+
+
+class VideoTiles(Dataset):
+    """Video number -> {"name", "clips" uint8 (n,T,3,S,S), "frames" int64 (n,T), "tile",
+    "phase" int64 (n,)}.
+
+    Clips come tile by tile, phase by phase. frames: the video frame under each clip frame,
+    -1 under a black one. fill: "repeat" the last frame, "black", or "shift" the last tile
+    to end with the video (where that has a whole tile; a shorter one repeats its last
+    frame). A video that is missing or damaged gives {"name", "failed": reason}.
+    """
+
+    def __init__(
+        self, videos, find_video, geometry, phases=1, fill="repeat", length=8, stride=STRIDE
+    ):
+        if fill not in FILLS:
+            raise ValueError(f"fill must be one of {', '.join(FILLS)}, not {fill!r}")
+        self.videos, self.find_video, self.geometry = list(videos), find_video, geometry
+        self.phases, self.fill, self.length, self.stride = phases, fill, length, stride
+
+    def __len__(self):
+        return len(self.videos)
+
+    def __getitem__(self, index):
+        video = self.videos[index]
+        clips = self.plan(video.frames)
+        wanted = np.unique([shown for tile in clips for shown, _, _ in tile])
+        runs = [
+            wanted[wanted // (self.length * self.stride) == tile] for tile in range(len(clips))
+        ]
+        pictures, before = [], []
+        try:
+            blocks = read_runs(
+                self.find_video(video.name), video.frames, [run.tolist() for run in runs]
+            )
+            for tile, run, block in zip(clips, runs, blocks, strict=True):
+                now = [(run, transform(block, self.geometry, centre_crop(self.geometry)))]
+                if self.fill == "black":
+                    now.insert(0, (np.array([-1]), torch.zeros_like(now[0][1][:1])))
+                numbers, finished = (list(column) for column in zip(*before, *now, strict=True))
+                numbers, finished = np.concatenate(numbers), torch.cat(finished)
+                pictures += [finished[np.searchsorted(numbers, shown)] for shown, _, _ in tile]
+                before = now if self.fill == "shift" else []
+        except UserError as error:
+            return {"name": video.name, "failed": str(error)}
+        frames, tiles, phases = (
+            np.stack(column) for column in zip(*itertools.chain(*clips), strict=True)
+        )
+        return {
+            "name": video.name,
+            "clips": torch.stack(pictures),
+            "frames": frames,
+            "tile": tiles,
+            "phase": phases,
+        }
+
+    def plan(self, frames):
+        """Of a video of `frames` frames, for each tile its clips: (frame numbers (T,),
+        tile, phase).
+        """
+        size, tiles = self.length * self.stride, []
+        for number, start in enumerate(range(0, frames, size)):
+            clips = []
+            if self.fill == "shift":
+                start = min(start, shifted_start(frames, size, self.stride, self.phases))
+            for phase in range(self.phases):
+                shown = start + phase + self.stride * np.arange(self.length)
+                if self.fill != "black":
+                    clips.append((np.minimum(shown, frames - 1), number, phase))
+                elif shown[0] < frames:
+                    clips.append((np.where(shown < frames, shown, -1), number, phase))
+            tiles.append(clips)
+        return tiles
+
+
+def shifted_start(frames, size, stride, phases):
+    """First frame of a last tile that shows the last frame of the video last, in its last
+    phase; at least 0.
+    """
+    return max(frames - size + stride - phases, 0)
+
+
+def tile_loader(tiles, workers):
+    """Iterate over a VideoTiles in order, decoding ahead in `workers` processes."""
+    return DataLoader(
+        tiles,
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        generator=torch.Generator(),
+    )
+
+
+def _as_it_is(item):
+    return item

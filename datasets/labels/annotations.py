@@ -1,0 +1,495 @@
+"""What is labelled: the only reader and writer of the annotation file.
+
+An `Annotations` object knows every video of the pool (name, length, size) and, for the
+labelled ones, the class, the labelled frames and the actors ("tubes") seen in them. It is
+sparse by construction: a frame that is not among a video's `labelled_frames` has no box
+anywhere, and a labelled frame that is in no tube says "no action here". Frames are 0-based
+and ends exclusive; boxes are half-open pixel corners x0, y0, x1, y1 (0-based).
+
+On disk (a pickle of builtins and numpy arrays, gone through `safe_load` on the way in):
+
+    {"format": "claus-annotations", "version": 1, "dataset": str, "classes": [str],
+     "videos": [{"name": str, "frames": int, "height": int, "width": int, "label": int or None,
+                 "labelled_frames": (m,) int, "tubes": [{"label": int, "track": int,
+                 "frames": (n,) int,
+                                                         "boxes": (n, 4) int and/or "masks":
+                                                         packed}]}]}
+
+A tube's start and end follow from its frames and are not stored twice. A packed mask is
+{"shape": (n, H, W), "zlib": zlib of np.packbits}.
+"""
+
+import contextlib
+import pickle
+from dataclasses import dataclass
+
+import numpy as np
+
+from claus.datasets.labels.masks import PackedMasks, from_record, to_record
+from claus.utils.runtime import UserError, atomic_write
+from claus.utils.safe_pickle import safe_load
+
+FORMAT, VERSION = "claus-annotations", 1
+NOTHING = np.empty(0, np.int32)
+NOTHING.flags.writeable = False
+
+
+@dataclass(frozen=True, eq=False)
+class Tube:
+    """One actor: where it is in the labelled frames of its video.
+
+    label: class index. track: number of the actor, unique in its video. frames: (n,) int32,
+    strictly increasing, n >= 1: the labelled frames in which this actor is visible. boxes:
+    (n, 4) int32 half-open corners x0, y0, x1, y1, or None. masks: (n, H, W) bool, kept as
+    PackedMasks, or None. None of them is empty; a PackedMasks is believed in that, for it
+    may not have been read yet. Raises UserError unless everything fits together; the arrays
+    become read-only.
+    """
+
+    label: int
+    track: int
+    frames: np.ndarray
+    boxes: np.ndarray | None = None
+    masks: PackedMasks | None = None
+
+    def __post_init__(self):
+        where = f"tube {self.track}"
+        _set(
+            self,
+            label=whole_number(self.label, f"{where}: label"),
+            track=whole_number(self.track, "tube: track"),
+        )
+        frames = int32_array(self.frames, f"{where}: frames", (None,))
+        _set(self, frames=frames)
+        if not len(frames):
+            raise UserError(f"{where} has no labelled frame; leave the tube out")
+        _check_increasing(frames, f"{where}: frames")
+        if self.boxes is None and self.masks is None:
+            raise UserError(f"{where} has neither boxes nor masks; give one of them")
+        if self.boxes is not None:
+            boxes = int32_array(self.boxes, f"{where}: boxes", (len(frames), 4))
+            empty = (boxes[:, 0] >= boxes[:, 2]) | (boxes[:, 1] >= boxes[:, 3])
+            if empty.any():
+                i = int(empty.argmax())
+                raise UserError(
+                    f"{where}, frame {frames[i]}: box {boxes[i].tolist()} (x0, y0, x1, "
+                    f"y1) has no area; "
+                    "corners are half-open, so x0 < x1 and y0 < y1"
+                )
+            _set(self, boxes=boxes)
+        if self.masks is not None:
+            masks = (
+                self.masks if isinstance(self.masks, PackedMasks) else np.asarray(self.masks)
+            )
+            if masks.dtype != bool or len(masks.shape) != 3 or len(masks) != len(frames):
+                raise UserError(
+                    f"{where}: masks are {masks.dtype} {masks.shape}; give bool "
+                    f"({len(frames)}, H, W)"
+                )
+            if not isinstance(masks, PackedMasks):
+                if not masks.any(axis=(1, 2)).all():
+                    raise UserError(
+                        f"{where}: a mask is empty; leave out the frames where the "
+                        f"actor is not visible"
+                    )
+                masks = PackedMasks.pack(masks)
+            _set(self, masks=masks)
+
+    @property
+    def start(self):
+        """First labelled frame of the actor."""
+        return int(self.frames[0])
+
+    @property
+    def end(self):
+        """One past the last labelled frame of the actor."""
+        return int(self.frames[-1]) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class Video:
+    """One video of the pool; label None and no labelled frame where the annotator has not
+    been.
+
+    name: "Class/v_Class_gXX_cYY" or any printable text. frames, height, width: positive
+    (frames, pixels). label: class index or None. labelled_frames: (m,) int32, strictly
+    increasing, in [0, frames). tubes: the actors; their frames are a subset of
+    labelled_frames. Raises UserError naming the video.
+    """
+
+    name: str
+    frames: int
+    height: int
+    width: int
+    label: int | None = None
+    labelled_frames: np.ndarray = ()
+    tubes: tuple[Tube, ...] = ()
+
+    def __post_init__(self):
+        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
+            raise UserError(
+                f"video name {self.name!r}: give a non-empty text of printable characters"
+            )
+        try:  # naming() would cost as much as the checks, and pools have a million videos
+            self._check()
+        except UserError as error:
+            raise UserError(f"video {self.name}: {error}") from error
+
+    def _check(self):
+        """Settle every field, or raise UserError."""
+        frames = int32_array(self.labelled_frames, "labelled_frames", (None,))
+        _set(
+            self,
+            name=str(self.name),
+            frames=whole_number(self.frames, "frames", least=1),  # not numpy's kind of text
+            height=whole_number(self.height, "height", least=1),
+            width=whole_number(self.width, "width", least=1),
+            label=None if self.label is None else whole_number(self.label, "label"),
+            labelled_frames=frames,
+            tubes=tuple(self.tubes),
+        )
+        if frames is NOTHING and self.label is None and not self.tubes:
+            return
+        _check_increasing(frames, "labelled_frames")
+        if len(frames) and (frames[0] < 0 or frames[-1] >= self.frames):
+            wrong = frames[0] if frames[0] < 0 else frames[-1]
+            raise UserError(
+                f"labelled frame {wrong} is not in the video; it has frames 0 to "
+                f"{self.frames - 1}"
+            )
+        if self.is_labelled and self.label is None:
+            raise UserError("has labelled frames and no class; give its label")
+        if not self.is_labelled and self.label is not None:
+            raise UserError(
+                "has a class and no labelled frame; label a frame, or set the label to None"
+            )
+        if len({tube.track for tube in self.tubes}) < len(self.tubes):
+            raise UserError(
+                "two tubes have one track number; join them, or number the actors differently"
+            )
+        for tube in self.tubes:
+            self._check_tube(tube)
+
+    def _check_tube(self, tube):
+        """Raise UserError where a tube leaves the labelled frames or the picture."""
+        place = np.searchsorted(self.labelled_frames, tube.frames)
+        known = np.append(self.labelled_frames, -1)[place] == tube.frames
+        if not known.all():
+            raise UserError(
+                f"tube {tube.track} has frame {tube.frames[known.argmin()]}, which is "
+                f"not labelled; "
+                "add it to labelled_frames or drop it"
+            )
+        if tube.boxes is not None:
+            check_boxes_inside(
+                tube.boxes, tube.frames, self.height, self.width, f"tube {tube.track}"
+            )
+        if tube.masks is not None and tube.masks.shape[1:] != (self.height, self.width):
+            raise UserError(
+                f"tube {tube.track} has masks of {tube.masks.shape[1:]} pixels (H, W); "
+                f"the video has {(self.height, self.width)}"
+            )
+
+    @property
+    def is_labelled(self):
+        """Whether the annotator has labelled at least one frame."""
+        return len(self.labelled_frames) > 0
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """All videos of a pool, labelled or not, in canonical (insertion) order. Raises
+    UserError where labels misfit.
+
+    classes: the class names; a label is an index into them. videos: name -> Video.
+    """
+
+    dataset: str
+    classes: tuple[str, ...]
+    videos: dict[str, Video]
+
+    def __post_init__(self):
+        texts = [str(name) for name in self.classes if isinstance(name, str) and name]
+        if not texts or len(set(texts)) < len(self.classes):
+            raise UserError(f"classes {list(self.classes)}: give at least one name, each once")
+        _set(
+            self,
+            classes=tuple(texts),
+            videos={str(name): video for name, video in self.videos.items()},
+        )
+        for name, video in self.videos.items():
+            if name != video.name:
+                raise UserError(
+                    f"video {video.name} is filed under the name {name}; use its own "
+                    f"name as the key"
+                )
+            labels = [tube.label for tube in video.tubes] + (
+                [] if video.label is None else [video.label]
+            )
+            wrong = [label for label in labels if not 0 <= label < len(self.classes)]
+            if wrong:
+                raise UserError(
+                    f"video {name}: label {wrong[0]} is not a class; "
+                    f"there are {len(self.classes)}, numbered from 0"
+                )
+
+    def labelled(self):
+        """List of the videos with at least one labelled frame, in canonical order."""
+        return [video for video in self.videos.values() if video.is_labelled]
+
+    def counts(self):
+        """What is labelled: dict of videos, frames (with or without action) and boxes (one
+        per actor and frame).
+        """
+        videos = self.labelled()
+        return {
+            "videos": len(videos),
+            "frames": sum(len(video.labelled_frames) for video in videos),
+            "boxes": sum(len(tube.frames) for video in videos for tube in video.tubes),
+        }
+
+    def total_frames(self):
+        """Frames of all videos of the pool, labelled or not."""
+        return sum(video.frames for video in self.videos.values())
+
+
+# --------------------------------------------------------------------------------- the file
+
+
+def load(path):
+    """Read an annotation file. Returns Annotations; raises UserError (one line, naming
+    file, video and mend).
+    """
+    content = safe_load(path)
+    with naming(str(path)):
+        _check_format(content)
+        videos = [_video_from(record) for record in _field(content, "videos", list)]
+        names = [video.name for video in videos]
+        if len(set(names)) < len(names):
+            twice = next(name for i, name in enumerate(names) if name in names[:i])
+            raise UserError(f"video {twice} is in it twice; make the file anew")
+        return Annotations(
+            _field(content, "dataset", str),
+            tuple(_field(content, "classes", list)),
+            dict(zip(names, videos, strict=True)),
+        )
+
+
+def save(annotations, path):
+    """Write an annotation file, whole or not at all. Raises UserError."""
+    videos = [
+        {
+            "name": video.name,
+            "frames": video.frames,
+            "height": video.height,
+            "width": video.width,
+            "label": video.label,
+            "labelled_frames": _compact(video.labelled_frames),
+            "tubes": [_tube_to(tube) for tube in video.tubes],
+        }
+        for video in annotations.videos.values()
+    ]
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "dataset": annotations.dataset,
+        "classes": list(annotations.classes),
+        "videos": videos,
+    }
+    with atomic_write(path) as file:
+        pickle.dump(content, file, protocol=4)
+
+
+def _check_format(content):
+    """Raise UserError unless `content` is an annotation file of this version, saying what
+    it is instead.
+    """
+    if isinstance(content, list | tuple):
+        raise UserError(
+            "is in the older list format (name, tubes), not an annotation file; "
+            "convert it with datasets.list_format.from_records"
+        )
+    if not isinstance(content, dict):
+        raise UserError(
+            f"holds a {type(content).__name__}, not annotations; give a file that "
+            f"claus_select.py wrote"
+        )
+    if content and all(
+        isinstance(entry, dict) and "annotations" in entry for entry in content.values()
+    ):
+        raise UserError(
+            "is dense ground truth (pyannot form), not an annotation file; give it as "
+            "the oracle "
+            "(--oracle), or read it with datasets.ucf101.read_ground_truth"
+        )
+    if content.get("format") != FORMAT:
+        what = (
+            f"a {content['format']} file"
+            if isinstance(content.get("format"), str)
+            else "a pickle of another kind"
+        )
+        raise UserError(
+            f"is {what}, not an annotation file; give a file that claus_select.py wrote"
+        )
+    version = content.get("version")
+    if version != VERSION:
+        mend = (
+            "update this program"
+            if isinstance(version, int) and version > VERSION
+            else "make the file anew"
+        )
+        raise UserError(
+            f"is an annotation file of version {version}, this program reads {VERSION}; {mend}"
+        )
+
+
+def _video_from(record):
+    """Video from its record on disk."""
+    name = _field(record, "name", str)
+    try:
+        tubes = _field(record, "tubes", list)
+        tubes = tuple(_tube_from(tube) for tube in tubes) if tubes else ()
+        labelled = _field(record, "labelled_frames", np.ndarray)
+        rest = [_field(record, key, object) for key in ("frames", "height", "width", "label")]
+    except UserError as error:
+        raise UserError(f"video {name}: {error}") from error
+    return Video(name, *rest, labelled, tubes)
+
+
+def _tube_to(tube):
+    """Record on disk of a tube."""
+    record = {"label": tube.label, "track": tube.track, "frames": _compact(tube.frames)}
+    if tube.boxes is not None:
+        record["boxes"] = _compact(tube.boxes)
+    if tube.masks is not None:
+        record["masks"] = to_record(tube.masks)
+    return record
+
+
+def _tube_from(record):
+    """Tube from its record on disk."""
+    frames = _field(record, "frames", np.ndarray)
+    masks = None if record.get("masks") is None else from_record(record["masks"])
+    return Tube(
+        _field(record, "label", int),
+        _field(record, "track", int),
+        frames,
+        record.get("boxes"),
+        masks,
+    )
+
+
+def _field(record, key, kind):
+    """record[key], which must be a `kind`; UserError otherwise."""
+    if not isinstance(record, dict) or key not in record:
+        raise UserError(
+            f"a record has no '{key}'; the file is damaged or of another program, make it anew"
+        )
+    if not isinstance(record[key], kind):
+        raise UserError(
+            f"'{key}' is a {type(record[key]).__name__}, not a {kind.__name__}; make "
+            f"the file anew"
+        )
+    return record[key]
+
+
+def _compact(values):
+    """The same numbers as int16 where they fit (never unsigned, never 8 bits: sums of those
+    wrap).
+    """
+    fits = not values.size or (values.min() >= -(2**15) and values.max() < 2**15)
+    return np.array(values, np.int16 if fits else np.int32)
+
+
+# ----------------------------------------------------------------------------------- checks
+
+
+@contextlib.contextmanager
+def naming(where):
+    """Put `where` (a file, a video) in front of a UserError raised inside."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def corners_from_xywh(boxes, one_based=False):
+    """(n, 4) int32 half-open corners from (n, 4) x, y, width, height of any integer type,
+    cast before arithmetic.
+
+    0-based: [x, x + w) x [y, y + h). one_based (UCF-101-24): coordinates start at 1,
+    corners are inclusive and w = x2 - x1, so it is [x - 1, x + w) x [y - 1, y + h): a
+    full-width box of a 320 pixel frame reads x = 1, w = 319.
+    """
+    corners = np.array(boxes).astype(np.int32)
+    corners[:, 2:] += corners[:, :2]
+    corners[:, :2] -= int(one_based)
+    return corners
+
+
+def check_boxes_inside(boxes, frames, height, width, where):
+    """Raise UserError at the first of boxes (n, 4) corners that leaves a picture of height
+    x width pixels.
+    """
+    outside = (boxes[:, :2] < 0).any(axis=1) | (boxes[:, 2] > width) | (boxes[:, 3] > height)
+    if outside.any():
+        i = int(outside.argmax())
+        raise UserError(
+            f"{where}, frame {frames[i]}: box {boxes[i].tolist()} (x0, y0, x1, y1) "
+            f"leaves the picture of "
+            f"{width}x{height} pixels; correct the box, or the video's size"
+        )
+
+
+def _set(instance, **fields):
+    """Set fields of a frozen dataclass while it is being made."""
+    instance.__dict__.update(fields)
+
+
+def whole_number(value, what, least=0):
+    """`value` as int; UserError unless it is a whole number >= least."""
+    if (
+        isinstance(value, bool | np.bool_)
+        or not isinstance(value, int | np.integer)
+        or value < least
+    ):
+        shown = value if isinstance(value, np.number) else repr(value)
+        raise UserError(f"{what} is {shown}; give a whole number of at least {least}")
+    return int(value)
+
+
+def int32_array(values, what, shape):
+    """Read-only int32 copy of whole numbers of the given shape (None: any length);
+    UserError otherwise.
+    """
+    if isinstance(values, np.ndarray) and values.shape == (0,) and shape == (None,):
+        return NOTHING  # most videos of a pool have no label: one array serves them all
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise UserError(
+            f"{what}: rows of different lengths; give an array of whole numbers"
+        ) from error
+    if not array.size and shape[0] in (None, 0):
+        array = np.empty((0, *shape[1:]), np.int32)
+    wanted = tuple(
+        have if want is None else want for want, have in zip(shape, array.shape, strict=False)
+    )
+    if array.ndim != len(shape) or array.shape != wanted:
+        wanted = str(shape).replace("None", "any")
+        raise UserError(f"{what} have shape {array.shape}; expected {wanted}")
+    if array.dtype.kind not in "iu" or (
+        array.dtype.itemsize >= 4
+        and array.size
+        and (array.min() < -(2**31) or array.max() >= 2**31)
+    ):
+        raise UserError(f"{what} are {array.dtype}; give whole numbers of 32 bits")
+    array = array.astype(np.int32)
+    array.flags.writeable = False
+    return array
+
+
+def _check_increasing(frames, what):
+    """Raise UserError unless frame numbers (n,) are strictly increasing."""
+    if len(frames) > 1 and not (frames[1:] > frames[:-1]).all():
+        raise UserError(f"{what} are not strictly increasing; sort them and name each once")

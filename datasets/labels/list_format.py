@@ -1,0 +1,213 @@
+"""The field's older annotation files: lists of (name, tubes), with dense boxes and
+inclusive ends.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from claus.datasets.labels.annotations import (
+    NOTHING,
+    Annotations,
+    Tube,
+    Video,
+    corners_from_xywh,
+    int32_array,
+    naming,
+    whole_number,
+)
+from claus.datasets.labels.pseudo_labels import REACH
+from claus.utils.runtime import UserError
+
+
+class TubeRecord(NamedTuple):
+    """A tube of the list format, checked. Of one that is not labelled nothing but its time
+    is known.
+    """
+
+    start: int
+    end: int  # inclusive
+    label: int | None
+    boxes: np.ndarray  # (end - start + 1, 4) int32 x, y, width, height; not labelled: none
+    labelled_frames: np.ndarray  # (n,) int32, increasing, from start to end; not labelled: none
+
+    @property
+    def is_labelled(self):
+        """Whether it has a labelled frame."""
+        return len(self.labelled_frames) > 0
+
+
+def from_records(records, classes, sizes, dataset, one_based=False):
+    """Annotations from the field's older list format.
+
+    records: [(name, [(start, end, label, boxes, labelled_frames[, flag]), ...]), ...];
+    `end` is inclusive, boxes are
+        (end - start + 1, 4) x, y, width, height for every frame from start to end,
+        labelled_frames are absolute frame numbers. A tube whose sixth field is 0, or
+        without labelled frames, is not labelled and left out: nothing but its start and end
+        is looked at.
+    sizes: name -> (frames, height, width), for every video. one_based: see
+    corners_from_xywh. Only boxes of really labelled frames are kept (the others were
+    interpolated). Raises UserError.
+
+    Where a video also has tubes that are not labelled, its labels do not say all about the
+    frames that these are in: such an actor would be taken for background. Labelled frames
+    from REACH before the start of one to REACH after its end are therefore dropped; the
+    frames that show it are then so far from every label that STeW gives them weight 0.
+
+    Lost against our own form: labelled frames without action (a video with no other becomes
+    unlabelled), track numbers (they become 1, 2, ... by position), and whether an actor is
+    absent, or merely not labelled, in a frame in which only another actor of its video is:
+    here it counts as absent.
+    """
+    videos = {}
+    for entry in records:
+        if not (
+            isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str)
+        ):
+            raise UserError("an entry is not (name, tubes); this is not the list format")
+        name, records_of_tubes = entry
+        if name not in sizes:
+            raise UserError(f"video {name}: its length and size are not known; add it to sizes")
+        if name in videos:
+            raise UserError(f"video {name} is listed twice; join its tubes")
+        found = tube_records(name, records_of_tubes)
+        with naming(f"video {name}"):
+            if len({record.label for record in found if record.is_labelled}) > 1:
+                raise UserError(
+                    "tubes of several classes; a video has one class here, split it"
+                )
+            hidden = [record for record in found if not record.is_labelled]
+            tubes = [_tube(record, i + 1, hidden, one_based) for i, record in enumerate(found)]
+            tubes = tuple(tube for tube in tubes if tube is not None)
+        label = tubes[0].label if tubes else None
+        labelled = np.unique(np.concatenate([tube.frames for tube in tubes])) if tubes else ()
+        videos[name] = Video(name, *sizes[name], label, labelled, tubes)
+    return Annotations(dataset, classes, videos)
+
+
+def tube_records(name, tubes):
+    """The TubeRecords of the video `name`; UserError naming video, tube and field where it
+    is not as in from_records.
+
+    They are themselves tubes in the list format; what is one already has been checked.
+    """
+    with naming(f"video {name}"):
+        if not isinstance(tubes, list | tuple):
+            raise UserError(
+                f"its tubes are a {type(tubes).__name__}; give a list of tubes, an "
+                f"empty one where none is"
+            )
+        return [
+            record if isinstance(record, TubeRecord) else _tube_record(record, f"tube {i + 1}")
+            for i, record in enumerate(tubes)
+        ]
+
+
+def _tube_record(record, where):
+    """TubeRecord from one (start, end, label, boxes, labelled_frames[, flag])."""
+    if not isinstance(record, list | tuple) or len(record) not in (5, 6):
+        found = (
+            f"has {len(record)} fields"
+            if isinstance(record, list | tuple)
+            else f"is a {type(record).__name__}"
+        )
+        raise UserError(
+            f"{where} is not (start, end, label, boxes, labelled_frames[, flag]): it "
+            f"{found}; give these"
+        )
+    start, end = (
+        whole_number(record[0], f"{where}: start"),
+        whole_number(record[1], f"{where}: end"),
+    )
+    if end < start:
+        raise UserError(
+            f"{where} ends at frame {end}, before its start {start}; `end` is the "
+            f"number of its last frame"
+        )
+    flag = record[5] if len(record) == 6 else 1
+    if not isinstance(flag, int | float | np.bool_ | np.number) or flag not in (0, 1):
+        raise UserError(
+            f"{where}: the sixth field is {_short(flag)}; give 1 where the tube is "
+            f"labelled, else 0"
+        )
+    frames = (
+        np.unique(_numbers(record[4], f"{where}: labelled_frames", (None,)))
+        if flag
+        else NOTHING
+    )
+    if not len(frames):
+        return TubeRecord(start, end, None, NOTHING, NOTHING)
+    if frames[0] < start or frames[-1] > end:
+        raise UserError(
+            f"{where} is labelled at frames {frames[0]} to {frames[-1]}, outside "
+            f"{start} to {end}; "
+            "labelled_frames are frame numbers of the video"
+        )
+    boxes = _numbers(record[3], f"{where}: boxes", (None, 4))
+    if len(boxes) != end - start + 1:
+        raise UserError(
+            f"{where} has {len(boxes)} boxes for frames {start} to {end} inclusive; "
+            f"give {end - start + 1}"
+        )
+    return TubeRecord(start, end, whole_number(record[2], f"{where}: label"), boxes, frames)
+
+
+def _numbers(values, what, shape):
+    """int32_array of a field that must be an array, or a list."""
+    if not isinstance(values, list | tuple | np.ndarray):
+        raise UserError(f"{what} is {_short(values)}; give an array of whole numbers")
+    return int32_array(values, what, shape)
+
+
+def _short(value):
+    """A value as a message shows it: itself where it is a number or None, else its type."""
+    return (
+        str(value)
+        if value is None or isinstance(value, int | float | np.number)
+        else f"a {type(value).__name__}"
+    )
+
+
+def _tube(record, track, hidden, one_based):
+    """Tube from a TubeRecord, or None where no labelled frame of it is far enough from the
+    tubes `hidden`.
+    """
+    frames = record.labelled_frames
+    for other in hidden:
+        frames = frames[(frames < other.start - REACH) | (frames > other.end + REACH)]
+    if not len(frames):
+        return None
+    return Tube(
+        record.label,
+        track,
+        frames,
+        corners_from_xywh(record.boxes[frames - record.start], one_based),
+    )
+
+
+def to_records(annotations):
+    """The field's older list format (see from_records): boxes (n, 4) int32 x, y, width,
+    height, 0-based.
+
+    The boxes between labelled frames are linear in the four corners, rounded half up (so no
+    box loses its area). It says less than our form, see from_records; a tube's gap (a
+    labelled frame without this actor) is bridged in the boxes, and not among its
+    labelled_frames. Raises UserError for masks, which it cannot hold.
+    """
+    records = []
+    for video in annotations.videos.values():
+        tubes = []
+        for tube in video.tubes:
+            if tube.boxes is None:
+                raise UserError(
+                    f"video {video.name}: tube {tube.track} has masks; the list format "
+                    f"holds boxes only"
+                )
+            every = np.arange(tube.start, tube.end)
+            corners = [np.interp(every, tube.frames, tube.boxes[:, i]) for i in range(4)]
+            boxes = np.floor(np.stack(corners, axis=1) + 0.5).astype(np.int32)
+            boxes[:, 2:] -= boxes[:, :2]
+            tubes.append((tube.start, tube.end - 1, tube.label, boxes, tube.frames.copy()))
+        records.append((video.name, tubes))
+    return records

@@ -1,0 +1,396 @@
+"""The paper's experiments, one command each: a grid of runs, several at once, and one tidy
+table.
+
+    python experiments/run.py --list
+    python experiments/run.py table2 --data Datasets/toy --oracle Datasets/toy/pyannot.pkl \\
+        --test-list Datasets/toy/testlist01.txt --model small --seeds 0,1,2 --jobs 2 --device cpu
+    python experiments/run.py table2 fig6 … --dry-run        # what would run, and for how long
+
+Reads   the videos below --data, the ground truth (only for the simulated annotator and the
+        final scoring)
+Writes  <--files>/<cell>/   each cell a run of run_cycles.py in its own folder, with cell.json and log.txt
+        <--csv>             a row per cell and cycle: rule, loss, seed, labels, cost, every
+                            metric, seconds
+Expect  all cells of a seed to share the first cycle: the same random labels, the same
+        weights (trained once for each training loss, K, weight of the cluster loss and
+        semi-supervised method), then the same number of optimiser steps in every cycle.
+        Killed at any moment, kill -9 too, the same command goes on with what is not
+        finished. A cell that fails is named, and the others go on. A folder is named after
+        all that its result depends on: with other flags others are made, and cells that two
+        experiments have in common run once. To run a cell again, remove its folder. With
+        more pairs at the end of --schedule, cells go on from those that are finished.
+        report.py makes a page of the table.
+"""
+
+import argparse
+import contextlib
+import io
+import itertools
+import shlex
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from claus.datasets import table as which  # noqa: E402
+from claus.experiments import table  # noqa: E402
+from claus.experiments.grids import ABOUT, SHORT, TABLE1, cells_of  # noqa: E402
+from claus.experiments.runner import estimate, run_tasks, tasks_of, with_device  # noqa: E402
+from claus.utils.runtime import UserError, check_writable, run_script, whole_number  # noqa: E402
+
+STEPS = {
+    "full": 4000,
+    "small": 300,
+}  # optimiser steps of every training, whatever the number of labels
+EPOCHS = {"full": 40, "small": 6}
+VARIED = {
+    "select": (
+        "--method",
+        "--strategy",
+        "--increment",
+        "--schedule",
+    ),  # what cells and table say themselves
+    "train": ("--pseudo-label-loss", "--model", "--steps", "--epochs", "--seed"),
+    "extract": ("--seed",),
+}
+MEND = {
+    "--schedule": ", and give --schedule to experiments.py itself",
+    "--model": ", and give it to experiments.py",
+    "--steps": ", and give it to experiments.py",
+    "--epochs": ", and give it to experiments.py",
+    "--seed": ", and give --seeds to experiments.py itself",
+}
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("names", nargs="*", metavar="NAME", help=f"experiments: {', '.join(ABOUT)}")
+    add("--list", action="store_true", help="say what each experiment is, and stop")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="print the cells, their commands and how long they would take, and stop",
+    )
+    which.add_flags(add)
+    which.add_truth_flags(add, required=False)
+    add(
+        "--data-name",
+        help="what the table calls the data set (default: the name of the folder --data)",
+    )
+    add("--seeds", default="0,1,2", help="comma-separated (default: %(default)s)")
+    add(
+        "--schedule",
+        help="cumulative percent of frames / percent of videos of each cycle, such as "
+        "\"0.25/5,1/20\" "
+        "(default: the experiment's; a report of several experiments wants the same for all)",
+    )
+    add(
+        "--values",
+        help="of K or R, or factors of lambda, comma-separated (default: the experiment's)",
+    )
+    add(
+        "--only",
+        help="only these variants, comma-separated; * stands for anything: "
+        "claus,random or K=1*",
+    )
+    add(
+        "--model",
+        choices=tuple(STEPS),
+        default="full",
+        help="small: for CPU runs (default: %(default)s)",
+    )
+    add(
+        "--steps",
+        type=int,
+        help="optimiser steps of every training (default: full 4000, small 300)",
+    )
+    add(
+        "--epochs",
+        type=int,
+        help="equal parts of these steps, each with a validation (default: full 40, small 6)",
+    )
+    add(
+        "--jobs",
+        type=int,
+        default=1,
+        help="cells at once, each a process; on a CPU they share the cores "
+        "(default: %(default)s)",
+    )
+    add(
+        "--device",
+        default="",
+        help="cpu, cuda, or several, comma-separated, taken in turn (default: CUDA where there "
+        "is one)",
+    )
+    add(
+        "--files",
+        default="files/experiments",
+        help="folder of all cells (default: %(default)s)",
+    )
+    add("--csv", help="the table (default: results.csv below --files)")
+    for step, script in (
+        ("train", "the training script"),
+        ("select", "claus_select.py"),
+        ("extract", "cluster_extract.py"),
+        ("evaluate", "evaluate.py"),
+    ):
+        add(f"--{step}", default="", metavar="FLAGS", help=f"more flags for {script}")
+    args = parser.parse_intermixed_args(argv)  # names may stand among the flags
+    if args.list:
+        return args
+    if not args.names:
+        parser.error(f"name an experiment: {', '.join(ABOUT)} (--list says what they are)")
+    if unknown := [name for name in args.names if name not in ABOUT]:
+        parser.error(f"{unknown[0]} is no experiment; there are {', '.join(ABOUT)}")
+    if not args.oracle:
+        parser.error(
+            "--oracle is needed: the ground truth, for the simulated annotator and the "
+            "final scoring"
+        )
+    which.check_flags(args, parser, needs_list=True)
+    return with_defaults(args, parser)
+
+
+def with_defaults(args, parser):
+    """Fill what was not given, and refuse what makes no sense."""
+    args.steps = args.steps or STEPS[args.model]
+    args.epochs = args.epochs or min(EPOCHS[args.model], args.steps)
+    args.csv = args.csv or str(Path(args.files) / "results.csv")
+    args.data_name = args.data_name or Path(args.data).resolve().name
+    if args.jobs < 1:
+        parser.error(f"--jobs must be at least 1, not {args.jobs}")
+    try:
+        args.seeds = [whole_number(seed) for seed in args.seeds.split(",")]
+    except (ValueError, argparse.ArgumentTypeError):
+        parser.error(f"--seeds must be whole numbers, comma-separated, not {args.seeds}")
+    if args.values and not {"k", "r", "lambda"} & set(args.names):
+        parser.error(f"--values is for k, r and lambda; {args.names[0]} has no values")
+    args.values = args.values.split(",") if args.values else None
+    for step in ("train", "select", "extract", "evaluate"):
+        try:
+            shlex.split(getattr(args, step))
+        except ValueError as error:
+            parser.error(f"--{step} {getattr(args, step)!r} cannot be read as flags: {error}")
+    check_varied(args, parser)
+    return args
+
+
+def check_varied(args, parser):
+    """Refuse flags of a step that say once for all cells what tells the cells apart: the
+    table would name the wrong.
+    """
+    for step, varied in VARIED.items():
+        flags = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+        for name in varied:
+            flags.add_argument(name, nargs="?", const="")
+        try:
+            given = vars(flags.parse_known_args(shlex.split(getattr(args, step)))[0])
+        except argparse.ArgumentError as error:
+            parser.error(f"--{step}: {error}")
+        for name in varied:
+            if given[name[2:].replace("-", "_")] is not None:
+                parser.error(
+                    f"--{step} \"{name} …\" would be that of every cell, whatever the "
+                    f"table says of it; "
+                    f"leave it out{MEND.get(name, '')}"
+                )
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    if args.list:
+        print_list()
+        return 0
+    cells = [
+        cell
+        for name in args.names
+        for cell in cells_of(
+            name, args.seeds, args.dataset, args.model, args.schedule, args.values
+        )
+    ]
+    if args.only:
+        cells = [
+            cell
+            for cell in cells
+            if any(fnmatchcase(cell.variant, name) for name in args.only.split(","))
+        ]
+        if not cells:
+            raise UserError(
+                f"--only {args.only} leaves no cell; --dry-run without it names them"
+            )
+    tasks, task_of = tasks_of(cells, args)
+    table.read(args.csv)  # before the long work: is it one of ours?
+    if not all(task.finished for task in tasks):
+        check_data(args)
+        check_commands(tasks, args)
+    if args.dry_run:
+        print_plan(tasks, args)
+        return 0
+    for folder in (args.files, Path(args.csv).parent):
+        check_writable(folder, clear=False)  # another experiments.py may be writing there
+    print(
+        f"{len(cells)} cells, {len(tasks)} runs with their starts, "
+        f"{sum(task.finished for task in tasks)} finished; "
+        f"{remaining(tasks, args.jobs)}; table: {args.csv}",
+        flush=True,
+    )
+
+    def keep(task):
+        write_rows([cell for cell in cells if task_of[cell] is task], task_of, args)
+
+    for task in tasks:
+        if task.finished:
+            keep(task)
+    failed = run_tasks(tasks, args.jobs, args.device.split(","), keep)
+    if "r" in args.names:
+        compare_passes(cells, task_of, args)
+    for folder, reason in failed.items():
+        print(f"failed: {folder}: {reason}", file=sys.stderr)
+    following = (
+        f"table: {args.csv}; next: python report.py {args.csv}"
+        if Path(args.csv).exists()
+        else "no table yet"
+    )
+    print(f"{len(tasks) - len(failed)} of {len(tasks)} runs are finished; {following}")
+    return 1 if failed else 0
+
+
+def check_data(args):
+    """UserError where the videos or the ground truth are not where the flags say."""
+    one_file = args.dataset == "ucf101"
+    for flag, path, is_file, what in (
+        ("--data", args.data, False, "the videos"),
+        ("--oracle", args.oracle, one_file, "the ground truth of all videos"),
+        ("--test-list", args.test_list, True, "the names of the test videos"),
+    ):
+        if path and not (Path(path).is_file() if is_file else Path(path).is_dir()):
+            raise UserError(
+                f"there is no {'file' if is_file else 'folder'} {path}; give {flag}, the "
+                f"{'file' if is_file else 'folder'} with {what}"
+            )
+
+
+def check_commands(tasks, args):
+    """Parse the commands of what is not finished as the scripts will: a misspelt flag is
+    not found after hours.
+    """
+    # here: torch takes seconds, and a table of finished cells needs none of it
+    import run_cycles
+
+    def check(script, words):
+        step = {"cluster_extract.py": "extract", "claus_select.py": "select"}.get(script)
+        if step:
+            run_cycles.script(step).parse_args(words)
+        else:
+            flags = run_cycles.parse_args(words)
+            steps = [run_cycles.step_arguments(flags, cycle) for cycle in range(flags.cycles)]
+            run_cycles.check_arguments(steps, flags)
+
+    for task in tasks:
+        for command, device in itertools.product(
+            [] if task.finished else task.commands, args.device.split(",")
+        ):
+            script, *words = with_device(command, device)[1:]
+            said = io.StringIO()
+            try:
+                with contextlib.redirect_stderr(said):
+                    check(Path(script).name, words)
+            except (SystemExit, UserError) as error:
+                lines = said.getvalue().splitlines()
+                reason = next(
+                    (line for line in lines if ": error: " in line), error
+                )  # argparse's own, before ours
+                cells = (
+                    ", ".join(f"{cell.experiment}: {cell.variant}" for cell in task.cells)
+                    or "its first cycle"
+                )
+                raise UserError(
+                    f"{task.folder.name} ({cells}) cannot run: {reason}; correct "
+                    f"--train, --select, "
+                    "--extract, --evaluate or --device"
+                ) from None
+
+
+def write_rows(cells, task_of, args):
+    """The rows of finished cells into the table; those that compare passes wait for all of
+    them.
+    """
+    written = [cell for cell in cells if cell.kind != "passes"]
+    rows = [row for cell in written for row in table.rows_of(cell, task_of[cell], args)]
+    if rows:
+        table.merge(
+            args.csv, rows, {task_of[cell].record().get("goes_on_from") for cell in written}
+        )
+
+
+def compare_passes(cells, task_of, args):
+    """Experiment r: the choice with each number of passes against that with the most."""
+    rows = [
+        row
+        for cell in cells
+        if cell.kind == "passes" and task_of[cell].finished
+        for row in table.rows_of(cell, task_of[cell], args)
+    ]
+    table.merge(args.csv, table.with_agreement(rows))
+
+
+def print_list():
+    for name, about in ABOUT.items():
+        print(f"{name:8}{about}")
+    print(
+        "\nschedules (cumulative percent of frames / percent of videos), --schedule "
+        "replaces them:"
+    )
+    for dataset in SHORT:
+        print(
+            f"  {dataset}: {SHORT[dataset]}; table1: {TABLE1[dataset]}; fig7: the same "
+            f"without the last"
+        )
+
+
+def print_plan(tasks, args):
+    """What would run: a line for each folder, its commands below it."""
+    devices = args.device.split(",")
+    for task in tasks:
+        used = (
+            ", ".join(f"{cell.experiment}: {cell.variant}" for cell in task.cells)
+            or "shared first cycle"
+        )
+        print(
+            f"{'finished' if task.finished else 'to run  '}  {task.folder}  ({used}; "
+            f"seed {task.settings['seed']})"
+        )
+        if not task.finished:
+            print(
+                "".join(
+                    f"    {shlex.join(with_device(command, devices[0]))}\n"
+                    for command in task.commands
+                ),
+                end="",
+            )
+    if len(devices) > 1:
+        print(f"the runs take {', '.join(devices)} in turn, not {devices[0]} alone")
+    print(
+        f"{sum(task.finished for task in tasks)} of {len(tasks)} runs are finished; "
+        f"{remaining(tasks, args.jobs)}"
+    )
+
+
+def remaining(tasks, jobs):
+    """How long the rest will take, in words."""
+    if all(task.finished for task in tasks):
+        return "nothing is left to run"
+    seconds, known = estimate(tasks, jobs)
+    if seconds is None:
+        return "no estimate of the time before a cell has been run"
+    length = f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.1f} minutes"
+    return f"about {length} left with {jobs} at once, by {known} finished runs"
+
+
+if __name__ == "__main__":
+    run_script(main)

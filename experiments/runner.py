@@ -1,0 +1,529 @@
+"""Runs the cells of an experiment as processes of their own: several at once, each in its
+folder, killed or not.
+
+A folder's cell.json says what was run there, and "finished" once it is. The folder is
+locked while a process works in it; the process inherits the lock, so that one which
+outlives a killed experiments.py is waited for, not doubled. A cell whose schedule begins
+with that of a finished cell, all else being equal, goes on from that one's cycles.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from claus.utils.machine import about_machine
+from claus.utils.runtime import link_or_copy, read_json, write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+START_FILES = (
+    "annotations.pkl",
+    "detector.pt",
+)  # what a second scoring of the same weights needs
+
+
+@dataclass
+class Task:
+    """A folder to fill by commands, once the folder `needs` is finished. settings: what the
+    result depends on.
+
+    link: whether the labels and weights of `needs` are taken over before the first command.
+    shorter: where the same run would be, or is, with fewer pairs of the schedule, the
+    longest first.
+    """
+
+    folder: Path
+    commands: list
+    settings: dict
+    needs: Path | None = None
+    link: bool = False
+    shorter: tuple = ()
+    cells: list = field(default_factory=list)
+    waited_for: bool = False
+
+    @property
+    def finished(self):
+        return bool(self.record().get("finished"))
+
+    def record(self):
+        return read_record(self.folder)
+
+    def write_record(self, **more):
+        old = self.record()
+        content = {
+            "settings": self.settings,
+            "commands": [shlex.join(command) for command in self.commands],
+            "began": old.get("began") or time.strftime("%Y-%m-%d %H:%M:%S"),
+            "machine": about_machine(),
+            "goes_on_from": old.get("goes_on_from"),
+            **more,
+        }
+        write_text(self.folder / "cell.json", json.dumps(content, indent=1) + "\n")
+
+
+def read_record(folder):
+    """The content of cell.json in a folder, {} where there is none."""
+    path = folder / "cell.json"
+    if not path.exists():
+        return {}
+    return read_json(path, "remove it, finished parts of the cell are kept")
+
+
+# ------------------------------------------------------------------------ what is to be run
+
+
+def tasks_of(cells, args):
+    """(tasks in the order they can run, starts first; {cell: its task}). Equal runs of
+    several experiments are one.
+    """
+    tasks, of_cell = {}, {}
+    for cell in cells:
+        start = (
+            None if cell.kind == "alone" else tasks.setdefault(*_keyed(start_task(cell, args)))
+        )
+        task = tasks.setdefault(*_keyed(cell_task(cell, start, args)))
+        task.cells.append(cell)
+        of_cell[cell] = task
+    return sorted(tasks.values(), key=lambda task: task.needs is not None), of_cell
+
+
+def _keyed(task):
+    return task.folder, task
+
+
+def start_task(cell, args):
+    """The first cycle that all cells of a seed with this training share, and both its
+    pickles.
+    """
+    settings = shared_settings(cell, args) | {
+        "train": [*train_flags(args), *cell.train_flags],
+        "schedule": cell.schedule.split(",")[0],
+    }
+    folder = (
+        Path(args.files) / f"start-{cell.semi or cell.loss}-s{cell.seed}-{digest(settings)}"
+    )
+    cycles = run_cycles(args, folder, cell, settings["schedule"], settings["train"], [])
+    return Task(folder, [cycles, extract(args, folder, cell, [])], settings)
+
+
+def cell_task(cell, start, args):
+    """The run of one cell, from its start on."""
+    folder, settings = cell_folder(cell, args)
+    if cell.kind == "passes":
+        return Task(
+            folder,
+            pass_commands(cell, folder, args, settings["other"]),
+            settings,
+            start.folder,
+            link=True,
+        )
+    command = run_cycles(
+        args, folder, cell, cell.schedule, settings["train"], cell.select_flags
+    )
+    if start:
+        command += ["--start-from", str(start.folder)]
+    pairs = cell.schedule.split(",")
+    fewest = 2 if start else 1  # with a start, its cycle alone is no run of this cell
+    shorter = (
+        replace(cell, schedule=",".join(pairs[:count]))
+        for count in range(len(pairs) - 1, fewest - 1, -1)
+    )
+    return Task(
+        folder,
+        [command],
+        settings,
+        start and start.folder,
+        shorter=tuple(cell_folder(cell, args)[0] for cell in shorter),
+    )
+
+
+def cell_folder(cell, args):
+    """(folder of a cell, all that its result depends on)."""
+    settings = shared_settings(cell, args) | {
+        "train": [*train_flags(args), *cell.train_flags],
+        "schedule": cell.schedule,
+        "kind": cell.kind,
+        "rule": cell.select_flags,
+    }
+    if cell.kind == "passes":
+        settings |= {"passes": list(cell.extract), "other": "other passes" in cell.variant}
+    name = "-".join(
+        [
+            cell.method,
+            *[
+                word
+                for word, usual in ((cell.strategy, "hybrid"), (cell.increment, "samples"))
+                if word != usual
+            ],
+            cell.semi or cell.loss,
+        ]
+    )
+    return Path(args.files) / f"{name}-s{cell.seed}-{digest(settings)}", settings
+
+
+def pass_commands(cell, folder, args, other):
+    """Score the start's weights with the cell's number of passes, and choose by that. No
+    truth is needed.
+    """
+    from claus.experiments.grids import OTHER_PASSES
+
+    flags = [*cell.extract, *(["--seed", str(cell.seed + OTHER_PASSES)] if other else [])]
+    select = [
+        sys.executable,
+        str(ROOT / "claus_select.py"),
+        "--run",
+        str(folder),
+        "--cycle",
+        "1",
+        "--dataset",
+        args.dataset,
+        "--schedule",
+        cell.schedule,
+        *cell.select_flags,
+        *shlex.split(args.select),
+    ]
+    return [extract(args, folder, cell, flags), select]
+
+
+def shared_settings(cell, args):
+    """What every result of a seed depends on, whatever the rule."""
+    semi = {"semi": cell.semi} if cell.semi else {}
+    return semi | {
+        "dataset": args.dataset,
+        "oracle": args.oracle,
+        "test_list": args.test_list,
+        "split": args.split,
+        "seed": cell.seed,
+        "select": shlex.split(args.select),
+        "extract": shlex.split(args.extract),
+        "evaluate": shlex.split(args.evaluate),
+    }
+
+
+def train_flags(args):
+    """The same network and the same number of optimiser steps for every run."""
+    return [
+        "--model",
+        args.model,
+        "--steps",
+        str(args.steps),
+        "--epochs",
+        str(args.epochs),
+        *shlex.split(args.train),
+    ]
+
+
+def run_cycles(args, folder, cell, schedule, train, select):
+    """The command line of a run. The folder is given with a separator, so that it is taken
+    as a path.
+    """
+    truth = ["--test-list", args.test_list] if args.test_list else []
+    truth += ["--split", str(args.split)] if args.split is not None else []
+    truth += ["--semi", cell.semi] if cell.semi else []
+    more = [
+        flag
+        for name, words in (
+            ("train", train),
+            ("select", [*select, *shlex.split(args.select)]),
+            ("extract", shlex.split(args.extract)),
+            ("evaluate", shlex.split(args.evaluate)),
+        )
+        if words
+        for flag in [f"--{name}={shlex.join(words)}"]
+    ]
+    return [
+        sys.executable,
+        str(ROOT / "run_cycles.py"),
+        "--run",
+        str(folder),
+        "--dataset",
+        args.dataset,
+        "--oracle",
+        args.oracle,
+        *truth,
+        *(["--data", args.data] if args.data else []),
+        "--seed",
+        str(cell.seed),
+        "--schedule",
+        schedule,
+        "--cycles",
+        str(schedule.count(",") + 1),
+        *more,
+    ]
+
+
+def extract(args, folder, cell, flags):
+    return [
+        sys.executable,
+        str(ROOT / "cluster_extract.py"),
+        "--run",
+        str(folder),
+        "--cycle",
+        "0",
+        "--dataset",
+        args.dataset,
+        *(["--data", args.data] if args.data else []),
+        "--seed",
+        str(cell.seed),
+        *shlex.split(args.extract),
+        *flags,
+    ]
+
+
+def with_device(command, device):
+    """The command line as it is run: with --device, for the steps that compute with one."""
+    return (
+        [*command, "--device", device]
+        if device and Path(command[1]).name != "claus_select.py"
+        else command
+    )
+
+
+def digest(settings):
+    """Eight hex digits that change with the settings: two runs that would differ never
+    share a folder.
+    """
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+# ---------------------------------------------------------------------------------- running
+
+
+def run_tasks(tasks, jobs, devices, on_finished):
+    """Run what is not finished, `jobs` at once, the devices in turn -> {folder: reason} of
+    what failed.
+
+    on_finished(task) is called after each. A failed task's dependants are not tried; the
+    others go on.
+    """
+    waiting = [task for task in tasks if not task.finished]
+    free = [devices[slot % len(devices)] for slot in range(jobs)]
+    running, failed = [], {}
+    bar = tqdm(
+        total=len(tasks),
+        initial=len(tasks) - len(waiting),
+        desc="cells",
+        unit="cell",
+        disable=None,
+    )
+    try:
+        while waiting or running:
+            for process in [process for process in running if process.over()]:
+                running.remove(process)
+                free.append(process.device)
+                bar.update()
+                if process.error:
+                    failed[process.task.folder] = process.error
+                    tqdm.write(f"failed: {process.task.folder.name}: {process.error}")
+                else:
+                    tqdm.write(f"finished {process.task.folder.name}")
+                    on_finished(process.task)
+            start_ready(waiting, running, free, failed, jobs, on_finished)
+            time.sleep(0.1)
+    finally:
+        for process in running:
+            process.signal(signal.SIGTERM)
+        for process in running:
+            process.wait()
+        bar.close()
+    return failed
+
+
+def start_ready(waiting, running, free, failed, jobs, on_finished):
+    """Start waiting tasks whose start is finished while there is room; drop those whose
+    start has failed.
+    """
+    busy = {process.task.folder for process in running}
+    unfinished = {task.folder for task in waiting} | busy
+    for task in list(waiting):
+        if task.needs in failed:
+            waiting.remove(task)
+            failed[task.folder] = f"its start {task.needs.name} failed"
+        elif free and task.needs not in unfinished:
+            lock = locked(task.folder)
+            if lock is None:
+                if not task.waited_for:
+                    tqdm.write(f"waiting for {task.folder}, where another process is at work")
+                task.waited_for = True
+                continue
+            waiting.remove(task)
+            if task.finished:  # it has just been finished there
+                os.close(lock)
+                on_finished(task)
+                continue
+            try:
+                running.append(Process(task, lock, free.pop(0), jobs))
+            except BaseException:
+                os.close(lock)
+                raise
+
+
+def locked(folder):
+    """A descriptor that holds the folder's lock, or None where another process holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+class Process:
+    """A task under way: its commands one after the other, what they print in the folder's
+    log.txt.
+    """
+
+    def __init__(self, task, lock, device, jobs):
+        self.task, self.lock, self.device, self.error = task, lock, device, None
+        threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+        self.environment = {"OMP_NUM_THREADS": threads, **os.environ}
+        self.began = time.perf_counter()
+        self.left = list(task.commands)
+        task.write_record(finished=None)
+        if task.link:
+            take_over(task.needs / "cycle0", task.folder / "cycle0")
+        go_on_from_shorter(task)
+        self.next()
+
+    def next(self):
+        command = with_device(self.left.pop(0), self.device)
+        with open(self.task.folder / "log.txt", "ab") as log:
+            log.write(f"\n$ {shlex.join(command)}\n".encode())
+            log.flush()
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                pass_fds=(self.lock,),
+                start_new_session=True,
+            )
+
+    def over(self):
+        """Whether the last command has ended; starts the next one where one has."""
+        status = self.process.poll()
+        if status is None:
+            return False
+        if status == 0 and self.left:
+            self.next()
+            return False
+        if status == 0:
+            self.task.write_record(
+                finished=time.strftime("%Y-%m-%d %H:%M:%S"),
+                seconds=round(time.perf_counter() - self.began, 1),
+            )
+        else:
+            self.error = f"{last_line(self.task.folder / 'log.txt')} (status {status}, {self.task.folder / 'log.txt'})"
+        os.close(self.lock)
+        return True
+
+    def signal(self, number):
+        """To the process and its workers."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    def wait(self):
+        """Until it has ended as after Ctrl-C; what does not is killed."""
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGKILL)
+            self.process.wait()
+        os.close(self.lock)
+
+
+def take_over(source, target):
+    """Labels and weights of a start, as links where the disk allows it."""
+    for name in START_FILES:
+        if not (target / name).exists():
+            link_or_copy(source / name, target / name)
+
+
+def go_on_from_shorter(task):
+    """Take over the cycles of the longest finished run that this one continues, unless it
+    has begun by itself.
+    """
+    if (task.folder / "run.json").exists():
+        return
+    for folder in task.shorter:
+        if not read_record(folder).get("finished"):
+            continue
+        for path in [
+            *folder.glob("start.json"),
+            *folder.glob("cycle*/**/*"),
+        ]:  # the rest is made anew, or added to
+            if path.is_file():
+                link_or_copy(path, task.folder / path.relative_to(folder))
+        task.write_record(finished=None, goes_on_from=str(folder))
+        link_or_copy(
+            folder / "run.json", task.folder / "run.json"
+        )  # the last: now the run has these cycles
+        return
+
+
+def last_line(path):
+    """The last line of a log that says something, with the one before where it speaks of
+    that.
+    """
+    lines = [
+        line
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.strip()
+    ]
+    above = lines[-2:-1] if lines and "the line above is about" in lines[-1] else []
+    return "; ".join(line.strip()[-300:] for line in [*above, *lines[-1:]]) or "no output"
+
+
+# --------------------------------------------------------------------------------- how long
+
+
+def seconds_of(folder):
+    """Seconds of each cycle of a run, cycle 0 first, by its seconds.json files."""
+    paths = sorted(
+        folder.glob("cycle*/seconds.json"), key=lambda path: int(path.parent.name[5:])
+    )
+    return [sum(read_json(path, "remove it").values()) for path in paths]
+
+
+def estimate(tasks, jobs):
+    """Seconds for what is not finished, and how many finished tasks that rests on; (None,
+    0) where nothing is known.
+
+    A cycle is taken to last as long as the mean of those already run; a scoring with other
+    passes likewise.
+    """
+    known, left = {True: [], False: []}, {True: 0, False: 0}
+    for task in tasks:
+        if not task.finished:
+            trainings = task.settings["schedule"].count(",") + (task.needs is None)
+            folders = [
+                task.folder,
+                *(folder for folder in task.shorter if read_record(folder).get("finished")),
+            ]
+            done = max(
+                0, max(len(seconds_of(folder)) for folder in folders) - (task.needs is not None)
+            )
+            left[task.link] += 1 if task.link else max(1, trainings - done)
+        elif task.link:
+            known[True].append(task.record()["seconds"])
+        else:
+            known[False] += seconds_of(task.folder)[task.needs is not None :]
+    if any(left[kind] and not known[kind] for kind in left):
+        return None, 0
+    seconds = sum(
+        left[kind] * sum(known[kind]) / len(known[kind]) for kind in left if left[kind]
+    )
+    return seconds / jobs, sum(task.finished for task in tasks)

@@ -1,0 +1,142 @@
+"""From a network's foreground maps to scored boxes in video pixels, and ground truth in the
+same form.
+
+A map is cut at a threshold; each connected region of enough pixels becomes its bounding
+box. The score of the box for class c is (mean foreground probability of the region's
+pixels) x (score of class c): one row for every class. The network sees a crop of the
+resized video, resized again; `to_video_pixels` goes the way back.
+
+Boxes are half-open pixel corners x0, y0, x1, y1 up to here; `scored_boxes` and `truth`
+return inclusive corners, by way of act_boxes.inclusive_corners. Letters: T maps, H and W
+pixels, N regions, C classes.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from claus.metrics.boxes import Boxes, inclusive_corners
+from claus.metrics.tubes import Tube, tube_rows
+
+# of the map: 50 of 224 x 224 pixels; the smallest box of the UCF-101-24 test set covers
+# .002
+MIN_AREA = 0.001
+
+
+def mask_boxes(probs_T_H_W, *, threshold=0.5, min_area=MIN_AREA, connectivity=8):
+    """Regions of foreground: (map of each (N,) int, box (N, 4) int half-open in map pixels,
+    mean probability (N,)).
+
+    probs_T_H_W: foreground probabilities in [0, 1]. threshold: foreground is where
+    probability >= threshold. min_area: regions with fewer pixels than this share of the map
+    are dropped. connectivity: pixels touch by sides and corners (8), or by sides alone (4).
+    Sorted by map. Raises ValueError for NaN and what is not a probability.
+    """
+    probs = np.asarray(probs_T_H_W)
+    if probs.ndim != 3:
+        raise ValueError(f"give maps (T, H, W), not {probs.shape}")
+    if connectivity not in (4, 8):
+        raise ValueError(f"connectivity {connectivity}, must be 4 or 8")
+    bad = ~((probs >= 0) & (probs <= 1))
+    if bad.any():
+        t, y, x = (int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"map {t}, pixel x {x} y {y}: {probs[t, y, x]} is not a probability")
+    touching = np.zeros((3, 3, 3), dtype=bool)
+    touching[1] = ndimage.generate_binary_structure(
+        2, 2 if connectivity == 8 else 1
+    )  # never across maps
+    region, n = ndimage.label(probs >= threshold, touching)
+    area_N = np.bincount(region.ravel(), minlength=n + 1)[1:]
+    sum_N = np.bincount(region.ravel(), probs.ravel(), minlength=n + 1)[1:]
+    places = [
+        (t.start, x.start, y.start, x.stop, y.stop)
+        for t, y, x in (ndimage.find_objects(region) if n else [])
+    ]
+    places_N_5 = np.array(places, dtype=np.int64).reshape(-1, 5)
+    large_N = area_N >= min_area * probs[0].size if n else np.zeros(0, dtype=bool)
+    return places_N_5[large_N, 0], places_N_5[large_N, 1:], sum_N[large_N] / area_N[large_N]
+
+
+def to_video_pixels(boxes_N_4, geometry, height, width, corner=None):
+    """Boxes in the pixels of the network's square maps -> the pixels of the video:
+    half-open before and after.
+
+    geometry: datasets.clips.ClipGeometry, or anything with frame (h, w), crop (h, w) and
+    size: the video of height x width is resized to `frame`, `crop` is cut out of it, and
+    resized to size x size. corner: (top, left) of the crop in the resized frame, the centre
+    crop by default. Returns (N, 4) float64, not rounded.
+    """
+    top, left = corner or tuple(
+        (f - c) // 2 for f, c in zip(geometry.frame, geometry.crop, strict=True)
+    )
+    (frame_h, frame_w), (crop_h, crop_w) = geometry.frame, geometry.crop
+    boxes_N_2_2 = np.asarray(boxes_N_4, dtype=np.float64).reshape(
+        -1, 2, 2
+    )  # the two corners' (x, y)
+    in_frame = boxes_N_2_2 * (crop_w, crop_h) / geometry.size + (left, top)
+    return (in_frame * (width, height) / (frame_w, frame_h)).reshape(-1, 4)
+
+
+def scored_boxes(
+    video, frames_T, probs_T_H_W, class_scores, geometry, height, width, corner=None, **how
+):
+    """Boxes (inclusive corners, video pixels) of T maps of a video, every region once for
+    every class.
+
+    video: its number or name. frames_T: frame number of each map, -1 = padding, left out.
+    class_scores: (C,), or (T, C) where they differ from map to map; finite. The rest: see
+    `to_video_pixels` and, for `how`, `mask_boxes`.
+    """
+    real_T = np.asarray(frames_T) >= 0
+    frames_T, probs_T_H_W = np.asarray(frames_T)[real_T], np.asarray(probs_T_H_W)[real_T]
+    scores_T_C = np.broadcast_to(
+        np.asarray(class_scores), (len(real_T), np.shape(class_scores)[-1])
+    )[real_T]
+    try:
+        map_N, boxes_N_4, mean_N = mask_boxes(probs_T_H_W, **how)
+    except ValueError as error:
+        raise ValueError(f"video {video}: {error}") from error
+    n_classes = scores_T_C.shape[1]
+    boxes_N_4 = inclusive_corners(to_video_pixels(boxes_N_4, geometry, height, width, corner))
+    return Boxes(
+        np.full(len(map_N) * n_classes, video),
+        np.repeat(frames_T[map_N], n_classes),
+        np.tile(np.arange(n_classes), len(map_N)),
+        np.repeat(boxes_N_4, n_classes, axis=0),
+        (mean_N[:, None] * scores_T_C[map_N]).ravel(),
+    )
+
+
+def truth(videos):
+    """Ground truth of annotated videos, numbered 0, 1, ... in their order: (Boxes, list of
+    Tube), inclusive corners.
+
+    videos: objects with .tubes of .label, .frames and .boxes (F, 4) half-open, or .masks
+    (F, H, W) bool, which count by their bounding boxes. Pictures are taken whole: what a
+    crop does not show is missed.
+    """
+    tubes = [
+        Tube(
+            i,
+            tube.label,
+            np.asarray(tube.frames, dtype=np.int64),
+            inclusive_corners(
+                _bounding_boxes(tube.masks) if tube.boxes is None else tube.boxes
+            ),
+        )
+        for i, video in enumerate(videos)
+        for tube in video.tubes
+    ]
+    rows = tube_rows(tubes, scored=False)
+    return Boxes(
+        rows.video_T[rows.tube_N], rows.frame_N, rows.label_T[rows.tube_N], rows.box_N_4
+    ), tubes
+
+
+def _bounding_boxes(masks_F_H_W):
+    """Tight half-open boxes (F, 4) of masks (F, H, W), none of them empty."""
+    masks = np.asarray(masks_F_H_W, dtype=bool)
+    (y0, y1), (x0, x1) = (
+        (line.argmax(axis=1), line.shape[1] - line[:, ::-1].argmax(axis=1))
+        for line in (masks.any(axis=2), masks.any(axis=1))
+    )
+    return np.stack([x0, y0, x1, y1], axis=1)

@@ -1,0 +1,53 @@
+"""The benchmarks where the real data is absent, and what the one of loading measures."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from claus.benchmarks import bench_loading, loading_data, timing
+from claus.datasets.video.reader import iter_frames, pixels
+from claus.reference import clips as plain_loading
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.mark.parametrize("script", ["bench_act", "bench_mask_interp"])
+def test_without_the_real_data_one_line_and_status_0(script, tmp_path):
+    """As make bench calls it."""
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / f"{script}.py")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CLAUS_SHARED": str(tmp_path)},
+    )
+    assert done.returncode == 0 and done.stderr == "" and len(done.stdout.splitlines()) == 1
+    assert (
+        done.stdout.startswith(f"skipped: needs {tmp_path}")
+        and "set CLAUS_SHARED=" in done.stdout
+    )
+
+
+def test_loading_without_real_videos_measures_four_ways(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loading_data, "SHARED", tmp_path)
+    monkeypatch.setattr(
+        timing, "write_results", lambda *_: pytest.fail("a quick look leaves no results")
+    )
+    assert bench_loading.main(["--quick"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "a film made on the spot" in " ".join(said)
+    start = next(i for i, line in enumerate(said) if line.startswith("| network"))
+    head, _, row = (line.strip("|").split("|") for line in said[start : start + 3])
+    cells = dict(zip(map(str.strip, head), map(str.strip, row), strict=True))
+    assert float(cells["one thread, clips/s"]) > 0 and float(cells["cache × one thread"]) > 0
+
+
+def test_one_thread_decodes_the_same_pictures(films):
+    shown = [pixels(frame) for frame in iter_frames(films / "grey20.avi")]
+    alone = plain_loading.whole_video(
+        films / "grey20.avi", *shown[0].shape[:2], one_thread=True
+    )
+    assert np.array_equal(alone, shown) and len(alone) == 20

@@ -1,0 +1,135 @@
+"""A folder of numbered PNGs is read as a video file is."""
+
+import cv2
+import numpy as np
+import pytest
+from films import grey_frames, numbers
+from jhmdb_maker import write_pngs
+
+from claus.datasets.video.reader import (
+    SHORT_TAIL,
+    VideoError,
+    iter_frames,
+    pixels,
+    probe,
+    read_blocks,
+    read_frames,
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_pngs(tmp_path / "clip", grey_frames(20))
+    return tmp_path / "clip"
+
+
+def test_pixels_come_back_exactly(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (5, 24, 32, 3), dtype=np.uint8)
+    write_pngs(tmp_path, frames)
+    assert np.array_equal(np.stack([pixels(frame) for frame in iter_frames(tmp_path)]), frames)
+    assert np.array_equal(read_frames(tmp_path, [3, 0, 3], 5), frames[[3, 0, 3]])
+    (start, block), (last, rest) = read_blocks(tmp_path, 5, 4)
+    assert (start, last) == (0, 4) and np.array_equal(np.concatenate([block, rest]), frames)
+    assert probe(tmp_path) == (5, 24, 32)
+
+
+@pytest.mark.parametrize("name", ["{}.png", "frame_{}.png", "v1-{:03d}.PNG"])
+def test_order_is_that_of_the_numbers(tmp_path, name):
+    write_pngs(tmp_path, grey_frames(12), name)
+    (tmp_path / "notes.txt").write_text("10")
+    (tmp_path / "._1.png").write_bytes(b"of another system")
+    assert numbers([pixels(frame) for frame in iter_frames(tmp_path)]) == list(range(12))
+    assert numbers(read_frames(tmp_path, [10, 1, 9], 12)) == [10, 1, 9]
+
+
+def test_numbers_may_start_anywhere_and_have_gaps(tmp_path):
+    write_pngs(tmp_path, grey_frames(9))
+    (tmp_path / "00004.png").unlink()
+    assert numbers(read_frames(tmp_path, range(8), 8)) == [0, 1, 2, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda image: image[..., 0],  # grey
+        lambda image: np.dstack(
+            [image, np.full(image.shape[:2], 9, np.uint8)]
+        ),  # with transparency
+    ],
+)
+def test_other_kinds_of_png(tmp_path, convert):
+    tmp_path.joinpath("x").mkdir()
+    cv2.imwrite(str(tmp_path / "x" / "1.png"), convert(grey_frames(5)[4]))
+    assert np.array_equal(read_frames(tmp_path / "x", [0], 1), grey_frames(5)[[4]])
+
+
+def test_only_what_is_wanted_is_decoded(folder):
+    (folder / "00006.png").write_bytes(b"damaged")  # frame 5
+    assert numbers(read_frames(folder, [4, 6], 20)) == [4, 6]
+    with pytest.raises(VideoError, match=r"00006\.png"):
+        read_frames(folder, [4, 5], 20)
+
+
+def test_a_short_tail_repeats_the_last_frame_and_more_is_an_error(folder):
+    short = 20 + SHORT_TAIL
+    assert numbers(read_frames(folder, [3, 25, 19], short)) == [3, 19, 19]
+    assert (
+        numbers(np.concatenate([block for _, block in read_blocks(folder, short, 16)]))
+        == [*range(20)] + [19] * 8
+    )
+    for read in (
+        lambda: read_frames(folder, [25], short + 1),
+        lambda: list(read_blocks(folder, short + 1, 16)),
+    ):
+        with pytest.raises(VideoError, match="decodes 20 frames where the annotation has 29"):
+            read()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+def larger(path):
+    cv2.imwrite(str(path), np.zeros((50, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (cut, "decoding fails"),
+        (flip, "decoding fails"),
+        (lambda path: path.write_bytes(b""), "decoding fails"),
+        (lambda path: path.write_bytes(b"GIF89a" * 20), "decoding fails"),
+        (larger, "is 64x50 pixels, other images of its folder are 64x48"),
+    ],
+)
+def test_a_damaged_image_is_named(folder, spoil, words):
+    spoil(folder / "00007.png")
+    for read in (
+        lambda: probe(folder),
+        lambda: list(read_blocks(folder, 20, 8)),
+        lambda: read_frames(folder, [0, 6], 20),
+    ):
+        with pytest.raises(VideoError, match=words) as error:
+            read()
+        assert str(folder / "00007.png") in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_has_no_clear_order_is_refused(folder):
+    (folder / "7.png").write_bytes((folder / "00007.png").read_bytes())
+    with pytest.raises(VideoError, match=r"7\.png: has the same frame number as 00007\.png"):
+        probe(folder)
+    (folder / "7.png").rename(folder / "cover.png")
+    with pytest.raises(VideoError, match=r"cover\.png: has no frame number"):
+        probe(folder)
+
+
+def test_an_empty_folder_is_no_video(tmp_path):
+    with pytest.raises(VideoError, match="no video at .*: the folder holds no PNG"):
+        probe(tmp_path)

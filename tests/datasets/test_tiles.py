@@ -1,0 +1,182 @@
+"""Whole videos as clips: every frame is covered, tails are filled as told, and a bad video
+does not stop the others.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from films import numbers
+
+from claus.datasets.clips.geometry import ClipGeometry, centre_crop, transform
+from claus.datasets.clips.tiles import VideoTiles, tile_loader
+from claus.datasets.labels.annotations import Video
+from claus.datasets.video.reader import read_frames
+from claus.utils.runtime import UserError
+
+PLAIN = ClipGeometry((48, 64), (48, 64), 16)
+
+
+def find(folder, name):
+    path = folder / f"{name}.avi"
+    if not path.is_file():
+        raise UserError(f"video {name}: no file {path}")
+    return path
+
+
+def tiles_of(films, frames, name="grey40", **options):
+    tiles = VideoTiles(
+        [Video(name, frames, 48, 64)], functools.partial(find, films), PLAIN, **options
+    )
+    return tiles[0]
+
+
+def shown(item):
+    """Frame numbers that the clips show, -1 for black."""
+    return [numbers(clip) for clip in item["clips"].numpy()]
+
+
+def test_one_phase_by_hand(films):
+    item = tiles_of(films, 40)
+    expected = [list(range(0, 16, 2)), list(range(16, 32, 2)), [32, 34, 36, 38, 39, 39, 39, 39]]
+    assert item["frames"].tolist() == expected == shown(item)
+    assert item["tile"].tolist() == [0, 1, 2] and item["phase"].tolist() == [0, 0, 0]
+    assert (
+        item["clips"].shape == (3, 8, 3, 16, 16)
+        and item["clips"].dtype == torch.uint8
+        and item["name"] == "grey40"
+    )
+
+
+def test_two_phases_by_hand(films):
+    item = tiles_of(films, 35, phases=2)
+    assert (
+        item["frames"].tolist()
+        == shown(item)
+        == [
+            list(range(0, 16, 2)),
+            list(range(1, 16, 2)),
+            list(range(16, 32, 2)),
+            list(range(17, 32, 2)),
+            [32, 34, 34, 34, 34, 34, 34, 34],
+            [33, 34, 34, 34, 34, 34, 34, 34],
+        ]
+    )
+    assert item["tile"].tolist() == [0, 0, 1, 1, 2, 2] and item["phase"].tolist() == [
+        0,
+        1,
+        0,
+        1,
+        0,
+        1,
+    ]
+
+
+def test_a_tail_filled_with_black(films):
+    item = tiles_of(films, 35, phases=2, fill="black")
+    assert (
+        item["frames"][4:].tolist() == shown(item)[4:] == [[32, 34] + [-1] * 6, [33] + [-1] * 7]
+    )
+    assert not item["clips"][4, 2:].any() and not item["clips"][5, 1:].any()
+    assert shown(item)[:4] == item["frames"][:4].tolist()
+
+
+def test_a_clip_of_black_alone_is_left_out(films):
+    item = tiles_of(films, 33, phases=2, fill="black")
+    assert item["tile"].tolist() == [0, 0, 1, 1, 2] and item["phase"].tolist() == [
+        0,
+        1,
+        0,
+        1,
+        0,
+    ]
+    assert item["frames"][4].tolist() == [32] + [-1] * 7
+    assert (
+        len(tiles_of(films, 33, phases=2)["clips"]) == 6
+    )  # while the last frame can be repeated
+
+
+def test_a_last_tile_that_is_shifted_to_end_with_the_video(films):
+    item = tiles_of(films, 35, phases=2, fill="shift")
+    assert (
+        item["frames"].tolist()
+        == shown(item)
+        == [
+            list(range(0, 16, 2)),
+            list(range(1, 16, 2)),
+            list(range(16, 32, 2)),
+            list(range(17, 32, 2)),
+            list(range(19, 35, 2)),
+            list(range(20, 35, 2)),
+        ]
+    )  # of the tile before, odd frames too
+    assert shown(tiles_of(films, 35, fill="shift"))[-1] == list(
+        range(20, 35, 2)
+    )  # with one phase the last frame too
+    assert shown(tiles_of(films, 9, fill="shift")) == [
+        [0, 2, 4, 6, 8, 8, 8, 8]
+    ]  # too short for a whole one
+    whole, same = (tiles_of(films, 32, phases=2, fill=fill) for fill in ("repeat", "shift"))
+    assert torch.equal(whole["clips"], same["clips"])
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 15, 16, 17, 31, 32, 40])
+@pytest.mark.parametrize("fill", ["repeat", "black", "shift"])
+def test_every_frame_is_covered(films, frames, fill):
+    both, one = (tiles_of(films, frames, phases=phases, fill=fill) for phases in (2, 1))
+    for item in (both, one):
+        assert shown(item) == item["frames"].tolist()
+        assert len(np.unique(item["tile"])) == -(-frames // 16)
+    covered = both["frames"][both["frames"] >= 0]
+    assert set(covered) == set(range(frames))
+    if fill == "black":
+        assert len(covered) == frames  # each once
+    # with one phase a prediction serves two frames: every frame or the one before it
+    seen = set(one["frames"].ravel().tolist())
+    assert all(frame in seen or (frame - 1 in seen) for frame in range(frames))
+
+
+def test_clips_are_centre_crops(films):
+    geometry = ClipGeometry((72, 96), (60, 70), 32)
+    tiles = VideoTiles([Video("square", 30, 72, 96)], functools.partial(find, films), geometry)
+    frames = read_frames(films / "square.avi", range(0, 16, 2), 30)
+    assert centre_crop(geometry) == (6, 13)
+    assert torch.equal(tiles[0]["clips"][0], transform(frames, geometry, (6, 13)))
+
+
+def test_other_lengths_and_strides(films):
+    item = tiles_of(films, 20, phases=3, length=2, stride=3)
+    assert item["frames"][:3].tolist() == [[0, 3], [1, 4], [2, 5]] and item["frames"][
+        -1
+    ].tolist() == [19, 19]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_failed_videos_are_named_and_the_others_go_on(films, tmp_path, workers):
+    for name in ("grey20", "square"):
+        (tmp_path / f"{name}.avi").write_bytes((films / f"{name}.avi").read_bytes())
+    (tmp_path / "damaged.avi").write_text("no film")
+    videos = [
+        Video("missing", 20, 48, 64),
+        Video("grey20", 20, 48, 64),
+        Video("damaged", 20, 48, 64),
+        Video("square", 60, 72, 96),
+        Video("grey20", 10, 48, 64),
+    ]
+    loader = tile_loader(VideoTiles(videos, functools.partial(find, tmp_path), PLAIN), workers)
+    items = list(loader)
+    assert len(loader) == 5 and [item["name"] for item in items] == [
+        video.name for video in videos
+    ]
+    assert ["failed" in item for item in items] == [True, False, True, True, False]
+    assert "no file" in items[0]["failed"] and "damaged.avi" in items[2]["failed"]
+    assert "30 frames where the annotation has 60" in items[3]["failed"]
+    assert shown(items[1])[1] == [16, 18, 19, 19, 19, 19, 19, 19] and shown(items[4]) == [
+        [0, 2, 4, 6, 8, 9, 9, 9]
+    ]
+
+
+def test_an_unknown_fill_is_refused():
+    with pytest.raises(ValueError, match="one of repeat, black, shift, not 'white'"):
+        VideoTiles([], None, PLAIN, fill="white")

@@ -1,0 +1,162 @@
+"""Batches of half labelled, half unlabelled clips, and that unlabelled ones are drawn
+without looking at labels.
+"""
+
+import functools
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from films import numbers
+
+from claus.datasets.clips.geometry import ClipGeometry, clip_indices
+from claus.datasets.clips.training_clips import TrainingClips
+from claus.datasets.labels.annotations import Annotations, Tube, Video
+from claus.datasets.labels.pseudo_labels import clip_weight
+from claus.semi.batches import HalfAndHalf, PairedSampler, UnlabelledClips, join, paired_loader
+from claus.utils.runtime import UserError
+
+GREY = ClipGeometry((48, 64), (40, 56), 32)
+
+
+def find(folder, name):
+    path = folder / f"{name}.avi"
+    if not path.is_file():
+        raise UserError(f"video {name}: no file {path}")
+    return path
+
+
+def video(name, frames, labelled=()):
+    labelled = np.array(labelled, dtype=int)
+    tubes = (
+        (Tube(1, 1, labelled, np.tile([4, 4, 20, 20], (len(labelled), 1))),)
+        if len(labelled)
+        else ()
+    )
+    return Video(name, frames, 48, 64, 1 if len(labelled) else None, labelled, tubes)
+
+
+def pairs(films, *videos, seed=0):
+    labels = Annotations("films", ("none", "square"), {v.name: v for v in videos})
+    clips = TrainingClips(labels, functools.partial(find, films), GREY, seed)
+    return HalfAndHalf(clips, UnlabelledClips(clips))
+
+
+BOTH = video("grey20", 20, [3, 9]), video("grey40", 40)
+
+
+def test_unlabelled_clips_do_not_look_at_labels(films):
+    """The same video with labels, with others, and with none: the same pixels."""
+    without = pairs(films, video("grey40", 40))
+    for labelled in ([5], [0, 20, 39]):
+        scrambled = pairs(films, video("grey40", 40, labelled))
+        for position in range(6):
+            a, b = (data[False, 2, position, "grey40"][1] for data in (without, scrambled))
+            assert torch.equal(a["frames"], b["frames"]) and set(a) == {"frames", "name"}
+
+
+def test_unlabelled_clips_come_from_the_whole_video_cropped_and_flipped_at_random(films):
+    dataset, seen, anchors = pairs(films, video("grey40", 40)), set(), Counter()
+    for position in range(60):
+        clip = dataset[False, 0, position, "grey40"][1]["frames"]
+        assert clip.shape == (8, 3, 32, 32) and clip.dtype == torch.uint8
+        frames = numbers(clip)
+        assert frames in [clip_indices(40, anchor).tolist() for anchor in range(40)]
+        anchors[frames[0]] += 1
+        seen |= set(frames)
+    assert seen == set(range(40)) and len(anchors) > 12
+
+
+def test_a_clip_is_fixed_by_seed_epoch_and_position_whatever_the_workers(films):
+    def batches(workers, seed=0, epoch=3):
+        sampler = PairedSampler(["grey20"], ["grey40"], seed, 4, steps=3)
+        sampler.epoch = epoch
+        return list(paired_loader(pairs(films, *BOTH, seed=seed), sampler, workers))
+
+    state = torch.get_rng_state()
+    alone, two = batches(0), batches(2)
+    assert torch.equal(torch.get_rng_state(), state) and len(alone) == 3
+    for a, b in zip(alone, two, strict=True):
+        assert torch.equal(a["frames"], b["frames"]) and torch.equal(a["target"], b["target"])
+    for others in (batches(0, seed=1), batches(0, epoch=4)):
+        assert not all(
+            torch.equal(a["frames"], b["frames"]) for a, b in zip(alone, others, strict=True)
+        )
+
+
+def test_an_epoch_is_one_pass_over_the_unlabelled_list():
+    unlabelled = [f"u{i}" for i in range(10)]
+    sampler = PairedSampler(["a", "b", "c"], unlabelled, 0, 8)
+    keys = list(sampler)
+    assert len(sampler) == len(keys) == 3  # ten in fours, the last one filled up
+    assert all([key[0] for key in batch] == [True] * 4 + [False] * 4 for batch in keys)
+    names = [key[3] for batch in keys for key in batch if not key[0]]
+    assert set(names[:10]) == set(unlabelled) and len(names) == 12
+    assert Counter(key[3] for batch in keys for key in batch if key[0]) == dict.fromkeys(
+        "abc", 4
+    )
+    positions = [key[2] for batch in keys for key in batch if not key[0]]
+    assert positions == list(range(12))  # every clip its own random numbers
+    sampler.epoch = 1
+    assert [key[3] for batch in sampler for key in batch if not key[0]] != names
+
+
+def test_halves_of_as_many_videos_are_not_paired_by_their_place():
+    """Labelled and unlabelled videos are shuffled apart: over the epochs a labelled one
+    meets every other one.
+    """
+    sampler = PairedSampler([f"l{i}" for i in range(6)], [f"u{i}" for i in range(6)], 0, 2)
+    met = set()
+    for epoch in range(40):
+        sampler.epoch = epoch
+        met |= {(labelled[3][1], unlabelled[3][1]) for labelled, unlabelled in sampler}
+    assert len(met) == 36
+
+
+def test_an_odd_batch_has_the_greater_half_unlabelled():
+    assert [key[0] for key in next(iter(PairedSampler(["a"], ["u"], 0, 5)))] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_a_batch_has_labelled_clips_first(films):
+    sampler = PairedSampler(["grey20"], ["grey40"], 0, 4)
+    batch = next(iter(paired_loader(pairs(films, *BOTH), sampler, 0)))
+    assert batch["frames"].shape == (4, 8, 3, 32, 32) and batch["target"].shape == (
+        2,
+        8,
+        32,
+        32,
+    )
+    assert batch["name"] == ["grey20"] * 2 and batch["failed"] == []
+    assert all(max(numbers(clip)) < 20 for clip in batch["frames"][:2])
+
+
+def test_videos_that_cannot_be_read_are_collected(films):
+    dataset = pairs(films, *BOTH, video("gone", 30), video("lost", 30, [2]))
+    keys = [
+        (True, 0, 0, "grey20"),
+        (True, 0, 1, "lost"),
+        (False, 0, 0, "gone"),
+        (False, 0, 1, "grey40"),
+    ]
+    batch = join([dataset[key] for key in keys])
+    assert batch["name"] == ["grey20"] and len(batch["frames"]) == 2
+    assert [name for name, _ in batch["failed"]] == ["lost", "gone"]
+    for rest in (keys[:3], keys[1:]):  # one half is missing: nothing to learn
+        batch = join([dataset[key] for key in rest])
+        assert batch["name"] == [] and batch["failed"]
+
+
+@pytest.mark.parametrize("loss", ["stew", "interp", "frame"])
+def test_a_video_without_labels_weighs_nothing(loss):
+    weight = clip_weight(
+        np.zeros((8, 2, 3), np.uint8), np.array([], dtype=int), np.arange(8), loss
+    )
+    assert weight.shape == (8, 2, 3) and not weight.any()
+    assert clip_weight(np.zeros((8, 2, 3), np.uint8), np.array([4]), np.arange(8), loss).any()

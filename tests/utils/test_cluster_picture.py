@@ -1,0 +1,54 @@
+"""The picture of the clusters: the plane it shows, its marks, and pools too small for a
+plane.
+"""
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from claus.utils import cluster_plot as cluster_picture
+from claus.utils.cluster_plot import draw_clusters
+
+
+def test_the_plane_is_that_of_the_largest_variance():
+    # the cloud lies along the third axis (spread 10) and the first (spread 2); the second
+    # axis hardly varies
+    generator = np.random.default_rng(0)
+    latents = generator.normal(0, 1, (400, 3)) * [2, 0.1, 10]
+    points, centres, shares = cluster_picture._plane(latents, [[0, 0, 0], [0, 0, 30]])
+    assert abs(np.corrcoef(points[:, 0], latents[:, 2])[0, 1]) > 0.999
+    assert shares == pytest.approx([100 / 104, 4 / 104], abs=0.02)
+    assert abs(centres[1] - centres[0]) == pytest.approx([30, 0], abs=1)
+
+
+def has_colour(path, colour):
+    return (np.abs(matplotlib.image.imread(path)[..., :3] - colour).max(axis=-1) < 0.02).any()
+
+
+def test_clusters_have_their_colours_and_the_same_input_the_same_bytes(tmp_path):
+    generator = np.random.default_rng(0)
+    latents, clusters = generator.normal(0, 1, (30, 5)), np.repeat([0, 1, 2], 10)
+    labelled, picked = np.arange(30) % 5 == 0, np.arange(30) % 5 == 1
+    for name in ("a.png", "b.png"):
+        draw_clusters(
+            tmp_path / name, latents, clusters, np.zeros((3, 5)), labelled, picked, "a title"
+        )
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    palette = cluster_picture.plt.get_cmap("tab10").colors
+    assert all(has_colour(tmp_path / "a.png", palette[cluster]) for cluster in range(3))
+    assert not has_colour(tmp_path / "a.png", palette[3])
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (5, 1), (2, 2)])
+def test_pools_too_small_for_a_plane_and_latents_all_alike(tmp_path, shape):
+    nothing = np.zeros(shape[0], bool)
+    draw_clusters(
+        tmp_path / "x.png",
+        np.ones(shape),
+        np.zeros(shape[0], int),
+        np.ones((1, shape[1])),
+        nothing,
+        ~nothing,
+        "",
+    )
+    assert matplotlib.image.imread(tmp_path / "x.png").shape[0] > 500

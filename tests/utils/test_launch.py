@@ -1,0 +1,67 @@
+"""Scripts of several processes, as run_cycles.py starts them."""
+
+from types import SimpleNamespace
+
+import pytest
+
+import run_cycles
+from claus.utils.launch import launch
+from claus.utils.runtime import UserError
+
+SCRIPT = """
+import os, pathlib, sys, time
+folder, rank = pathlib.Path(sys.argv[2]), os.environ["RANK"]
+(folder / f"{rank}.txt").write_text(" ".join([os.environ["WORLD_SIZE"], *sys.argv[1:]]))
+while not all((folder / f"{other}.txt").exists() for other in range(2)):
+    time.sleep(0.05)
+sys.exit(int(sys.argv[3]))
+"""
+
+
+def test_every_process_gets_the_arguments_and_a_failure_is_one_line(tmp_path):
+    """`--run` among the arguments is the script's, not torchrun's."""
+    (tmp_path / "work.py").write_text(SCRIPT)
+    with pytest.raises(UserError, match="work.py in 2 processes has failed"):
+        launch(tmp_path / "work.py", ["--run", str(tmp_path), "3"], 2)
+    assert [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)] == [
+        f"2 --run {tmp_path} 3"
+    ] * 2
+
+
+@pytest.mark.parametrize("processes, shared", [(1, []), (3, ["train", "extract"])])
+def test_of_a_cycle_training_and_scoring_are_shared(tmp_path, monkeypatch, processes, shared):
+    alone, together = [], []
+    monkeypatch.setattr(
+        run_cycles,
+        "script",
+        lambda name, *_: SimpleNamespace(
+            __file__=name, main=lambda arguments: alone.append((name, arguments))
+        ),
+    )
+    monkeypatch.setattr(run_cycles, "launch", lambda *launched: together.append(launched))
+    args = SimpleNamespace(
+        run=str(tmp_path / "run"), files="", dataset="ucf101", semi=None, processes=processes
+    )
+    for name in ("select", "train", "evaluate", "extract"):
+        run_cycles.timed(args, 0, name, ["--cycle", "0"])
+    assert together == [(name, ["--cycle", "0"], 3) for name in shared]
+    assert [name for name, _ in alone] == [
+        name for name in ("select", "train", "evaluate", "extract") if name not in shared
+    ]
+
+
+@pytest.mark.parametrize(
+    "script, flags",
+    [
+        ("claus_select", ["--run", "r", "--cycle", "0", "--oracle", "x", "--test-list", "y"]),
+        ("evaluate", ["--run", "r", "--cycle", "0", "--oracle", "x", "--test-list", "y"]),
+        ("run_cycles", ["--run", "r", "--oracle", "x", "--test-list", "y"]),
+        ("train_semi", ["--run", "r", "--cycle", "0"]),
+    ],
+)
+def test_scripts_of_one_process_refuse_torchrun(monkeypatch, tmp_path, script, flags):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"{script}.py works in one process"):
+        __import__(script).main(flags)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,73 @@
+"""Scores of a video's frames: which prediction serves which frame, with one phase and two,
+whole and shifted tiles.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from claus import scoring
+from claus.datasets.clips.tiles import VideoTiles
+from claus.datasets.labels.annotations import Video
+from claus.selection.uncertainty import SCORES
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """Function (frames, phases, tail) -> score of each frame, where a clip frame's score is
+    the number of its frame.
+    """
+
+    def score(frames, phases, tail):
+        plan = [
+            clip
+            for tile in VideoTiles([], None, None, phases, tail).plan(frames)
+            for clip in tile
+        ]
+        shown, tiles, numbers = (np.array(column) for column in zip(*plan, strict=True))
+        item = {
+            "clips": torch.as_tensor(shown),
+            "frames": shown,
+            "tile": tiles,
+            "phase": numbers,
+        }
+        monkeypatch.setattr(scoring, "seeded_masks", lambda *names: ())
+        monkeypatch.setattr(scoring, "normalise", lambda clip, pixel_range: clip[0])
+        monkeypatch.setattr(
+            scoring, "frame_scores", lambda clip, threshold: dict.fromkeys(SCORES, clip)
+        )
+        trained = SimpleNamespace(detector=torch.nn.Linear(1, 1), pixel_range="")
+        args = SimpleNamespace(
+            seed=0, passes=1, threshold=0.4, phases=phases, tail=tail, amp=False
+        )
+        result = scoring.score_video(
+            trained,
+            Video("v", frames, 8, 8),
+            item,
+            args,
+            forward=lambda detector, clip: (clip, torch.zeros(1, 2)),
+        )
+        assert len(result["latents"]) == tiles.max() + 1
+        return result["paper"].tolist()
+
+    return score
+
+
+def test_two_phases_give_every_frame_its_own(scored):
+    for frames in (1, 8, 16, 17, 33, 35, 40):
+        for tail in ("repeat", "shift"):
+            assert scored(frames, 2, tail) == list(range(frames))
+
+
+def test_with_one_phase_a_prediction_serves_two_frames(scored):
+    pairs = [frame // 2 * 2 for frame in range(40)]
+    assert scored(40, 1, "repeat") == pairs
+    assert scored(35, 1, "repeat") == pairs[:35]
+    # 32, 33, 34 are of the last tile, which shows 20, 22, …, 34
+    assert scored(35, 1, "shift") == [*pairs[:32], 32, 32, 34]
+    # it shows 25, 27, …, 39: frame 32 is served by the prediction of 31, 33 and 34 by that
+    # of 33
+    assert scored(40, 1, "shift") == [*pairs[:32], 31, 33, 33, 35, 35, 37, 37, 39]
+    assert scored(32, 1, "shift") == pairs[:32] and scored(9, 1, "shift") == pairs[:9]
