@@ -1,0 +1,200 @@
+"""Where the files of a run lie. Every other module asks a Run or a Cycle for its paths.
+
+files/<run>/            ledger.csv  pool.pkl  frame_counts.jsonl          claus_select.py
+                        run.json  start.json  results.csv  curve.png      run_cycles.py
+                        cache/                                            training scripts
+files/<run>/cycle<k>/   annotations.pkl  request.json  answers.json
+                        selection.json  clusters.png  frames/             claus_select.py
+                        detector.pt  training.pt  tensorboard/            training scripts
+                        features.pkl  uncertainty.pkl  extract.parts/     cluster_extract.py
+                        evaluation.json  pictures/  evaluate.parts/       evaluate.py
+                        seconds.json                                      run_cycles.py
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from claus.utils.runtime import UserError
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: the folder of its cycles and of what they share. Nothing is created."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, name: str | os.PathLike, files: str | os.PathLike = "files") -> "Run":
+        """`files`/<name> for a name, the path itself where `name` has a separator in it.
+
+        Raises UserError for "", "." and "..".
+        """
+        name = str(name)
+        if name in ("", ".", ".."):
+            raise UserError(
+                f"--run {name!r} is no name for a run: give a name, or a path with a / in it"
+            )
+        separators = [separator for separator in (os.sep, os.altsep) if separator]
+        is_path = any(separator in name for separator in separators)
+        return cls(Path(name) if is_path else Path(files) / name)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, whatever path led to it."""
+        return self.folder.resolve().name
+
+    def cycle(self, number: int) -> "Cycle":
+        """Cycle `number` = 0, 1, ... of this run; UserError below 0."""
+        if number < 0:
+            raise UserError(f"--cycle must be 0 or more, not {number}")
+        return Cycle(self, number)
+
+    def cycles(self) -> list["Cycle"]:
+        """The cycles that have an annotation file, by rising number."""
+        names = [path.parent.name for path in self.folder.glob("cycle*/annotations.pkl")]
+        numbers = [int(name[5:]) for name in names if re.fullmatch(r"cycle(0|[1-9]\d*)", name)]
+        return [Cycle(self, number) for number in sorted(numbers)]
+
+    @property
+    def ledger(self) -> Path:
+        """What every cycle labeled and what it cost, counted in the annotation files."""
+        return self.folder / "ledger.csv"
+
+    @property
+    def pool(self) -> Path:
+        """The videos without labels that a run on one's own videos began with."""
+        return self.folder / "pool.pkl"
+
+    @property
+    def frame_counts(self) -> Path:
+        """Lengths of videos that have been counted already, one JSON line each."""
+        return self.folder / "frame_counts.jsonl"
+
+    @property
+    def settings(self) -> Path:
+        """The flags that run_cycles.py began this run with."""
+        return self.folder / "run.json"
+
+    @property
+    def start(self) -> Path:
+        """Fingerprints of a first cycle that was taken from another run."""
+        return self.folder / "start.json"
+
+    @property
+    def results(self) -> Path:
+        """The table of run_cycles.py."""
+        return self.folder / "results.csv"
+
+    @property
+    def curve(self) -> Path:
+        """The picture of that table."""
+        return self.folder / "curve.png"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded clips and frame indices; may be removed at any time."""
+        return self.folder / "cache"
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One active-learning cycle of a run, and the paths of its files. Nothing is created."""
+
+    run: Run
+    number: int
+
+    @classmethod
+    def of(
+        cls, run: str | os.PathLike, number: int, files: str | os.PathLike = "files"
+    ) -> "Cycle":
+        """Cycle `number` of the run that `--run` and `--files` name, see Run.of."""
+        return Run.of(run, files).cycle(number)
+
+    @property
+    def folder(self) -> Path:
+        return self.run.folder / f"cycle{self.number}"
+
+    def before(self) -> "Cycle":
+        """The cycle before this one; UserError for cycle 0."""
+        return self.run.cycle(self.number - 1)
+
+    @property
+    def annotations(self) -> Path:
+        """All labels so far: what this cycle trains on."""
+        return self.folder / "annotations.pkl"
+
+    @property
+    def selection(self) -> Path:
+        """What was chosen and why."""
+        return self.folder / "selection.json"
+
+    @property
+    def request(self) -> Path:
+        """The form to fill in."""
+        return self.folder / "request.json"
+
+    @property
+    def answers(self) -> Path:
+        """The form as it came back."""
+        return self.folder / "answers.json"
+
+    @property
+    def frames(self) -> Path:
+        """Pictures of the frames to label."""
+        return self.folder / "frames"
+
+    @property
+    def clusters_picture(self) -> Path:
+        """The videos in their clusters, what was labeled and what was picked."""
+        return self.folder / "clusters.png"
+
+    @property
+    def detector(self) -> Path:
+        """Weights, cluster centers, and all that later scripts need to know."""
+        return self.folder / "detector.pt"
+
+    @property
+    def training(self) -> Path:
+        """The state to resume an interrupted training from; removed at its end."""
+        return self.folder / "training.pt"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.folder / "tensorboard"
+
+    @property
+    def features(self) -> Path:
+        """Latent and cluster of every video."""
+        return self.folder / "features.pkl"
+
+    @property
+    def uncertainty(self) -> Path:
+        """Scores of every frame of every video."""
+        return self.folder / "uncertainty.pkl"
+
+    @property
+    def extract_parts(self) -> Path:
+        """Videos that an unfinished extraction has scored."""
+        return self.folder / "extract.parts"
+
+    @property
+    def evaluation(self) -> Path:
+        """Every number of the test set, by the name of its protocol."""
+        return self.folder / "evaluation.json"
+
+    @property
+    def pictures(self) -> Path:
+        """Overlays and charts of the evaluation."""
+        return self.folder / "pictures"
+
+    @property
+    def evaluate_parts(self) -> Path:
+        """Videos that an unfinished evaluation has scored."""
+        return self.folder / "evaluate.parts"
+
+    @property
+    def seconds(self) -> Path:
+        """Seconds that each step of run_cycles.py took."""
+        return self.folder / "seconds.json"

@@ -1,0 +1,47 @@
+"""selection.json: what a cycle has chosen and why, for people and for the ledger."""
+
+import json
+
+from claus.utils.runtime import UserError, read_json, write_text
+
+VERSION = 1
+
+
+def save_selection(content, path):
+    """Write selection.json atomically: what was chosen and why, a line for every video, as
+    claus_select.py makes it.
+    """
+    content = {"format": "claus-selection", "version": VERSION, **content}
+    lines = [
+        f" {json.dumps(key)}: {_json(value)}"
+        for key, value in content.items()
+        if key != "videos"
+    ]
+    videos = ",\n".join(f"  {_json(video)}" for video in content["videos"])
+    write_text(path, "{\n" + ",\n".join(lines) + f',\n "videos": [\n{videos}\n ]\n}}\n')
+
+
+def load_selection(path):
+    """Read selection.json -> dict; UserError naming the file."""
+    mend = "make it anew with claus_select.py --force"
+    content = read_json(path, mend)
+    if content.get("format") != "claus-selection":
+        raise UserError(f"{path}: this is not a selection; {mend}")
+    if content.get("version") != VERSION:
+        raise UserError(
+            f"{path}: selection of version {content.get('version')}, this program "
+            f"reads {VERSION}; {mend}"
+        )
+    if missing := [key for key in ("run", "cycle", "prices", "videos") if key not in content]:
+        raise UserError(f"{path}: {missing[0]} is missing; {mend}")
+    if not isinstance(content["prices"], dict) or set(content["prices"]) != {
+        "video",
+        "frame",
+        "box",
+    }:
+        raise UserError(f"{path}: prices must name video, frame and box; {mend}")
+    return content
+
+
+def _json(value):
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
