@@ -10,14 +10,14 @@
 
 Cycle 0 starts with random frames of random videos: those of the ground truth's training
 part, with all labels hidden, or without --oracle those found under --data. Cycle k reads
-from files/<run>/cycle<k-1>/ what is labelled (annotations.pkl) and what cluster_extract.py
+from files/<run>/cycle<k-1>/ what is labeled (annotations.pkl) and what cluster_extract.py
 left (features.pkl, uncertainty.pkl), and writes into files/<run>/cycle<k>/:
 
     selection.json    every chosen video and frame, with its score and the reason in words
     request.json      the same as a form to fill in; answers.json is the form as it came back
     frames/           without --oracle: a picture of every frame that is asked for
     annotations.pkl   all labels so far: what the next training reads
-    clusters.png      the videos in their clusters, what was labelled before and what was
+    clusters.png      the videos in their clusters, what was labeled before and what was
                       picked now
     ../ledger.csv     videos, frames, boxes and cost of every cycle, counted in the
                       annotation files
@@ -53,7 +53,7 @@ from claus.datasets import table as which
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.own_videos import read_classes, read_pool
 from claus.datasets.table import read_ground_truth
-from claus.flags import (
+from claus.flags.selection import (
     READ_BY,
     UNSCORED,
     add_budget_flags,
@@ -174,7 +174,7 @@ def select(args):
     if not args.force and (folder / "annotations.pkl").exists():
         handoffs.write_ledger(args.run, args.files)
         print(
-            f"cycle {args.cycle} is labelled already: {folder / 'annotations.pkl'} "
+            f"cycle {args.cycle} is labeled already: {folder / 'annotations.pkl'} "
             f"(--force chooses anew)"
         )
         return 0
@@ -252,7 +252,7 @@ def labels_so_far(args, truth):
         which.check_same(args.dataset, before.dataset, path)
         return before, {}
     if truth is not None:
-        hidden = oracle.hide(truth)
+        hidden = oracle.strip_labels(truth)
         return (on_disk(hidden, args) if args.on_disk else hidden), {}
     run = handoffs.run_dir(args.run, args.files)
     if not args.test_list:
@@ -322,9 +322,9 @@ def choose(args, before, pool):
         seed=[args.seed, args.cycle],
         candidates_N=pool.candidates_N,
     )
-    eligible = np.ones(pool.offsets[-1], bool) if pool.labelled is None else ~pool.labelled
+    eligible = np.ones(pool.offsets[-1], bool) if pool.labeled is None else ~pool.labeled
     equidistant = args.method == "equidistant" and args.cycle > 0
-    free_N = None if pool.labelled is None else pool.labelled_N
+    free_N = None if pool.labeled is None else pool.labeled_N
     if args.strategy == "inter":
         return select_whole_videos(**draw), asked
     if args.strategy == "intra":
@@ -336,7 +336,7 @@ def choose(args, before, pool):
     rule = dict(
         candidates_N=pool.candidates_N,
         free_N=free_N,
-        labelled=pool.labelled,
+        labeled=pool.labeled,
         ranked_last=pool.nothing_seen,
         damping=args.damping,
         sigma=args.sigma,
@@ -344,7 +344,7 @@ def choose(args, before, pool):
     )
     if args.method in ("claus", "claus-entropy"):
         return select_claus(
-            pool.scores, pool.offsets, pool.clusters_N, len(pool.centres_K_D), budget, **rule
+            pool.scores, pool.offsets, pool.clusters_N, len(pool.centers_K_D), budget, **rule
         ), asked
     return select_from_pool(pool.scores, pool.offsets, budget, **rule), asked
 
@@ -449,7 +449,7 @@ def finish(args, folder, before, answers):
         args.run, args.files, {args.cycle - 1: before, args.cycle: merged}
     )[-1]
     print(
-        f"labelled: {row['videos']} videos, {row['frames']} frames, {row['boxes']} "
+        f"labeled: {row['videos']} videos, {row['frames']} frames, {row['boxes']} "
         f"boxes, cost {row['cost']}; in all "
         f"{row['total_videos']} videos, {row['total_frames']} frames "
         f"({row['percent_of_frames']}% of the pool), "

@@ -1,4 +1,4 @@
-"""Step 2: weights and centres -> a latent and a cluster per video, and the uncertainty of
+"""Step 2: weights and centers -> a latent and a cluster per video, and the uncertainty of
 every frame.
 
     python cluster_extract.py --run my_run --cycle 0
@@ -149,7 +149,7 @@ def main(argv=None):
     args = parse_args(argv)
     device, first = distributed.own_device(args.device), distributed.rank() == 0
     folder = cycle_dir(args.run, args.cycle, args.files)
-    if not args.force and distributed.from_first(first and scored_already(folder)):
+    if not args.force and distributed.broadcast_from_rank0(first and scored_already(folder)):
         print(f"{folder} has both pickles already; --force scores again")
         return 0
     trained = checkpoint.load(folder / "detector.pt", device)
@@ -171,19 +171,19 @@ def main(argv=None):
     if first:
         check_writable(parts, clear=of == 1)  # other machines may be writing there
     share = range(part, len(videos), of)
-    left = distributed.from_first(
+    left = distributed.broadcast_from_rank0(
         [index for index in share if not (parts / f"{index}.npz").exists()]
     )
     print(
         f"{len(left)} of {len(share)} videos to score"
         + (f" in shard {part + 1} of {of}" if of > 1 else "")
-        + (f", by {distributed.processes()} processes" if distributed.processes() > 1 else "")
+        + (f", by {distributed.world_size()} processes" if distributed.world_size() > 1 else "")
         + f", {args.passes} passes, on {device}"
     )
     extract(
         trained,
         videos,
-        left[distributed.rank() :: distributed.processes()],
+        left[distributed.rank() :: distributed.world_size()],
         parts,
         args,
         device,
@@ -274,7 +274,7 @@ def merge(trained, videos, parts, settings, folder):
     """Write both pickles from the finished videos, then remove the parts."""
     names, latents, clusters, offsets, failed = [], [], [], [0], {}
     scores = {name: [] for name in SCORES}
-    centres = trained.clusters.centres.numpy()
+    centers = trained.clusters.centers.numpy()
     for index, video in enumerate(videos):
         path = parts / f"{index}.npz"
         if not was_scored(parts, index):
@@ -283,7 +283,7 @@ def merge(trained, videos, parts, settings, folder):
         with np.load(path) as part:
             names.append(video.name)
             latents.append(part["latents"].mean(0))
-            clusters.append(vote(part["latents"], centres))
+            clusters.append(vote(part["latents"], centers))
             offsets.append(offsets[-1] + video.frames)
             for name in SCORES:
                 scores[name].append(part[name])
@@ -297,7 +297,7 @@ def merge(trained, videos, parts, settings, folder):
             names,
             np.stack(latents),
             np.array(clusters, np.int32),
-            centres,
+            centers,
             failed,
         ),
         folder / "features.pkl",
@@ -316,7 +316,7 @@ def merge(trained, videos, parts, settings, folder):
     if failed:
         print(f"{len(failed)} of {len(videos)} videos were set aside and cannot be selected:")
         print("\n".join(f"  {name}: {reason}" for name, reason in failed.items()))
-    sizes = np.bincount(clusters, minlength=len(centres))
+    sizes = np.bincount(clusters, minlength=len(centers))
     print(
         f"{len(names)} videos, {offsets[-1]} frames scored; videos per cluster: "
         f"{', '.join(map(str, sizes))}"

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from claus.datasets.clips.geometry import normalise
+from claus.datasets.clips.geometry import normalize
 from claus.losses.cluster import LAMBDA, cluster_loss
 from claus.losses.margin import LAST_MARGIN, margin_at, margin_loss
 from claus.losses.stew import stew_loss
@@ -30,17 +30,17 @@ class LossOptions:
 
     weighting: str = "paper"  # where φ enters: paper | authors
     dice: bool | str = True  # or "weighted"
-    localisation: float = 1.0
+    localization: float = 1.0
     margin: float = 1.0
     cluster: float = LAMBDA
     last_margin: float = LAST_MARGIN
 
 
-def total_loss(detection, batch, centres, options, progress, clips=1.0, actions=1.0):
+def total_loss(detection, batch, centers, options, progress, clips=1.0, actions=1.0):
     """Sum of the losses of one batch, and its terms by name (0-dim tensors, unweighted but
     for `cluster` and `total`).
 
-    batch: target, weight (B,T,S,S), label (B,). centres (B,D): the centre of each clip's
+    batch: target, weight (B,T,S,S), label (B,). centers (B,D): the center of each clip's
     video. progress in [0,1]. clips, actions: the share of the whole batch's clips, and of
     its clips that show action, which this part of it has. Each term is a mean over the one
     or the other (`cluster`: a sum), so the parts' terms add up to the whole batch's.
@@ -58,9 +58,9 @@ def total_loss(detection, batch, centres, options, progress, clips=1.0, actions=
         margin_at(progress, options.last_margin),
         shows_action(batch),
     )
-    cluster = cluster_loss(detection.latent, centres, options.cluster)
+    cluster = cluster_loss(detection.latent, centers, options.cluster)
     bce, dice, margin = clips * bce, clips * dice, actions * margin
-    total = options.localisation * (bce + dice) + options.margin * margin + cluster
+    total = options.localization * (bce + dice) + options.margin * margin + cluster
     return total, {
         "total": total,
         "bce": bce,
@@ -99,7 +99,7 @@ def to_device(batch, device, pixel_range):
         key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
         for key, value in batch.items()
     }
-    moved["clip"] = normalise(moved["frames"], pixel_range)
+    moved["clip"] = normalize(moved["frames"], pixel_range)
     return moved
 
 
@@ -147,7 +147,7 @@ def forward_pass(detector, compiled=False):
     module = Forward(detector)
     if compiled:
         module.compile(dynamic=False)
-    if distributed.processes() == 1:
+    if distributed.world_size() == 1:
         return module
     device = next(detector.parameters()).device
     return DistributedDataParallel(
@@ -246,7 +246,7 @@ def train_epoch(
             if on_batch is not None:
                 on_batch(step, batch, detection)
         else:
-            detection, terms = grey(detector, forward, autocast(device, amp)), {}
+            detection, terms = dummy_forward(detector, forward, autocast(device, amp)), {}
             total = sum(x.float().sum() for x in detection) * 0.0
         (
             total * len(part.counts)
@@ -306,11 +306,11 @@ def part_of_batch(batch):
     )
 
 
-def grey(detector, forward, cast):
-    """Detection of a grey clip: what a process without a clip in a batch runs, for the
+def dummy_forward(detector, forward, cast):
+    """Detection of a gray clip: what a process without a clip in a batch runs, for the
     others to find it there.
 
-    Its batch norms keep their statistics, but for synchronised ones, where the others wait
+    Its batch norms keep their statistics, but for synchronized ones, where the others wait
     for its share of them.
     """
     size, device = detector.config.size, next(detector.parameters()).device
@@ -380,7 +380,7 @@ def average_batch_norm(layers):
     """Running statistics of all processes -> their mean, each weighted by the batches that
     it has seen.
     """
-    if distributed.processes() == 1:
+    if distributed.world_size() == 1:
         return
     counts = distributed.gather([int(layer.num_batches_tracked) for layer in layers])
     for number, layer in enumerate(layers):
@@ -396,10 +396,10 @@ def average_batch_norm(layers):
 
 @torch.no_grad()
 def validate(detector, batches, classes, pixel_range, amp=True, failed=None):
-    """Scores on labelled frames alone: dict with f@.5 (mean over the classes present, in
+    """Scores on labeled frames alone: dict with f@.5 (mean over the classes present, in
     [0,1]), mean IoU, accuracy.
 
-    Each clip of `batches` is centred on one labelled frame, the only one that is scored;
+    Each clip of `batches` is centered on one labeled frame, the only one that is scored;
     frames without action inside the crop are left out. Every number is NaN where nothing
     could be scored. failed: a dict that takes the reasons of videos that could not be read.
     """

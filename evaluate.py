@@ -5,7 +5,7 @@ floor beside it, and `act`.
     python evaluate.py --run my_run --cycle 0 --dataset jhmdb --oracle Datasets/JHMDB --visualize 3
     python evaluate.py --run mine --cycle 0 --data my_test_videos --labels files/test_set/cycle0/annotations.pkl
 
-The last form takes test videos of your own, of which people have labelled some frames
+The last form takes test videos of your own, of which people have labeled some frames
 (claus_select.py --cycle 0 asks for random ones): the capsule protocol on these frames
 alone.
 
@@ -36,7 +36,7 @@ from tqdm import tqdm
 from claus.artifacts import checkpoint
 from claus.artifacts.handoffs import cycle_dir, fingerprint, parts_dir, save_part
 from claus.datasets import table as which
-from claus.datasets.clips.geometry import GEOMETRY, normalise
+from claus.datasets.clips.geometry import GEOMETRY, normalize
 from claus.datasets.clips.tiles import VideoTiles, tile_loader
 from claus.datasets.labels.pseudo_labels import pseudo_masks
 from claus.datasets.truth import (
@@ -96,7 +96,7 @@ def parse_args(argv=None):
         "--labels",
         metavar="PKL",
         help="instead of --oracle: annotation file of test videos of your own; their "
-        "labelled frames are scored, by the capsule protocol",
+        "labeled frames are scored, by the capsule protocol",
     )
     add("--weights", help="detector.pt to score instead of the cycle's")
     add(
@@ -164,15 +164,13 @@ def check_truth(args, act_flags, parser):
     if args.test_list or args.split:
         parser.error("--labels are of test videos alone; leave out --test-list and --split")
     if args.protocol == "act":
-        parser.error(
-            "--protocol act needs every frame labelled; --labels are scored by capsule"
-        )
+        parser.error("--protocol act needs every frame labeled; --labels are scored by capsule")
     idle = [
         f"--{flag.replace('_', '-')}" for flag in act_flags if getattr(args, flag) is not None
     ]
     if idle:
         parser.error(
-            f"{idle[0]} is of the act protocol, which needs every frame labelled; it "
+            f"{idle[0]} is of the act protocol, which needs every frame labeled; it "
             f"plays no part beside "
             "--labels"
         )
@@ -465,7 +463,7 @@ def predict(trained, item, batch=8):
     logits, scores = [], []
     for clips in item["clips"].split(batch):
         with autocast(device):
-            detection = trained.detector(normalise(clips.to(device), trained.pixel_range))
+            detection = trained.detector(normalize(clips.to(device), trained.pixel_range))
         logits.append(detection.logits[:, 0].float().cpu())
         scores.append(detection.scores.float().cpu())
     return Prediction(item["frames"], torch.cat(logits), torch.cat(scores).numpy())

@@ -17,7 +17,7 @@ Expect  a cycle to take a training and one scoring pass. Killed at any moment, t
 Flags of the single scripts go through in one string each, e.g. --train "--steps 3000 --lr
 2e-4"; a single one needs an equals sign: --train=--strict.
 
---schedule gives the cycles and their budgets: "A/V,A/V,…" is what is to be labelled in all
+--schedule gives the cycles and their budgets: "A/V,A/V,…" is what is to be labeled in all
 after cycle 0, 1, …, in percent of all frames / percent of the videos; a cycle buys its pair
 less the one before, rounded down to whole ones. A finished run goes on where its command is
 given again with more pairs at the end. --start-from takes cycle 0 from another run of the
@@ -25,7 +25,7 @@ same settings (data set, truth, seed, flags of training, extraction and evaluati
 budget), so that rules are compared from the same labels and weights: its files are linked
 into this run, their fingerprints kept in start.json and proved whenever the run goes on.
 Rules that look at no score (random, equidistant, inter, intra) do not wait for a scoring
-pass after cycle 0. --semi METHOD trains every cycle with train_semi.py, on the labelled
+pass after cycle 0. --semi METHOD trains every cycle with train_semi.py, on the labeled
 videos and on all others without their labels.
 """
 
@@ -45,7 +45,7 @@ from claus.artifacts import handoffs
 from claus.artifacts.cycle_row import ACT_COLUMNS, COLUMNS, cycle_row
 from claus.artifacts.shared_start import take_start
 from claus.datasets import table as which
-from claus.flags import INCREMENTS, METHODS, UNSCORED
+from claus.flags.selection import INCREMENTS, METHODS, UNSCORED
 from claus.selection.budget import read_schedule
 from claus.selection.strategies import STRATEGIES
 from claus.utils.launch import launch
@@ -366,12 +366,12 @@ def why_stop(args, rule, rows, cycle):
     if (
         rule.increment == "samples"
         and rule.strategy != "intra"
-        and len(labels.labelled()) == len(labels.videos)
+        and len(labels.labeled()) == len(labels.videos)
     ):
-        return "every video of the pool is labelled"
-    within = labels.labelled() if rule.increment == "frames" else labels.videos.values()
-    if all(len(video.labelled_frames) == video.frames for video in within):
-        return "every frame that may be chosen is labelled"
+        return "every video of the pool is labeled"
+    within = labels.labeled() if rule.increment == "frames" else labels.videos.values()
+    if all(len(video.labeled_frames) == video.frames for video in within):
+        return "every frame that may be chosen is labeled"
     return None
 
 
@@ -410,14 +410,14 @@ def print_columns(rows, columns):
 
 
 def draw_curve(rows, path):
-    """Scores over the share of labelled frames, with the no-model floor."""
+    """Scores over the share of labeled frames, with the no-model floor."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
     percent = [float(row["% of frames"]) for row in rows]
-    for name, style, colour in (
+    for name, style, color in (
         ("v-mAP@.5", "-", "tab:blue"),
         ("f-mAP@.5", "-", "tab:orange"),
         ("v-mAP@.5 aware", "--", "tab:blue"),
@@ -434,12 +434,12 @@ def draw_curve(rows, path):
             axes.plot(
                 *zip(*points, strict=True),
                 style,
-                color=colour,
+                color=color,
                 marker=None if style == ":" else "o",
                 label=name,
             )
     axes.set(
-        xlabel="labelled frames, % of all frames of the pool",
+        xlabel="labeled frames, % of all frames of the pool",
         ylabel="percent (capsule protocol)",
     )
     axes.set_ylim(bottom=0)

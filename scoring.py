@@ -5,7 +5,7 @@ cluster_extract.py keeps them.
 import numpy as np
 import torch
 
-from claus.datasets.clips.geometry import STRIDE, normalise
+from claus.datasets.clips.geometry import STRIDE, normalize
 from claus.datasets.clips.tiles import shifted_start
 from claus.engine import autocast
 from claus.models.mc_dropout import mc_forward, seeded_masks
@@ -29,7 +29,7 @@ def score_video(trained, video, item, args, forward=mc_forward):
         with autocast(device, args.amp):
             logits, latent = forward(
                 trained.detector,
-                normalise(clip[None], trained.pixel_range),
+                normalize(clip[None], trained.pixel_range),
                 *(mask.to(device, non_blocking=True) for mask in masks),
             )
         if phase == 0:

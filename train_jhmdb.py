@@ -1,9 +1,9 @@
-"""Step 1 for J-HMDB-21: annotation file with masks -> detector weights and cluster centres.
+"""Step 1 for J-HMDB-21: annotation file with masks -> detector weights and cluster centers.
 
     python train_jhmdb.py --run my_run --cycle 0
 
 Reads   files/my_run/cycle0/annotations.pkl (written by claus_select.py --dataset jhmdb),
-        the labelled videos below --data, weights/rgb_charades.pt where it exists
+        the labeled videos below --data, weights/rgb_charades.pt where it exists
 Writes  what train_ucf101.py writes, by the same training. What differs: labels are masks,
         those between two labels are made by --mask-interp, and a clip is 224x224 pixels of
         the frame resized to 256x256.

@@ -1,14 +1,14 @@
-"""Step 1 with the unlabelled videos as well: labelled and unlabelled list -> detector
-weights and cluster centres.
+"""Step 1 with the unlabeled videos as well: labeled and unlabeled list -> detector
+weights and cluster centers.
 
     python train_semi.py --run my_run --cycle 0 --method stable-mean-teacher
 
-    python train_semi.py --exp_id my_run --epochs 100 --bs 8 --loc_loss dice --lr 1e-4 --pkl_file_label labelled.pkl \\
-        --pkl_file_unlabel unlabelled.pkl --wt_loc 1 --wt_cls 1 --wt_cons 0.1 --const_loss l2 --bv --n_frames 5 \\
+    python train_semi.py --exp_id my_run --epochs 100 --bs 8 --loc_loss dice --lr 1e-4 --pkl_file_label labeled.pkl \\
+        --pkl_file_unlabel unlabeled.pkl --wt_loc 1 --wt_cls 1 --wt_cons 0.1 --const_loss l2 --bv --n_frames 5 \\
         --thresh_epoch 11
 
 The first form takes the labels of an active-learning cycle, and every video without labels
-as unlabelled; the second the published lists. Flags may be written with dashes or
+as unlabeled; the second the published lists. Flags may be written with dashes or
 underscores.
 
 Reads   files/my_run/cycle0/annotations.pkl, or the two lists (for jhmdb text, "class/clip"
@@ -16,8 +16,8 @@ Reads   files/my_run/cycle0/annotations.pkl, or the two lists (for jhmdb text, "
         weights/rgb_charades.pt where it exists
 Writes  files/my_run/cycle0/   what train_ucf101.py writes: detector.pt, tensorboard/, training.pt while it runs; from
         lists also annotations.pkl, so that every later step finds what it looks for
-Expect  one line per epoch. An epoch is one pass over the unlabelled videos, half of each
-        batch being labelled clips.
+Expect  one line per epoch. An epoch is one pass over the unlabeled videos, half of each
+        batch being labeled clips.
 """
 
 import claus.utils.startup  # noqa: F401  before torch
@@ -117,11 +117,11 @@ def add_place(add):
     which.add_flags(add)
     add(
         "--pkl-file-label",
-        help="list of the labelled videos: pickle [(name, tubes), ...]; jhmdb: text",
+        help="list of the labeled videos: pickle [(name, tubes), ...]; jhmdb: text",
     )
     add(
         "--pkl-file-unlabel",
-        help="list of the unlabelled videos, of which only the names are read",
+        help="list of the unlabeled videos, of which only the names are read",
     )
     add(
         "--boxes-from",
@@ -182,20 +182,20 @@ def add_training(add):
         "--pseudo-label-loss",
         choices=("stew", "interp", "frame"),
         default="stew",
-        help="on sparsely labelled videos: "
+        help="on sparsely labeled videos: "
         "weigh the frames between labels by trust, trust all, real labels only; all "
-        "one where every frame is labelled",
+        "one where every frame is labeled",
     )
     add(
         "--epochs",
         type=int,
-        help="passes over the unlabelled videos, in supervised training as many steps as "
+        help="passes over the unlabeled videos, in supervised training as many steps as "
         "these would be (default 100; with --steps 40)",
     )
     add(
         "--steps",
         type=int,
-        help="train for so many optimiser steps instead, in --epochs equal parts; use it to "
+        help="train for so many optimizer steps instead, in --epochs equal parts; use it to "
         "compare runs with different numbers of labels",
     )
     add(
@@ -204,7 +204,7 @@ def add_training(add):
         dest="batch_size",
         type=int,
         default=8,
-        help="clips a step, half of them unlabelled",
+        help="clips a step, half of them unlabeled",
     )
     add("--lr", type=float, help="Adam's learning rate (default 1e-4; small: 1e-3)")
     add(
@@ -216,7 +216,7 @@ def add_training(add):
         "--lr-schedule",
         choices=SCHEDULES,
         help="plateau: a tenth after 5 epochs without better training loss "
-        "(default), whose terms for unlabelled clips set in late or grow: watch it in "
+        "(default), whose terms for unlabeled clips set in late or grow: watch it in "
         "TensorBoard; small: cosine to 0",
     )
     add(
@@ -248,7 +248,7 @@ def add_training(add):
     add(
         "--no-validation",
         action="store_true",
-        help="train on every labelled video and keep the last checkpoint",
+        help="train on every labeled video and keep the last checkpoint",
     )
     add("--no-amp", action="store_true", help="float32 on CUDA too, instead of bf16 autocast")
 
@@ -258,20 +258,20 @@ def add_method(add):
         "--method",
         choices=METHODS,
         default="consistency",
-        help="what is done with the unlabelled videos",
+        help="what is done with the unlabeled videos",
     )
     add(
-        "--labelled-half",
+        "--labeled-half",
         action="store_true",
         default=None,
         help="--method supervised with half of --bs in a batch: "
-        "as many labelled clips a step as the other methods see",
+        "as many labeled clips a step as the other methods see",
     )
     add("--wt-cons", type=float, help="weight of their term (default 0.1)")
     add(
         "--thresh-epoch",
         type=int,
-        help="epoch from which the predicted class masks the capsule poses of unlabelled "
+        help="epoch from which the predicted class masks the capsule poses of unlabeled "
         "clips (before: none is masked), and pseudo-labels are used (default: the "
         "published 11 of 100, in proportion)",
     )
@@ -378,9 +378,9 @@ def with_defaults(args, parser):
     args.no_dice, args.amp = args.loc_loss != "dice", not args.no_amp
     check_numbers(args, parser)
     check_lists(args, parser)
-    if args.labelled_half and args.batch_size % 2:
-        parser.error(f"--labelled-half halves --bs, which must be even, not {args.batch_size}")
-    if args.labelled_half:
+    if args.labeled_half and args.batch_size % 2:
+        parser.error(f"--labeled-half halves --bs, which must be even, not {args.batch_size}")
+    if args.labeled_half:
         args.batch_size //= 2
     return args
 
@@ -421,10 +421,10 @@ def check_numbers(args, parser):
     """Stop at numbers that are out of range."""
     if args.n_frames < 1 or args.n_frames % 2 == 0:
         parser.error(f"--n-frames {args.n_frames} has no middle frame; give an odd number")
-    least = 1 if args.method == "supervised" and not args.labelled_half else 2
+    least = 1 if args.method == "supervised" and not args.labeled_half else 2
     if args.batch_size < least:
         parser.error(
-            f"--bs must be at least {least} (half labelled, half unlabelled), not "
+            f"--bs must be at least {least} (half labeled, half unlabeled), not "
             f"{args.batch_size}"
         )
     if args.steps is not None and args.steps < args.epochs:
@@ -501,12 +501,12 @@ def main(argv=None):
     which.check_same(args.dataset, labels.dataset, path)
     names, missing = readable(labels, find_video, args)
     training, validation = split_validation(labels, names, args)
-    unlabelled, more = usable_unlabelled(args, labels, find_video)
+    unlabeled, more = usable_unlabeled(args, labels, find_video)
     state = SemiTraining(
         args,
         labels,
         training,
-        unlabelled,
+        unlabeled,
         {**left_out, **missing, **more},
         find_video,
         folder,
@@ -514,13 +514,13 @@ def main(argv=None):
     )
     unused = (
         ", which set the length of an epoch alone"
-        if args.method == "supervised" and unlabelled
+        if args.method == "supervised" and unlabeled
         else ""
     )
     print(
-        f"{args.method}: {len(state.names)} labelled videos to train on, "
+        f"{args.method}: {len(state.names)} labeled videos to train on, "
         f"{len(state.validation)} to validate on, "
-        f"{len(unlabelled)} without labels{unused}; {state.all_steps} steps in "
+        f"{len(unlabeled)} without labels{unused}; {state.all_steps} steps in "
         f"{args.epochs} epochs; {args.model} "
         f"network on {args.device}"
     )
@@ -569,18 +569,18 @@ def take_lists(args, path, find_video):
     return failed
 
 
-def usable_unlabelled(args, labels, find_video):
+def usable_unlabeled(args, labels, find_video):
     """(names of the videos without labels whose file exists, {name: reason} of the others).
 
-    Where a cycle has labelled every video, none is left: the training then is supervised,
+    Where a cycle has labeled every video, none is left: the training then is supervised,
     and says so. To supervised training they only say how long an epoch is, so that it asks
     for none of them.
     """
     supervised = args.method == "supervised"
-    waiting = [video.name for video in labels.videos.values() if not video.is_labelled]
+    waiting = [video.name for video in labels.videos.values() if not video.is_labeled]
     if not waiting and not supervised:
         print(
-            f"WARNING: every video is labelled, so --method {args.method} has nothing "
+            f"WARNING: every video is labeled, so --method {args.method} has nothing "
             f"to use; training supervised"
         )
         args.method = "supervised"

@@ -1,11 +1,11 @@
-"""Step 1: annotation file -> detector weights and cluster centres.
+"""Step 1: annotation file -> detector weights and cluster centers.
 
     python train_ucf101.py --run my_run --cycle 0
     torchrun --nproc-per-node 4 -- train_ucf101.py --run my_run --cycle 0     # four GPUs share every batch
 
-Reads   files/my_run/cycle0/annotations.pkl (written by claus_select.py), the labelled
+Reads   files/my_run/cycle0/annotations.pkl (written by claus_select.py), the labeled
         videos below --data, weights/rgb_charades.pt where it exists
-Writes  files/my_run/cycle0/detector.pt    weights, cluster centres, and all that the later scripts need to know
+Writes  files/my_run/cycle0/detector.pt    weights, cluster centers, and all that the later scripts need to know
         files/my_run/cycle0/tensorboard/   every loss term, rates, validation scores,
                                            pictures of training clips
         files/my_run/cycle0/training.pt    the state to go on from after an interruption
@@ -172,11 +172,11 @@ def parse_args(argv=None, dataset="ucf101", about=__doc__):
         help="0 keeps the first cluster of every video, as the authors do; 1 "
         "(default) reassigns every epoch",
     )
-    add("--epochs", type=int, default=40, help="each labelled video gives two clips an epoch")
+    add("--epochs", type=int, default=40, help="each labeled video gives two clips an epoch")
     add(
         "--steps",
         type=int,
-        help="train for so many optimiser steps instead, in --epochs equal parts; use it to "
+        help="train for so many optimizer steps instead, in --epochs equal parts; use it to "
         "compare runs with different numbers of labels",
     )
     add("--batch-size", type=int, help="clips a step, of all processes together (default 8)")
@@ -227,7 +227,7 @@ def parse_args(argv=None, dataset="ucf101", about=__doc__):
     add(
         "--no-validation",
         action="store_true",
-        help="train on every labelled video and keep the last checkpoint",
+        help="train on every labeled video and keep the last checkpoint",
     )
     add("--no-amp", action="store_true", help="float32 on CUDA too, instead of bf16 autocast")
     add(
@@ -305,7 +305,7 @@ def main(argv=None, dataset="ucf101", about=__doc__):
     state = Training(args, labels, training, missing, find_video, folder, validation)
     print(
         f"{len(state.names)} videos to train on, {len(state.validation)} to validate on, "
-        f"{labels.counts()['frames']} labelled frames; {state.all_steps} steps in "
+        f"{labels.counts()['frames']} labeled frames; {state.all_steps} steps in "
         f"{args.epochs} epochs; {args.model} "
         f"network on {args.device}"
     )
@@ -324,9 +324,7 @@ def main(argv=None, dataset="ucf101", about=__doc__):
         checkpoint.save(finished, folder / "detector.pt")
         (folder / "training.pt").unlink(missing_ok=True)
     if state.failed:
-        print(
-            f"{len(state.failed)} of {len(labels.labelled())} labelled videos were set aside:"
-        )
+        print(f"{len(state.failed)} of {len(labels.labeled())} labeled videos were set aside:")
         print("\n".join(f"  {name}: {reason}" for name, reason in sorted(state.failed.items())))
     print(f"wrote {folder / 'detector.pt'}")
     return 0
@@ -336,7 +334,7 @@ def batch_and_rate(args):
     """One line that says the effective batch and the learning rate, and what each of
     several processes has of it.
     """
-    n = distributed.processes()
+    n = distributed.world_size()
     shares = (
         ""
         if n == 1

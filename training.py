@@ -21,7 +21,7 @@ from claus.datasets.clips.geometry import GEOMETRY
 from claus.datasets.clips.tiles import VideoTiles, tile_loader
 from claus.datasets.clips.training_clips import (
     ClipSampler,
-    LabelledFrames,
+    LabeledFrames,
     TrainingClips,
     loader,
 )
@@ -34,9 +34,9 @@ from claus.utils.runtime import UserError, whole_number
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 PRETRAINED = {"full": WEIGHTS / "rgb_charades.pt", "small": WEIGHTS / "small_encoder.pt"}
-LEAST_VALIDATION_FRAMES = 30  # with fewer labelled frames to validate on, nothing is held out
+LEAST_VALIDATION_FRAMES = 30  # with fewer labeled frames to validate on, nothing is held out
 MOST_VALIDATION_FRAMES = (
-    16  # of one video: densely labelled ones would take longer to validate on than to train
+    16  # of one video: densely labeled ones would take longer to validate on than to train
 )
 # flags that may change between the start of a training and its resumption
 NOT_COMPARED = {
@@ -95,8 +95,8 @@ def add_running_flags(add):
         "--cache-gb",
         type=float,
         default=0,
-        help="keep decoded clips of labelled videos on disk, at most so many GB "
-        "(1.8 MB a labelled frame); pays where decoding, not the network, is what "
+        help="keep decoded clips of labeled videos on disk, at most so many GB "
+        "(1.8 MB a labeled frame); pays where decoding, not the network, is what "
         "takes the time (default 0: none)",
     )
     add(
@@ -115,7 +115,7 @@ def nothing_to_do(folder, args):
     """Whether a cycle's folder holds a finished training; UserError where it holds an
     interrupted one and the flags do not say what to do with it.
     """
-    if distributed.from_first((folder / "detector.pt").exists()) and not args.force:
+    if distributed.broadcast_from_rank0((folder / "detector.pt").exists()) and not args.force:
         print(f"{folder / 'detector.pt'} is there already; --force trains again")
         return True
     if (folder / "training.pt").exists() and not (args.resume or args.force):
@@ -128,9 +128,9 @@ def nothing_to_do(folder, args):
 
 
 def readable(labels, find_video, args):
-    """Names of the labelled videos whose file exists, and {name: reason} of the others."""
+    """Names of the labeled videos whose file exists, and {name: reason} of the others."""
     names, missing = [], {}
-    for video in labels.labelled():
+    for video in labels.labeled():
         try:
             find_video(video.name)
             names.append(video.name)
@@ -141,32 +141,32 @@ def readable(labels, find_video, args):
     if not names:
         reason = next(
             iter(missing.values()),
-            "the annotation file has no labelled video; run claus_select.py first",
+            "the annotation file has no labeled video; run claus_select.py first",
         )
         raise UserError(f"nothing to train on: {reason}")
     return names, missing
 
 
 def split_validation(labels, names, args):
-    """(training, validation) names: a tenth of the labelled videos is held out, if it has
-    enough labelled frames.
+    """(training, validation) names: a tenth of the labeled videos is held out, if it has
+    enough labeled frames.
     """
     shuffled = np.random.default_rng([args.seed, 3]).permutation(len(names))
     held_out = [names[i] for i in sorted(shuffled[: len(names) // 10])]
-    frames = sum(len(labels.videos[name].labelled_frames) for name in held_out)
+    frames = sum(len(labels.videos[name].labeled_frames) for name in held_out)
     if args.no_validation or frames < LEAST_VALIDATION_FRAMES:
         return names, []
     return [name for name in names if name not in set(held_out)], held_out
 
 
 def validation_frames(video):
-    """The labelled frames of a held-out video that are scored: those with action, evenly
+    """The labeled frames of a held-out video that are scored: those with action, evenly
     spaced where they are many.
 
     A frame without action has no mask to compare; of a video that has no other these are
     scored, for its class.
     """
-    frames = video.labelled_frames
+    frames = video.labeled_frames
     acting = [tube.frames for tube in video.tubes]
     if acting:
         frames = np.intersect1d(frames, np.concatenate(acting))
@@ -213,7 +213,7 @@ class Training:
             args.mask_interp,
             **kept,
         )
-        self.held_out = LabelledFrames(
+        self.held_out = LabeledFrames(
             labels, find_video, self.geometry, args.seed, interpolation=args.mask_interp, **kept
         )
         self.sampler = ClipSampler(names, args.seed, self.clips_an_epoch())
@@ -261,10 +261,10 @@ class Training:
         return -(-args.steps // args.epochs) * args.batch_size if args.steps else None
 
     def first_clusters(self, find_video):
-        """K-means on the evaluation-mode latents of the labelled videos' tiles."""
+        """K-means on the evaluation-mode latents of the labeled videos' tiles."""
         latents, failed = {}, {}
         self.reestimate()
-        videos = [self.labels.videos[name] for name in distributed.share(self.names)]
+        videos = [self.labels.videos[name] for name in distributed.shard(self.names)]
         for tiles in tqdm(
             tile_loader(VideoTiles(videos, find_video, self.geometry), self.args.workers),
             desc="cluster",
@@ -284,17 +284,17 @@ class Training:
         self.set_aside(failed)
         if not latents:
             raise UserError(
-                f"none of the {len(self.names)} labelled videos can be decoded: "
+                f"none of the {len(self.names)} labeled videos can be decoded: "
                 f"{[*failed.values()][-1]}"
             )
         self.names[:] = [name for name in self.names if name in latents]
         self.sampler.names[:] = self.names
         if distributed.rank() > 0:
-            return Clusters.from_state(distributed.from_first(None))
+            return Clusters.from_state(distributed.broadcast_from_rank0(None))
         clusters = Clusters.fit(
             {name: latents[name] for name in self.names}, self.args.clusters, self.args.seed
         )
-        distributed.from_first(clusters.state_dict())
+        distributed.broadcast_from_rank0(clusters.state_dict())
         return clusters
 
     def set_aside(self, failed):
@@ -327,7 +327,7 @@ class Training:
                 for frame in validation_frames(self.labels.videos[name])
             ]
             batches = loader(
-                self.held_out, distributed.share(keys), self.args.batch_size, self.args.workers
+                self.held_out, distributed.shard(keys), self.args.batch_size, self.args.workers
             )
             unread = {}
             scores = engine.validate(
@@ -384,7 +384,7 @@ class Training:
         whole = [keys[start : start + size] for start in range(0, len(keys), size)]
         mine = [
             key
-            for batch in whole[distributed.rank() :: distributed.processes()]
+            for batch in whole[distributed.rank() :: distributed.world_size()]
             for key in batch
         ]
         engine.reestimate_batch_norm(
@@ -550,7 +550,7 @@ def with_sync_bn(detector, args):
     """The detector with batch norms that see the whole batch of all processes, where
     --sync-bn asks for it.
     """
-    if not args.sync_bn or distributed.processes() == 1:
+    if not args.sync_bn or distributed.world_size() == 1:
         return detector
     return torch.nn.SyncBatchNorm.convert_sync_batchnorm(
         detector, distributed.device_group("cuda")

@@ -11,7 +11,7 @@ A request is a form of plain dicts and lists, on disk JSON that people can read 
 An answer is the same form with "class" a class name and "actors" a list of {"track": 1,
 "box": [x, y, w, h]} (pixels from 0, top-left corner and size; the same track number for the
 same actor in all frames of a video), empty where the frame shows no action. A video with
-earlier labels also carries "labelled_before", frames with actors in the same form, so that
+earlier labels also carries "labeled_before", frames with actors in the same form, so that
 its tracks can be continued. Ground truth enters here and in evaluation, nowhere else.
 
 A request for masks has "answer_with": "masks", and its actors are {"track": 1, "mask":
@@ -65,7 +65,7 @@ SHOWN = 5  # problems spelled out in an error; the others are counted
 # ------------------------------------------------------------------ the simulated annotator
 
 
-def hide(ground_truth):
+def strip_labels(ground_truth):
     """The same videos as `ground_truth` (Annotations), without a single label: where a
     simulation starts.
     """
@@ -95,13 +95,13 @@ def answer(ground_truth, request):
     for entry in answers["videos"]:
         name = entry["video"]
         video = ground_truth.videos.get(name)
-        if video is None or not video.is_labelled:
+        if video is None or not video.is_labeled:
             raise UserError(
                 f"video {name}: the ground truth does not know it; give the ground "
                 f"truth of this data set"
             )
         asked = [frame["frame"] for frame in entry["frames"]]
-        unknown = sorted(set(asked) - set(video.labelled_frames.tolist()))
+        unknown = sorted(set(asked) - set(video.labeled_frames.tolist()))
         if unknown:
             raise UserError(
                 f"video {name}: the ground truth says nothing of frame {unknown[0]} "
@@ -121,8 +121,8 @@ def request_form(annotations, picks, run, cycle, kind="boxes"):
     """The form to fill in. picks: one dict a video, {"video", "frames", "scores", "reason",
     "score", "cluster"}.
 
-    frames: distinct frame numbers that are not labelled yet; scores: one per frame. reason,
-    score, cluster and scores may be missing. An already labelled video has its class filled
+    frames: distinct frame numbers that are not labeled yet; scores: one per frame. reason,
+    score, cluster and scores may be missing. An already labeled video has its class filled
     in and its labels enclosed. Scores that are not finite become null. kind: what actors
     are marked with, "boxes" or "masks". Raises UserError for a video or frame that cannot
     be asked for. Picks stay untouched.
@@ -143,26 +143,24 @@ def request_form(annotations, picks, run, cycle, kind="boxes"):
                 f"video {name}: frames {frames} cannot be requested; name at least "
                 f"one, each once"
             )
-        labelled = set(video.labelled_frames.tolist())
-        wrong = [
-            frame for frame in frames if not 0 <= frame < video.frames or frame in labelled
-        ]
+        labeled = set(video.labeled_frames.tolist())
+        wrong = [frame for frame in frames if not 0 <= frame < video.frames or frame in labeled]
         if wrong:
             raise UserError(
-                f"video {name}: frame {wrong[0]} cannot be requested, it is labelled "
+                f"video {name}: frame {wrong[0]} cannot be requested, it is labeled "
                 f"already or not in the "
                 f"video ({video.frames} frames)"
             )
         scores = [None] * len(frames) if pick.get("scores") is None else pick["scores"]
         entry = {
             "video": name,
-            "class": annotations.classes[video.label] if video.is_labelled else None,
+            "class": annotations.classes[video.label] if video.is_labeled else None,
             "reason": pick.get("reason", ""),
             "score": _number(pick.get("score")),
             "cluster": None if pick.get("cluster") is None else int(pick["cluster"]),
         }
-        if video.is_labelled:
-            before = actors_in(video, video.labelled_frames.tolist(), kind)
+        if video.is_labeled:
+            before = actors_in(video, video.labeled_frames.tolist(), kind)
             entry["labelled_before"] = [
                 {"frame": frame, "actors": actors} for frame, actors in before.items()
             ]
@@ -305,7 +303,7 @@ def merge_answers(annotations, answers):
     """New Annotations: the old ones (untouched) and the labels of `answers`; tracks go on
     by number. Raises UserError.
 
-    An answered frame without actors becomes a labelled frame that no tube has. Also checks
+    An answered frame without actors becomes a labeled frame that no tube has. Also checks
     what check_answers does.
     """
     check_answers(answers, answers, annotations)
@@ -324,10 +322,10 @@ def merge_answers(annotations, answers):
             _extend(old.get(track), label, track, added.get(track, []))
             for track in sorted(old | added)
         )
-        labelled = sorted(
-            {*video.labelled_frames.tolist(), *(frame["frame"] for frame in entry["frames"])}
+        labeled = sorted(
+            {*video.labeled_frames.tolist(), *(frame["frame"] for frame in entry["frames"])}
         )
-        videos[video.name] = replace(video, label=label, labelled_frames=labelled, tubes=tubes)
+        videos[video.name] = replace(video, label=label, labeled_frames=labeled, tubes=tubes)
     return replace(annotations, videos=videos)
 
 
@@ -418,13 +416,13 @@ def _answer_problems(entry, annotations, name, kind):
     elif label not in annotations.classes:
         near = difflib.get_close_matches(str(label), annotations.classes, 1)
         problems.append(f"unknown class {label!r}" + (f" (is it {near[0]}?)" if near else ""))
-    elif video.is_labelled and label != annotations.classes[video.label]:
+    elif video.is_labeled and label != annotations.classes[video.label]:
         problems.append(
-            f"class {label!r}, it was labelled {annotations.classes[video.label]!r} before"
+            f"class {label!r}, it was labeled {annotations.classes[video.label]!r} before"
         )
     if not isinstance(entry.get("frames"), list) or not entry["frames"]:
         return [*problems, "'frames' is not a list of frames"]
-    numbers, labelled = _frame_numbers(entry), set(video.labelled_frames.tolist())
+    numbers, labeled = _frame_numbers(entry), set(video.labeled_frames.tolist())
     problems += [
         f"frame {number} is there twice"
         for number, times in Counter(numbers).items()
@@ -436,8 +434,8 @@ def _answer_problems(entry, annotations, name, kind):
             problems.append(f"frame number {number!r} is not a whole number")
         elif not 0 <= number < video.frames:
             problems.append(f"frame {number} is not in the video ({video.frames} frames)")
-        elif number in labelled:
-            problems.append(f"frame {number} is labelled already")
+        elif number in labeled:
+            problems.append(f"frame {number} is labeled already")
         else:
             problems += [
                 f"frame {number}: {text}"

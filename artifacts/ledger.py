@@ -28,7 +28,7 @@ LEDGER_COLUMNS = (
 
 @dataclass(frozen=True)
 class Prices:
-    """C_v per labelled video, C_f per labelled frame, C_box per actor in a frame beyond the
+    """C_v per labeled video, C_f per labeled frame, C_box per actor in a frame beyond the
     first. Exact.
     """
 
@@ -58,7 +58,7 @@ def count_ledger(run, known=None):
     """Count what the annotation files of cycles 0, 1, ... hold -> rows, dicts of
     LEDGER_COLUMNS.
 
-    A row says what its cycle added and, in total_*, what is labelled after it;
+    A row says what its cycle added and, in total_*, what is labeled after it;
     percent_of_frames is total_frames in percent of all frames of the pool. Only the prices
     come from a cycle's selection.json (without one: Prices()). known: {cycle: Annotations}
     of files that need not be read again, being in memory as they were just read or written.
@@ -100,12 +100,12 @@ def count_ledger(run, known=None):
 
 
 def paid_for(annotations):
-    """Labelled (videos, frames, boxes, boxes beyond the first of their frame) of an
+    """Labeled (videos, frames, boxes, boxes beyond the first of their frame) of an
     annotation file, int64 (4,).
     """
     counts = annotations.counts()
     extra = 0
-    for video in annotations.labelled():
+    for video in annotations.labeled():
         seen = [tube.frames for tube in video.tubes]
         if len(seen) > 1:
             frames = np.concatenate(seen)

@@ -1,7 +1,7 @@
 """The two pickles that extraction leaves for selection: features.pkl and uncertainty.pkl.
 
 features.pkl     {"format": "claus-features", "version": 1, "source": str, "videos": [str] (N),
-                  "latents": (N, D) float32, "clusters": (N,) int32 in [0, K), "centres":
+                  "latents": (N, D) float32, "clusters": (N,) int32 in [0, K), "centers":
                   (K, D) float32, "failed": {name: reason}}
 uncertainty.pkl  {"format": "claus-uncertainty", "version": 1, "source": str, "settings":
                  {...}, "videos": [str] (N),
@@ -35,17 +35,17 @@ class Features:
     videos: list[str]
     latents: np.ndarray
     clusters: np.ndarray
-    centres: np.ndarray
+    centers: np.ndarray
     failed: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         _check_names(self.source, self.videos)
         count = len(self.videos)
         _check_array(self.latents, "latents", (count, None), np.floating)
-        _check_array(self.centres, "centres", (None, self.latents.shape[1]), np.floating)
+        _check_array(self.centers, "centers", (None, self.latents.shape[1]), np.floating)
         _check_array(self.clusters, "clusters", (count,), np.integer)
-        if count and not (self.clusters.min() >= 0 and self.clusters.max() < len(self.centres)):
-            raise UserError(f"clusters must lie in 0..{len(self.centres) - 1}, one centre each")
+        if count and not (self.clusters.min() >= 0 and self.clusters.max() < len(self.centers)):
+            raise UserError(f"clusters must lie in 0..{len(self.centers) - 1}, one center each")
         if not isinstance(self.failed, dict) or not all(
             isinstance(text, str) for item in self.failed.items() for text in item
         ):
@@ -65,7 +65,7 @@ def save_features(features, path):
             "videos": list(features.videos),
             "latents": _plain(features.latents, np.float32),
             "clusters": _plain(features.clusters, np.int32),
-            "centres": _plain(features.centres, np.float32),
+            "centres": _plain(features.centers, np.float32),
             "failed": dict(features.failed),
         },
     )
@@ -76,6 +76,7 @@ def load_features(path):
     content = _load(
         path, "claus-features", ("source", "videos", "latents", "clusters", "centres", "failed")
     )
+    content["centers"] = content.pop("centres")
     with annotation_file.naming(str(path)):
         return Features(**content)
 

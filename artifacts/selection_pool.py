@@ -20,10 +20,10 @@ class Pool:
     is known of them.
 
     offsets (N+1,) of their frames in flat arrays · candidates_N (N,) bool: may be chosen ·
-    labelled_N (N,) bool: has labels · labelled (total,) bool: labelled frames, None where
+    labeled_N (N,) bool: has labels · labeled (total,) bool: labeled frames, None where
     no candidate has any · set_aside {name: reason} of videos that could not be read and are
     not among the N. Where the pickles of the cycle before were read also: source, the
-    fingerprint of the checkpoint · latents_N_D · clusters_N (N,) int · centres_K_D; and for
+    fingerprint of the checkpoint · latents_N_D · clusters_N (N,) int · centers_K_D; and for
     the rules that need them scores and nothing_seen (total,) per frame, with the settings
     of the extraction.
     """
@@ -31,13 +31,13 @@ class Pool:
     names: list[str]
     offsets: np.ndarray
     candidates_N: np.ndarray
-    labelled_N: np.ndarray
-    labelled: np.ndarray | None
+    labeled_N: np.ndarray
+    labeled: np.ndarray | None
     set_aside: dict[str, str]
     source: str | None = None
     latents_N_D: np.ndarray | None = None
     clusters_N: np.ndarray | None = None
-    centres_K_D: np.ndarray | None = None
+    centers_K_D: np.ndarray | None = None
     scores: np.ndarray | None = None
     nothing_seen: np.ndarray | None = None
     extraction: dict | None = None
@@ -45,8 +45,8 @@ class Pool:
     def left(self):
         """(videos, frames) that may still be chosen."""
         frames_N = np.diff(self.offsets)
-        if self.labelled is not None:
-            frames_N = frames_N - eligible_frames(self.labelled, self.offsets)
+        if self.labeled is not None:
+            frames_N = frames_N - eligible_frames(self.labeled, self.offsets)
         return int(self.candidates_N.sum()), int(frames_N[self.candidates_N].sum())
 
 
@@ -61,17 +61,17 @@ def make_pool(before, set_aside, increment, names=None, **known):
     names = [name for name in videos if name not in set_aside] if names is None else names
     lengths_N = np.fromiter((videos[name].frames for name in names), np.int64, len(names))
     marked_N = np.fromiter(
-        (len(videos[name].labelled_frames) for name in names), np.int64, len(names)
+        (len(videos[name].labeled_frames) for name in names), np.int64, len(names)
     )
     offsets = np.concatenate([[0], np.cumsum(lengths_N)])
-    labelled_N, labelled = marked_N > 0, None
+    labeled_N, labeled = marked_N > 0, None
     if increment == "samples":
-        return Pool(names, offsets, ~labelled_N, labelled_N, labelled, set_aside, **known)
-    labelled = np.zeros(offsets[-1], bool)
-    for video in np.flatnonzero(labelled_N).tolist():
-        labelled[offsets[video] + videos[names[video]].labelled_frames] = True
-    candidates_N = (marked_N < lengths_N) & (labelled_N if increment == "frames" else True)
-    return Pool(names, offsets, candidates_N, labelled_N, labelled, set_aside, **known)
+        return Pool(names, offsets, ~labeled_N, labeled_N, labeled, set_aside, **known)
+    labeled = np.zeros(offsets[-1], bool)
+    for video in np.flatnonzero(labeled_N).tolist():
+        labeled[offsets[video] + videos[names[video]].labeled_frames] = True
+    candidates_N = (marked_N < lengths_N) & (labeled_N if increment == "frames" else True)
+    return Pool(names, offsets, candidates_N, labeled_N, labeled, set_aside, **known)
 
 
 def unscored_pool(args, before, increment):
@@ -198,5 +198,5 @@ def _clusters(features, place):
         "source": features.source,
         "latents_N_D": features.latents[place],
         "clusters_N": features.clusters[place],
-        "centres_K_D": features.centres,
+        "centers_K_D": features.centers,
     }

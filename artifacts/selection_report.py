@@ -36,7 +36,7 @@ def make_report(run, cycle, settings, prices, pool, chosen, asked, pool_videos):
         "source": pool.source,
         "asked": {"videos": asked.videos, "frames": asked.frames},
         "spent": {"videos": len(chosen.videos), "frames": chosen.spent},
-        "new_videos": int((~pool.labelled_N[chosen.videos]).sum()),
+        "new_videos": int((~pool.labeled_N[chosen.videos]).sum()),
         "shortfall": {
             "videos": max(0, asked.videos - len(chosen.videos)),
             "frames": asked.frames - chosen.spent,
@@ -125,25 +125,25 @@ def draw_picture(path, report, pool, chosen):
         path,
         pool.latents_N_D,
         pool.clusters_N,
-        pool.centres_K_D,
-        pool.labelled_N,
+        pool.centers_K_D,
+        pool.labeled_N,
         picked_N,
         title,
     )
 
 
 def _cluster_rows(pool, chosen):
-    """One dict per cluster: its videos, how many were labelled, how many may be chosen,
+    """One dict per cluster: its videos, how many were labeled, how many may be chosen,
     quota, picked.
     """
     n_clusters = len(chosen.quotas)
     videos_K = np.bincount(pool.clusters_N, minlength=n_clusters)
     picked_K = np.bincount(pool.clusters_N[chosen.videos], minlength=n_clusters)
-    labelled_K = np.bincount(pool.clusters_N[pool.labelled_N], minlength=n_clusters)
+    labeled_K = np.bincount(pool.clusters_N[pool.labeled_N], minlength=n_clusters)
     columns = (
         range(n_clusters),
         videos_K,
-        labelled_K,
+        labeled_K,
         chosen.candidates,
         chosen.quotas,
         picked_K,

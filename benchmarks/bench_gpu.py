@@ -43,7 +43,7 @@ from claus.benchmarks.gpu_sides import (
     scoring,
 )
 from claus.benchmarks.timing import machine_line, median, ratio, table, write_results
-from claus.datasets.clips.geometry import normalise
+from claus.datasets.clips.geometry import normalize
 from claus.models.mc_dropout import mc_forward, seeded_masks
 from claus.reference import network as plain_network
 
@@ -87,7 +87,7 @@ def check(bench):
     """
     tf32 = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
-    clip = normalise(bench.batches[0]["frames"][:1].to(bench.device), PIXELS)
+    clip = normalize(bench.batches[0]["frames"][:1].to(bench.device), PIXELS)
     masks = [
         mask.to(bench.device)
         for mask in seeded_masks(bench.detector, 0, "check", 0, 0, bench.args.passes)
@@ -280,7 +280,7 @@ def encoder_rate(bench):
     """Clips a second through the encoder without gradient: batch-norm statistics and first
     latents.
     """
-    clip = normalise(bench.batches[0]["frames"].to(bench.device), PIXELS)
+    clip = normalize(bench.batches[0]["frames"].to(bench.device), PIXELS)
     bench.detector.eval()
 
     def encode():
@@ -300,7 +300,7 @@ def loader_rate(bench):
     from claus.datasets.labels import annotations
 
     labels = annotations.load(bench.args.annotations)
-    names = [video.name for video in labels.labelled()]
+    names = [video.name for video in labels.labeled()]
     geometry = GEOMETRY["small" if bench.args.tiny else "full", "wide"]
     clips = TrainingClips(
         labels, lambda name: ucf101.find_video(bench.args.data, name), geometry, 0
@@ -324,7 +324,7 @@ def loader_rate(bench):
 
 def cycle_table(train_rate, score_rate, encode_rate, batch_size):
     """Minutes of one cycle on the whole of UCF-101-24 from measured rates, at several
-    shares of labelled videos.
+    shares of labeled videos.
     """
     rows = []
     for percent in (5, 20, 100):
@@ -349,7 +349,7 @@ def cycle_table(train_rate, score_rate, encode_rate, batch_size):
         )
     return table(
         [
-            "labelled videos",
+            "labeled videos",
             "number",
             "training clips",
             "training, min",

@@ -103,7 +103,7 @@ way: the whole video is decoded with {
 the published way where PyAV decodes and is told to do it with a single thread. Medians of {
         ROUNDS
     } interleaved rounds
-over the labelled frames of a video; × is the median of a round's ratios. Clips a second of one core's processor time,
+over the labeled frames of a video; × is the median of a round's ratios. Clips a second of one core's processor time,
 of every process involved, so that others who use the machine do not count.
 
 {
@@ -170,7 +170,7 @@ def measure(labels, video, find, geometry, folder, about, most=None, rounds=ROUN
     """
     direct = TrainingClips(labels, find, geometry, 0, folder=folder)
     cached = TrainingClips(labels, find, geometry, 0, folder=folder, cache_gb=2)
-    anchors = [int(f) for f in video.labelled_frames][:most]
+    anchors = [int(f) for f in video.labeled_frames][:most]
     few = anchors[::4]
     for number, anchor in enumerate(anchors[::2]):
         check_clip(video, find(video.name), geometry, anchor, direct, cached, number)
@@ -249,10 +249,10 @@ def check_clip(video, path, geometry, anchor, direct, cached, seed):
 
 
 def by_stage(video, path, geometry, labels, find, folder, most=None, rounds=ROUNDS):
-    """Rows (stage, published ms, our ms) for one video; mean over its labelled frames,
+    """Rows (stage, published ms, our ms) for one video; mean over its labeled frames,
     `most` of them.
     """
-    indexed, anchors = IndexedVideos(folder), [int(f) for f in video.labelled_frames][:most]
+    indexed, anchors = IndexedVideos(folder), [int(f) for f in video.labeled_frames][:most]
     cached = TrainingClips(labels, find, geometry, 0, folder=folder, cache_gb=2)
     shown, corner = [clip_indices(video.frames, anchor) for anchor in anchors], (3, 5)
     clips = [read_frames(path, indices, video.frames) for indices in shown]

@@ -1,5 +1,5 @@
-"""How well masks between labelled frames are guessed: all real J-HMDB masks, every 2nd,
-4th, 8th, 16th frame labelled.
+"""How well masks between labeled frames are guessed: all real J-HMDB masks, every 2nd,
+4th, 8th, 16th frame labeled.
 
     python benchmarks/bench_mask_interp.py                # ten minutes on one core; --every 10 for a quick look
 
@@ -7,7 +7,7 @@ Reads   ../shared/data/jhmdb (or $CLAUS_SHARED/data/jhmdb): puppet_mask/,
         testlist_split1.txt, videos/ (one clip); without them, ends
 Writes  benchmarks/results/mask_interp.csv   mean IoU by method, gap and class
         benchmarks/results/mask_interp.md    the tables of it that people read
-Expect  labels at frames 0, g, 2g, ...; every unlabelled frame before the last label is
+Expect  labels at frames 0, g, 2g, ...; every unlabeled frame before the last label is
         scored against its true mask, and each counts the same. `flow` needs pixels, which
         are here for one clip only: it has a table of its own.
 """
@@ -85,14 +85,14 @@ def main(argv=None):
 
 
 def score(masks, gap, method, pictures=None):
-    """IoU with the true mask of each unlabelled frame before the last label, where every
-    gap-th frame is labelled.
+    """IoU with the true mask of each unlabeled frame before the last label, where every
+    gap-th frame is labeled.
     """
-    labelled = np.arange(0, len(masks), gap)
-    wanted = np.setdiff1d(np.arange(labelled[-1]), labelled)
+    labeled = np.arange(0, len(masks), gap)
+    wanted = np.setdiff1d(np.arange(labeled[-1]), labeled)
     if not len(wanted):
         return []
-    return iou(interpolate(masks[labelled], labelled, wanted, method, pictures), masks[wanted])
+    return iou(interpolate(masks[labeled], labeled, wanted, method, pictures), masks[wanted])
 
 
 def iou(first, second):
@@ -193,11 +193,11 @@ def report(clips, ious, seconds, filmed, held):
         [method, *(mean(filmed[method, gap]) for gap in GAPS)]
         for method in (*WITHOUT_PIXELS, "flow")
     ]
-    return f"""# Masks between labelled frames
+    return f"""# Masks between labeled frames
 
 `python benchmarks/bench_mask_interp.py`, {time.strftime("%Y-%m-%d")}, one core of {processor()}.
-Mean IoU with the true mask over all unlabelled frames between labels; every gap-th frame of all {clips} J-HMDB clips
-is labelled ({', '.join(f'{frames[gap]:,}' for gap in GAPS)} frames at gaps {', '.join(map(str, GAPS))}).
+Mean IoU with the true mask over all unlabeled frames between labels; every gap-th frame of all {clips} J-HMDB clips
+is labeled ({', '.join(f'{frames[gap]:,}' for gap in GAPS)} frames at gaps {', '.join(map(str, GAPS))}).
 What the methods are says datasets/labels/mask_interp.py; `blend` is the default. Its constants were set on an eighth of the
 training clips of split 1, where the score is flat around them; the column "test" is the test clips alone.
 

@@ -47,7 +47,7 @@ def main(argv=None):
 
 `python benchmarks/bench_pseudo_labels.py`: {timing.machine_line()}.
 One thread; labels every {loading_data.EVERY} frames ({where}); clips of 8×224×224 with crop and flip. Medians of
-interleaved rounds over the clips of all labelled frames, milliseconds of processor time a clip; × is the median of a
+interleaved rounds over the clips of all labeled frames, milliseconds of processor time a clip; × is the median of a
 round's ratios. By loops: reference/clips.py, float64, frame by frame. Through masks: the same labels as
 drawn masks, as data sets with masks have them, once they are there. Checked in the same run: labels and weights (as
 float32) are exactly equal.
@@ -61,7 +61,7 @@ float32) are exactly equal.
 
 def measure(video, path, geometry):
     """A row of the table for one video, after a check that all ways agree."""
-    shown = [clip_indices(video.frames, int(anchor)) for anchor in video.labelled_frames]
+    shown = [clip_indices(video.frames, int(anchor)) for anchor in video.labeled_frames]
     places, videos = (
         sources((video.height, video.width), geometry, CORNER, True),
         IndexedVideos(),

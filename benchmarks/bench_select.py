@@ -5,7 +5,7 @@ and whether it chooses right.
 
 Reads   ../shared/data/ucf101_24 (or $CLAUS_SHARED/data/ucf101_24), if it is there
 Writes  benchmarks/results/select.md    the table; made-up pickles go to a temporary folder (6 GB for a million videos)
-Expect  for each size, a pool with 5% of its videos labelled, latents of 408 numbers (the
+Expect  for each size, a pool with 5% of its videos labeled, latents of 408 numbers (the
         full network's), scores of every frame. Two whole commands are timed, each a process
         of its own: choosing (load and check annotations.pkl, features.pkl, uncertainty.pkl;
         select 5% x 5%; write selection.json, request.json, clusters.png) and taking the
@@ -103,7 +103,7 @@ def main(argv=None):
 
 
 def make_run(run, size):
-    """Write cycle0 of a run: annotations with every 20th video labelled, random latents and
+    """Write cycle0 of a run: annotations with every 20th video labeled, random latents and
     scores.
     """
     generator = np.random.default_rng(size)
@@ -122,12 +122,12 @@ def make_run(run, size):
         )
         del videos
     clusters = generator.integers(0, CLUSTERS, size).astype(np.int32)
-    latents, centres = (
+    latents, centers = (
         generator.random((count, DIMS), dtype=np.float32) for count in (size, CLUSTERS)
     )
-    latents += centres[clusters]
+    latents += centers[clusters]
     handoffs.save_features(
-        handoffs.Features("made-up", names, latents, clusters, centres), folder / "features.pkl"
+        handoffs.Features("made-up", names, latents, clusters, centers), folder / "features.pkl"
     )
     del latents
     scores = {
@@ -205,7 +205,7 @@ def disagreements(run, whole=False, count=150):
         -1, FRAMES
     )
     chosen = {row["video"]: row for row in report["videos"]}
-    free = np.array([not before[name].is_labelled for name in features.videos])
+    free = np.array([not before[name].is_labeled for name in features.videos])
     quotas = slow.quotas(
         np.bincount(features.clusters[free], minlength=CLUSTERS).tolist(), len(chosen)
     )

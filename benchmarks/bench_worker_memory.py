@@ -78,7 +78,7 @@ def runs(folder):
             original.height,
             original.width,
             original.label,
-            original.labelled_frames,
+            original.labeled_frames,
             original.tubes,
         )
     boxes = Annotations(labels.dataset, labels.classes, named)

@@ -10,7 +10,7 @@ import torch
 
 from claus import engine
 from claus.benchmarks.timing import interleaved
-from claus.datasets.clips.geometry import normalise
+from claus.datasets.clips.geometry import normalize
 from claus.losses.cluster import FIRST_COUNT, Clusters
 from claus.models.detector import PRESETS, Detector, DetectorConfig
 from claus.models.mc_dropout import mc_forward, seeded_masks
@@ -142,14 +142,14 @@ def published(bench, amp):
         for batch in bench.batches:
             batch = engine.to_device(batch, bench.device, PIXELS)
             masks = bench.detector.random_masks(len(batch["label"]), bench.device)
-            centres = clusters.of(batch["name"], bench.device)
+            centers = clusters.of(batch["name"], bench.device)
             with engine.autocast(bench.device, amp):
                 plain_network.plain_step(
                     network,
                     optimizer,
                     batch["clip"],
                     masks,
-                    lambda out, batch=batch, c=centres: engine.total_loss(
+                    lambda out, batch=batch, c=centers: engine.total_loss(
                         out, batch, c, options, 0.5
                     )[0],
                 )
@@ -204,7 +204,7 @@ def published_scoring(bench, amp):
             with engine.autocast(bench.device, amp):
                 plain_network.plain_scoring(
                     bench.plain,
-                    normalise(clip[None], PIXELS),
+                    normalize(clip[None], PIXELS),
                     *(mask.to(bench.device) for mask in masks),
                 )
 

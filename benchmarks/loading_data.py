@@ -14,7 +14,7 @@ from claus.datasets.labels.annotations import Annotations, Tube, Video
 from claus.datasets.sprites import random_texture, write_video
 
 NAMES = ("Biking/v_Biking_g01_c03", "Biking/v_Biking_g02_c05", "Diving/v_Diving_g01_c01")
-EVERY = 17  # each so many-th frame of a video is labelled
+EVERY = 17  # each so many-th frame of a video is labeled
 
 
 def real():
@@ -72,13 +72,13 @@ def film(frames):
 
 
 def few_labels(video, every=EVERY):
-    """A densely labelled video with the labels of every so many-th frame alone."""
-    labelled = np.arange(3, video.frames, every)
+    """A densely labeled video with the labels of every so many-th frame alone."""
+    labeled = np.arange(3, video.frames, every)
     tubes = [
         Tube(tube.label, tube.track, tube.frames[own], tube.boxes[own])
         for tube in video.tubes
-        if (own := np.isin(tube.frames, labelled)).any()
+        if (own := np.isin(tube.frames, labeled)).any()
     ]
     return Video(
-        video.name, video.frames, video.height, video.width, video.label, labelled, tuple(tubes)
+        video.name, video.frames, video.height, video.width, video.label, labeled, tuple(tubes)
     )

@@ -60,7 +60,7 @@ LAYOUTS = ("", "videos", "ReCompress_Videos", "JHMDB_video/ReCompress_Videos", "
 
 
 def read_ground_truth(root, test_list=None, part="all", split=1, clips=None):
-    """Dense ground truth: every frame of every clip is labelled, its mask in one tube.
+    """Dense ground truth: every frame of every clip is labeled, its mask in one tube.
 
     root: folder with puppet_mask/ and, for the parts train and test, the lists of `split`
     (1, 2 or 3) in one of the two forms above. test_list: a text file "<class>/<clip>" a
@@ -112,7 +112,7 @@ def scan_videos(root):
 
 
 def _video(name, path, classes):
-    """Video, all its frames labelled, of which only the header of its masks has been read."""
+    """Video, all its frames labeled, of which only the header of its masks has been read."""
     with naming(str(path)):
         shape = _mask_shape(path)
         label, frames = classes.index(name.partition("/")[0]), np.arange(shape[0])

@@ -2,8 +2,8 @@
 the film as a real .avi.
 
 Knows nothing of classes: the toy data set decides what moves and how, and so may anything
-else that needs made videos. Colours are RGB in 0…255; positions are x, y in frame pixels,
-the centre of the first pixel being 0, 0.
+else that needs made videos. Colors are RGB in 0…255; positions are x, y in frame pixels,
+the center of the first pixel being 0, 0.
 """
 
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class Actor:
 
 
 def random_texture(rng, height, width, grain=1.0):
-    """A texture (height,width,3) float32 in 0…255: colour noise at three scales, stripes on
+    """A texture (height,width,3) float32 in 0…255: color noise at three scales, stripes on
     top in some.
 
-    `grain` is the number of pixels per frame pixel. The mean colour is random, the
-    deviation 15…40 grey levels.
+    `grain` is the number of pixels per frame pixel. The mean color is random, the
+    deviation 15…40 gray levels.
     """
     texture = np.zeros((height, width, 3), np.float32)
     for spacing, weight in zip((3, 8, 20), rng.dirichlet((1, 1, 1)) ** 0.5, strict=True):
@@ -99,8 +99,8 @@ def random_shape(rng, diameter):
 
 
 def random_actor(rng, diameter, ground=None, separation=None):
-    """An Actor of random shape and texture; with `ground` (h,w,3), its mean colour is
-    `separation` grey levels away.
+    """An Actor of random shape and texture; with `ground` (h,w,3), its mean color is
+    `separation` gray levels away.
 
     The distance is Euclidean in RGB; the texture is always a draw of its own, so even
     separation 0 leaves an edge.
@@ -121,7 +121,7 @@ def paste(frame, actor, pose):
     """Draw `actor` at `pose` (x, y, scale, angle) into `frame` (H,W,3) float32 in place;
     returns its alpha (H,W).
 
-    x, y in pixels (the centre of the first pixel is 0,0), scale 1 = its own size, angle in
+    x, y in pixels (the center of the first pixel is 0,0), scale 1 = its own size, angle in
     radians, by an affine warp.
     """
     x, y, scale, angle = pose
@@ -145,7 +145,7 @@ def render(background, actors, poses, camera, size, noise=0.0, rng=None):
     background (h,w,3) float32, larger than the frame; actors: A of Actor, later ones in
     front; poses (A,F,4): x, y, scale, angle in the frame (see `paste`), NaN where the actor
     is absent; camera (F,2): x, y of the frame's corner on the background; size (H,W);
-    noise: deviation in grey levels, drawn from rng. Returns frames (F,H,W,3) uint8, masks
+    noise: deviation in gray levels, drawn from rng. Returns frames (F,H,W,3) uint8, masks
     (A,F,H,W) bool: what is visible of each actor, and visible (A,F) float32: the part of
     the actor's area that this is, 0 where it is absent.
     """

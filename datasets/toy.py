@@ -17,7 +17,7 @@ writes below that folder, in some seconds on one core:
 A fair miniature of the problem:
 - Six classes that differ in the motion of their actors only: Bounce (up and down), Circle
   (an orbit), Pulse (grows and shrinks), Rock (turns to and fro), Spin (turns round and
-  round), Sway (left and right). Colour, texture, shape, size, number and place of the
+  round), Sway (left and right). Color, texture, shape, size, number and place of the
   actors are drawn alike for every class of the same difficulty.
 - Actors are textured patches on a textured ground that a camera pans over; an actor lives
   on the ground, so what counts is motion against the ground. A still patch (an actor before
@@ -30,7 +30,7 @@ A fair miniature of the problem:
   videos are balanced over the classes, all in new groups, and their difficulty is drawn
   alike for every class.
 - Textures and shapes come from a few scenes that all classes of the training part share, so
-  that no look stands for a class even where few videos are labelled; every test video has a
+  that no look stands for a class even where few videos are labeled; every test video has a
   scene of its own.
 """
 

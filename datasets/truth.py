@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from claus.datasets import table as which
-from claus.datasets.clips.geometry import centre_crop, transform
+from claus.datasets.clips.geometry import center_crop, transform
 from claus.datasets.labels import annotations as annotation_file
 from claus.metrics import capsule, floor
 from claus.utils.runtime import UserError
@@ -22,25 +22,25 @@ def read_truth(args, folder):
         return which.read_ground_truth(args, "test")
     labels = annotation_file.load(args.labels)
     which.check_same(args.dataset, labels.dataset, args.labels)
-    tested = {video.name: video for video in labels.labelled() if len(video.tubes)}
-    idle = len(labels.labelled()) - len(tested)
+    tested = {video.name: video for video in labels.labeled() if len(video.tubes)}
+    idle = len(labels.labeled()) - len(tested)
     print(
-        f"test set: the labelled frames with an actor of {len(tested)} videos of {args.labels}"
-        f"{f'; {idle} labelled videos show none and are not scored' * bool(idle)}"
+        f"test set: the labeled frames with an actor of {len(tested)} videos of {args.labels}"
+        f"{f'; {idle} labeled videos show none and are not scored' * bool(idle)}"
     )
     if not tested:
         raise UserError(
-            f"{args.labels}: no frame with an actor is labelled in it; label some test "
+            f"{args.labels}: no frame with an actor is labeled in it; label some test "
             f"videos first"
         )
     trained_on = folder / "annotations.pkl"
     if trained_on.exists():
         both = sorted(
-            {video.name for video in annotation_file.load(trained_on).labelled()} & set(tested)
+            {video.name for video in annotation_file.load(trained_on).labeled()} & set(tested)
         )
         if both:
             raise UserError(
-                f"{args.labels}: {len(both)} of its videos are labelled in "
+                f"{args.labels}: {len(both)} of its videos are labeled in "
                 f"{trained_on} too, the first is "
                 f"{both[0]}; a test video must not be trained on, keep them in folders "
                 f"of their own"
@@ -61,7 +61,7 @@ def check_classes(trained, truth, args):
 
 
 def truth_of(video, geometry, gt):
-    """Ground truth of a video inside the centre crop, at the network's resolution; `gt`
+    """Ground truth of a video inside the center crop, at the network's resolution; `gt`
     says which actors count.
     """
     rng, size = (
@@ -73,7 +73,7 @@ def truth_of(video, geometry, gt):
     masks_A_F_S_S = np.zeros((len(video.tubes), video.frames, *size), bool)
     for actor, tube in enumerate(video.tubes):
         masks_A_F_S_S[actor, tube.frames] = transform(
-            tube.masks[:].view(np.uint8), geometry, centre_crop(geometry)
+            tube.masks[:].view(np.uint8), geometry, center_crop(geometry)
         )
     return floor.Truth(
         video.name, video.label, size, masks_F_H_W=capsule.reduce_actors(masks_A_F_S_S, gt, rng)
@@ -92,7 +92,7 @@ def truth_masks(truth):
 
 
 def no_model_floor(args, folder, classes, videos, geometry, switches):
-    """The best centred rectangle of the training split (beside --labels: of the cycle's),
+    """The best centered rectangle of the training split (beside --labels: of the cycle's),
     scored on the test videos.
     """
 
@@ -101,7 +101,7 @@ def no_model_floor(args, folder, classes, videos, geometry, switches):
 
     if args.labels:
         own = folder / "annotations.pkl"
-        training = annotation_file.load(own).labelled() if own.exists() else []
+        training = annotation_file.load(own).labeled() if own.exists() else []
     else:
         training = which.read_ground_truth(args, "train").videos.values()
     rectangle = floor.choose_rectangle(truths(training), classes, switches)

@@ -66,7 +66,7 @@ LAYOUTS = (
 
 
 def read_ground_truth(pickle_path, test_list=None, part="all"):
-    """Dense ground truth: every frame of every video is labelled (no tube in it = no action
+    """Dense ground truth: every frame of every video is labeled (no tube in it = no action
     there).
 
     pickle_path: pyannot.pkl, or a file of the same form. test_list: text file, one test
@@ -110,7 +110,7 @@ def read_ground_truth(pickle_path, test_list=None, part="all"):
 
 
 def _video(name, entry):
-    """Video, all its frames labelled, from one entry of the pickle."""
+    """Video, all its frames labeled, from one entry of the pickle."""
     frames, label, tubes = (_get(entry, key, name) for key in ("numf", "label", "annotations"))
     with naming(f"video {name}"):
         frames, label = whole_number(frames, "numf", least=1), whole_number(label, "label")

@@ -136,7 +136,7 @@ class Start:
             name: self.uncertainty.frame_score(name) for name in handoffs.FRAME_SCORES
         }
         self.label_N = np.array([video.label for video in self.videos])
-        self.fresh_N = np.array([not labels.videos[name].is_labelled for name in self.names])
+        self.fresh_N = np.array([not labels.videos[name].is_labeled for name in self.names])
         self.error_N, self.size_N, self.predicted_N = errors(folder, self.videos, args)
         find_video = which.video_finder(args)
         for video in self.videos:
@@ -192,7 +192,7 @@ def errors(folder, videos, args):
 
 
 def contrast(video, path):
-    """How far the actors' mean colour is from that of a ring around them, in standard
+    """How far the actors' mean color is from that of a ring around them, in standard
     deviations of both; or NaN.
 
     Mean over three frames at a quarter, a half and three quarters of the video.
@@ -230,7 +230,7 @@ def heading(args, starts):
 
 
 def scores_table(starts):
-    """Rank correlation over the unlabelled videos of each mean frame score with what it may
+    """Rank correlation over the unlabeled videos of each mean frame score with what it may
     measure.
     """
     rows = []
@@ -254,7 +254,7 @@ def scores_table(starts):
         0,
     )
     return (
-        "## What the scores measure\n\nRank correlation over the unlabelled videos, "
+        "## What the scores measure\n\nRank correlation over the unlabeled videos, "
         "mean of a video's frame "
         "scores.\n\n"
         + table(
@@ -267,7 +267,7 @@ def scores_table(starts):
             ],
             rows,
         )
-        + f"\n\nClusters: {purity[1]:.1f} that hold a video; normalised mutual "
+        + f"\n\nClusters: {purity[1]:.1f} that hold a video; normalized mutual "
         f"information with the class "
         f"{purity[0]:.3f} (1: the same, 0: nothing in common)."
     )
@@ -328,7 +328,7 @@ def tiles_table(starts):
 
 
 def picks_table(runs, starts):
-    """What each rule's picks of each cycle are like, beside the pool of unlabelled videos."""
+    """What each rule's picks of each cycle are like, beside the pool of unlabeled videos."""
     cells = {}
     for folder, (variant, source) in runs.items():
         for path in sorted(

@@ -72,9 +72,9 @@ ABOUT = {
     "frames": "which frames of a video: damping as in the paper, as in the authors' "
     "code, none, coverage; equidistant; "
     "random",
-    "semi": "training on the unlabelled videos too, by method, under random choice and "
+    "semi": "training on the unlabeled videos too, by method, under random choice and "
     "under CLAUS",
-    "full": "every frame of every video labelled: the line to reach",
+    "full": "every frame of every video labeled: the line to reach",
 }
 
 
@@ -203,9 +203,9 @@ def _variants(name, model, values):
             for way, flags in SEMI.items()
         ]
         half = {
-            "variant": "supervised, labelled half",
+            "variant": "supervised, labeled half",
             "semi": "supervised",
-            "train": ("--labelled-half",),
+            "train": ("--labeled-half",),
         }
         ways = [{"variant": "supervised", "semi": "supervised"}, half, *ways]
         chosen = [

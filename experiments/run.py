@@ -13,7 +13,7 @@ Writes  <--files>/<cell>/   each cell a run of run_cycles.py in its own folder, 
                             metric, seconds
 Expect  all cells of a seed to share the first cycle: the same random labels, the same
         weights (trained once for each training loss, K, weight of the cluster loss and
-        semi-supervised method), then the same number of optimiser steps in every cycle.
+        semi-supervised method), then the same number of optimizer steps in every cycle.
         Killed at any moment, kill -9 too, the same command goes on with what is not
         finished. A cell that fails is named, and the others go on. A folder is named after
         all that its result depends on: with other flags others are made, and cells that two
@@ -43,7 +43,7 @@ from claus.utils.runtime import UserError, check_writable, run_script, whole_num
 STEPS = {
     "full": 4000,
     "small": 300,
-}  # optimiser steps of every training, whatever the number of labels
+}  # optimizer steps of every training, whatever the number of labels
 EPOCHS = {"full": 40, "small": 6}
 VARIED = {
     "select": (
@@ -107,7 +107,7 @@ def parse_args(argv=None):
     add(
         "--steps",
         type=int,
-        help="optimiser steps of every training (default: full 4000, small 300)",
+        help="optimizer steps of every training (default: full 4000, small 300)",
     )
     add(
         "--epochs",

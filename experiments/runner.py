@@ -211,7 +211,7 @@ def shared_settings(cell, args):
 
 
 def train_flags(args):
-    """The same network and the same number of optimiser steps for every run."""
+    """The same network and the same number of optimizer steps for every run."""
     return [
         "--model",
         args.model,

@@ -1,9 +1,9 @@
-"""STeW, the spatio-temporally weighted localisation loss (paper Eq. 4 and 5).
+"""STeW, the spatio-temporally weighted localization loss (paper Eq. 4 and 5).
 
 L = mean over all frames and pixels of φ · BCE, plus a Dice term over the frames with τ > 0,
 all their pixels alike (or weighted by φ as well, our own). φ = τ · s: τ falls with the
 distance in time from a real label, s is the consistency of the pseudo-label over
-neighbouring frames. The weight maps are made with the labels (datasets/labels/pseudo_labels.py);
+neighboring frames. The weight maps are made with the labels (datasets/labels/pseudo_labels.py);
 here they only multiply.
 """
 
@@ -12,10 +12,10 @@ import torch.nn.functional as F
 
 
 def stew_loss(logits, target, weight, dice=True, weighting="paper"):
-    """Localisation loss of a batch.
+    """Localization loss of a batch.
 
     logits, target, weight: (B,T,H,W); target in {0,1} or [0,1], weight φ in [0,1] (all ones
-    = `interp`; one on labelled frames and zero elsewhere = `frame`). weighting `paper`
+    = `interp`; one on labeled frames and zero elsewhere = `frame`). weighting `paper`
     weighs the error; `authors` multiplies the logits by φ, for BCE and Dice alike, and
     leaves the error unweighted. dice: True, False, or "weighted": every pixel of its sums
     counts by φ (with `paper` only). Returns (bce, dice) scalars; dice is 0 when off.

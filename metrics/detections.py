@@ -34,7 +34,7 @@ def add_flags(add):
         type=int,
         choices=(4, 8),
         default=8,
-        help="neighbours of a pixel (default: 8)",
+        help="neighbors of a pixel (default: 8)",
     )
     add(
         "--class-scores",

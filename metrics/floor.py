@@ -1,4 +1,4 @@
-"""The no-model floor: what one centred rectangle, the same for every frame, scores under
+"""The no-model floor: what one centered rectangle, the same for every frame, scores under
 the capsule protocol.
 
 Actions are filmed with the actor near the middle, so a rectangle that looks at no pixel
@@ -48,7 +48,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Rectangle:
-    """A centred rectangle; height and width are fractions of the crop, in (0, 1]."""
+    """A centered rectangle; height and width are fractions of the crop, in (0, 1]."""
 
     height: float
     width: float
@@ -57,13 +57,13 @@ class Rectangle:
         """Half-open pixel edges (x0, y0, x1, y1) in a crop of `size` (H, W); it covers at
         least one pixel.
         """
-        (y0, y1), (x0, x1) = _centred(self.height, size[0]), _centred(self.width, size[1])
+        (y0, y1), (x0, x1) = _centered(self.height, size[0]), _centered(self.width, size[1])
         return x0, y0, x1, y1
 
 
 def video_truth(video, crop, gt="union", rng=None, frame=None, size=None):
     """Truth of an annotated video (name, label, frames, height, width, tubes of frames and
-    boxes) in a centre crop.
+    boxes) in a center crop.
 
     crop: (H, W) pixels, cut from the video's pictures, or from these resized to `frame` (H,
     W) if that is given. size: (H, W) to which the crop is resized, itself by default. Both
@@ -163,20 +163,20 @@ def to_dict(rectangle, result):
 
 
 def rectangle_areas(size, heights, widths):
-    """Pixels of the centred rectangles in a crop of `size` (H, W), (n_heights, n_widths)."""
-    rows = np.array([y1 - y0 for y0, y1 in (_centred(h, size[0]) for h in heights)])
-    columns = np.array([x1 - x0 for x0, x1 in (_centred(w, size[1]) for w in widths)])
+    """Pixels of the centered rectangles in a crop of `size` (H, W), (n_heights, n_widths)."""
+    rows = np.array([y1 - y0 for y0, y1 in (_centered(h, size[0]) for h in heights)])
+    columns = np.array([x1 - x0 for x0, x1 in (_centered(w, size[1]) for w in widths)])
     return rows[:, None] * columns
 
 
 def intersections(truth, heights, widths):
-    """Pixels that the truth of each frame shares with each centred rectangle, and the
+    """Pixels that the truth of each frame shares with each centered rectangle, and the
     truth's own pixels.
 
     heights, widths: fractions of the crop. Returns int64 (F, n_heights, n_widths) and (F,).
     """
-    y_edges = np.array([_centred(h, truth.size[0]) for h in heights])
-    x_edges = np.array([_centred(w, truth.size[1]) for w in widths])
+    y_edges = np.array([_centered(h, truth.size[0]) for h in heights])
+    x_edges = np.array([_centered(w, truth.size[1]) for w in widths])
     if truth.boxes_A_F_4 is None:
         return _mask_intersections(truth.masks_F_H_W, y_edges, x_edges)
     return _box_intersections(truth.boxes_A_F_4, y_edges, x_edges)
@@ -260,8 +260,8 @@ def _overlap(truth, intersection_F, union_F, gt_F):
     return capsule.VideoOverlap(truth.name, truth.label, intersection_F, union_F, gt_F)
 
 
-def _centred(fraction, pixels):
-    """Edges of a centred stretch of round(fraction * pixels), at least one."""
+def _centered(fraction, pixels):
+    """Edges of a centered stretch of round(fraction * pixels), at least one."""
     length = min(max(round(fraction * pixels), 1), pixels)
     start = (pixels - length) // 2
     return start, start + length

@@ -62,7 +62,7 @@ def to_video_pixels(boxes_N_4, geometry, height, width, corner=None):
 
     geometry: datasets.clips.ClipGeometry, or anything with frame (h, w), crop (h, w) and
     size: the video of height x width is resized to `frame`, `crop` is cut out of it, and
-    resized to size x size. corner: (top, left) of the crop in the resized frame, the centre
+    resized to size x size. corner: (top, left) of the crop in the resized frame, the center
     crop by default. Returns (N, 4) float64, not rounded.
     """
     top, left = corner or tuple(

@@ -7,7 +7,7 @@ Output frame t of a convolution with kernel K (kt,kh,kw), stride s and padding `
            = [K[k1] … K[kn]] * concat(x[t s - low + k1], …, x[t s - low + kn])
 
 one 2-D convolution of the frames laid side by side as channels; taps that meet only padding
-are never computed. At T = 1 a 3x3x3 kernel is its centre tap. Transposed convolutions go
+are never computed. At T = 1 a 3x3x3 kernel is its center tap. Transposed convolutions go
 the same way. All is exact.
 
 Videos (B,C,T,H,W) are kept in torch.channels_last_3d: a frame is then a channels_last

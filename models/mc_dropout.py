@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 import torch
 
-from claus.datasets.clips.geometry import normalise
+from claus.datasets.clips.geometry import normalize
 from claus.models.detector import DROPOUT, scores_and_latent
 
 
@@ -53,7 +53,7 @@ def tile_latents(detector, clips, pixel_range):
     detector.eval()  # batch norm by its running statistics
     latents = []
     for clip in clips:
-        features = detector.encode(normalise(clip[None].to(device), pixel_range))
+        features = detector.encode(normalize(clip[None].to(device), pixel_range))
         latents.append(
             scores_and_latent(*detector.capsules(features.mixed_4f))[1][0].float().cpu()
         )

@@ -65,19 +65,19 @@ def decoder():
     )
 
 
-def neighbour(labelled, frame, step):
-    """The nearest labelled frame at or before (step -1), or at or after (step 1); None
+def neighbor(labeled, frame, step):
+    """The nearest labeled frame at or before (step -1), or at or after (step 1); None
     where there is none.
     """
-    found = [a for a in labelled if (a - frame) * step >= 0]
+    found = [a for a in labeled if (a - frame) * step >= 0]
     return min(found, key=lambda a: abs(a - frame)) if found else None
 
 
-def box_at(tube, labelled, frame):
+def box_at(tube, labeled, frame):
     """The box of a track at a frame, four floats, or None where the labels say that it is
     absent.
     """
-    left, right = neighbour(labelled, frame, -1), neighbour(labelled, frame, 1)
+    left, right = neighbor(labeled, frame, -1), neighbor(labeled, frame, 1)
     shown = {int(f): box for f, box in zip(tube.frames, tube.boxes, strict=True)}
     if left in shown and right in shown:
         share = 0.0 if left == right else (frame - left) / (right - left)
@@ -90,11 +90,11 @@ def box_at(tube, labelled, frame):
 
 def mask_at(video, frame):
     """The union of all actors' boxes at a frame, float64 (H,W): a pixel is in where its
-    centre is.
+    center is.
     """
     mask = np.zeros((video.height, video.width))
     for tube in video.tubes:
-        box = box_at(tube, [int(a) for a in video.labelled_frames], frame)
+        box = box_at(tube, [int(a) for a in video.labeled_frames], frame)
         if box is not None:
             x0, y0, x1, y1 = (math.ceil(corner - 0.5) for corner in box)
             mask[max(y0, 0) : y1, max(x0, 0) : x1] = 1
@@ -102,7 +102,7 @@ def mask_at(video, frame):
 
 
 def nearest(mask, height, width):
-    """A mask (H,W) at another size: the pixel whose centre is nearest."""
+    """A mask (H,W) at another size: the pixel whose center is nearest."""
     small = torch.from_numpy(np.ascontiguousarray(mask, np.uint8))[None]
     return (
         TF.resize(small, [height, width], InterpolationMode.NEAREST_EXACT)[0]
@@ -140,10 +140,10 @@ def labels(video, frames, geometry, corner, flip):
 def weights(masks, video, frames, sigma=8 / 3, reach=8, window=2):
     """STeW weights φ = τ·s of a clip (paper Eq. 4 and 5), float64 (T,S,S), frame by frame."""
     result = np.zeros(masks.shape)
-    labelled = [int(a) for a in video.labelled_frames]
+    labeled = [int(a) for a in video.labeled_frames]
     for t in range(len(frames)):
         tau = 0.0
-        for a in labelled:
+        for a in labeled:
             distance = abs(int(frames[t]) - a)
             if distance <= reach:
                 tau = max(tau, math.exp(-(distance**2) / (2 * sigma**2)))
@@ -154,7 +154,7 @@ def weights(masks, video, frames, sigma=8 / 3, reach=8, window=2):
         mean = total / count
         certain = np.logical_or(mean <= 0.1, mean >= 0.9)
         consistency = np.where(certain, 1.0, mean)
-        if int(frames[t]) in labelled:
+        if int(frames[t]) in labeled:
             consistency = np.ones_like(mean)
         result[t] = tau * consistency
     return result

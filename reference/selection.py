@@ -9,13 +9,13 @@ import numpy as np
 
 
 def greedy(
-    scores, count, labelled=(), eligible=None, ranked_last=(), damping="paper", sigma=8 / 3
+    scores, count, labeled=(), eligible=None, ranked_last=(), damping="paper", sigma=8 / 3
 ):
     """Chosen frames of one video, one after the other: [(frame, damped score), ...]."""
     frames = range(len(scores))
     eligible = set(frames) if eligible is None else set(eligible)
     bump = np.exp(-(np.arange(len(scores), dtype=float) ** 2) / (2 * sigma**2))
-    references, chosen = sorted(labelled), []
+    references, chosen = sorted(labeled), []
 
     def adds(frame, other):
         """How much uncertainty of the frame `other` STeW would newly trust by a label on
@@ -124,18 +124,18 @@ def nearest(frames, place, count):
     )[:count]
 
 
-def entropy_frames(scores, count, labelled=(), drop=5):
+def entropy_frames(scores, count, labeled=(), drop=5):
     """Frames of one video by the entropy baseline: best first, the frames nearest to each
     choice after all others.
     """
     dropped = {
-        frame for reference in labelled for frame in nearest(len(scores), reference, drop)
+        frame for reference in labeled for frame in nearest(len(scores), reference, drop)
     }
     chosen = []
 
     def rank(frame):
         distance = min(
-            [abs(frame - reference) for reference in (*labelled, *chosen)], default=math.inf
+            [abs(frame - reference) for reference in (*labeled, *chosen)], default=math.inf
         )
         return (
             (0, 0, distance, -frame)
@@ -147,7 +147,7 @@ def entropy_frames(scores, count, labelled=(), drop=5):
         left = [
             frame
             for frame in range(len(scores))
-            if frame not in chosen and frame not in labelled
+            if frame not in chosen and frame not in labeled
         ]
         if not left:
             break

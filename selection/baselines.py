@@ -74,15 +74,15 @@ def equidistant_frames(eligible_F, count):
     """Frames floor((k + 1/2) F / count), k = 0, 1, ..., of a video of F frames -> int64
     (count,), rising.
 
-    Where some frames are not eligible (labelled already), instead the frame farthest from
-    all labelled and chosen ones, again and again, of equals the earlier.
+    Where some frames are not eligible (labeled already), instead the frame farthest from
+    all labeled and chosen ones, again and again, of equals the earlier.
     """
     length = len(eligible_F)
     if eligible_F.all():
         return (2 * np.arange(count, dtype=np.int64) + 1) * length // (2 * max(count, 1))
     return np.sort(
         choose_frames(
-            np.zeros(length), [0, length], count, labelled=~eligible_F, damping="none"
+            np.zeros(length), [0, length], count, labeled=~eligible_F, damping="none"
         ).frames
     )
 

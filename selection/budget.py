@@ -5,7 +5,7 @@
     A_t = max(1, floor(b_f / b_v))        frames of each video; the remainder goes to the
                                           videos of highest score
 
-A schedule says instead what is to be labelled in all after each cycle, "A/V" in percent of
+A schedule says instead what is to be labeled in all after each cycle, "A/V" in percent of
 all frames / of the videos: cycle k buys floor(A_k F) - floor(A_(k-1) F) frames and
 floor(V_k N) - floor(V_(k-1) N) videos.
 
@@ -63,7 +63,7 @@ def cycle_budget(
     Money only lowers the counts: b_v <= floor(video_money / video_cost), b_f <=
     floor(frame_money / frame_cost). A chosen video gets at least one frame, so b_v is
     lowered to b_f where that is smaller. old_videos: where no video is bought, how many
-    labelled ones share the frames; b_v is that. Raises UserError for a percentage outside
+    labeled ones share the frames; b_v is that. Raises UserError for a percentage outside
     (0, 100], for a negative price, and where nothing could be bought.
     """
     b_v, share, notes = old_videos, None, ()
@@ -152,7 +152,7 @@ def read_schedule(text):
             raise UserError(
                 f"--schedule {text}: {entry.strip()} comes after a larger pair; pairs "
                 f"count all that is "
-                "labelled so far, so frames rise and videos never fall"
+                "labeled so far, so frames rise and videos never fall"
             )
         pairs.append((frames, videos))
     return pairs
@@ -189,7 +189,7 @@ def fit_budget(budget, videos_left, frames_left, take_rest=False):
     """
     if videos_left == 0 or frames_left == 0:
         raise UserError(
-            "nothing is left to choose from: every video of the pool is labelled "
+            "nothing is left to choose from: every video of the pool is labeled "
             "already or set aside"
         )
     for asked, left, unit in (

@@ -52,7 +52,7 @@ def select_claus(
     candidates_N,
     free_N=None,
     eligible=None,
-    labelled=None,
+    labeled=None,
     ranked_last=None,
     damping="paper",
     sigma=SIGMA,
@@ -64,18 +64,18 @@ def select_claus(
     Frames are flat with offsets (N+1,) as in frames.py, which explains the masks,
     `damping`, `sigma` and `nearest`; clusters_N (N,) int in [0, n_clusters); candidates_N
     (N,) bool: the videos that may be chosen. free_N (N,) bool: videos that cost nothing,
-    being labelled already: the frames that the b_v chosen videos have no room for go to the
+    being labeled already: the frames that the b_v chosen videos have no room for go to the
     others of them, best first, as evenly as they can. `budget` must not exceed what is left
     (budget.fit_budget sees to it). Inputs are not changed -> Selection.
     """
     clusters_N = np.asarray(clusters_N)
     eligible = np.ones(len(scores), bool) if eligible is None else np.asarray(eligible)
-    if labelled is not None:
-        eligible = eligible & ~np.asarray(labelled)
+    if labeled is not None:
+        eligible = eligible & ~np.asarray(labeled)
     room_N = np.where(candidates_N, eligible_frames(eligible, offsets), 0)
     rule = dict(
         eligible=eligible,
-        labelled=labelled,
+        labeled=labeled,
         ranked_last=ranked_last,
         damping=damping,
         sigma=sigma,
@@ -89,12 +89,12 @@ def select_claus(
     quotas_K = cluster_quotas(candidates_K, budget.videos)
 
     chosen_N = (ranks_N > 0) & (ranks_N <= quotas_K[clusters_N])
-    chosen = by_score(chosen_N, scores_N)
+    chosen = sort_by_score(chosen_N, scores_N)
     counts_N = np.zeros(len(room_N), np.int64)
     counts_N[chosen] = share_frames(room_N[chosen], budget)
     left = budget.frames - int(counts_N.sum())
     if left and free_N is not None:
-        more = by_score(np.asarray(free_N) & (room_N > 0) & ~chosen_N, scores_N)[:left]
+        more = sort_by_score(np.asarray(free_N) & (room_N > 0) & ~chosen_N, scores_N)[:left]
         if len(more):
             counts_N[more] = share_frames(room_N[more], Budget(len(more), left))
         chosen = np.concatenate([chosen, more])
@@ -115,7 +115,7 @@ def select_claus(
     )
 
 
-def by_score(wanted_N, scores_N):
+def sort_by_score(wanted_N, scores_N):
     """Indices of the videos where wanted_N (N,) bool is set, highest score first, ties to
     the lower index.
     """

@@ -1,7 +1,7 @@
 """Which frames of a video to label: take the best, damp what is near, take the best of the
 rest, and so on.
 
-With the reference frames a (already labelled, or chosen before), d = f - a and width sigma,
+With the reference frames a (already labeled, or chosen before), d = f - a and width sigma,
 the score of frame f is
     paper     score_f * prod_a (1 - exp(-d^2 / 2 sigma^2))
     authors   score_f - sum_a exp(-d^2 / 2 sigma^2)           (the form of the code the authors published)
@@ -10,7 +10,7 @@ the score of frame f is
               (the entropy baseline)
     coverage  sum_g score_g * max(0, tau(g - f) - max_a tau(g - a)), tau(d) = exp(-d^2 / 2
               sigma^2), 0 beyond 3 sigma: how much more of the video's uncertainty STeW
-              would trust, were f labelled (our own rule). It also knows the video's ends,
+              would trust, were f labeled (our own rule). It also knows the video's ends,
               where half of what a label says is lost
 Frames of many videos lie in one flat array: frame f of video i is element offsets[i] + f.
 """
@@ -51,7 +51,7 @@ def choose_frames(
     counts,
     *,
     eligible=None,
-    labelled=None,
+    labeled=None,
     ranked_last=None,
     damping="paper",
     sigma=SIGMA,
@@ -61,19 +61,19 @@ def choose_frames(
     has fewer -> Picks.
 
     scores (total,) finite; offsets (N+1,) int; counts (N,) int or one number for all.
-    Boolean masks (total,): `eligible` frames may be chosen (default all); `labelled` frames
+    Boolean masks (total,): `eligible` frames may be chosen (default all); `labeled` frames
     damp their surroundings and are never chosen; `ranked_last` frames (no foreground,
     nothing to be uncertain about) come after all others, whatever their score. sigma: width
     of the dampings `paper`, `authors`, `coverage`; nearest: how many frames `drop` drops,
     of equally near ones the earlier. Ties, and the frames ranked last among themselves, go
-    to the frame farthest from every chosen or labelled frame, then to the earlier. The
+    to the frame farthest from every chosen or labeled frame, then to the earlier. The
     first k choices are the same for every count >= k. Inputs are not changed.
     """
     scores, offsets = np.asarray(scores), np.asarray(offsets, dtype=np.int64)
     lengths = np.diff(offsets)
     _check(scores, offsets, lengths, damping, sigma, nearest)
-    labelled = _mask(labelled, scores, False)
-    eligible = _mask(eligible, scores, True) & ~labelled
+    labeled = _mask(labeled, scores, False)
+    eligible = _mask(eligible, scores, True) & ~labeled
     ranked_last = _mask(ranked_last, scores, False)
     if damping in ("paper", "coverage") and np.any(scores[eligible & ~ranked_last] < 0):
         raise UserError(
@@ -84,7 +84,7 @@ def choose_frames(
     counts = np.clip(
         np.broadcast_to(np.asarray(counts, dtype=np.int64), lengths.shape), 0, available
     )
-    masks = eligible, labelled, ranked_last
+    masks = eligible, labeled, ranked_last
     picks = Picks(
         np.empty(counts.sum(), np.int64),
         np.empty(counts.sum(), np.float64),
@@ -117,7 +117,7 @@ def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
     inside = reach < lengths[:, None]
     where = np.where(inside, offsets[rows][:, None] + reach, 0)
     damped = scores[where].astype(np.float64)
-    eligible, labelled, last = (mask[where] & inside for mask in masks)
+    eligible, labeled, last = (mask[where] & inside for mask in masks)
     first, last = eligible & ~last, eligible & last
     distance = np.full(
         damped.shape, len(reach) + 1, np.int32
@@ -134,10 +134,10 @@ def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
         if damping == "drop":
             _drop_nearest(first, last, videos, frames, lengths[videos], nearest)
 
-    number = np.cumsum(labelled, axis=1)
+    number = np.cumsum(labeled, axis=1)
     for k in range(
         1, int(number[:, -1].max()) + 1
-    ):  # the k-th labelled frame of every video that has one
+    ):  # the k-th labeled frame of every video that has one
         having = np.flatnonzero(number[:, -1] >= k)
         refer_to(having, np.argmax(number[having] == k, axis=1))
 
@@ -172,14 +172,14 @@ def _damp(damped, distance, rows, frames, tables):
     date.
     """
     weights, gaps, combine = tables
-    centre = (
+    center = (
         len(gaps) - 1 - frames
-    )  # row `centre` of a table lists frames 0, 1, ... as seen from the reference
+    )  # row `center` of a table lists frames 0, 1, ... as seen from the reference
     if len(rows) == len(damped):
         rows = slice(None)
     if combine is not None:
-        damped[rows] = combine(damped[rows], weights[centre])
-    distance[rows] = np.minimum(distance[rows], gaps[centre])
+        damped[rows] = combine(damped[rows], weights[center])
+    distance[rows] = np.minimum(distance[rows], gaps[center])
 
 
 def _newly_covered(mass, trust, sigma):

@@ -1,7 +1,7 @@
 """The two ways to spend a frame budget that hybrid selection is compared with (paper Fig.
 1); both draw at random.
 
-inter   few videos, labelled whole: random order, each video that still fits is taken, until
+inter   few videos, labeled whole: random order, each video that still fits is taken, until
         none fits
 intra   all videos, few frames each: every video gets a first frame before any gets a
         second, and so on
@@ -48,11 +48,11 @@ def select_whole_videos(offsets, budget, seed, *, candidates_N):
 
 
 def select_every_video(offsets, budget, seed, *, candidates_N, eligible, equidistant=False):
-    """Intra: budget.frames frames over all candidates, to those with the fewest labelled
+    """Intra: budget.frames frames over all candidates, to those with the fewest labeled
     frames first -> Selection.
 
     Frames of N videos are flat with offsets (N+1,); `eligible` (total,) bool: those without
-    a label. Which of equally labelled videos come first, and which frames of a video, is
+    a label. Which of equally labeled videos come first, and which frames of a video, is
     drawn at random (frames equidistant on request). budget.videos plays no part. Where the
     frames do not reach every video without a label, `notes` of the Selection's budget says
     so.
@@ -95,11 +95,11 @@ def level_shares(have_B, room_B, frames):
     return counts
 
 
-def _with_notes(budget, unlabelled, videos, have_N):
+def _with_notes(budget, unlabeled, videos, have_N):
     """The budget with as many videos as were touched, and in words what that means."""
     new = int((have_N[videos] == 0).sum())
-    if new < unlabelled:
-        note = f"{budget.frames} frames do not reach all {unlabelled} videos: one frame each of {new} drawn at random"
+    if new < unlabeled:
+        note = f"{budget.frames} frames do not reach all {unlabeled} videos: one frame each of {new} drawn at random"
     else:
         note = f"every video gets a frame: {new} new videos are paid for, outside the budget of videos"
     return replace(budget, videos=len(videos), notes=(*budget.notes, note))

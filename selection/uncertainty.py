@@ -51,7 +51,7 @@ def local_entropy(mean_T_H_W, window=WINDOW, grid=GRID):
     """Entropy of the mean over a window minus the mean entropy in it; max per cell of a
     grid, mean over cells. (T,).
 
-    It is high where neighbouring pixels are sure of different things (Aghdam et al., ICCV
+    It is high where neighboring pixels are sure of different things (Aghdam et al., ICCV
     2019, for detection). Windows are cut off at the border.
     """
 

@@ -1,6 +1,6 @@
-"""Batches of half labelled, half unlabelled clips.
+"""Batches of half labeled, half unlabeled clips.
 
-A labelled clip is that of datasets.training_clips. An unlabelled one is drawn without
+A labeled clip is that of datasets.training_clips. An unlabeled one is drawn without
 looking at anything but the length of its video: anchor, crop and flip follow from (seed,
 epoch, position).
 """
@@ -16,11 +16,11 @@ from claus.datasets.clips.training_clips import ClipSampler, collate
 from claus.utils.runtime import UserError
 
 
-class UnlabelledClips(Dataset):
+class UnlabeledClips(Dataset):
     """(epoch, position, name) -> {"frames" uint8 (T,3,S,S), "name"}, or {"name", "failed":
     reason}.
 
-    clips: the TrainingClips of the labelled videos, whose seed, geometry and frame indices
+    clips: the TrainingClips of the labeled videos, whose seed, geometry and frame indices
     serve here too; a clip that hardly comes a second time is not kept in its cache.
     """
 
@@ -44,60 +44,60 @@ class UnlabelledClips(Dataset):
 
 
 class HalfAndHalf(Dataset):
-    """A key (True, ...) is a labelled clip's, (False, ...) an unlabelled one's."""
+    """A key (True, ...) is a labeled clip's, (False, ...) an unlabeled one's."""
 
-    def __init__(self, labelled, unlabelled):
-        self.clips = {True: labelled, False: unlabelled}
+    def __init__(self, labeled, unlabeled):
+        self.clips = {True: labeled, False: unlabeled}
 
     def __getitem__(self, key):
-        labelled, *rest = key
-        return labelled, self.clips[labelled][tuple(rest)]
+        labeled, *rest = key
+        return labeled, self.clips[labeled][tuple(rest)]
 
 
 class PairedSampler(Sampler):
-    """Yields the keys of a batch: `batch_size` // 2 labelled clips, then unlabelled ones.
+    """Yields the keys of a batch: `batch_size` // 2 labeled clips, then unlabeled ones.
 
-    An epoch is one pass over the unlabelled videos, its last batch filled up, or `steps`
-    batches. Set .epoch before each. names: the labelled videos, a list that may be changed
+    An epoch is one pass over the unlabeled videos, its last batch filled up, or `steps`
+    batches. Set .epoch before each. names: the labeled videos, a list that may be changed
     in place.
     """
 
-    def __init__(self, labelled, unlabelled, seed, batch_size, steps=None):
-        self.labelled_size, self.unlabelled_size = batch_size // 2, batch_size - batch_size // 2
-        self.steps = steps or -(-len(unlabelled) // self.unlabelled_size)
-        self.labelled = ClipSampler(labelled, seed, self.steps * self.labelled_size)
-        self.unlabelled = ClipSampler(
-            unlabelled, seed, self.steps * self.unlabelled_size, stream=(6,)
+    def __init__(self, labeled, unlabeled, seed, batch_size, steps=None):
+        self.labeled_size, self.unlabeled_size = batch_size // 2, batch_size - batch_size // 2
+        self.steps = steps or -(-len(unlabeled) // self.unlabeled_size)
+        self.labeled = ClipSampler(labeled, seed, self.steps * self.labeled_size)
+        self.unlabeled = ClipSampler(
+            unlabeled, seed, self.steps * self.unlabeled_size, stream=(6,)
         )
         self.epoch = 0
 
     @property
     def names(self):
-        return self.labelled.names
+        return self.labeled.names
 
     def __len__(self):
         return self.steps
 
     def __iter__(self):
-        self.labelled.epoch = self.unlabelled.epoch = self.epoch
-        labelled, unlabelled = iter(self.labelled), iter(self.unlabelled)
+        self.labeled.epoch = self.unlabeled.epoch = self.epoch
+        labeled, unlabeled = iter(self.labeled), iter(self.unlabeled)
         for _ in range(self.steps):
             yield [
-                *((True, *key) for key in islice(labelled, self.labelled_size)),
-                *((False, *key) for key in islice(unlabelled, self.unlabelled_size)),
+                *((True, *key) for key in islice(labeled, self.labeled_size)),
+                *((False, *key) for key in islice(unlabeled, self.unlabeled_size)),
             ]
 
 
 def join(items):
-    """A batch as training_clips.collate makes it of the labelled clips, `frames` of all:
-    labelled, then unlabelled.
+    """A batch as training_clips.collate makes it of the labeled clips, `frames` of all:
+    labeled, then unlabeled.
 
-    `name` has the labelled clips alone, so len(name) says how many there are; it is empty
+    `name` has the labeled clips alone, so len(name) says how many there are; it is empty
     where one of the halves is (all its videos unreadable), and nothing is to be learnt from
     the batch.
     """
-    batch = collate([item for labelled, item in items if labelled])
-    others = [item for labelled, item in items if not labelled]
+    batch = collate([item for labeled, item in items if labeled])
+    others = [item for labeled, item in items if not labeled]
     batch["failed"] += [(item["name"], item["failed"]) for item in others if "failed" in item]
     frames = [item["frames"] for item in others if "failed" not in item]
     if not frames:

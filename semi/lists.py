@@ -1,9 +1,9 @@
 """The published lists of semi-supervised training -> Annotations: which videos are
-labelled, and which are not.
+labeled, and which are not.
 
 UCF-101-24: pickles in the older list format (see datasets/labels/list_format.py). J-HMDB-21: text,
 one `class/clip` a line; the labels of the listed clips are their puppet masks. Of an
-unlabelled list nothing but the names is read; length and size of its videos are counted
+unlabeled list nothing but the names is read; length and size of its videos are counted
 from the videos.
 """
 
@@ -21,35 +21,35 @@ from claus.utils.safe_pickle import safe_load
 
 
 def read_lists(
-    dataset, labelled, unlabelled, find_video, known, masks=None, strict=False, boxes_from=None
+    dataset, labeled, unlabeled, find_video, known, masks=None, strict=False, boxes_from=None
 ):
     """(Annotations of the listed videos, failed {name: reason}).
 
-    labelled, unlabelled: paths of the two lists; unlabelled may be None. known: see
+    labeled, unlabeled: paths of the two lists; unlabeled may be None. known: see
     datasets.pool.read_pool. masks: folder with puppet_mask/, for jhmdb. boxes_from: 0 or 1,
     the first pixel of a row in ucf101's boxes; None: 1 unless a box of the list touches 0.
-    A video of the labelled list of which no tube is labelled is an unlabelled one; where
-    only some are, the labelled frames near the others are dropped (see from_records), and a
+    A video of the labeled list of which no tube is labeled is an unlabeled one; where
+    only some are, the labeled frames near the others are dropped (see from_records), and a
     line says how many. Raises UserError for a list that is empty or not to be read, for a
-    video that is in both as labelled, and where none of the unlabelled videos can be read.
+    video that is in both as labeled, and where none of the unlabeled videos can be read.
     """
-    others = read_names(unlabelled) if unlabelled else []
-    if unlabelled and not others:
+    others = read_names(unlabeled) if unlabeled else []
+    if unlabeled and not others:
         raise UserError(
-            f"{unlabelled}: the unlabelled list is empty; name videos in it, or give "
+            f"{unlabeled}: the unlabeled list is empty; name videos in it, or give "
             f"--method supervised"
         )
     if dataset == "jhmdb":
         labels, failed = _jhmdb(
-            read_names(labelled), others, labelled, masks, find_video, known, strict
+            read_names(labeled), others, labeled, masks, find_video, known, strict
         )
     else:
         labels, failed = _ucf101(
-            read_records(labelled), others, labelled, find_video, known, strict, boxes_from
+            read_records(labeled), others, labeled, find_video, known, strict, boxes_from
         )
-    if others and all(video.is_labelled for video in labels.videos.values()):
+    if others and all(video.is_labeled for video in labels.videos.values()):
         raise UserError(
-            f"{unlabelled}: none of its {len(others)} videos can be read ({failed[others[0]]})"
+            f"{unlabeled}: none of its {len(others)} videos can be read ({failed[others[0]]})"
         )
     return labels, failed
 
@@ -126,7 +126,7 @@ def read_records(path, names=False):
 
 
 def _ucf101(records, others, path, find_video, known, strict, boxes_from):
-    """Annotations of both lists; labelled videos first. A video that cannot be decoded is
+    """Annotations of both lists; labeled videos first. A video that cannot be decoded is
     left out.
     """
     with naming(str(path)):
@@ -136,7 +136,7 @@ def _ucf101(records, others, path, find_video, known, strict, boxes_from):
         ]
     names = [name for name, _ in records]
     _check_apart(
-        {name for name, tubes in records if any(tube.is_labelled for tube in tubes)},
+        {name for name, tubes in records if any(tube.is_labeled for tube in tubes)},
         others,
         path,
     )
@@ -145,7 +145,7 @@ def _ucf101(records, others, path, find_video, known, strict, boxes_from):
     records = [(name, tubes) for name, tubes in records if name in sizes]
     with naming(str(path)):
         labels = {
-            name: tube.label for name, tubes in records for tube in tubes if tube.is_labelled
+            name: tube.label for name, tubes in records for tube in tubes if tube.is_labeled
         }
         if not labels:
             reason = (
@@ -153,7 +153,7 @@ def _ucf101(records, others, path, find_video, known, strict, boxes_from):
                 if failed
                 else ""
             )
-            raise UserError(f"no tube{reason} is labelled in it; give the labelled list")
+            raise UserError(f"no tube{reason} is labeled in it; give the labeled list")
         annotations = from_records(
             records,
             ucf101.classes_of(labels),
@@ -179,10 +179,10 @@ def _one_based(records):
     nowhere near the border is taken so too.
     """
     corners = [
-        tube.boxes[tube.labelled_frames - tube.start, :2]
+        tube.boxes[tube.labeled_frames - tube.start, :2]
         for _, tubes in records
         for tube in tubes
-        if tube.is_labelled
+        if tube.is_labeled
     ]
     from_one = bool(corners) and min(int(corner.min()) for corner in corners) >= 1
     print(
@@ -194,60 +194,60 @@ def _one_based(records):
 
 
 def _lengthened(sizes, records):
-    """Sizes in which a video is as long as its labelled tubes say, where it decodes at most
+    """Sizes in which a video is as long as its labeled tubes say, where it decodes at most
     SHORT_TAIL frames fewer.
     """
     sizes = dict(sizes)
     for name, tubes in records:
         frames, *picture = sizes[name]
-        last = max((tube.end + 1 for tube in tubes if tube.is_labelled), default=0)
+        last = max((tube.end + 1 for tube in tubes if tube.is_labeled), default=0)
         if frames < last <= frames + SHORT_TAIL:
             sizes[name] = (last, *picture)
     return sizes
 
 
 def _say_dropped(records, annotations):
-    """Print how many labelled frames were dropped for an actor near them who is not
-    labelled; UserError where all.
+    """Print how many labeled frames were dropped for an actor near them who is not
+    labeled; UserError where all.
     """
     lost = {}
     for name, tubes in records:
-        listed = {frame for tube in tubes for frame in tube.labelled_frames.tolist()}
-        lost[name] = len(listed) - len(annotations.videos[name].labelled_frames)
-    if not annotations.labelled():
+        listed = {frame for tube in tubes for frame in tube.labeled_frames.tolist()}
+        lost[name] = len(listed) - len(annotations.videos[name].labeled_frames)
+    if not annotations.labeled():
         raise UserError(
-            "every labelled frame has a tube that is not labelled in it, or near it in "
+            "every labeled frame has a tube that is not labeled in it, or near it in "
             "time; label all "
             "tubes of some video"
         )
     if any(lost.values()):
         print(
-            f"{sum(lost.values())} labelled frames of {sum(map(bool, lost.values()))} "
+            f"{sum(lost.values())} labeled frames of {sum(map(bool, lost.values()))} "
             f"videos are not used: an actor "
-            "whose tube is not labelled is in them, or near them in time"
+            "whose tube is not labeled is in them, or near them in time"
         )
 
 
 def _completed(video, tubes):
-    """Where every tube is labelled in each of its frames, all frames of the video are:
+    """Where every tube is labeled in each of its frames, all frames of the video are:
     outside them is no action.
     """
-    dense = all(len(tube.labelled_frames) == tube.end - tube.start + 1 for tube in tubes)
-    return replace(video, labelled_frames=np.arange(video.frames)) if tubes and dense else video
+    dense = all(len(tube.labeled_frames) == tube.end - tube.start + 1 for tube in tubes)
+    return replace(video, labeled_frames=np.arange(video.frames)) if tubes and dense else video
 
 
 # -------------------------------------------------------------------------------- J-HMDB-21
 
 
 def _jhmdb(names, others, path, root, find_video, known, strict):
-    """Annotations of both lists: the labelled clips with all their masks, the others, which
+    """Annotations of both lists: the labeled clips with all their masks, the others, which
     need none, without any.
 
-    An unlabelled clip that cannot be decoded is left out.
+    An unlabeled clip that cannot be decoded is left out.
     """
     if not names:
         raise UserError(
-            f"{path}: the labelled list is empty; name clips in it, class/clip a line"
+            f"{path}: the labeled list is empty; name clips in it, class/clip a line"
         )
     _check_apart(set(names), others, path)
     truth = jhmdb.read_ground_truth(root, clips=names)
@@ -264,11 +264,11 @@ def _jhmdb(names, others, path, root, find_video, known, strict):
     return replace(truth, videos=videos), failed
 
 
-def _check_apart(labelled, others, path):
-    both = sorted(labelled & set(others))
+def _check_apart(labeled, others, path):
+    both = sorted(labeled & set(others))
     if both:
         raise UserError(
-            f"{path}: {len(both)} of its videos are in the unlabelled list too, the "
+            f"{path}: {len(both)} of its videos are in the unlabeled list too, the "
             f"first is {both[0]}; "
             "leave each in one of the two"
         )

@@ -1,9 +1,9 @@
-"""What each semi-supervised method computes of a batch: the labelled loss, and its own term
-for unlabelled clips.
+"""What each semi-supervised method computes of a batch: the labeled loss, and its own term
+for unlabeled clips.
 
-A batch holds labelled clips first (n of them: target, weight, label), then unlabelled ones;
+A batch holds labeled clips first (n of them: target, weight, label), then unlabeled ones;
 `clip` (B,3,T,S,S) and `frames` (B,T,3,S,S) are of both. A method is a function (networks,
-batch, centres, losses, options, when) -> (total, terms by name, Detection of the labelled
+batch, centers, losses, options, when) -> (total, terms by name, Detection of the labeled
 clips).
 """
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from claus import engine
-from claus.datasets.clips.geometry import normalise
+from claus.datasets.clips.geometry import normalize
 from claus.losses.margin import FIRST_MARGIN, margin_loss
 from claus.losses.stew import stew_loss
 from claus.models.detector import Detection, Detector
@@ -28,7 +28,7 @@ from claus.semi.views import mirrored, strong_view
 class SemiOptions:
     """The switches of all methods; which method reads which is in USES."""
 
-    wt_cons: float = 0.1  # weight of the term for unlabelled clips
+    wt_cons: float = 0.1  # weight of the term for unlabeled clips
     const_loss: str = "l2"  # l1 | l2 | jsd
     predict_maps: bool = False  # compare probabilities, not logits
     bv: bool = False  # temporal variance mask
@@ -68,17 +68,17 @@ class Networks:
 # ---------------------------------------------------------------------------- shared by all
 
 
-def labelled_loss(detection, batch, centres, losses, loc_loss="dice"):
-    """Supervised loss of the labelled clips: that of engine.total_loss with margin 0.2
+def labeled_loss(detection, batch, centers, losses, loc_loss="dice"):
+    """Supervised loss of the labeled clips: that of engine.total_loss with margin 0.2
     throughout -> (total, terms).
 
     losses: engine.LossOptions. loc_loss `iou` puts a soft intersection over union in the
     place of Dice.
     """
-    total, terms = engine.total_loss(detection, batch, centres, losses, progress=0)
+    total, terms = engine.total_loss(detection, batch, centers, losses, progress=0)
     if loc_loss == "iou":
         terms["iou"] = iou_loss(detection.logits[:, 0], batch["target"], batch["weight"])
-        total = total + losses.localisation * terms["iou"]
+        total = total + losses.localization * terms["iou"]
     return total, terms
 
 
@@ -93,8 +93,8 @@ def iou_loss(logits, target, weight):
 
 
 def class_masks(label, options, when):
-    """A function from scores (B,C) to factors on the class poses: for labelled clips
-    (first) the true class; for unlabelled ones all, and from thresh_epoch on the predicted
+    """A function from scores (B,C) to factors on the class poses: for labeled clips
+    (first) the true class; for unlabeled ones all, and from thresh_epoch on the predicted
     class alone. None where poses are not masked.
     """
 
@@ -126,14 +126,14 @@ def rows(detection, wanted):
     return Detection(*(part[wanted] for part in detection))
 
 
-def joined(detection, batch, centres, losses, options, unlabelled, name="consistency"):
-    """Labelled loss plus wt_cons times the term for unlabelled clips -> what a method
+def joined(detection, batch, centers, losses, options, unlabeled, name="consistency"):
+    """Labeled loss plus wt_cons times the term for unlabeled clips -> what a method
     returns.
     """
-    labelled = rows(detection, slice(len(batch["label"])))
-    total, terms = labelled_loss(labelled, batch, centres, losses, options.loc_loss)
-    total = total + options.wt_cons * unlabelled
-    return total, {**terms, "total": total, name: unlabelled}, labelled
+    labeled = rows(detection, slice(len(batch["label"])))
+    total, terms = labeled_loss(labeled, batch, centers, losses, options.loc_loss)
+    total = total + options.wt_cons * unlabeled
+    return total, {**terms, "total": total, name: unlabeled}, labeled
 
 
 def both_views(networks, batch, options, when):
@@ -149,25 +149,25 @@ def both_views(networks, batch, options, when):
 # ------------------------------------------------------------------------------ the methods
 
 
-def supervised(networks, batch, centres, losses, options, when):
-    """The labelled clips alone."""
+def supervised(networks, batch, centers, losses, options, when):
+    """The labeled clips alone."""
     detection = run(
         networks.detector, batch["clip"], class_masks(batch["label"], options, when), options
     )
-    total, terms = labelled_loss(detection, batch, centres, losses, options.loc_loss)
+    total, terms = labeled_loss(detection, batch, centers, losses, options.loc_loss)
     return total, {**terms, "total": total}, detection
 
 
-def consistency(networks, batch, centres, losses, options, when):
+def consistency(networks, batch, centers, losses, options, when):
     """Kumar & Rawat, CVPR 2022: a clip and its mirror image give the same masks, above all
     where these change.
     """
     first, second = both_views(networks, batch, options, when)
     term = consistency_loss(first.logits[:, 0], second.logits[:, 0], options, ramp(*when))
-    return joined(first, batch, centres, losses, options, term)
+    return joined(first, batch, centers, losses, options, term)
 
 
-def co_ssd(networks, batch, centres, losses, options, when):
+def co_ssd(networks, batch, centers, losses, options, when):
     """Jeong et al., Consistency-based Semi-supervised Learning for Object Detection,
     NeurIPS 2019, on masks.
 
@@ -182,12 +182,12 @@ def co_ssd(networks, batch, centres, losses, options, when):
     masks = (
         counted * difference(p, o, "l2", options.predict_maps)
     ).sum() / counted.sum().clamp(min=1)
-    return joined(first, batch, centres, losses, options, classes + masks)
+    return joined(first, batch, centers, losses, options, classes + masks)
 
 
-def pseudo_label(networks, batch, centres, losses, options, when):
+def pseudo_label(networks, batch, centers, losses, options, when):
     """Lee, Pseudo-Label, 2013: from thresh_epoch on the network's own prediction is the
-    target on unlabelled clips.
+    target on unlabeled clips.
 
     BCE over the pixels of confident foreground or background, and the margin loss towards
     the predicted class.
@@ -204,25 +204,25 @@ def pseudo_label(networks, batch, centres, losses, options, when):
             logits, (probability >= 0.5).float(), reduction="none"
         )
         margin = margin_loss(own.scores, own.scores.argmax(1), FIRST_MARGIN)
-        term = losses.localisation * (sure * error).mean() + losses.margin * margin
-    return joined(detection, batch, centres, losses, options, term, "pseudo-label")
+        term = losses.localization * (sure * error).mean() + losses.margin * margin
+    return joined(detection, batch, centers, losses, options, term, "pseudo-label")
 
 
-def mean_teacher(networks, batch, centres, losses, options, when):
+def mean_teacher(networks, batch, centers, losses, options, when):
     """Tarvainen & Valpola, NeurIPS 2017: strong view for the student, weak view for the
     teacher, squared error of the logits, ramped up.
     """
     student, teacher = student_and_teacher(networks, batch, options, when)
     term = ramp(*when) * F.mse_loss(student.logits, teacher.logits)
-    return joined(student, batch, centres, losses, options, term)
+    return joined(student, batch, centers, losses, options, term)
 
 
-def stable_mean_teacher(networks, batch, centres, losses, options, when):
+def stable_mean_teacher(networks, batch, centers, losses, options, when):
     """Kumar, Mitra & Rawat, Stable Mean Teacher, AAAI 2025.
 
-    A U-Net learns on the labelled clips to correct the student's (detached) probabilities;
+    A U-Net learns on the labeled clips to correct the student's (detached) probabilities;
     its average corrects the teacher's. s, t, u: logits of student, teacher, corrected
-    teacher; Δ: difference of neighbouring frames. L_cons = mse(s,t) + mse(Δs,Δt) + mse(s,u)
+    teacher; Δ: difference of neighboring frames. L_cons = mse(s,t) + mse(Δs,Δt) + mse(s,u)
     + mse(Δs,Δu), ramped up.
     """
     student, teacher = student_and_teacher(networks, batch, options, when)
@@ -235,10 +235,10 @@ def stable_mean_teacher(networks, batch, centres, losses, options, when):
     term = ramp(*when) * sum(
         F.mse_loss(s, x) + F.mse_loss(s.diff(dim=1), x.diff(dim=1)) for x in (t, u)
     )
-    total, terms, labelled = joined(student, batch, centres, losses, options, term)
+    total, terms, labeled = joined(student, batch, centers, losses, options, term)
     bce, dice = stew_loss(corrected, batch["target"], batch["weight"])
-    total = total + losses.localisation * (bce + dice)
-    return total, {**terms, "total": total, "recovery": bce + dice}, labelled
+    total = total + losses.localization * (bce + dice)
+    return total, {**terms, "total": total, "recovery": bce + dice}, labeled
 
 
 def student_and_teacher(networks, batch, options, when):
@@ -246,7 +246,7 @@ def student_and_teacher(networks, batch, options, when):
     the weak one (without).
     """
     masks = class_masks(batch["label"], options, when)
-    strong = normalise(strong_view(batch["frames"]), options.pixel_range)
+    strong = normalize(strong_view(batch["frames"]), options.pixel_range)
     with engine.autocast(strong.device, options.amp):
         teacher = teach(networks.teacher.module, batch["clip"], masks)
     return run(networks.detector, strong, masks, options), teacher._replace(
@@ -254,12 +254,12 @@ def student_and_teacher(networks, batch, options, when):
     )
 
 
-def mixmatch(networks, batch, centres, losses, options, when):
+def mixmatch(networks, batch, centers, losses, options, when):
     """Berthelot et al., MixMatch, NeurIPS 2019, for masks and classes.
 
-    The guess for an unlabelled clip is the sharpened average over the clip and its mirror
+    The guess for an unlabeled clip is the sharpened average over the clip and its mirror
     image. Then all clips are mixed with a random other one, masks, weights and classes in
-    the same proportion λ ≥ ½. Labelled rows take the supervised loss, unlabelled ones the
+    the same proportion λ ≥ ½. Labeled rows take the supervised loss, unlabeled ones the
     squared error of mask probabilities and class shares, ramped up.
     """
     n, clip, label = len(batch["label"]), batch["clip"], batch["label"]
@@ -279,11 +279,11 @@ def mixmatch(networks, batch, centres, losses, options, when):
 
     detection = run(networks.detector, mixed(clip, other, lam), masks, options)
     target, weight, spread = (mixed(x, other, lam) for x in (target, weight, spread))
-    labelled = rows(detection, slice(n))
+    labeled = rows(detection, slice(n))
     mixed_batch = {"target": target[:n], "weight": weight[:n], "label": label}
-    total, terms = labelled_loss(labelled, mixed_batch, centres, losses, options.loc_loss)
+    total, terms = labeled_loss(labeled, mixed_batch, centers, losses, options.loc_loss)
     margin = margin_loss(
-        torch.cat([labelled.scores] * 2),
+        torch.cat([labeled.scores] * 2),
         torch.cat([label, classes[other[:n]]]),
         FIRST_MARGIN,
         torch.cat([lam * shows, (1 - lam) * shows[other]])
@@ -297,7 +297,7 @@ def mixmatch(networks, batch, centres, losses, options, when):
         + F.mse_loss(shares(own.scores.float()), spread[n:])
     )
     total = total + options.wt_cons * term
-    return total, {**terms, "margin": margin, "total": total, "mixmatch": term}, labelled
+    return total, {**terms, "margin": margin, "total": total, "mixmatch": term}, labeled
 
 
 @torch.no_grad()
@@ -384,5 +384,5 @@ USES = {
     "confidence": ("pseudo-label", "co-ssd"),
     "wt_cons": UNSUPERVISED,
     "thresh_epoch": UNSUPERVISED,
-    "labelled_half": ("supervised",),
+    "labeled_half": ("supervised",),
 }

@@ -1,4 +1,4 @@
-"""One semi-supervised training: what training.Training is, with unlabelled clips, a method
+"""One semi-supervised training: what training.Training is, with unlabeled clips, a method
 and its networks.
 """
 
@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
 from claus import engine
-from claus.semi.batches import HalfAndHalf, PairedSampler, UnlabelledClips, paired_loader
+from claus.semi.batches import HalfAndHalf, PairedSampler, UnlabeledClips, paired_loader
 from claus.semi.methods import METHODS, TEACHES, Networks, SemiOptions, When
 from claus.semi.teacher import Teacher
 from claus.semi.unet3d import WIDTHS, UNet3D
@@ -31,32 +31,32 @@ class SemiTraining(Training):
     """
 
     def __init__(
-        self, args, labels, names, unlabelled, failed, find_video, folder, validation=()
+        self, args, labels, names, unlabeled, failed, find_video, folder, validation=()
     ):
-        self.unlabelled, self.networks = list(unlabelled), None
+        self.unlabeled, self.networks = list(unlabeled), None
         super().__init__(args, labels, names, failed, find_video, folder, validation)
         if self.networks is None:  # else done on resuming
             self.build()
-        self.options = replace(self.options, localisation=args.wt_loc)
+        self.options = replace(self.options, localization=args.wt_loc)
         if args.method != "supervised":
             steps = -(-args.steps // args.epochs) if args.steps else None
             self.sampler = PairedSampler(
-                self.names, self.unlabelled, args.seed, args.batch_size, steps
+                self.names, self.unlabeled, args.seed, args.batch_size, steps
             )
             self.sampler.epoch = max(self.epoch - 1, 0)
-            self.pairs = HalfAndHalf(self.clips, UnlabelledClips(self.clips))
+            self.pairs = HalfAndHalf(self.clips, UnlabeledClips(self.clips))
             self.batches = paired_loader(self.pairs, self.sampler, args.workers)
             self.all_steps = args.steps or args.epochs * len(self.sampler)
 
     def clips_an_epoch(self):
         """Of supervised training as many steps as the other methods have beside the same
-        unlabelled videos.
+        unlabeled videos.
         """
         args = self.args
-        if args.method != "supervised" or args.steps or not self.unlabelled:
+        if args.method != "supervised" or args.steps or not self.unlabeled:
             return super().clips_an_epoch()
-        whole = args.batch_size * (2 if args.labelled_half else 1)
-        return args.batch_size * -(-len(self.unlabelled) // (whole - whole // 2))
+        whole = args.batch_size * (2 if args.labeled_half else 1)
+        return args.batch_size * -(-len(self.unlabeled) // (whole - whole // 2))
 
     def build(self):
         """What the method needs beside the detector, and the schedule of the learning rate."""
@@ -145,7 +145,7 @@ class SemiTraining(Training):
         engine.check_finite(unchecked)
         if not clips:
             raise UserError(
-                "not one batch of this epoch had both a labelled and an unlabelled "
+                "not one batch of this epoch had both a labeled and an unlabeled "
                 "clip that can be read: "
                 f"{next(iter(failed.values()), 'too few videos')}"
             )
@@ -163,8 +163,8 @@ class SemiTraining(Training):
                 )
 
     def reestimate(self):
-        """Batch-norm statistics from batches as they are trained on, labelled and
-        unlabelled clips together.
+        """Batch-norm statistics from batches as they are trained on, labeled and
+        unlabeled clips together.
         """
         if not hasattr(self, "pairs"):
             super().reestimate()
@@ -188,7 +188,7 @@ class SemiTraining(Training):
             **super().state_dict(epoch),
             "plateau": self.plateau.state_dict(),
             "networks": extra,
-            "unlabelled": self.unlabelled,
+            "unlabelled": self.unlabeled,
         }
 
     def load_state_dict(self, state, path):
@@ -206,7 +206,7 @@ class SemiTraining(Training):
             if part is not None:
                 part.load_state_dict(state["networks"][name])
         self.plateau.load_state_dict(state["plateau"])
-        self.unlabelled[:] = state["unlabelled"]
+        self.unlabeled[:] = state["unlabelled"]
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ def shared_golden():
 
 @pytest.fixture(scope="session")
 def films(tmp_path_factory):
-    """Folder of tiny films: grey20.avi and grey40.avi (frame k is grey level 6k + 8),
+    """Folder of tiny films: gray20.avi and gray40.avi (frame k is gray level 6k + 8),
     square.avi (see films.py).
     """
     import films
@@ -52,7 +52,7 @@ def films(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("films")
     for count in (20, 40):
-        write_video(folder / f"grey{count}.avi", films.grey_frames(count))
+        write_video(folder / f"gray{count}.avi", films.gray_frames(count))
     write_video(folder / "square.avi", films.white_square_frames(30)[0])
     return folder
 

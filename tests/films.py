@@ -6,14 +6,14 @@ import numpy as np
 STEP, FIRST = 6, 8
 
 
-def grey_frames(count, height=48, width=64):
-    """uint8 (count,H,W,3), count at most 40: frame k is plain grey of level 6k + 8."""
+def gray_frames(count, height=48, width=64):
+    """uint8 (count,H,W,3), count at most 40: frame k is plain gray of level 6k + 8."""
     levels = (FIRST + STEP * np.arange(count)).astype(np.uint8)
     return np.broadcast_to(levels[:, None, None, None], (count, height, width, 3)).copy()
 
 
 def numbers(frames):
-    """The frame numbers that grey frames (n,...) show after coding, list of int; black
+    """The frame numbers that gray frames (n,...) show after coding, list of int; black
     gives -1.
     """
     levels = np.asarray(frames).reshape(len(frames), -1).mean(1)

@@ -4,7 +4,7 @@ training.
 
 import torch
 
-from claus.datasets.clips.geometry import normalise
+from claus.datasets.clips.geometry import normalize
 from claus.models.detector import Detector, DetectorConfig
 
 CLASSES = 3
@@ -17,23 +17,23 @@ def tiny_detector(seed=0):
     )
 
 
-def batch(labelled=2, unlabelled=2, seed=0):
-    """Labelled clips first: a square of foreground, of which half the frames count."""
+def batch(labeled=2, unlabeled=2, seed=0):
+    """Labeled clips first: a square of foreground, of which half the frames count."""
     g = torch.Generator().manual_seed(seed)
     frames = torch.randint(
-        0, 256, (labelled + unlabelled, 8, 3, 32, 32), generator=g, dtype=torch.uint8
+        0, 256, (labeled + unlabeled, 8, 3, 32, 32), generator=g, dtype=torch.uint8
     )
-    target = torch.zeros(labelled, 8, 32, 32, dtype=torch.uint8)
+    target = torch.zeros(labeled, 8, 32, 32, dtype=torch.uint8)
     target[:, :, 8:20, 10:24] = 1
-    weight = torch.ones(labelled, 8, 32, 32)
+    weight = torch.ones(labeled, 8, 32, 32)
     weight[:, 4:] = 0.5
     weight[:, 7] = 0
     return {
         "frames": frames,
-        "clip": normalise(frames, "-1..1"),
+        "clip": normalize(frames, "-1..1"),
         "target": target,
         "weight": weight,
-        "label": torch.arange(labelled) % CLASSES,
-        "name": [f"video{i}" for i in range(labelled)],
+        "label": torch.arange(labeled) % CLASSES,
+        "name": [f"video{i}" for i in range(labeled)],
         "failed": [],
     }

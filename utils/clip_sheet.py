@@ -14,7 +14,7 @@ def clip_sheet(frames, target, weight, probability, on_label):
     prediction; columns in time.
 
     frames uint8 (T,3,S,S), target {0,1} (T,S,S), weight and probability in [0,1] (T,S,S),
-    on_label (T,) bool. Frames that were really labelled have a green border and their true
+    on_label (T,) bool. Frames that were really labeled have a green border and their true
     label's outline in the first row.
     """
     frames, target, weight, probability = (

@@ -1,5 +1,5 @@
 """A picture of the clusters: the videos' latents in their two main directions, what was
-labelled, what was picked.
+labeled, what was picked.
 """
 
 import matplotlib
@@ -10,7 +10,7 @@ from claus.utils.runtime import atomic_write
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-GREY = "#333333"
+GRAY = "#333333"
 SHOWN = (
     20_000  # points of a kind; of more, as many evenly spaced ones in the order of the videos
 )
@@ -18,26 +18,26 @@ SPANNING = 100_000  # videos that the plane is made from, likewise
 BLOCK = 1 << 16  # latents in float64 at once
 
 
-def draw_clusters(path, latents_N_D, clusters_N, centres_K_D, labelled_N, picked_N, title):
+def draw_clusters(path, latents_N_D, clusters_N, centers_K_D, labeled_N, picked_N, title):
     """Write a PNG: a point for each video at its latent's first two principal components,
-    in its cluster's colour.
+    in its cluster's color.
 
-    labelled_N, picked_N: boolean (N,); labelled before, and picked now (a video may be
+    labeled_N, picked_N: boolean (N,); labeled before, and picked now (a video may be
     both). The axes say how much of the variance they show. Of very many videos a part is
     drawn, the legend counts all. The same input gives the same bytes.
     """
-    points_N_2, centres_K_2, shares = _plane(latents_N_D, centres_K_D)
-    palette = plt.get_cmap("tab10" if len(centres_K_D) <= 10 else "tab20").colors
-    colours_N = np.array(palette)[np.asarray(clusters_N) % len(palette)]
+    points_N_2, centers_K_2, shares = _plane(latents_N_D, centers_K_D)
+    palette = plt.get_cmap("tab10" if len(centers_K_D) <= 10 else "tab20").colors
+    colors_N = np.array(palette)[np.asarray(clusters_N) % len(palette)]
     figure, axes = plt.subplots(figsize=(9, 6.2), layout="constrained")
     size = float(np.clip(4000 / len(points_N_2), 9, 40))
     marks = (
         (
-            "unlabelled",
-            ~(labelled_N | picked_N),
+            "unlabeled",
+            ~(labeled_N | picked_N),
             dict(marker="o", s=size, alpha=0.4, linewidths=0),
         ),
-        ("labelled before", labelled_N, dict(marker="s", s=1.4 * size + 14, linewidths=1.5)),
+        ("labeled before", labeled_N, dict(marker="s", s=1.4 * size + 14, linewidths=1.5)),
         (
             "picked now",
             picked_N,
@@ -47,13 +47,13 @@ def draw_clusters(path, latents_N_D, clusters_N, centres_K_D, labelled_N, picked
     for order, (name, wanted_N, style) in enumerate(marks):
         shown = np.flatnonzero(wanted_N)
         shown = shown[_spaced(len(shown), SHOWN)]
-        hollow = name == "labelled before"
-        colour = (
-            dict(c="white", edgecolors=colours_N[shown]) if hollow else dict(c=colours_N[shown])
+        hollow = name == "labeled before"
+        color = (
+            dict(c="white", edgecolors=colors_N[shown]) if hollow else dict(c=colors_N[shown])
         )
-        axes.scatter(*points_N_2[shown].T, zorder=2 + order, **colour, **style)
+        axes.scatter(*points_N_2[shown].T, zorder=2 + order, **color, **style)
     axes.scatter(
-        *centres_K_2.T,
+        *centers_K_2.T,
         marker="X",
         s=120,
         c="white",
@@ -61,7 +61,7 @@ def draw_clusters(path, latents_N_D, clusters_N, centres_K_D, labelled_N, picked
         linewidths=1.3,
         zorder=6,
     )
-    for cluster, (x, y) in enumerate(centres_K_2):
+    for cluster, (x, y) in enumerate(centers_K_2):
         axes.annotate(
             str(cluster),
             (x, y),
@@ -84,22 +84,22 @@ def draw_clusters(path, latents_N_D, clusters_N, centres_K_D, labelled_N, picked
     axes.grid(color="0.92", zorder=0)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    _legends(axes, marks, clusters_N, palette, len(centres_K_D))
+    _legends(axes, marks, clusters_N, palette, len(centers_K_D))
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
     plt.close(figure)
 
 
-def _plane(latents_N_D, centres_K_D):
-    """(points (N, 2), centres (K, 2), share of the variance on each axis); missing
+def _plane(latents_N_D, centers_K_D):
+    """(points (N, 2), centers (K, 2), share of the variance on each axis); missing
     directions are zero.
 
     Principal components from the covariance (D, D), in float64 without a copy of all
     latents. Each axis points to where its largest component is positive.
     """
-    latents_N_D, centres_K_D = (
+    latents_N_D, centers_K_D = (
         np.asarray(latents_N_D),
-        np.asarray(centres_K_D, dtype=np.float64),
+        np.asarray(centers_K_D, dtype=np.float64),
     )
     span_M_D = latents_N_D[_spaced(len(latents_N_D), SPANNING)].astype(np.float64)
     count, dims = span_M_D.shape
@@ -124,7 +124,7 @@ def _plane(latents_N_D, centres_K_D):
     return (
         *(
             np.pad(values, ((0, 0), (0, missing)))
-            for values in (points, (centres_K_D - mean_D) @ axes_D_2)
+            for values in (points, (centers_K_D - mean_D) @ axes_D_2)
         ),
         np.pad(shares, (0, missing)),
     )
@@ -136,23 +136,21 @@ def _spaced(count, most):
 
 
 def _legends(axes, marks, clusters_N, palette, n_clusters):
-    """Keys beside the axes: what the marks mean, and how many videos each cluster's colour
+    """Keys beside the axes: what the marks mean, and how many videos each cluster's color
     stands for.
     """
     handles = []
     for name, shown, style in marks:
-        colour = (
-            dict(c="white", edgecolors=GREY) if name == "labelled before" else dict(c="0.6")
-        )
+        color = dict(c="white", edgecolors=GRAY) if name == "labeled before" else dict(c="0.6")
         big = {"s": 130 if name == "picked now" else 50, "alpha": 1}
         handles.append(
             axes.scatter(
-                [], [], label=f"{name} ({int(shown.sum())})", **{**style, **colour, **big}
+                [], [], label=f"{name} ({int(shown.sum())})", **{**style, **color, **big}
             )
         )
     handles.append(
         axes.scatter(
-            [], [], marker="X", s=90, c="white", edgecolors="black", label="cluster centre"
+            [], [], marker="X", s=90, c="white", edgecolors="black", label="cluster center"
         )
     )
     sizes = np.bincount(clusters_N, minlength=n_clusters)

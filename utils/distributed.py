@@ -32,7 +32,7 @@ LOST = (
 )  # in the error of a group that has lost a member
 
 
-def processes():
+def world_size():
     """How many processes work together; 1 without torchrun."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
@@ -113,12 +113,12 @@ def own_device(device):
     """The device of this process: of several processes on `cuda` each takes the GPU of its
     number on its machine.
     """
-    if processes() == 1 or not device.startswith("cuda"):
+    if world_size() == 1 or not device.startswith("cuda"):
         return device
     local = int(os.environ.get("LOCAL_RANK", rank()))
     if device != "cuda":
         raise UserError(
-            f"--device {device} for {processes()} processes; give --device cuda, and "
+            f"--device {device} for {world_size()} processes; give --device cuda, and "
             f"each takes its own"
         )
     if local >= torch.cuda.device_count():
@@ -149,17 +149,17 @@ def alone():
 
 def gather(item):
     """[the item of each process], in the order of the processes. Any picklable object."""
-    if processes() == 1:
+    if world_size() == 1:
         return [item]
-    items = [None] * processes()
+    items = [None] * world_size()
     dist.all_gather_object(items, item)
     return items
 
 
-def from_first(item):
+def broadcast_from_rank0(item):
     """The first process's item, in all of them."""
     items = [item]
-    if processes() > 1:
+    if world_size() > 1:
         dist.broadcast_object_list(items, src=0)
     return items[0]
 
@@ -171,7 +171,7 @@ def gather_rows(rows, counts):
     counts: b of each process, known to all.
     """
     rows = rows.detach()
-    if processes() == 1:
+    if world_size() == 1:
         return rows
     padded = rows.new_zeros(max(counts), *rows.shape[1:])
     padded[: len(rows)] = rows
@@ -182,21 +182,21 @@ def gather_rows(rows, counts):
 
 def same_buffers(module):
     """Give every process the first one's buffers (batch-norm statistics)."""
-    for buffer in module.buffers() if processes() > 1 else ():
+    for buffer in module.buffers() if world_size() > 1 else ():
         dist.broadcast(buffer, src=0, group=device_group(buffer.device.type))
 
 
-def share(items):
+def shard(items):
     """This process's contiguous part of a list: put together in order, the parts are the
     list.
     """
-    items, n = list(items), processes()
+    items, n = list(items), world_size()
     return items[rank() * len(items) // n : (rank() + 1) * len(items) // n]
 
 
 def barrier():
     """Wait until every process has come here."""
-    if processes() > 1:
+    if world_size() > 1:
         dist.barrier()
 
 
@@ -210,16 +210,16 @@ class BatchShare:
     """
 
     def __init__(self, sampler, batch_size):
-        if batch_size % processes():
+        if batch_size % world_size():
             raise UserError(
-                f"--batch-size {batch_size} is the batch of all {processes()} "
+                f"--batch-size {batch_size} is the batch of all {world_size()} "
                 f"processes and cannot be "
-                f"shared out evenly; give a multiple of {processes()}"
+                f"shared out evenly; give a multiple of {world_size()}"
             )
         self.sampler, self.batch_size, self.size = (
             sampler,
             batch_size,
-            batch_size // processes(),
+            batch_size // world_size(),
         )
 
     def __len__(self):

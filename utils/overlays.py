@@ -3,7 +3,7 @@ charts of the classes.
 
 A frame is shown whole; what lies outside the crop that the network sees is dimmed. Green
 outline: ground truth. Orange tint: prediction. Below it, one column for each frame of the
-video: its IoU, grey where there is no ground truth; the dotted line is IoU .5, the white
+video: its IoU, gray where there is no ground truth; the dotted line is IoU .5, the white
 line the frame that is shown.
 
 Letters: F frames of a video, H and W its pixels, S pixels of the network's square maps, V
@@ -23,12 +23,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from claus.datasets.clips.geometry import centre_crop
+from claus.datasets.clips.geometry import center_crop
 from claus.utils.runtime import UserError, atomic_write
 
 TRUTH, PREDICTION = (90, 235, 90), (255, 140, 30)
 GOOD, BAD, PLAIN, FAINT = (120, 230, 120), (255, 120, 110), (240, 240, 240), (165, 165, 165)
-GROUND = 24  # grey level of what is around the pictures
+GROUND = 24  # gray level of what is around the pictures
 VIEW, CELL = 360, 192  # height of a frame in an overlay video, and in a contact sheet, pixels
 COLUMNS, ROWS = 4, 3  # of a contact sheet
 SHOWN_CLASSES = 60  # a confusion matrix of more classes has no numbers in it
@@ -97,7 +97,7 @@ def overlay(frame, truth, prob, geometry, height):
     )
     seen[predicted] = 0.6 * seen[predicted] + 0.4 * np.array(PREDICTION, np.float32)
     view[y0:y1, x0:x1] = seen.astype(np.uint8)
-    thick = height > 300  # a thin line loses its colour in a coded video
+    thick = height > 300  # a thin line loses its color in a coded video
     _outline(view[y0:y1, x0:x1], predicted, PREDICTION, 1 + thick)
     _outline(
         view,
@@ -109,8 +109,8 @@ def overlay(frame, truth, prob, geometry, height):
 
 
 def crop_in_view(geometry, size):
-    """(x0, y0, x1, y1) of the network's centre crop in a view of `size` (w, h)."""
-    top, left = centre_crop(geometry)
+    """(x0, y0, x1, y1) of the network's center crop in a view of `size` (w, h)."""
+    top, left = center_crop(geometry)
     edges = np.array([left, top, left + geometry.crop[1], top + geometry.crop[0]])
     return tuple(
         int(edge)
@@ -120,7 +120,7 @@ def crop_in_view(geometry, size):
     )
 
 
-def _outline(view, mask, colour, width):
+def _outline(view, mask, color, width):
     contours, _ = cv2.findContours(
         np.ascontiguousarray(mask, np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
     )
@@ -128,7 +128,7 @@ def _outline(view, mask, colour, width):
     cv2.drawContours(
         drawn, contours, -1, (0, 0, 0), width + 2, cv2.LINE_AA
     )  # seen on any ground
-    cv2.drawContours(drawn, contours, -1, colour, width, cv2.LINE_AA)
+    cv2.drawContours(drawn, contours, -1, color, width, cv2.LINE_AA)
     view[:] = drawn
 
 
@@ -139,10 +139,10 @@ def iou_strip(iou_F, width, height, at=None):
     strip = np.full((height, width, 3), 48, np.uint8)
     frame_X = np.minimum(np.arange(width) * len(iou_F) // width, len(iou_F) - 1)
     iou_X = np.asarray(iou_F, float)[frame_X]
-    colour_X = (colormaps["RdYlGn"](np.nan_to_num(iou_X))[:, :3] * 255).astype(np.uint8)
+    color_X = (colormaps["RdYlGn"](np.nan_to_num(iou_X))[:, :3] * 255).astype(np.uint8)
     level_Y = (height - np.arange(height) - 0.5) / height
     filled = level_Y[:, None] <= np.maximum(np.nan_to_num(iou_X), 1.5 / height)[None]
-    strip[filled] = np.broadcast_to(colour_X, strip.shape)[filled]
+    strip[filled] = np.broadcast_to(color_X, strip.shape)[filled]
     strip[:, np.isnan(iou_X)] = 90
     strip[height // 2, np.arange(width) % 6 < 3] = 255
     if at is not None:
@@ -158,15 +158,15 @@ def _font(size):
 
 
 def text_bar(pieces, width, height, size=15):
-    """uint8 (height,width,3) with coloured texts [(text, colour), ...] in a row, made
+    """uint8 (height,width,3) with colored texts [(text, color), ...] in a row, made
     smaller until they fit.
     """
     while size > 7 and sum(_font(size).getlength(text) for text, _ in pieces) > width - 16:
         size -= 1
     bar = Image.new("RGB", (width, height), (GROUND,) * 3)
     draw, x = ImageDraw.Draw(bar), 8
-    for text, colour in pieces:
-        draw.text((x, height // 2), text, colour, _font(size), "lm")
+    for text, color in pieces:
+        draw.text((x, height // 2), text, color, _font(size), "lm")
         x += _font(size).getlength(text)
     return np.asarray(bar)
 
@@ -312,7 +312,7 @@ def _even(number):
 
 
 def confusion_chart(truth_V, predicted_V, classes, title):
-    """Picture uint8 (h,w,3): rows are true classes, columns predicted ones, colour the
+    """Picture uint8 (h,w,3): rows are true classes, columns predicted ones, color the
     share of the row.
     """
     n = len(classes)
@@ -364,13 +364,13 @@ def class_chart(classes, series, title, marks=()):
             color=f"C{i}",
             zorder=2,
         )
-    for (name, values), colour in zip(marks, ("black", "0.45"), strict=False):
+    for (name, values), color in zip(marks, ("black", "0.45"), strict=False):
         values = [np.nan if v is None else 100 * v for v in values]
         axes.hlines(
             values,
             np.arange(n) - 0.42,
             np.arange(n) + 0.42,
-            color=colour,
+            color=color,
             lw=1.6,
             label=name,
             zorder=3,

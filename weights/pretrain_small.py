@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, IterableDataset
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from claus.artifacts.checkpoint import ENCODER, save  # noqa: E402
-from claus.datasets.clips.geometry import normalise  # noqa: E402
+from claus.datasets.clips.geometry import normalize  # noqa: E402
 from claus.datasets.sprites import random_actor, random_texture, render  # noqa: E402
 from claus.models.detector import PRESETS  # noqa: E402
 from claus.models.i3d import I3D, SPATIAL_STRIDE  # noqa: E402
@@ -173,7 +173,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps")
+    parser.add_argument("--steps", type=int, default=3000, help="optimizer steps")
     parser.add_argument("--batch-size", type=int, default=16, help="made clips a step")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate (one cycle)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and clips")
@@ -198,7 +198,7 @@ def main(argv=None):
     sums, began = np.zeros(3), time.time()
     for step in range(1, args.steps + 1):
         frames, cover, path, extent, known = next(clips)
-        features, _, _ = encoder(normalise(frames, "-1..1"))
+        features, _, _ = encoder(normalize(frames, "-1..1"))
         moving, told_path, told_extent = head(features.squeeze(2)).split(sizes, dim=1)
         losses = [
             F.binary_cross_entropy_with_logits(moving, cover),

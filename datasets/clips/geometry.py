@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 STRIDE = 2
-POSITION = 4  # index of the anchor (in training a labelled frame) in its clip
+POSITION = 4  # index of the anchor (in training a labeled frame) in its clip
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def random_crop(geometry, rng):
     )
 
 
-def centre_crop(geometry):
-    """(top, left) of the centred crop, int."""
+def center_crop(geometry):
+    """(top, left) of the centered crop, int."""
     return tuple((f - c) // 2 for f, c in zip(geometry.frame, geometry.crop, strict=True))
 
 
@@ -93,7 +93,7 @@ def transform(clip, geometry, corner, flip=False):
 
     clip: uint8 frames (T,H,W,3) or masks (T,H,W); corner (top, left) in the resized frame.
     Frames are interpolated bilinearly with antialiasing, masks take the pixel nearest by
-    centres ("nearest-exact": plain "nearest" would shift them half a pixel against the
+    centers ("nearest-exact": plain "nearest" would shift them half a pixel against the
     frames). Returns uint8 (T,3,S,S) or (T,S,S) torch tensors.
     """
     if clip.ndim == 4:
@@ -157,7 +157,7 @@ def _nearest(before, after):
     return low.numpy().astype(np.int64) + 256 * high.numpy().astype(np.int64)
 
 
-def normalise(frames, pixel_range):
+def normalize(frames, pixel_range):
     """uint8 frames (B,T,3,S,S) on any device -> float clips (B,3,T,S,S) in the range the
     network was trained on.
     """

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from claus.datasets.clips.geometry import STRIDE, centre_crop, transform
+from claus.datasets.clips.geometry import STRIDE, center_crop, transform
 from claus.datasets.video.reader import read_runs
 from claus.utils.runtime import UserError
 
@@ -55,7 +55,7 @@ class VideoTiles(Dataset):
                 self.find_video(video.name), video.frames, [run.tolist() for run in runs]
             )
             for tile, run, block in zip(clips, runs, blocks, strict=True):
-                now = [(run, transform(block, self.geometry, centre_crop(self.geometry)))]
+                now = [(run, transform(block, self.geometry, center_crop(self.geometry)))]
                 if self.fill == "black":
                     now.insert(0, (np.array([-1]), torch.zeros_like(now[0][1][:1])))
                 numbers, finished = (list(column) for column in zip(*before, *now, strict=True))

@@ -1,4 +1,4 @@
-"""Training clips of the labelled videos: one random clip around a random labelled frame,
+"""Training clips of the labeled videos: one random clip around a random labeled frame,
 with its pseudo-labels.
 
 Every choice is seeded by (seed, epoch, position), so neither the number of workers nor an
@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from claus.datasets.clips.geometry import (
-    centre_crop,
+    center_crop,
     clip_indices,
     cut,
     random_crop,
@@ -31,7 +31,7 @@ IN_MEMORY = 32e6  # bytes of compressed masks a process keeps: all of J-HMDB's
 
 
 class ClipSampler(Sampler):
-    """Yields (epoch, position, video name): every labelled video `per_epoch` times,
+    """Yields (epoch, position, video name): every labeled video `per_epoch` times,
     shuffled, cut at `length` clips.
 
     stream: numbers that the shuffling draws from beside the seed; another sampler of the
@@ -61,7 +61,7 @@ class TrainingClips(Dataset):
     """(epoch, position, name) -> one clip as a dict of tensors.
 
     frames uint8 (T,3,S,S), target uint8 {0,1} (T,S,S), weight φ float32 (T,S,S), label int,
-    name str, on_label bool (T,), anchor int: index of the labelled frame the clip was made
+    name str, on_label bool (T,), anchor int: index of the labeled frame the clip was made
     around. A video that is missing or cannot be read gives {"name", "failed": reason}
     instead. interpolation: of masks, one of mask_interp.METHODS. folder: where what saves
     time is kept: indices of the videos, and up to `cache_gb` of decoded clips.
@@ -94,15 +94,15 @@ class TrainingClips(Dataset):
         epoch, position, name = key
         video = self.annotations.videos[name]
         rng = np.random.default_rng([self.seed, 2, epoch, position])
-        return self.clip(video, int(rng.choice(video.labelled_frames)), rng)
+        return self.clip(video, int(rng.choice(video.labeled_frames)), rng)
 
     def clip(self, video, anchor, rng=None):
-        """The clip of `video` around frame `anchor`; centre crop without flip where rng is
+        """The clip of `video` around frame `anchor`; center crop without flip where rng is
         None.
         """
         indices = clip_indices(video.frames, anchor)
         corner = (
-            random_crop(self.geometry, rng) if rng is not None else centre_crop(self.geometry)
+            random_crop(self.geometry, rng) if rng is not None else center_crop(self.geometry)
         )
         flip = rng is not None and bool(rng.random() < 0.5)
         try:
@@ -121,7 +121,7 @@ class TrainingClips(Dataset):
             "label": video.label,
             "name": video.name,
             "anchor": int(np.flatnonzero(indices == anchor)[0]),
-            "on_label": torch.from_numpy(np.isin(indices, video.labelled_frames)),
+            "on_label": torch.from_numpy(np.isin(indices, video.labeled_frames)),
         }
 
     def frames(self, path, indices, frames):
@@ -175,8 +175,8 @@ class TrainingClips(Dataset):
         return pictures
 
 
-class LabelledFrames(TrainingClips):
-    """Validation: one centre-cropped clip for every labelled frame of the videos; index
+class LabeledFrames(TrainingClips):
+    """Validation: one center-cropped clip for every labeled frame of the videos; index
     (name, frame).
     """
 

@@ -1,16 +1,16 @@
-"""What is labelled: the only reader and writer of the annotation file.
+"""What is labeled: the only reader and writer of the annotation file.
 
 An `Annotations` object knows every video of the pool (name, length, size) and, for the
-labelled ones, the class, the labelled frames and the actors ("tubes") seen in them. It is
-sparse by construction: a frame that is not among a video's `labelled_frames` has no box
-anywhere, and a labelled frame that is in no tube says "no action here". Frames are 0-based
+labeled ones, the class, the labeled frames and the actors ("tubes") seen in them. It is
+sparse by construction: a frame that is not among a video's `labeled_frames` has no box
+anywhere, and a labeled frame that is in no tube says "no action here". Frames are 0-based
 and ends exclusive; boxes are half-open pixel corners x0, y0, x1, y1 (0-based).
 
 On disk (a pickle of builtins and numpy arrays, gone through `safe_load` on the way in):
 
     {"format": "claus-annotations", "version": 1, "dataset": str, "classes": [str],
      "videos": [{"name": str, "frames": int, "height": int, "width": int, "label": int or None,
-                 "labelled_frames": (m,) int, "tubes": [{"label": int, "track": int,
+                 "labeled_frames": (m,) int, "tubes": [{"label": int, "track": int,
                  "frames": (n,) int,
                                                          "boxes": (n, 4) int and/or "masks":
                                                          packed}]}]}
@@ -36,10 +36,10 @@ NOTHING.flags.writeable = False
 
 @dataclass(frozen=True, eq=False)
 class Tube:
-    """One actor: where it is in the labelled frames of its video.
+    """One actor: where it is in the labeled frames of its video.
 
     label: class index. track: number of the actor, unique in its video. frames: (n,) int32,
-    strictly increasing, n >= 1: the labelled frames in which this actor is visible. boxes:
+    strictly increasing, n >= 1: the labeled frames in which this actor is visible. boxes:
     (n, 4) int32 half-open corners x0, y0, x1, y1, or None. masks: (n, H, W) bool, kept as
     PackedMasks, or None. None of them is empty; a PackedMasks is believed in that, for it
     may not have been read yet. Raises UserError unless everything fits together; the arrays
@@ -62,7 +62,7 @@ class Tube:
         frames = int32_array(self.frames, f"{where}: frames", (None,))
         _set(self, frames=frames)
         if not len(frames):
-            raise UserError(f"{where} has no labelled frame; leave the tube out")
+            raise UserError(f"{where} has no labeled frame; leave the tube out")
         _check_increasing(frames, f"{where}: frames")
         if self.boxes is None and self.masks is None:
             raise UserError(f"{where} has neither boxes nor masks; give one of them")
@@ -97,24 +97,24 @@ class Tube:
 
     @property
     def start(self):
-        """First labelled frame of the actor."""
+        """First labeled frame of the actor."""
         return int(self.frames[0])
 
     @property
     def end(self):
-        """One past the last labelled frame of the actor."""
+        """One past the last labeled frame of the actor."""
         return int(self.frames[-1]) + 1
 
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """One video of the pool; label None and no labelled frame where the annotator has not
+    """One video of the pool; label None and no labeled frame where the annotator has not
     been.
 
     name: "Class/v_Class_gXX_cYY" or any printable text. frames, height, width: positive
-    (frames, pixels). label: class index or None. labelled_frames: (m,) int32, strictly
+    (frames, pixels). label: class index or None. labeled_frames: (m,) int32, strictly
     increasing, in [0, frames). tubes: the actors; their frames are a subset of
-    labelled_frames. Raises UserError naming the video.
+    labeled_frames. Raises UserError naming the video.
     """
 
     name: str
@@ -122,7 +122,7 @@ class Video:
     height: int
     width: int
     label: int | None = None
-    labelled_frames: np.ndarray = ()
+    labeled_frames: np.ndarray = ()
     tubes: tuple[Tube, ...] = ()
 
     def __post_init__(self):
@@ -137,7 +137,7 @@ class Video:
 
     def _check(self):
         """Settle every field, or raise UserError."""
-        frames = int32_array(self.labelled_frames, "labelled_frames", (None,))
+        frames = int32_array(self.labeled_frames, "labeled_frames", (None,))
         _set(
             self,
             name=str(self.name),
@@ -145,23 +145,23 @@ class Video:
             height=whole_number(self.height, "height", least=1),
             width=whole_number(self.width, "width", least=1),
             label=None if self.label is None else whole_number(self.label, "label"),
-            labelled_frames=frames,
+            labeled_frames=frames,
             tubes=tuple(self.tubes),
         )
         if frames is NOTHING and self.label is None and not self.tubes:
             return
-        _check_increasing(frames, "labelled_frames")
+        _check_increasing(frames, "labeled_frames")
         if len(frames) and (frames[0] < 0 or frames[-1] >= self.frames):
             wrong = frames[0] if frames[0] < 0 else frames[-1]
             raise UserError(
-                f"labelled frame {wrong} is not in the video; it has frames 0 to "
+                f"labeled frame {wrong} is not in the video; it has frames 0 to "
                 f"{self.frames - 1}"
             )
-        if self.is_labelled and self.label is None:
-            raise UserError("has labelled frames and no class; give its label")
-        if not self.is_labelled and self.label is not None:
+        if self.is_labeled and self.label is None:
+            raise UserError("has labeled frames and no class; give its label")
+        if not self.is_labeled and self.label is not None:
             raise UserError(
-                "has a class and no labelled frame; label a frame, or set the label to None"
+                "has a class and no labeled frame; label a frame, or set the label to None"
             )
         if len({tube.track for tube in self.tubes}) < len(self.tubes):
             raise UserError(
@@ -171,14 +171,14 @@ class Video:
             self._check_tube(tube)
 
     def _check_tube(self, tube):
-        """Raise UserError where a tube leaves the labelled frames or the picture."""
-        place = np.searchsorted(self.labelled_frames, tube.frames)
-        known = np.append(self.labelled_frames, -1)[place] == tube.frames
+        """Raise UserError where a tube leaves the labeled frames or the picture."""
+        place = np.searchsorted(self.labeled_frames, tube.frames)
+        known = np.append(self.labeled_frames, -1)[place] == tube.frames
         if not known.all():
             raise UserError(
                 f"tube {tube.track} has frame {tube.frames[known.argmin()]}, which is "
-                f"not labelled; "
-                "add it to labelled_frames or drop it"
+                f"not labeled; "
+                "add it to labeled_frames or drop it"
             )
         if tube.boxes is not None:
             check_boxes_inside(
@@ -191,14 +191,14 @@ class Video:
             )
 
     @property
-    def is_labelled(self):
-        """Whether the annotator has labelled at least one frame."""
-        return len(self.labelled_frames) > 0
+    def is_labeled(self):
+        """Whether the annotator has labeled at least one frame."""
+        return len(self.labeled_frames) > 0
 
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """All videos of a pool, labelled or not, in canonical (insertion) order. Raises
+    """All videos of a pool, labeled or not, in canonical (insertion) order. Raises
     UserError where labels misfit.
 
     classes: the class names; a label is an index into them. videos: name -> Video.
@@ -233,23 +233,23 @@ class Annotations:
                     f"there are {len(self.classes)}, numbered from 0"
                 )
 
-    def labelled(self):
-        """List of the videos with at least one labelled frame, in canonical order."""
-        return [video for video in self.videos.values() if video.is_labelled]
+    def labeled(self):
+        """List of the videos with at least one labeled frame, in canonical order."""
+        return [video for video in self.videos.values() if video.is_labeled]
 
     def counts(self):
-        """What is labelled: dict of videos, frames (with or without action) and boxes (one
+        """What is labeled: dict of videos, frames (with or without action) and boxes (one
         per actor and frame).
         """
-        videos = self.labelled()
+        videos = self.labeled()
         return {
             "videos": len(videos),
-            "frames": sum(len(video.labelled_frames) for video in videos),
+            "frames": sum(len(video.labeled_frames) for video in videos),
             "boxes": sum(len(tube.frames) for video in videos for tube in video.tubes),
         }
 
     def total_frames(self):
-        """Frames of all videos of the pool, labelled or not."""
+        """Frames of all videos of the pool, labeled or not."""
         return sum(video.frames for video in self.videos.values())
 
 
@@ -284,7 +284,7 @@ def save(annotations, path):
             "height": video.height,
             "width": video.width,
             "label": video.label,
-            "labelled_frames": _compact(video.labelled_frames),
+            "labelled_frames": _compact(video.labeled_frames),
             "tubes": [_tube_to(tube) for tube in video.tubes],
         }
         for video in annotations.videos.values()
@@ -349,11 +349,11 @@ def _video_from(record):
     try:
         tubes = _field(record, "tubes", list)
         tubes = tuple(_tube_from(tube) for tube in tubes) if tubes else ()
-        labelled = _field(record, "labelled_frames", np.ndarray)
+        labeled = _field(record, "labelled_frames", np.ndarray)
         rest = [_field(record, key, object) for key in ("frames", "height", "width", "label")]
     except UserError as error:
         raise UserError(f"video {name}: {error}") from error
-    return Video(name, *rest, labelled, tubes)
+    return Video(name, *rest, labeled, tubes)
 
 
 def _tube_to(tube):

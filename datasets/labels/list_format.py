@@ -21,43 +21,43 @@ from claus.utils.runtime import UserError
 
 
 class TubeRecord(NamedTuple):
-    """A tube of the list format, checked. Of one that is not labelled nothing but its time
+    """A tube of the list format, checked. Of one that is not labeled nothing but its time
     is known.
     """
 
     start: int
     end: int  # inclusive
     label: int | None
-    boxes: np.ndarray  # (end - start + 1, 4) int32 x, y, width, height; not labelled: none
-    labelled_frames: np.ndarray  # (n,) int32, increasing, from start to end; not labelled: none
+    boxes: np.ndarray  # (end - start + 1, 4) int32 x, y, width, height; not labeled: none
+    labeled_frames: np.ndarray  # (n,) int32, increasing, from start to end; not labeled: none
 
     @property
-    def is_labelled(self):
-        """Whether it has a labelled frame."""
-        return len(self.labelled_frames) > 0
+    def is_labeled(self):
+        """Whether it has a labeled frame."""
+        return len(self.labeled_frames) > 0
 
 
 def from_records(records, classes, sizes, dataset, one_based=False):
     """Annotations from the field's older list format.
 
-    records: [(name, [(start, end, label, boxes, labelled_frames[, flag]), ...]), ...];
+    records: [(name, [(start, end, label, boxes, labeled_frames[, flag]), ...]), ...];
     `end` is inclusive, boxes are
         (end - start + 1, 4) x, y, width, height for every frame from start to end,
-        labelled_frames are absolute frame numbers. A tube whose sixth field is 0, or
-        without labelled frames, is not labelled and left out: nothing but its start and end
+        labeled_frames are absolute frame numbers. A tube whose sixth field is 0, or
+        without labeled frames, is not labeled and left out: nothing but its start and end
         is looked at.
     sizes: name -> (frames, height, width), for every video. one_based: see
-    corners_from_xywh. Only boxes of really labelled frames are kept (the others were
+    corners_from_xywh. Only boxes of really labeled frames are kept (the others were
     interpolated). Raises UserError.
 
-    Where a video also has tubes that are not labelled, its labels do not say all about the
-    frames that these are in: such an actor would be taken for background. Labelled frames
+    Where a video also has tubes that are not labeled, its labels do not say all about the
+    frames that these are in: such an actor would be taken for background. Labeled frames
     from REACH before the start of one to REACH after its end are therefore dropped; the
     frames that show it are then so far from every label that STeW gives them weight 0.
 
-    Lost against our own form: labelled frames without action (a video with no other becomes
-    unlabelled), track numbers (they become 1, 2, ... by position), and whether an actor is
-    absent, or merely not labelled, in a frame in which only another actor of its video is:
+    Lost against our own form: labeled frames without action (a video with no other becomes
+    unlabeled), track numbers (they become 1, 2, ... by position), and whether an actor is
+    absent, or merely not labeled, in a frame in which only another actor of its video is:
     here it counts as absent.
     """
     videos = {}
@@ -73,16 +73,16 @@ def from_records(records, classes, sizes, dataset, one_based=False):
             raise UserError(f"video {name} is listed twice; join its tubes")
         found = tube_records(name, records_of_tubes)
         with naming(f"video {name}"):
-            if len({record.label for record in found if record.is_labelled}) > 1:
+            if len({record.label for record in found if record.is_labeled}) > 1:
                 raise UserError(
                     "tubes of several classes; a video has one class here, split it"
                 )
-            hidden = [record for record in found if not record.is_labelled]
+            hidden = [record for record in found if not record.is_labeled]
             tubes = [_tube(record, i + 1, hidden, one_based) for i, record in enumerate(found)]
             tubes = tuple(tube for tube in tubes if tube is not None)
         label = tubes[0].label if tubes else None
-        labelled = np.unique(np.concatenate([tube.frames for tube in tubes])) if tubes else ()
-        videos[name] = Video(name, *sizes[name], label, labelled, tubes)
+        labeled = np.unique(np.concatenate([tube.frames for tube in tubes])) if tubes else ()
+        videos[name] = Video(name, *sizes[name], label, labeled, tubes)
     return Annotations(dataset, classes, videos)
 
 
@@ -105,7 +105,7 @@ def tube_records(name, tubes):
 
 
 def _tube_record(record, where):
-    """TubeRecord from one (start, end, label, boxes, labelled_frames[, flag])."""
+    """TubeRecord from one (start, end, label, boxes, labeled_frames[, flag])."""
     if not isinstance(record, list | tuple) or len(record) not in (5, 6):
         found = (
             f"has {len(record)} fields"
@@ -113,7 +113,7 @@ def _tube_record(record, where):
             else f"is a {type(record).__name__}"
         )
         raise UserError(
-            f"{where} is not (start, end, label, boxes, labelled_frames[, flag]): it "
+            f"{where} is not (start, end, label, boxes, labeled_frames[, flag]): it "
             f"{found}; give these"
         )
     start, end = (
@@ -129,20 +129,18 @@ def _tube_record(record, where):
     if not isinstance(flag, int | float | np.bool_ | np.number) or flag not in (0, 1):
         raise UserError(
             f"{where}: the sixth field is {_short(flag)}; give 1 where the tube is "
-            f"labelled, else 0"
+            f"labeled, else 0"
         )
     frames = (
-        np.unique(_numbers(record[4], f"{where}: labelled_frames", (None,)))
-        if flag
-        else NOTHING
+        np.unique(_numbers(record[4], f"{where}: labeled_frames", (None,))) if flag else NOTHING
     )
     if not len(frames):
         return TubeRecord(start, end, None, NOTHING, NOTHING)
     if frames[0] < start or frames[-1] > end:
         raise UserError(
-            f"{where} is labelled at frames {frames[0]} to {frames[-1]}, outside "
+            f"{where} is labeled at frames {frames[0]} to {frames[-1]}, outside "
             f"{start} to {end}; "
-            "labelled_frames are frame numbers of the video"
+            "labeled_frames are frame numbers of the video"
         )
     boxes = _numbers(record[3], f"{where}: boxes", (None, 4))
     if len(boxes) != end - start + 1:
@@ -170,10 +168,10 @@ def _short(value):
 
 
 def _tube(record, track, hidden, one_based):
-    """Tube from a TubeRecord, or None where no labelled frame of it is far enough from the
+    """Tube from a TubeRecord, or None where no labeled frame of it is far enough from the
     tubes `hidden`.
     """
-    frames = record.labelled_frames
+    frames = record.labeled_frames
     for other in hidden:
         frames = frames[(frames < other.start - REACH) | (frames > other.end + REACH)]
     if not len(frames):
@@ -190,10 +188,10 @@ def to_records(annotations):
     """The field's older list format (see from_records): boxes (n, 4) int32 x, y, width,
     height, 0-based.
 
-    The boxes between labelled frames are linear in the four corners, rounded half up (so no
+    The boxes between labeled frames are linear in the four corners, rounded half up (so no
     box loses its area). It says less than our form, see from_records; a tube's gap (a
-    labelled frame without this actor) is bridged in the boxes, and not among its
-    labelled_frames. Raises UserError for masks, which it cannot hold.
+    labeled frame without this actor) is bridged in the boxes, and not among its
+    labeled_frames. Raises UserError for masks, which it cannot hold.
     """
     records = []
     for video in annotations.videos.values():

@@ -1,6 +1,6 @@
-"""A few labelled masks of one actor -> its masks at other frames.
+"""A few labeled masks of one actor -> its masks at other frames.
 
-Between two labelled frames a < b, t = (f - a)/(b - a), S the signed distance to a mask's
+Between two labeled frames a < b, t = (f - a)/(b - a), S the signed distance to a mask's
 outline (pixels, > 0 inside):
 
     hold      the nearer mask (yardstick)
@@ -16,7 +16,7 @@ outline (pixels, > 0 inside):
               then blended likewise
 
 Before the first and after the last label the nearest mask is held (by `flow`: warped on).
-Mean IoU with the true masks of J-HMDB's 928 clips at every 8th frame labelled: see
+Mean IoU with the true masks of J-HMDB's 928 clips at every 8th frame labeled: see
 benchmarks/results/mask_interp.md.
 """
 
@@ -39,7 +39,7 @@ FLOW_SIDE = 64  # least side of a picture for the flow
 
 def interpolate(masks, frames, wanted, method="blend", pictures=None):
     """Masks of one actor at the frames `wanted` (k,), in any order: bool (k,H,W). A
-    labelled frame gives its own mask.
+    labeled frame gives its own mask.
 
     masks: (n,H,W) bool, anything indexable such as PackedMasks, none empty; frames: (n,)
     int, strictly increasing. pictures: for `flow`, all frames of the video, uint8
@@ -102,7 +102,7 @@ def _window(masks):
 
 @dataclass(frozen=True, eq=False)
 class Label:
-    """A labelled mask inside the window: signed distance (h,w) float32, area in pixels,
+    """A labeled mask inside the window: signed distance (h,w) float32, area in pixels,
     centroid (x, y), spread (2,2).
 
     spread: the symmetric root of the covariance of its pixels; as a matrix it maps a disc
@@ -111,7 +111,7 @@ class Label:
 
     distance: np.ndarray
     area: float
-    centre: np.ndarray
+    center: np.ndarray
     spread: np.ndarray
 
     @classmethod
@@ -151,28 +151,28 @@ def _between(labels, frames, i, wanted, method):
     shares = (wanted - frames[i]) / (frames[i + 1] - frames[i])
     if method == "sdf":
         return [(1 - t) * a.distance + t * b.distance > 0 for t in shares]
-    centres = a.centre + shares[:, None] * (b.centre - a.centre)
+    centers = a.center + shares[:, None] * (b.center - a.center)
     if method == "aligned":
         return [
-            (1 - t) * _affine(a, centre) + t * _affine(b, centre) > 0
-            for t, centre in zip(shares, centres, strict=True)
+            (1 - t) * _affine(a, center) + t * _affine(b, center) > 0
+            for t, center in zip(shares, centers, strict=True)
         ]
-    bends = 0 * centres  # how far the spline is from the straight way
+    bends = 0 * centers  # how far the spline is from the straight way
     if len(labels) > 2:
         bends = (
-            CubicSpline(frames, [label.centre for label in labels], bc_type="natural")(wanted)
-            - centres
+            CubicSpline(frames, [label.center for label in labels], bc_type="natural")(wanted)
+            - centers
         )
     stretch = _stretch(a, b)
     forth, back = _flow_between(a, b), _flow_between(b, a)
     shapes = []
-    for t, centre, bend in zip(shares, centres, bends, strict=True):
+    for t, center, bend in zip(shares, centers, bends, strict=True):
         part = (1 - t) * np.eye(2) + t * stretch
         guesses = [
             (a.distance, b.distance),
             (
-                _affine(a, centre + bend, part),
-                _affine(b, centre + bend, part @ np.linalg.inv(stretch)),
+                _affine(a, center + bend, part),
+                _affine(b, center + bend, part @ np.linalg.inv(stretch)),
             ),
             (_warp(a.distance, forth, t, bend), _warp(b.distance, back, 1 - t, bend)),
         ]
@@ -197,15 +197,15 @@ def _highest(guesses, area_a, area_b, t):
     return score > lowest
 
 
-def _affine(label, centre, matrix=None):
-    """Signed distance of a label whose centroid is moved to `centre` (x, y) and whose shape
+def _affine(label, center, matrix=None):
+    """Signed distance of a label whose centroid is moved to `center` (x, y) and whose shape
     is mapped by `matrix`.
     """
     back = np.eye(2) if matrix is None else np.linalg.inv(matrix)
-    # a pixel x shows what was at label.centre + back (x - centre)
+    # a pixel x shows what was at label.center + back (x - center)
     return cv2.warpAffine(
         label.distance,
-        np.column_stack([back, label.centre - back @ centre]),
+        np.column_stack([back, label.center - back @ center]),
         label.distance.shape[::-1],
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
@@ -224,12 +224,12 @@ def _flow_between(a, b):
     """Flow (h,w,2) that takes the outline of label a to that of b: the way of the centroids
     and what is left of it.
     """
-    way = b.centre - a.centre
+    way = b.center - a.center
 
     def picture(distance):
         return np.uint8(np.clip(distance / FLOW_REACH, -1, 1) * 127 + 128)
 
-    return optical_flow(picture(a.distance), picture(_affine(b, a.centre))) + way.astype(
+    return optical_flow(picture(a.distance), picture(_affine(b, a.center))) + way.astype(
         np.float32
     )
 
@@ -272,7 +272,7 @@ def _grid(shape):
 
 
 def _along_the_video(masks, frames, wanted, pictures):
-    """Masks (k,H,W) bool at unlabelled frames, from the labels before and after, warped
+    """Masks (k,H,W) bool at unlabeled frames, from the labels before and after, warped
     along the video's flow.
     """
     if pictures is None or pictures.shape[1:3] != masks.shape[1:]:
@@ -281,12 +281,12 @@ def _along_the_video(masks, frames, wanted, pictures):
             f"{masks.shape[1:]}, not "
             f"{None if pictures is None else pictures.shape}"
         )
-    grey = {}
+    gray = {}
 
     def picture(f):
-        if f not in grey:
-            grey[f] = cv2.cvtColor(pictures[f], cv2.COLOR_RGB2GRAY)
-        return grey[f]
+        if f not in gray:
+            gray[f] = cv2.cvtColor(pictures[f], cv2.COLOR_RGB2GRAY)
+        return gray[f]
 
     shapes = np.zeros((len(wanted), *masks.shape[1:]), bool)
     after = np.searchsorted(frames, wanted)  # the label after each wanted frame

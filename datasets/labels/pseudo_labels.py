@@ -1,7 +1,7 @@
-"""Few labelled frames -> dense pseudo-label masks for a clip, and the weight STeW gives
+"""Few labeled frames -> dense pseudo-label masks for a clip, and the weight STeW gives
 each pixel of them.
 
-Only what the annotation file holds is used: labelled frames and the boxes or masks on them.
+Only what the annotation file holds is used: labeled frames and the boxes or masks on them.
 A track's true start and end are not known to it. Where a track has masks, its boxes are not
 looked at.
 """
@@ -22,68 +22,68 @@ P_LOW, P_HIGH = 0.1, 0.9
 INTERPOLATION = METHODS[0]
 
 
-def neighbours(tube, labelled, frames):
+def neighbors(tube, labeled, frames):
     """Which labels of a track speak for each of `frames` (T,): (index0, index1, share,
     present), each (T,).
 
-    Between two labelled frames that both show the actor, they are number index0 and index1
+    Between two labeled frames that both show the actor, they are number index0 and index1
     of the track's own, and share in (0,1) is the way from one to the other. Where only one
-    neighbouring labelled frame shows it, that label is held (index0 = index1), up to the
-    frame beside the one that shows it absent; before the first and after the last labelled
-    frame likewise. Not `present`: the labels say that the actor is not there. `labelled`:
-    all labelled frames of the video, sorted.
+    neighboring labeled frame shows it, that label is held (index0 = index1), up to the
+    frame beside the one that shows it absent; before the first and after the last labeled
+    frame likewise. Not `present`: the labels say that the actor is not there. `labeled`:
+    all labeled frames of the video, sorted.
     """
-    right = np.searchsorted(labelled, frames)  # first labelled frame >= f
-    left = np.searchsorted(labelled, frames, side="right") - 1  # last labelled frame <= f
-    if len(tube.frames) == len(labelled):  # a tube's frames are all labelled
-        index0, index1 = np.maximum(left, 0), np.minimum(right, len(labelled) - 1)
+    right = np.searchsorted(labeled, frames)  # first labeled frame >= f
+    left = np.searchsorted(labeled, frames, side="right") - 1  # last labeled frame <= f
+    if len(tube.frames) == len(labeled):  # a tube's frames are all labeled
+        index0, index1 = np.maximum(left, 0), np.minimum(right, len(labeled) - 1)
         index0, index1 = np.minimum(index0, index1), np.maximum(index0, index1)
-        f0 = labelled[index0]
-        share = (frames - f0) / np.maximum(labelled[index1] - f0, 1)
-        share[(left < 0) | (right == len(labelled))] = 0
+        f0 = labeled[index0]
+        share = (frames - f0) / np.maximum(labeled[index1] - f0, 1)
+        share[(left < 0) | (right == len(labeled))] = 0
         return index0, index1, share, np.ones(len(frames), bool)
-    place = np.minimum(np.searchsorted(tube.frames, labelled), len(tube.frames) - 1)
-    shown = tube.frames[place] == labelled
+    place = np.minimum(np.searchsorted(tube.frames, labeled), len(tube.frames) - 1)
+    shown = tube.frames[place] == labeled
     on_left = (left >= 0) & shown[np.maximum(left, 0)]
-    on_right = (right < len(labelled)) & shown[np.minimum(right, len(labelled) - 1)]
+    on_right = (right < len(labeled)) & shown[np.minimum(right, len(labeled) - 1)]
     f0 = np.where(
-        on_left, labelled[np.maximum(left, 0)], labelled[np.minimum(right, len(labelled) - 1)]
+        on_left, labeled[np.maximum(left, 0)], labeled[np.minimum(right, len(labeled) - 1)]
     )
-    f1 = np.where(on_right, labelled[np.minimum(right, len(labelled) - 1)], f0)
+    f1 = np.where(on_right, labeled[np.minimum(right, len(labeled) - 1)], f0)
     share = (frames - f0) / np.maximum(f1 - f0, 1)
     index0 = np.minimum(np.searchsorted(tube.frames, f0), len(tube.frames) - 1)
     index1 = np.minimum(np.searchsorted(tube.frames, f1), len(tube.frames) - 1)
     return index0, index1, np.where(on_left & on_right, share, 0), on_left | on_right
 
 
-def dense_boxes(tube, labelled, frames):
+def dense_boxes(tube, labeled, frames):
     """Boxes of one track at `frames` (T,): (boxes (T,4) float64 half-open corners, present
     (T,) bool).
 
-    Linear in the four corners between two labels, held elsewhere, see neighbours().
+    Linear in the four corners between two labels, held elsewhere, see neighbors().
     """
-    index0, index1, share, present = neighbours(tube, labelled, np.asarray(frames))
+    index0, index1, share, present = neighbors(tube, labeled, np.asarray(frames))
     boxes, share = tube.boxes.astype(np.float64), share[:, None]
     return boxes[index0] * (1 - share) + boxes[index1] * share, present
 
 
-def dense_masks(tube, labelled, frames, interpolation=INTERPOLATION, pictures=None):
+def dense_masks(tube, labeled, frames, interpolation=INTERPOLATION, pictures=None):
     """Masks of one track at `frames` (T,): (masks (T,H,W) bool, present (T,) bool).
 
     The rules are those of the boxes; what lies between two labels is one of mask_interp's
-    METHODS. It looks at all labels of the track that no labelled frame without the actor
+    METHODS. It looks at all labels of the track that no labeled frame without the actor
     separates. `pictures`: a function that returns all frames of the video, uint8 (F,H,W,3),
     which only `flow` calls; it warps a label on where the others hold it.
     """
     frames = np.asarray(frames)
-    index0, index1, _, present = neighbours(tube, labelled, frames)
+    index0, index1, _, present = neighbors(tube, labeled, frames)
     masks = np.zeros((len(frames), *tube.masks.shape[1:]), bool)
     ready = present & (
         (index0 == index1) if interpolation != "flow" else np.isin(frames, tube.frames)
     )
     masks[ready] = tube.masks[index0[ready]]
     runs = np.searchsorted(
-        np.setdiff1d(labelled, tube.frames), tube.frames
+        np.setdiff1d(labeled, tube.frames), tube.frames
     )  # of labels without an absence between
     rest = present & ~ready
     for run in np.unique(runs[index0[rest]]):
@@ -99,7 +99,7 @@ def dense_masks(tube, labelled, frames, interpolation=INTERPOLATION, pictures=No
 
 
 def first_inside(corners):
-    """Of any corner coordinates, the number of the first pixel whose centre is not before
+    """Of any corner coordinates, the number of the first pixel whose center is not before
     it, int.
     """
     return np.ceil(corners - 0.5).astype(int)
@@ -107,14 +107,14 @@ def first_inside(corners):
 
 def tube_masks(video, tube, frames, interpolation=INTERPOLATION, pictures=None):
     """(Pseudo-)label of one track at `frames` (T,): uint8 {0,1} (T,H,W). In a box is a
-    pixel whose centre is.
+    pixel whose center is.
     """
     if tube.masks is not None:
-        return dense_masks(tube, video.labelled_frames, frames, interpolation, pictures)[
-            0
-        ].view(np.uint8)
+        return dense_masks(tube, video.labeled_frames, frames, interpolation, pictures)[0].view(
+            np.uint8
+        )
     masks = np.zeros((len(frames), video.height, video.width), np.uint8)
-    boxes, present = dense_boxes(tube, video.labelled_frames, frames)
+    boxes, present = dense_boxes(tube, video.labeled_frames, frames)
     corners = first_inside(boxes)
     for t in np.flatnonzero(present):
         x0, y0, x1, y1 = corners[t]
@@ -142,15 +142,15 @@ def clip_labels(video, frames, rows, columns, loss="stew", rule="paper", masks=N
     of the clip shows (see clips.sources). loss, rule: see clip_weight. masks: pseudo_masks
     at these frames, where the labels are masks.
 
-    Between two neighbouring edges of all boxes of the clip every pixel has one label and
+    Between two neighboring edges of all boxes of the clip every pixel has one label and
     one weight, so these are made once for each such cell, a few hundred, and then spread
     over the pixels.
     """
     if masks is not None:
         target = masks.take(columns, 2).take(rows, 1)
-        return target, clip_weight(target, video.labelled_frames, frames, loss, rule)
+        return target, clip_weight(target, video.labeled_frames, frames, loss, rule)
     cells, row_edges, column_edges = box_cells(video, frames)
-    weights = clip_weight(cells, video.labelled_frames, frames, loss, rule)
+    weights = clip_weight(cells, video.labeled_frames, frames, loss, rule)
     row_cells = np.searchsorted(row_edges, rows, side="right") - 1
     column_cells = np.searchsorted(column_edges, columns, side="right") - 1
     return tuple(values.take(column_cells, 2).take(row_cells, 1) for values in (cells, weights))
@@ -166,7 +166,7 @@ def box_cells(video, frames):
     present = np.zeros((len(video.tubes), len(frames)), bool)
     corners = np.zeros((*present.shape, 4), int)
     for a, tube in enumerate(video.tubes):
-        boxes, present[a] = dense_boxes(tube, video.labelled_frames, frames)
+        boxes, present[a] = dense_boxes(tube, video.labeled_frames, frames)
         corners[a] = first_inside(boxes)
     x0, y0, x1, y1 = np.moveaxis(np.maximum(corners, 0), 2, 0)
     rows, columns = (
@@ -178,16 +178,16 @@ def box_cells(video, frames):
     return (in_rows[..., None] & in_columns[..., None, :]).any(0).view(np.uint8), rows, columns
 
 
-def label_distance(labelled, frames):
-    """Distance of each frame (T,) to the nearest labelled frame, in video frames, int; FAR
-    where none is labelled.
+def label_distance(labeled, frames):
+    """Distance of each frame (T,) to the nearest labeled frame, in video frames, int; FAR
+    where none is labeled.
     """
     frames = np.asarray(frames)
-    if not len(labelled):
+    if not len(labeled):
         return np.full(len(frames), FAR)
-    at = np.searchsorted(labelled, frames)
-    before = labelled[np.maximum(at - 1, 0)]
-    after = labelled[np.minimum(at, len(labelled) - 1)]
+    at = np.searchsorted(labeled, frames)
+    before = labeled[np.maximum(at - 1, 0)]
+    after = labeled[np.minimum(at, len(labeled) - 1)]
     return np.minimum(np.abs(frames - before), np.abs(after - frames))
 
 
@@ -203,7 +203,7 @@ def consistency(masks_T_H_W, on_label_T, rule="paper", window=WINDOW):
 
     m is the mean label over the clip's frames t-window … t+window that exist. `paper`: s =
     m, but 1 where m ≤ 0.1 or m ≥ 0.9. `authors`: s = 1 only where m = 0, and the window is
-    the whole clip for t ≥ 2, the last two frames for t = 0, the last for t = 1. A labelled
+    the whole clip for t ≥ 2, the last two frames for t = 0, the last for t = 1. A labeled
     frame has s = 1 everywhere.
     """
     return _weigh(masks_T_H_W, np.ones(len(on_label_T)), on_label_T, rule, window)
@@ -251,17 +251,17 @@ def _windows(length, rule, window):
     return low, high, np.where(certain, 1, mean)
 
 
-def clip_weight(masks_T_H_W, labelled, frames, loss="stew", rule="paper"):
+def clip_weight(masks_T_H_W, labeled, frames, loss="stew", rule="paper"):
     """φ (T,H,W) float32 in [0,1] for a clip's pseudo-label masks {0,1} at video frames
     `frames` (T,).
 
-    loss: `stew` τ·s; `interp` 1 everywhere; `frame` 1 on labelled frames, 0 elsewhere. All
+    loss: `stew` τ·s; `interp` 1 everywhere; `frame` 1 on labeled frames, 0 elsewhere. All
     0 without any label.
     """
-    distance = label_distance(labelled, frames)
+    distance = label_distance(labeled, frames)
     shape = np.shape(masks_T_H_W)
     if loss == "interp":
-        return np.full(shape, len(labelled) > 0, np.float32)
+        return np.full(shape, len(labeled) > 0, np.float32)
     if loss == "frame":
         return np.broadcast_to((distance == 0)[:, None, None], shape).astype(np.float32)
     if loss != "stew":

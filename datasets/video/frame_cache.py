@@ -1,8 +1,8 @@
 """Decoded clips on disk, under a limit: the eight frames of a clip, resized to the frame
 size of the geometry, uint8.
 
-Around a labelled frame there is one clip (crop and flip come after), so what is kept is
-only what training looks at: 1.8 MB a labelled frame at 240x320, a quarter of that or less
+Around a labeled frame there is one clip (crop and flip come after), so what is kept is
+only what training looks at: 1.8 MB a labeled frame at 240x320, a quarter of that or less
 for the small network. A clip is a file of its own, found by its video's path, size and time
 of change, the frame numbers and the frame size; processes share them. The limit is kept by
 not adding: clips are drawn at random, so to throw out one for the other would only cost.

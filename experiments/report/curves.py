@@ -12,7 +12,7 @@ from matplotlib.transforms import ScaledTranslation
 from claus.experiments.report.gather import budgets_of, by_seed
 from claus.experiments.report.statistics import mean_of
 
-COLOURS = {
+COLORS = {
     "claus": "#d1495b",
     "claus-entropy": "#2e933c",
     "claus-no-clusters": "#edae49",
@@ -36,7 +36,7 @@ LINES = (
     "-",
     (0, (5, 2)),
     (0, (1, 1)),
-)  # of the first variants, and of those for which no colour is left
+)  # of the first variants, and of those for which no color is left
 # points between the lines at a budget, so that bars of equal scores do not hide each other
 ASIDE = 3
 SETTINGS = {
@@ -50,23 +50,23 @@ SETTINGS = {
 }
 
 
-def colour_of(variants):
-    """{variant: (colour, marker, line style)}: rules keep theirs in every report, other
+def color_of(variants):
+    """{variant: (color, marker, line style)}: rules keep theirs in every report, other
     variants get the next.
     """
     spare = [
-        colour for colour in OTHERS if colour not in {COLOURS.get(name) for name in variants}
+        color for color in OTHERS if color not in {COLORS.get(name) for name in variants}
     ] or list(OTHERS)
     looks, used = {}, 0
     for place, name in enumerate(variants):
-        if name not in COLOURS:
+        if name not in COLORS:
             line = LINES[used // len(spare) % len(LINES)]
             looks[name], used = (
                 (spare[used % len(spare)], MARKERS[place % len(MARKERS)], line),
                 used + 1,
             )
         else:
-            looks[name] = COLOURS[name], MARKERS[list(COLOURS).index(name)], LINES[0]
+            looks[name] = COLORS[name], MARKERS[list(COLORS).index(name)], LINES[0]
     return looks
 
 
@@ -81,7 +81,7 @@ def curve(variants, metric, x="percent_of_frames", full=None, floor=None, publis
         figure = Figure(figsize=(6, 5.2), layout="constrained")
         axes = figure.add_subplot()
         ticks = {}
-        for place, (name, (colour, marker, line)) in enumerate(colour_of(variants).items()):
+        for place, (name, (color, marker, line)) in enumerate(color_of(variants).items()):
             points = points_of(variants[name], metric, x)
             aside = ScaledTranslation(
                 (place - (len(variants) - 1) / 2) * ASIDE / 72, 0, figure.dpi_scale_trans
@@ -93,7 +93,7 @@ def curve(variants, metric, x="percent_of_frames", full=None, floor=None, publis
                     [point.mean for _, point, _ in points],
                     errors,
                     label=name,
-                    color=colour,
+                    color=color,
                     marker=marker,
                     ls=line,
                     ms=6,
@@ -148,7 +148,7 @@ def _axes_of(axes, ticks, x, metric):
     """
     axes.set_ylabel(f"{metric.partition(' ')[2]}, percent")
     axes.set_xlabel(
-        {"percent_of_frames": "labelled frames, % of all", "cost": "cost of the labels"}.get(
+        {"percent_of_frames": "labeled frames, % of all", "cost": "cost of the labels"}.get(
             x, x
         )
     )

@@ -302,7 +302,7 @@ def published_table(dataset):
     return html.table(
         "published numbers, capsule protocol as far as its lineage shows; a percentage "
         "of videos means "
-        "densely labelled videos in the semi-supervised rows",
+        "densely labeled videos in the semi-supervised rows",
         [
             "method",
             *(

@@ -15,7 +15,7 @@ from claus.datasets.video.reader import read_frames
 from claus.experiments.report.curves import SETTINGS, svg
 
 SHOWN = 8  # frames of a strip, besides those that were picked
-PICKED, LABELLED = "#e4572e", "#2e933c"
+PICKED, LABELED = "#e4572e", "#2e933c"
 
 
 def png(figure, dpi=110):
@@ -41,30 +41,30 @@ def plane(latents_N_D):
     )
 
 
-def cluster_scatter(points_N_2, clusters_N, labelled_N, picked_N, title):
-    """PNG: every video at its place in the plane, coloured by cluster; squares were
-    labelled, stars are picked.
+def cluster_scatter(points_N_2, clusters_N, labeled_N, picked_N, title):
+    """PNG: every video at its place in the plane, colored by cluster; squares were
+    labeled, stars are picked.
     """
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(5.6, 5.1), layout="constrained")
         axes = figure.add_subplot()
-        colours = [
+        colors = [
             matplotlib.colormaps["tab10" if clusters_N.max(initial=0) < 10 else "tab20"](
                 int(k) % 20
             )
             for k in range(int(clusters_N.max(initial=0)) + 1)
         ]
         size = float(np.clip(4000 / len(points_N_2), 8, 36))
-        for k, colour in enumerate(colours):
+        for k, color in enumerate(colors):
             mine = clusters_N == k
-            rest = mine & ~labelled_N & ~picked_N
-            axes.scatter(*points_N_2[rest].T, s=size, color=colour, alpha=0.35, lw=0)
-            axes.scatter([], [], s=40, color=colour, label=f"cluster {k} ({mine.sum()})")
+            rest = mine & ~labeled_N & ~picked_N
+            axes.scatter(*points_N_2[rest].T, s=size, color=color, alpha=0.35, lw=0)
+            axes.scatter([], [], s=40, color=color, label=f"cluster {k} ({mine.sum()})")
             axes.scatter(
-                *points_N_2[mine & labelled_N].T,
+                *points_N_2[mine & labeled_N].T,
                 s=1.3 * size + 12,
                 facecolors="white",
-                edgecolors=[colour],
+                edgecolors=[color],
                 marker="s",
                 lw=1.3,
                 zorder=3,
@@ -72,7 +72,7 @@ def cluster_scatter(points_N_2, clusters_N, labelled_N, picked_N, title):
             axes.scatter(
                 *points_N_2[mine & picked_N].T,
                 s=4 * size + 60,
-                color=[colour],
+                color=[color],
                 marker="*",
                 edgecolors="black",
                 lw=0.8,
@@ -84,7 +84,7 @@ def cluster_scatter(points_N_2, clusters_N, labelled_N, picked_N, title):
             marker="s",
             facecolors="white",
             edgecolors="0.3",
-            label=f"labelled before ({labelled_N.sum()})",
+            label=f"labeled before ({labeled_N.sum()})",
         )
         axes.scatter(
             [],
@@ -129,7 +129,7 @@ def class_bars(classes, aware_C, agnostic_C, share_C, title):
             100 * np.nan_to_num(share_C),
             0.66,
             color="#edae49",
-            label="share of labelled frames",
+            label="share of labeled frames",
         )
         right.axvline(100 / len(classes), color="0.3", ls=":", lw=1.2, label="equal shares")
         left.set_yticks(at, classes)
@@ -148,7 +148,7 @@ def uncertainty_strip(title, scores_F, picked, before, frames=None):
     """PNG: frames of a video in time above the uncertainty of every frame; picked ones are
     framed and marked.
 
-    scores_F (F,). picked, before: frame numbers picked now, and labelled earlier. frames:
+    scores_F (F,). picked, before: frame numbers picked now, and labeled earlier. frames:
     function from frame numbers to uint8 (n,H,W,3), or None where the video is not here.
     """
     length, shown = len(scores_F), frames_shown(len(scores_F), picked)
@@ -177,18 +177,18 @@ def uncertainty_strip(title, scores_F, picked, before, frames=None):
             np.arange(length), scores_F, color="#30638e", alpha=0.25, step="mid", lw=0
         )
         axes.step(np.arange(length), scores_F, where="mid", color="#30638e", lw=1.5)
-        for numbers, colour, marker, label in (
+        for numbers, color, marker, label in (
             (picked, PICKED, "v", "picked now"),
-            (before, LABELLED, "s", "labelled before"),
+            (before, LABELED, "s", "labeled before"),
         ):
             for number in numbers:
-                axes.axvline(number, color=colour, lw=1.6)
+                axes.axvline(number, color=color, lw=1.6)
             if len(numbers):
                 axes.plot(
                     numbers,
                     np.asarray(scores_F)[list(numbers)],
                     marker,
-                    color=colour,
+                    color=color,
                     ms=8,
                     label=label,
                 )

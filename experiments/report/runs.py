@@ -30,26 +30,26 @@ def clusters_section(folders, seed):
                 video.name
                 for video in annotation_file.load(
                     folder / "cycle0" / "annotations.pkl"
-                ).labelled()
+                ).labeled()
             }
         except UserError:
             missing.append(variant)
             continue
         points, shares = _plane_of(features)
         picked = {row["video"] for row in chosen}
-        labelled_N, picked_N = (
+        labeled_N, picked_N = (
             np.array([name in names for name in features.videos]) for names in (before, picked)
         )
         spread = len(set(features.clusters[picked_N].tolist()))
         figures.append(
             html.figure(
                 pictures.cluster_scatter(
-                    points, features.clusters, labelled_N, picked_N, variant
+                    points, features.clusters, labeled_N, picked_N, variant
                 ),
                 html.PNG,
                 f"{variant}: {len(picked)} picked videos among {len(features.videos)}, "
                 f"lying in {spread} of "
-                f"{len(features.centres)} clusters; the plane shows "
+                f"{len(features.centers)} clusters; the plane shows "
                 f"{100 * shares.sum():.0f}% of the variance",
             )
         )
@@ -62,7 +62,7 @@ def clusters_section(folders, seed):
     lead = html.paragraph(
         f"Every point is a video of the pool, at its latent's two main directions "
         f"after the first cycle (seed {seed}); "
-        "colours are clusters, squares were labelled before, stars were picked next."
+        "colors are clusters, squares were labeled before, stars were picked next."
     )
     return (
         lead
@@ -113,7 +113,7 @@ def classes_section(runs):
                     f"{variant} · capsule protocol · last cycle, {seeds}",
                 ),
                 html.SVG,
-                f"{variant}: {high} got {100 * share[order[0]]:.0f}% of the labelled "
+                f"{variant}: {high} got {100 * share[order[0]]:.0f}% of the labeled "
                 f"frames and scores "
                 f"{100 * np.nan_to_num(aware[order[0]]):.0f}% class-aware f-AP@.5; "
                 f"{low} got {100 * share[order[-1]]:.0f}% "
@@ -127,7 +127,7 @@ def classes_section(runs):
     lead = html.paragraph(
         "Bars: class-aware f-AP@.5 on the test videos; red marks: the same whatever "
         "the class; yellow: the share of "
-        "all labelled frames that fell on the class, with equal shares as a dotted line."
+        "all labeled frames that fell on the class, with equal shares as a dotted line."
     )
     return (
         lead
@@ -146,7 +146,7 @@ def _mean(values_S_C):
 
 
 def class_scores(folder):
-    """(classes, class-aware f-AP@.5, f-AP@.5, share of labelled frames) of a run's last
+    """(classes, class-aware f-AP@.5, f-AP@.5, share of labeled frames) of a run's last
     cycle; None where missing.
     """
     cycles = [
@@ -165,8 +165,8 @@ def class_scores(folder):
         {row["class"]: row for row in scores["per_class"]},
     )
     frames = np.zeros(len(labels.classes))
-    for video in labels.labelled():
-        frames[video.label] += len(video.labelled_frames)
+    for video in labels.labeled():
+        frames[video.label] += len(video.labeled_frames)
 
     def column(key):
         values = [rows.get(name, {}).get(key) for name in labels.classes]
@@ -228,7 +228,7 @@ def strips_section(folder, data, variant):
             f"{video.name} · number {number + 1} of {len(rows)} picked",
             values[first : first + video.frames],
             picked,
-            video.labelled_frames.tolist(),
+            video.labeled_frames.tolist(),
         )
         try:
             picture = pictures.uncertainty_strip(*arguments, reader)

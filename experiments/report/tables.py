@@ -115,7 +115,7 @@ def best_of(means):
 
 
 def labels_cell(rows, cycle, name):
-    """What was labelled, its mean over seeds; "-" where the table does not say."""
+    """What was labeled, its mean over seeds; "-" where the table does not say."""
     mean = mean_of(by_seed(rows, cycle, name).values())
     if mean is None:
         return "-"
@@ -167,7 +167,7 @@ def paired_table(variants, base):
     return html.table(
         f"Percentage points more than {base}, with the same seed; in brackets the 95% "
         f"interval of the mean (Student's "
-        "t), coloured where it leaves out 0",
+        "t), colored where it leaves out 0",
         ["", "% of frames", "seeds", *map(short, names)],
         lines,
         [("", 3), *groups],
@@ -265,7 +265,7 @@ def picks_tables(folders):
         path = folder / "cycle0" / "features.pkl"
         if path.exists():
             features = handoffs.load_features(path)
-            clusters = np.arange(len(features.centres))
+            clusters = np.arange(len(features.centers))
             picked = features.clusters[np.isin(features.videos, names)]
             columns = by_cluster.setdefault(
                 features.source, {"in the pool": _counts(features.clusters, clusters)}

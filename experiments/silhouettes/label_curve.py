@@ -1,5 +1,5 @@
 """The label-efficiency curve of the silhouette benchmark: how good a detector is by how
-much of its data is labelled.
+much of its data is labeled.
 
     python experiments/silhouettes/make.py --output Datasets/silhouettes
     python experiments/silhouettes/label_curve.py --data Datasets/silhouettes                        # small network, on a CPU
@@ -11,7 +11,7 @@ and with the full network on a GPU:
         --files files/label_curve_full --results experiments/results/label_curve_full
 
 Videos and frames are chosen at random; official split 1; every cell is trained for the same
-number of optimiser steps. It calls the ordinary scripts (claus_select, train_jhmdb,
+number of optimizer steps. It calls the ordinary scripts (claus_select, train_jhmdb,
 evaluate), a cell after the other, seed by seed.
 
 Reads   what silhouettes.py wrote
@@ -107,7 +107,7 @@ def parse_args(argv=None):
         "--steps",
         type=int,
         default=1300,
-        help="optimiser steps of every cell (default: %(default)s)",
+        help="optimizer steps of every cell (default: %(default)s)",
     )
     add("--train", default="", help="more flags of train_jhmdb.py, in one string")
     add(
@@ -351,7 +351,7 @@ def report(rows):
     lines = [
         f"Silhouette benchmark, split 1, `capsule` protocol, percent, mean ± deviation "
         f"over seeds; random "
-        f"selection; {rows[0]['model']} network, {rows[0]['steps']} optimiser steps "
+        f"selection; {rows[0]['model']} network, {rows[0]['steps']} optimizer steps "
         f"for every row.",
         "",
         f"| % frames / % videos | videos | frames | {' | '.join(heads)} | seeds |",
@@ -378,7 +378,7 @@ def report(rows):
 
 
 def draw(rows, path):
-    """The curve: percent of the frames labelled against f@.5 and v@.5, a dot for each seed,
+    """The curve: percent of the frames labeled against f@.5 and v@.5, a dot for each seed,
     the floor dashed.
     """
     import matplotlib
@@ -387,7 +387,7 @@ def draw(rows, path):
     from matplotlib import pyplot
 
     figure, axis = pyplot.subplots(figsize=(7, 4.2))
-    for column, label, colour in (
+    for column, label, color in (
         ("f_map@0.5", "f-mAP@.5", "tab:blue"),
         ("v_map@0.5", "v-mAP@.5", "tab:orange"),
     ):
@@ -396,16 +396,16 @@ def draw(rows, path):
             if row["budget"] != FLOOR:
                 cells.setdefault(float(row["percent_of_frames"]), []).append(float(row[column]))
             elif row[column]:
-                axis.axhline(float(row[column]), color=colour, linestyle="--", linewidth=1)
+                axis.axhline(float(row[column]), color=color, linestyle="--", linewidth=1)
         shares = sorted(cells)
         axis.plot(
-            shares, [np.mean(cells[share]) for share in shares], "-", color=colour, label=label
+            shares, [np.mean(cells[share]) for share in shares], "-", color=color, label=label
         )
         for share in shares:
-            axis.plot([share] * len(cells[share]), cells[share], ".", color=colour)
+            axis.plot([share] * len(cells[share]), cells[share], ".", color=color)
     axis.set(
         xscale="log",
-        xlabel="% of the training frames labelled",
+        xlabel="% of the training frames labeled",
         ylabel="% (capsule protocol)",
         ylim=(0, None),
     )

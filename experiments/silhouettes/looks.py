@@ -1,10 +1,10 @@
-"""Do the looks of the silhouette benchmark tell the class? A random forest on colours and
+"""Do the looks of the silhouette benchmark tell the class? A random forest on colors and
 texture, without any shape.
 
     python experiments/silhouettes/looks.py --data Datasets/silhouettes          # a minute on one core
 
 Prints the accuracy on the test part of a forest trained on the training part: from the mean
-and deviation of colours, and the strength of edges, inside and outside of the actor in the
+and deviation of colors, and the strength of edges, inside and outside of the actor in the
 middle frame. Beside it the same with shuffled labels, which is what chance gives, and the
 share of the most frequent class. More would be a hint that nobody should have.
 """

@@ -1,4 +1,4 @@
-"""How well a mask still fits some frames later: what a pseudo-label held from one labelled
+"""How well a mask still fits some frames later: what a pseudo-label held from one labeled
 frame is worth.
 
     python experiments/silhouettes/mask_motion.py Datasets/JHMDB Datasets/silhouettes

@@ -32,7 +32,7 @@ class Knobs:
 
     height: int = 96  # of the picture, pixels
     width: int = 128
-    domains: int = 24  # looks: patterns and colours of ground and things, camera style, noise
+    domains: int = 24  # looks: patterns and colors of ground and things, camera style, noise
     rarity: float = 1.0  # domain k is as frequent as 1 / (k+1)^rarity
     silhouettes: float = (
         0.3  # mean number of single-frame silhouettes that move rigidly (Poisson)
@@ -58,7 +58,7 @@ class Knobs:
         0.3  # part of the actor that things in front may hide, mean over the frames
     )
     twins: float = 0.4  # probability that a clip shares the looks of its film
-    noise: tuple = (0.0, 4.0)  # deviation of the pixel noise, grey levels
+    noise: tuple = (0.0, 4.0)  # deviation of the pixel noise, gray levels
     flicker: float = 0.02  # deviation of the brightness from frame to frame
 
     def to_dict(self):
@@ -181,7 +181,7 @@ def moved_across(rng, knobs, masks):
 
 def make_camera(rng, knobs, domain, masks, effort):
     """Scale and shift of the camera (F,3): picture = scale * world + (shift_x, shift_y),
-    pixels between centres left aside. Where the real mask is cut by an edge of its frame,
+    pixels between centers left aside. Where the real mask is cut by an edge of its frame,
     that edge stays outside the picture. effort: 1 … 0.
     """
     frames, height, width = masks.shape
@@ -299,7 +299,7 @@ def matrix_of(camera, place=(0.0, 0.0, 0.0), middle=(0.0, 0.0)):
     x, y, angle = place
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     inner = np.array([x, y]) - turn @ np.asarray(middle)
-    # pixel centres: the picture's (0,0) is the middle of its first pixel
+    # pixel centers: the picture's (0,0) is the middle of its first pixel
     return np.column_stack([scale * turn, scale * (inner + 0.5) + shift - 0.5])
 
 
@@ -318,13 +318,13 @@ def put(frame, picture, alpha, matrix):
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A ready scene: ground (half the world's pixels), the actor's dressing and body centre
+    """A ready scene: ground (half the world's pixels), the actor's dressing and body center
     (F,2), things, camera.
     """
 
     ground: np.ndarray
     dressing: np.ndarray
-    centre: np.ndarray
+    center: np.ndarray
     things: tuple
     camera: np.ndarray
     noise: float
@@ -355,11 +355,11 @@ def plan(masks, donors, knobs, domain, looks, action, effort=1.0):
         body_bands(looks, size, float(np.median(tall))),
     )
     rows, columns = np.mgrid[:height, :width]
-    centre = np.stack([[columns[mask].mean(), rows[mask].mean()] for mask in masks])
-    centre = (
-        cv2.GaussianBlur(centre, (1, 0), sigmaX=0.1, sigmaY=2, borderType=cv2.BORDER_REPLICATE)
+    center = np.stack([[columns[mask].mean(), rows[mask].mean()] for mask in masks])
+    center = (
+        cv2.GaussianBlur(center, (1, 0), sigmaX=0.1, sigmaY=2, borderType=cv2.BORDER_REPLICATE)
         if frames > 1
-        else centre
+        else center
     )
     camera = make_camera(action, knobs, domain, masks, effort)
     counts = np.minimum(action.poisson((knobs.silhouettes, knobs.objects)), knobs.most_things)
@@ -374,7 +374,7 @@ def plan(masks, donors, knobs, domain, looks, action, effort=1.0):
     ]
     if action.random() < knobs.occluders * effort:
         still = object_thing(action, knobs, domain, full, frames, (width, height), still=True)
-        at = centre.mean(0) + action.normal(0, 0.25, 2) * np.median(tall)
+        at = center.mean(0) + action.normal(0, 0.25, 2) * np.median(tall)
         things.append(
             replace(still, path=np.tile([*at, action.uniform(0, 6)], (frames, 1)), depth=1)
         )
@@ -386,7 +386,7 @@ def plan(masks, donors, knobs, domain, looks, action, effort=1.0):
     return Scene(
         ground,
         dressing,
-        centre,
+        center,
         tuple(things),
         camera,
         noise,
@@ -422,7 +422,7 @@ def draw(masks, scene, knobs, rng):
             masks[f].astype(np.float32), (0, 0), 0.7, borderType=cv2.BORDER_REPLICATE
         )
         cover = cv2.warpAffine(soft, matrix_of(camera), size[::-1], flags=cv2.INTER_LINEAR)
-        matrix = matrix_of(camera, (*scene.centre[f], 0), middle)
+        matrix = matrix_of(camera, (*scene.center[f], 0), middle)
         over = cv2.warpAffine(
             scene.dressing,
             matrix,

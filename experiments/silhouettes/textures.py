@@ -1,5 +1,5 @@
-"""How things look in the silhouette benchmark: patterns of a style, in varied colours.
-Colours are RGB in 0…255.
+"""How things look in the silhouette benchmark: patterns of a style, in varied colors.
+Colors are RGB in 0…255.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ PATTERNS = ("clouds", "stripes", "grid", "blobs", "dots", "grain")
 
 @dataclass(frozen=True)
 class Style:
-    """One way to fill an area: a pattern, its grain (world pixels), colour (hue,
+    """One way to fill an area: a pattern, its grain (world pixels), color (hue,
     saturation, value), swing (levels).
     """
 
@@ -75,7 +75,7 @@ def _noise(rng, grain, height, width):
 
 
 def texture(rng, style, height, width, grain=1.0):
-    """A texture (height,width,3) float32 in 0…255 of a style, its colour and grain varied.
+    """A texture (height,width,3) float32 in 0…255 of a style, its color and grain varied.
     grain: pixels per world pixel.
     """
     hue, saturation, value = style.hsv
@@ -84,7 +84,7 @@ def texture(rng, style, height, width, grain=1.0):
         np.clip(saturation + rng.normal(0, 0.1), 0, 1),
         np.clip(value + rng.normal(0, 0.1), 0.1, 0.95),
     )
-    colour = 255 * cv2.cvtColor(np.array([[hsv]], np.float32), cv2.COLOR_HSV2RGB)[0, 0]
+    color = 255 * cv2.cvtColor(np.array([[hsv]], np.float32), cv2.COLOR_HSV2RGB)[0, 0]
     step = max(style.grain * grain * np.exp(rng.normal(0, 0.2)), 1.5)
     other = rng.normal(0, 0.5, 3) + rng.choice((-1, 1))
     waves = pattern(rng, style.pattern, step, height, width)[..., None] * (
@@ -94,7 +94,7 @@ def texture(rng, style, height, width, grain=1.0):
         0.8, 0.2, 3
     )
     slow = _noise(rng, max(height, width) / 2, height, width)[..., None]
-    return np.clip(colour + style.swing * 1.4 * waves + 8 * fine + 10 * slow, 0, 255).astype(
+    return np.clip(color + style.swing * 1.4 * waves + 8 * fine + 10 * slow, 0, 255).astype(
         np.float32
     )
 

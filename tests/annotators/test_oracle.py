@@ -11,10 +11,10 @@ import pytest
 from claus.annotators.oracle import (
     answer,
     check_answers,
-    hide,
     merge_answers,
     read_form,
     request_form,
+    strip_labels,
     write_form,
 )
 from claus.datasets.labels.annotations import Annotations, Tube, Video, load, save
@@ -63,7 +63,7 @@ PICKS = [
 
 
 def asked():
-    return request_form(hide(truth()), PICKS, "demo", 1)
+    return request_form(strip_labels(truth()), PICKS, "demo", 1)
 
 
 def answered():
@@ -71,14 +71,14 @@ def answered():
 
 
 def test_hide_shows_no_label():
-    hidden = hide(truth())
+    hidden = strip_labels(truth())
     assert list(hidden.videos) == list(truth().videos) and hidden.classes == truth().classes
     assert (
         hidden.counts() == {"videos": 0, "frames": 0, "boxes": 0}
         and hidden.total_frames() == 27
     )
     for video in hidden.videos.values():
-        assert video.label is None and video.tubes == () and len(video.labelled_frames) == 0
+        assert video.label is None and video.tubes == () and len(video.labeled_frames) == 0
 
 
 def test_the_request_can_be_read_by_people():
@@ -122,9 +122,9 @@ def test_the_request_can_be_read_by_people():
 )
 def test_what_cannot_be_requested(pick, words):
     with pytest.raises(UserError, match=words):
-        request_form(hide(truth()), [pick], "demo", 1)
+        request_form(strip_labels(truth()), [pick], "demo", 1)
     with pytest.raises(UserError, match="video run/a: is requested twice"):
-        request_form(hide(truth()), [PICKS[0], PICKS[0]], "demo", 1)
+        request_form(strip_labels(truth()), [PICKS[0], PICKS[0]], "demo", 1)
 
 
 def test_the_annotator_answers_what_is_there():
@@ -179,7 +179,7 @@ def test_answers_depend_on_the_requested_frames_only():
         )
         assert answer(other, asked()) == answered()
         elsewhere = request_form(
-            hide(original), [{"video": "run/a", "frames": [0, 5, 11]}], "demo", 1
+            strip_labels(original), [{"video": "run/a", "frames": [0, 5, 11]}], "demo", 1
         )
         changed += answer(other, elsewhere) != answer(original, elsewhere)
     assert changed == 20  # the scrambling does change what was not asked for
@@ -189,7 +189,7 @@ def test_the_ground_truth_must_know_what_is_asked():
     with pytest.raises(UserError, match="other classes"):
         answer(Annotations("x", ("a",), {}), asked())
     with pytest.raises(UserError, match="video run/a: the ground truth does not know it"):
-        answer(hide(truth()), asked())
+        answer(strip_labels(truth()), asked())
     sparse = Annotations(
         "toy", ("run", "walk"), {"run/a": Video("run/a", 12, 60, 80, 0, [2, 4])}
     )
@@ -203,12 +203,12 @@ def test_the_ground_truth_must_know_what_is_asked():
 
 
 def test_merging_joins_tracks_over_the_cycles(tmp_path):
-    start = hide(truth())
+    start = strip_labels(truth())
     first = merge_answers(start, answered())
     assert start.counts()["frames"] == 0
     assert first.counts() == {"videos": 2, "frames": 4, "boxes": 5}
     assert (
-        first.videos["walk/c"].labelled_frames.tolist() == [3]
+        first.videos["walk/c"].labeled_frames.tolist() == [3]
         and first.videos["walk/c"].tubes == ()
     )
     form = request_form(first, [{"video": "run/a", "frames": [1, 9]}], "demo", 2)
@@ -219,7 +219,7 @@ def test_merging_joins_tracks_over_the_cycles(tmp_path):
     ]
     second = merge_answers(first, answer(truth(), form))
     video = second.videos["run/a"]
-    assert video.labelled_frames.tolist() == [1, 2, 4, 7, 9]
+    assert video.labeled_frames.tolist() == [1, 2, 4, 7, 9]
     assert [(t.track, t.frames.tolist()) for t in video.tubes] == [
         (1, [7, 9]),
         (2, [1, 2]),
@@ -237,7 +237,7 @@ def test_merging_joins_tracks_over_the_cycles(tmp_path):
 
 
 def test_actors_that_a_later_cycle_does_not_see_are_kept():
-    first = merge_answers(hide(truth()), answered())
+    first = merge_answers(strip_labels(truth()), answered())
     form = request_form(first, [{"video": "run/a", "frames": [9]}], "demo", 2)
     video = merge_answers(first, answer(truth(), form)).videos["run/a"]
     assert [(t.track, t.frames.tolist()) for t in video.tubes] == [
@@ -250,15 +250,15 @@ def test_actors_that_a_later_cycle_does_not_see_are_kept():
 def test_answers_for_other_classes_are_not_merged():
     answers = answered() | {"classes": ["walk", "run"]}  # would turn every label round
     with pytest.raises(UserError, match="the list of classes was changed"):
-        merge_answers(hide(truth()), answers)
+        merge_answers(strip_labels(truth()), answers)
 
 
 def test_good_answers_pass_in_any_order():
     answers = answered()
     answers["videos"].reverse()
     answers["videos"][1]["frames"].reverse()
-    check_answers(asked(), answers, hide(truth()))
-    assert merge_answers(hide(truth()), answers).counts() == {
+    check_answers(asked(), answers, strip_labels(truth()))
+    assert merge_answers(strip_labels(truth()), answers).counts() == {
         "videos": 2,
         "frames": 4,
         "boxes": 5,
@@ -338,7 +338,7 @@ def test_each_problem_is_named(path, value, words):
     answers = copy.deepcopy(answered())
     change(path, value)(answers)
     with pytest.raises(UserError, match=words) as error:
-        check_answers(asked(), answers, hide(truth()))
+        check_answers(asked(), answers, strip_labels(truth()))
     assert "\n" not in str(error.value)
 
 
@@ -346,30 +346,32 @@ def test_surplus_frames_are_named():
     answers = answered()
     answers["videos"][0]["frames"].append({"frame": 9, "actors": []})
     with pytest.raises(UserError, match="1 problem: video run/a: frame 9 was not requested"):
-        check_answers(asked(), answers, hide(truth()))
+        check_answers(asked(), answers, strip_labels(truth()))
 
 
 def test_all_problems_are_counted_and_the_first_shown():
     words = "the answers have 6 problems: .*class is missing.*; and 1 more; correct"
     with pytest.raises(UserError, match=words) as error:
-        check_answers(asked(), asked(), hide(truth()))  # 2 classes and 4 frames are null
+        check_answers(
+            asked(), asked(), strip_labels(truth())
+        )  # 2 classes and 4 frames are null
     assert str(error.value).count("unanswered") == 3
     with pytest.raises(UserError, match="unanswered"):
-        merge_answers(hide(truth()), asked())
+        merge_answers(strip_labels(truth()), asked())
 
 
 def test_an_old_video_keeps_its_class_and_its_frames():
-    first = merge_answers(hide(truth()), answered())
+    first = merge_answers(strip_labels(truth()), answered())
     form = request_form(first, [{"video": "run/a", "frames": [1]}], "demo", 2)
     answers = answer(truth(), form)
     answers["videos"][0]["class"] = "walk"
     with pytest.raises(
-        UserError, match="video run/a: class 'walk', it was labelled 'run' before"
+        UserError, match="video run/a: class 'walk', it was labeled 'run' before"
     ):
         check_answers(form, answers, first)
-    with pytest.raises(UserError, match="frame 2 is labelled already"):
+    with pytest.raises(UserError, match="frame 2 is labeled already"):
         merge_answers(first, answered())
-    with pytest.raises(UserError, match="frame 7 cannot be requested, it is labelled already"):
+    with pytest.raises(UserError, match="frame 7 cannot be requested, it is labeled already"):
         request_form(first, PICKS[:1], "demo", 2)
 
 
@@ -377,14 +379,14 @@ def test_a_frame_answered_twice_is_not_merged():
     answers = answered()
     answers["videos"][1]["frames"] *= 2
     with pytest.raises(UserError, match="walk/c: frame 3 is there twice"):
-        merge_answers(hide(truth()), answers)
+        merge_answers(strip_labels(truth()), answers)
 
 
 def test_text_of_the_file_cannot_break_the_line():
     answers = answered()
     answers["videos"][1]["video"] = "two\nlines" * 100
     with pytest.raises(UserError) as error:
-        check_answers(asked(), answers, hide(truth()))
+        check_answers(asked(), answers, strip_labels(truth()))
     assert "\n" not in str(error.value) and len(str(error.value)) < 1000
 
 
@@ -405,17 +407,17 @@ def test_a_cycle_on_the_real_training_videos(shared_data, tmp_path):
         {"video": name, "frames": rng.choice(dense.videos[name].frames, 9, replace=False)}
         for name in names
     ]
-    form = request_form(hide(dense), picks, "real", 0)
+    form = request_form(strip_labels(dense), picks, "real", 0)
     write_form(tmp_path / "answers.json", answer(dense, form))
     answers = read_form(tmp_path / "answers.json")
-    check_answers(form, answers, hide(dense))
-    sparse = merge_answers(hide(dense), answers)
+    check_answers(form, answers, strip_labels(dense))
+    sparse = merge_answers(strip_labels(dense), answers)
     assert sparse.counts()["videos"] == len(names) and sparse.counts()["frames"] == 9 * len(
         names
     )
     for pick in picks:
         video, whole = sparse.videos[pick["video"]], dense.videos[pick["video"]]
-        assert video.label == whole.label and video.labelled_frames.tolist() == sorted(
+        assert video.label == whole.label and video.labeled_frames.tolist() == sorted(
             pick["frames"].tolist()
         )
         here = {
@@ -439,7 +441,7 @@ def test_a_cycle_on_the_real_training_videos(shared_data, tmp_path):
 
 
 def test_forms_survive_the_file_one_line_a_frame(tmp_path):
-    first = merge_answers(hide(truth()), answered())
+    first = merge_answers(strip_labels(truth()), answered())
     later = request_form(
         first, [{"video": "run/a", "frames": [1, 9], "reason": "größte"}], "demo", 2
     )

@@ -10,10 +10,10 @@ from jhmdb_maker import square_masks
 from claus.annotators.oracle import (
     answer,
     check_answers,
-    hide,
     merge_answers,
     read_form,
     request_form,
+    strip_labels,
     write_form,
 )
 from claus.datasets import jhmdb
@@ -52,7 +52,7 @@ PICKS = [{"video": "run/a", "frames": [1, 4, 7]}, {"video": "walk/b", "frames": 
 
 
 def asked():
-    return request_form(hide(truth()), PICKS, "demo", 0, kind="masks")
+    return request_form(strip_labels(truth()), PICKS, "demo", 0, kind="masks")
 
 
 def answered():
@@ -76,10 +76,10 @@ def test_the_request_says_that_it_wants_masks():
         and '"mask"' in form["how_to_answer"]
         and "COCO" in form["how_to_answer"]
     )
-    boxes = request_form(hide(truth()), PICKS, "demo", 0)
+    boxes = request_form(strip_labels(truth()), PICKS, "demo", 0)
     assert "answer_with" not in boxes and form["videos"] == boxes["videos"]
     with pytest.raises(UserError, match="answer_with is 'outlines'"):
-        request_form(hide(truth()), PICKS, "demo", 0, kind="outlines")
+        request_form(strip_labels(truth()), PICKS, "demo", 0, kind="outlines")
 
 
 def test_the_annotator_answers_with_masks():
@@ -113,7 +113,7 @@ def test_a_duplicate_actor_is_answered_once():
 
 
 def test_merged_masks_are_those_of_the_ground_truth(tmp_path):
-    start = hide(truth())
+    start = strip_labels(truth())
     write_form(tmp_path / "answers.json", answered())
     answers = read_form(tmp_path / "answers.json")
     assert answers == answered()
@@ -123,7 +123,7 @@ def test_merged_masks_are_those_of_the_ground_truth(tmp_path):
         first.counts() == {"videos": 2, "frames": 5, "boxes": 5}
         and start.counts()["frames"] == 0
     )
-    assert first.videos["walk/b"].labelled_frames.tolist() == [3, 4]  # 4 shows no action
+    assert first.videos["walk/b"].labeled_frames.tolist() == [3, 4]  # 4 shows no action
     form = request_form(first, [{"video": "run/a", "frames": [2, 6]}], "demo", 1, kind="masks")
     assert [f["frame"] for f in form["videos"][0]["labelled_before"]] == [1, 4, 7]
     assert (
@@ -179,23 +179,25 @@ def test_each_problem_is_named(actors, words):
     with pytest.raises(
         UserError, match=f"the answers have 1 problem: video run/a: frame 4: .*{words}"
     ) as error:
-        check_answers(asked(), answers, hide(truth()))
+        check_answers(asked(), answers, strip_labels(truth()))
     assert "\n" not in str(error.value)
     with pytest.raises(UserError):
-        merge_answers(hide(truth()), answers)
+        merge_answers(strip_labels(truth()), answers)
 
 
 def test_boxes_and_masks_are_not_mixed():
     with pytest.raises(UserError, match="video run/a: has masks, the request is for boxes"):
-        answer(truth(), request_form(hide(truth()), PICKS, "demo", 0))
+        answer(truth(), request_form(strip_labels(truth()), PICKS, "demo", 0))
     with pytest.raises(UserError, match="answer_with is None, the request is for masks"):
         check_answers(
-            asked(), {k: v for k, v in answered().items() if k != "answer_with"}, hide(truth())
+            asked(),
+            {k: v for k, v in answered().items() if k != "answer_with"},
+            strip_labels(truth()),
         )
-    merged = merge_answers(hide(truth()), answered())
+    merged = merge_answers(strip_labels(truth()), answered())
     with pytest.raises(UserError, match="has masks, the request is for boxes"):
         request_form(merged, [{"video": "run/a", "frames": [2]}], "demo", 1)
-    boxes = request_form(hide(truth()), [{"video": "run/a", "frames": [2]}], "demo", 1)
+    boxes = request_form(strip_labels(truth()), [{"video": "run/a", "frames": [2]}], "demo", 1)
     boxes["videos"][0] |= {
         "class": "run",
         "frames": [{"frame": 2, "actors": [{"track": 1, "box": [1, 1, 4, 4]}]}],
@@ -205,10 +207,10 @@ def test_boxes_and_masks_are_not_mixed():
 
 
 def test_a_box_in_answers_with_boxes_is_what_counts():
-    form = request_form(hide(truth()), [{"video": "run/a", "frames": [2]}], "demo", 0)
+    form = request_form(strip_labels(truth()), [{"video": "run/a", "frames": [2]}], "demo", 0)
     actor = {"track": 1, "box": [1, 2, 4, 5], "mask": "whatever a tool wrote"}
     form["videos"][0] |= {"class": "run", "frames": [{"frame": 2, "actors": [actor]}]}
-    (tube,) = merge_answers(hide(truth()), form).videos["run/a"].tubes
+    (tube,) = merge_answers(strip_labels(truth()), form).videos["run/a"].tubes
     assert tube.masks is None and tube.boxes.tolist() == [[1, 2, 5, 7]]
 
 
@@ -224,16 +226,16 @@ def test_a_cycle_on_the_real_masks(shared_data):
         }
         for i, name in enumerate(chosen)
     ]
-    form = request_form(hide(dense), picks, "real", 0, kind="masks")
-    sparse = merge_answers(hide(dense), answer(dense, form))
+    form = request_form(strip_labels(dense), picks, "real", 0, kind="masks")
+    sparse = merge_answers(strip_labels(dense), answer(dense, form))
     assert sparse.counts() == {"videos": 33, "frames": 34, "boxes": 34}
     for pick in picks:
         video, whole = sparse.videos[pick["video"]], dense.videos[pick["video"]]
         assert (
-            video.labelled_frames.tolist() == sorted(pick["frames"].tolist())
+            video.labeled_frames.tolist() == sorted(pick["frames"].tolist())
             and video.label == whole.label
         )
         assert np.array_equal(
-            video.tubes[0].masks[:], whole.tubes[0].masks[video.labelled_frames]
+            video.tubes[0].masks[:], whole.tubes[0].masks[video.labeled_frames]
         )
     assert sum(video.tubes[0].masks._rows is not None for video in dense.videos.values()) == 33

@@ -75,7 +75,7 @@ def test_round_trip(saved):
     assert trained.geometry == GEOMETRY["small", "wide"] and trained.about["history"] == [
         {"epoch": 0, "total": 1.5}
     ]
-    assert trained.clusters.centres.tolist() == np.arange(102).reshape(2, 51).tolist()
+    assert trained.clusters.centers.tolist() == np.arange(102).reshape(2, 51).tolist()
     assert trained.clusters.counts.tolist() == [100, 123]
     assert trained.clusters.assignment == {"Diving/v": 0, "Biking/v": 1}
 

@@ -108,7 +108,7 @@ def test_equal_content_is_equal_bytes(pair, tmp_path):
         ("clusters", np.array([0, 3], np.int32), "clusters must lie in 0..2"),
         ("clusters", np.array([-1, 0], np.int32), "clusters must lie in 0..2"),
         ("clusters", np.array([0.0, 1.0]), "clusters must be an array of integer"),
-        ("centres", np.zeros((3, 7), np.float32), "centres has shape (3, 7)"),
+        ("centers", np.zeros((3, 7), np.float32), "centers has shape (3, 7)"),
         ("failed", {"A/a": "broken"}, "A/a is among the videos and among the failed"),
         ("failed", ["A/b"], "failed must be a dict"),
     ],
@@ -198,7 +198,7 @@ def test_features_and_uncertainty_of_two_checkpoints_do_not_mix(pair):
 # ----------------------------------------------------------------------------------- ledger
 
 
-def labelled(name, frames=(), actors=()):
+def labeled(name, frames=(), actors=()):
     """A video of 10 frames; actors: lists of frames, one per actor."""
     tubes = tuple(
         Tube(0, track, list(seen), [[0, 0, 5, 5]] * len(seen))
@@ -221,16 +221,16 @@ def write_cycle(root, cycle, *videos, prices=None):
 def test_the_ledger_counts_what_the_annotation_files_hold(tmp_path):
     # cycle 0: one video, 3 frames of which one is empty and one shows two actors: 3 boxes,
     # 1 beyond the first
-    first = labelled("a", [1, 4, 7], [[1, 4], [4]])
-    write_cycle(tmp_path, 0, first, labelled("b"), labelled("c"), labelled("d"))
+    first = labeled("a", [1, 4, 7], [[1, 4], [4]])
+    write_cycle(tmp_path, 0, first, labeled("b"), labeled("c"), labeled("d"))
     # cycle 1: two more videos, 2 + 1 frames, 3 + 0 boxes, at other prices
     write_cycle(
         tmp_path,
         1,
         first,
-        labelled("b", [0, 9], [[0, 9], [9]]),
-        labelled("c", [5]),
-        labelled("d"),
+        labeled("b", [0, 9], [[0, 9], [9]]),
+        labeled("c", [5]),
+        labeled("d"),
         prices={"video": "2", "frame": "0.5", "box": "0.25"},
     )
     rows = handoffs.write_ledger("r", tmp_path)
@@ -243,8 +243,8 @@ def test_the_ledger_counts_what_the_annotation_files_hold(tmp_path):
 
 
 def test_a_hole_or_a_loss_in_the_cycles_is_named(tmp_path):
-    write_cycle(tmp_path, 0, labelled("a", [1, 2]))
-    write_cycle(tmp_path, 1, labelled("a", [1]))
+    write_cycle(tmp_path, 0, labeled("a", [1, 2]))
+    write_cycle(tmp_path, 1, labeled("a", [1]))
     assert "cycle1/annotations.pkl holds fewer labels" in refused(
         handoffs.write_ledger, "r", tmp_path
     )

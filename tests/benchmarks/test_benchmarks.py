@@ -46,8 +46,8 @@ def test_loading_without_real_videos_measures_four_ways(tmp_path, monkeypatch, c
 
 
 def test_one_thread_decodes_the_same_pictures(films):
-    shown = [pixels(frame) for frame in iter_frames(films / "grey20.avi")]
+    shown = [pixels(frame) for frame in iter_frames(films / "gray20.avi")]
     alone = plain_loading.whole_video(
-        films / "grey20.avi", *shown[0].shape[:2], one_thread=True
+        films / "gray20.avi", *shown[0].shape[:2], one_thread=True
     )
     assert np.array_equal(alone, shown) and len(alone) == 20

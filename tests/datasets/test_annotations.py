@@ -34,8 +34,8 @@ def same(first, second):
                     v.height,
                     v.width,
                     v.label,
-                    v.labelled_frames.tolist(),
-                    v.labelled_frames.dtype,
+                    v.labeled_frames.tolist(),
+                    v.labeled_frames.dtype,
                     [
                         (
                             t.label,
@@ -56,7 +56,7 @@ def same(first, second):
 
 
 def small():
-    """Two classes; one video with two actors and a frame without action, one unlabelled,
+    """Two classes; one video with two actors and a frame without action, one unlabeled,
     one with a mask.
     """
     tubes = (
@@ -80,18 +80,18 @@ def video(**changes):
         "height": 24,
         "width": 32,
         "label": 0,
-        "labelled_frames": [3, 7],
+        "labeled_frames": [3, 7],
         "tubes": (Tube(0, 1, [3], [[0, 0, 32, 24]]),),
     }
     return Video(**(fields | changes))
 
 
-def test_it_knows_what_is_labelled():
+def test_it_knows_what_is_labeled():
     annotations = small()
-    assert [v.name for v in annotations.labelled()] == ["b/one", "a/three"]
+    assert [v.name for v in annotations.labeled()] == ["b/one", "a/three"]
     assert annotations.counts() == {"videos": 2, "frames": 5, "boxes": 4}
     assert annotations.total_frames() == 9 + 40000 + 3
-    assert not annotations.videos["a/two"].is_labelled
+    assert not annotations.videos["a/two"].is_labeled
     tube = annotations.videos["b/one"].tubes[0]
     assert (tube.start, tube.end) == (2, 6)
 
@@ -139,7 +139,7 @@ def test_large_numbers_do_not_wrap_in_the_file(tmp_path):
     again = load(tmp_path / "a.pkl").videos["A/v"]
     assert again.tubes[0].boxes.tolist() == [
         [0, 0, 40000, 32768]
-    ] and again.labelled_frames.tolist() == [65536, 69999]
+    ] and again.labeled_frames.tolist() == [65536, 69999]
 
 
 def test_arrays_are_int32_read_only_copies():
@@ -159,7 +159,7 @@ def test_arrays_are_int32_read_only_copies():
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: Tube(0, 1, [], np.zeros((0, 4), int)), "no labelled frame"),
+        (lambda: Tube(0, 1, [], np.zeros((0, 4), int)), "no labeled frame"),
         (lambda: Tube(0, 1, [3, 3], [[0, 0, 1, 1]] * 2), "not strictly increasing"),
         (lambda: Tube(0, 1, [4, 3], [[0, 0, 1, 1]] * 2), "not strictly increasing"),
         (lambda: Tube(0, 1, [3]), "neither boxes nor masks"),
@@ -191,18 +191,18 @@ def test_a_tube_that_does_not_hold_together_is_refused(make, words):
     [
         ({"frames": 0}, "frames is 0"),
         ({"height": 2.5}, "height is 2.5"),
-        ({"labelled_frames": [7, 3]}, "labelled_frames are not strictly increasing"),
-        ({"labelled_frames": [3, 3, 7]}, "labelled_frames are not strictly increasing"),
+        ({"labeled_frames": [7, 3]}, "labeled_frames are not strictly increasing"),
+        ({"labeled_frames": [3, 3, 7]}, "labeled_frames are not strictly increasing"),
         (
-            {"labelled_frames": [3, 10]},
-            "labelled frame 10 is not in the video; it has frames 0 to 9",
+            {"labeled_frames": [3, 10]},
+            "labeled frame 10 is not in the video; it has frames 0 to 9",
         ),
-        ({"labelled_frames": [-1, 3]}, "labelled frame -1 is not in the video"),
-        ({"labelled_frames": [2, 7]}, "tube 1 has frame 3, which is not labelled"),
-        ({"labelled_frames": [2]}, "tube 1 has frame 3, which is not labelled"),
-        ({"label": None}, "has labelled frames and no class"),
-        ({"labelled_frames": [], "tubes": ()}, "has a class and no labelled frame"),
-        ({"labelled_frames": [], "label": None}, "tube 1 has frame 3, which is not labelled"),
+        ({"labeled_frames": [-1, 3]}, "labeled frame -1 is not in the video"),
+        ({"labeled_frames": [2, 7]}, "tube 1 has frame 3, which is not labeled"),
+        ({"labeled_frames": [2]}, "tube 1 has frame 3, which is not labeled"),
+        ({"label": None}, "has labeled frames and no class"),
+        ({"labeled_frames": [], "tubes": ()}, "has a class and no labeled frame"),
+        ({"labeled_frames": [], "label": None}, "tube 1 has frame 3, which is not labeled"),
         (
             {"width": 31},
             r"tube 1, frame 3: box \[0, 0, 32, 24\] .* leaves the picture of 31x24",
@@ -337,16 +337,16 @@ def test_corners_from_xywh_casts_first():
 
 @st.composite
 def videos(draw):
-    """A valid video, labelled or not, of at most 40 frames."""
+    """A valid video, labeled or not, of at most 40 frames."""
     frames, height, width = (
         draw(st.integers(1, 40)),
         draw(st.integers(2, 300)),
         draw(st.integers(2, 400)),
     )
-    labelled = sorted(draw(st.sets(st.integers(0, frames - 1))))
+    labeled = sorted(draw(st.sets(st.integers(0, frames - 1))))
     tubes = []
-    for track in range(1, draw(st.integers(0, 3)) + 1 if labelled else 1):
-        seen = sorted(draw(st.sets(st.sampled_from(labelled), min_size=1)))
+    for track in range(1, draw(st.integers(0, 3)) + 1 if labeled else 1):
+        seen = sorted(draw(st.sets(st.sampled_from(labeled), min_size=1)))
         boxes = []
         for _ in seen:
             x0, y0 = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
@@ -354,8 +354,8 @@ def videos(draw):
                 [x0, y0, draw(st.integers(x0 + 1, width)), draw(st.integers(y0 + 1, height))]
             )
         tubes.append(Tube(draw(st.integers(0, 2)), track, seen, boxes))
-    label = draw(st.integers(0, 2)) if labelled else None
-    return Video("x/v", frames, height, width, label, labelled, tuple(tubes))
+    label = draw(st.integers(0, 2)) if labeled else None
+    return Video("x/v", frames, height, width, label, labeled, tuple(tubes))
 
 
 @settings(max_examples=60, deadline=None)

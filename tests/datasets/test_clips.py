@@ -14,9 +14,9 @@ from claus.datasets.clips import geometry as clips
 from claus.datasets.clips.geometry import (
     GEOMETRY,
     ClipGeometry,
-    centre_crop,
+    center_crop,
     clip_indices,
-    normalise,
+    normalize,
     random_crop,
     transform,
 )
@@ -103,14 +103,14 @@ def test_random_crops_reach_every_place_and_no_other():
     assert corners == {(top, left) for top in range(3) for left in range(4)}
 
 
-def test_centre_crops_by_hand():
+def test_center_crops_by_hand():
     corners = {
         ("full", "wide"): (8, 12),
         ("full", "square"): (8, 48),
         ("small", "wide"): (3, 4),
         ("small", "square"): (4, 16),
     }
-    assert {key: centre_crop(GEOMETRY[key]) for key in corners} == corners
+    assert {key: center_crop(GEOMETRY[key]) for key in corners} == corners
 
 
 def test_a_crop_larger_than_the_frame_is_refused():
@@ -214,7 +214,7 @@ def test_a_mask_stays_on_what_it_covers(key, flip):
     masks = np.zeros((2, 240, 320), np.uint8)
     masks[0, 60:150, 90:200] = 1
     masks[1, 40:100, 200:260] = 1
-    corner = centre_crop(geometry)
+    corner = center_crop(geometry)
     seen = (
         transform(np.repeat(255 * masks[..., None], 3, -1), geometry, corner, flip)[:, 0] >= 128
     )
@@ -238,15 +238,15 @@ def test_transforming_leaves_its_input_alone():
     np.testing.assert_array_equal(frames, before)
 
 
-def test_normalise_by_hand():
+def test_normalize_by_hand():
     frames = torch.zeros(1, 2, 3, 1, 1, dtype=torch.uint8)
     frames[0, 1, 2], frames[0, 0, 1] = 255, 51
-    clip = normalise(frames, "-1..1")
+    clip = normalize(frames, "-1..1")
     assert clip.shape == (1, 3, 2, 1, 1) and clip.dtype == torch.float32
     torch.testing.assert_close(
         clip[0, :, :, 0, 0], torch.tensor([[-1.0, -1.0], [-0.6, -1.0], [-1.0, 1.0]])
     )
     torch.testing.assert_close(
-        normalise(frames, "0..1")[0, :, :, 0, 0],
+        normalize(frames, "0..1")[0, :, :, 0, 0],
         torch.tensor([[0.0, 0.0], [0.2, 0.0], [0.0, 1.0]]),
     )

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 import av
 import numpy as np
 import pytest
-from films import grey_frames, numbers, write_with_b_frames
+from films import gray_frames, numbers, write_with_b_frames
 from jhmdb_maker import write_pngs
 
 from claus.datasets.sprites import write_video
@@ -162,7 +162,7 @@ def test_only_the_group_is_decoded(tmp_path, monkeypatch):
 
 def test_indices_may_repeat_and_come_in_any_order(films):
     assert numbers(
-        IndexedVideos().read_frames(films / "grey40.avi", [31, 2, 2, 39, 0], 40)
+        IndexedVideos().read_frames(films / "gray40.avi", [31, 2, 2, 39, 0], 40)
     ) == [31, 2, 2, 39, 0]
 
 
@@ -171,12 +171,12 @@ def test_indices_may_repeat_and_come_in_any_order(films):
 
 def test_a_short_tail_repeats_the_last_frame_and_more_is_an_error(films):
     videos, short = IndexedVideos(), 20 + SHORT_TAIL
-    assert numbers(videos.read_frames(films / "grey20.avi", [3, 25, 19], short)) == [3, 19, 19]
-    assert numbers(videos.read_frames(films / "grey20.avi", [3], short + 1)) == [3]
+    assert numbers(videos.read_frames(films / "gray20.avi", [3, 25, 19], short)) == [3, 19, 19]
+    assert numbers(videos.read_frames(films / "gray20.avi", [3], short + 1)) == [3]
     with pytest.raises(
-        VideoError, match=r"grey20\.avi decodes 20 frames where the annotation has 29"
+        VideoError, match=r"gray20\.avi decodes 20 frames where the annotation has 29"
     ):
-        videos.read_frames(films / "grey20.avi", [3, 25], short + 1)
+        videos.read_frames(films / "gray20.avi", [3, 25], short + 1)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no film " * 100, bytes(20_000)])
@@ -209,7 +209,7 @@ def test_what_lies_before_a_cut_can_still_be_read(tmp_path):
 
 
 def test_a_folder_of_images_needs_no_index(tmp_path):
-    write_pngs(tmp_path / "clip", grey_frames(20))
+    write_pngs(tmp_path / "clip", gray_frames(20))
     assert numbers(IndexedVideos(tmp_path).read_frames(tmp_path / "clip", [4, 18], 20)) == [
         4,
         18,
@@ -224,10 +224,10 @@ def kept(folder):
 
 
 def test_an_index_is_made_once_and_kept(films, tmp_path, monkeypatch):
-    IndexedVideos(tmp_path).read_frames(films / "grey40.avi", [3], 40)
+    IndexedVideos(tmp_path).read_frames(films / "gray40.avi", [3], 40)
     assert len(kept(tmp_path)) == 1
     monkeypatch.setattr(frame_index, "build", None)
-    assert numbers(IndexedVideos(tmp_path).read_frames(films / "grey40.avi", [38], 40)) == [38]
+    assert numbers(IndexedVideos(tmp_path).read_frames(films / "gray40.avi", [38], 40)) == [38]
 
 
 @pytest.mark.parametrize(
@@ -241,26 +241,26 @@ def test_an_index_is_made_once_and_kept(films, tmp_path, monkeypatch):
     ids=["empty", "cut", "zeros", "another"],
 )
 def test_a_damaged_index_is_made_anew(films, tmp_path, spoil):
-    IndexedVideos(tmp_path).read_frames(films / "grey40.avi", [3], 40)
+    IndexedVideos(tmp_path).read_frames(films / "gray40.avi", [3], 40)
     (file,) = kept(tmp_path)
     whole = file.read_bytes()
     assert spoil(whole) != whole
     file.write_bytes(spoil(whole))
-    assert numbers(IndexedVideos(tmp_path).read_frames(films / "grey40.avi", [39], 40)) == [39]
+    assert numbers(IndexedVideos(tmp_path).read_frames(films / "gray40.avi", [39], 40)) == [39]
     assert file.read_bytes() == whole
 
 
 def test_a_file_that_changes_gets_another_index(films, tmp_path):
     videos = IndexedVideos(tmp_path / "kept")
-    shutil.copy(films / "grey40.avi", tmp_path / "v.avi")
+    shutil.copy(films / "gray40.avi", tmp_path / "v.avi")
     assert numbers(videos.read_frames(tmp_path / "v.avi", [30], 40)) == [30]
-    write_video(tmp_path / "v.avi", grey_frames(40)[::-1])
+    write_video(tmp_path / "v.avi", gray_frames(40)[::-1])
     assert numbers(videos.read_frames(tmp_path / "v.avi", [30], 40)) == [9]
 
 
 def test_a_file_replaced_behind_our_back_is_read_from_its_start(films, tmp_path):
     """Same place, size and time of change: the index finds nothing where it looks."""
-    shutil.copy(films / "grey40.avi", tmp_path / "v.avi")
+    shutil.copy(films / "gray40.avi", tmp_path / "v.avi")
     videos, state = IndexedVideos(), os.stat(tmp_path / "v.avi")
     videos.read_frames(tmp_path / "v.avi", [3], 40)
     (tmp_path / "v.avi").write_bytes(b"x" * state.st_size)
@@ -276,7 +276,7 @@ def read_some(folder, path, k):
 def test_processes_may_make_the_same_index_at_once(films, tmp_path):
     with ProcessPoolExecutor(2) as pool:
         seen = list(
-            pool.map(functools.partial(read_some, tmp_path, films / "grey40.avi"), range(8))
+            pool.map(functools.partial(read_some, tmp_path, films / "gray40.avi"), range(8))
         )
     assert seen == [[k, k + 2] for k in range(8)] and len(kept(tmp_path)) == 1
 
@@ -285,7 +285,7 @@ def test_a_folder_that_cannot_be_written_is_one_warning(films, tmp_path, capsys)
     (tmp_path / "file").write_text("in the way")
     for k in (3, 5):
         assert numbers(
-            IndexedVideos(tmp_path / "file").read_frames(films / "grey40.avi", [k], 40)
+            IndexedVideos(tmp_path / "file").read_frames(films / "gray40.avi", [k], 40)
         ) == [k]
     assert capsys.readouterr().err.count("WARNING: cannot write below") == 1
 
@@ -294,7 +294,7 @@ def test_memory_is_bounded(films, tmp_path, monkeypatch):
     monkeypatch.setattr(frame_index, "IN_MEMORY", 2)
     videos = IndexedVideos()
     for k in range(4):
-        shutil.copy(films / "grey20.avi", tmp_path / f"{k}.avi")
+        shutil.copy(films / "gray20.avi", tmp_path / f"{k}.avi")
         videos.read_frames(tmp_path / f"{k}.avi", [1], 20)
     assert len(videos._known) == 2
 

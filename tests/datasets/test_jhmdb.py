@@ -7,10 +7,10 @@ import pickle
 import numpy as np
 import pytest
 import scipy.io
-from films import grey_frames, numbers
+from films import gray_frames, numbers
 from jhmdb_maker import square_masks, write_mat, write_pngs, write_set
 
-from claus.annotators.oracle import hide
+from claus.annotators.oracle import strip_labels
 from claus.datasets import jhmdb
 from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry
 from claus.datasets.labels.annotations import load, save
@@ -43,7 +43,7 @@ def mat(root, name="wave/x"):
 # ---- the masks ----
 
 
-def test_every_frame_of_a_clip_is_labelled_with_its_mask(root):
+def test_every_frame_of_a_clip_is_labeled_with_its_mask(root):
     truth = jhmdb.read_ground_truth(root)
     assert (
         truth.dataset == "jhmdb-21"
@@ -63,7 +63,7 @@ def test_every_frame_of_a_clip_is_labelled_with_its_mask(root):
         32,
         jhmdb.CLASSES.index("run"),
     )
-    assert video.labelled_frames.tolist() == list(range(15))
+    assert video.labeled_frames.tolist() == list(range(15))
     (tube,) = video.tubes
     assert (tube.label, tube.track, tube.boxes) == (video.label, 1, None)
     assert np.array_equal(tube.masks[:], square_masks(15))
@@ -83,7 +83,7 @@ def test_masks_are_read_when_they_are_looked_at_and_not_before(root):
 
 def test_the_pool_without_labels_reads_no_mask(root, monkeypatch):
     monkeypatch.setattr(scipy.io, "loadmat", lambda *_, **__: pytest.fail("a mask was read"))
-    hidden = hide(jhmdb.read_ground_truth(root, part="train"))
+    hidden = strip_labels(jhmdb.read_ground_truth(root, part="train"))
     assert hidden.total_frames() == 15 + 16 and hidden.counts()["frames"] == 0
 
 
@@ -250,7 +250,7 @@ def test_no_mask_at_all(tmp_path):
 )
 def test_videos_are_found_as_the_download_unpacks(tmp_path, layout):
     (tmp_path / layout / "catch").mkdir(parents=True)
-    write_video(tmp_path / layout / "catch" / "ball_(2).avi", grey_frames(3))
+    write_video(tmp_path / layout / "catch" / "ball_(2).avi", gray_frames(3))
     path = jhmdb.find_video(tmp_path, "catch/ball_(2)")
     assert path == tmp_path / layout / "catch" / "ball_(2).avi" and probe(path) == (3, 48, 64)
     assert jhmdb.scan_videos(tmp_path) == ["catch/ball_(2)"]
@@ -258,8 +258,8 @@ def test_videos_are_found_as_the_download_unpacks(tmp_path, layout):
 
 @pytest.mark.parametrize("layout", ["", "Rename_Images"])
 def test_images_are_found_too(tmp_path, layout):
-    write_pngs(tmp_path / layout / "catch" / "ball", grey_frames(12))
-    write_pngs(tmp_path / layout / "catch" / ".hidden", grey_frames(1))
+    write_pngs(tmp_path / layout / "catch" / "ball", gray_frames(12))
+    write_pngs(tmp_path / layout / "catch" / ".hidden", gray_frames(1))
     path = jhmdb.find_video(tmp_path, "catch/ball")
     assert probe(path) == (12, 48, 64) and numbers(read_frames(path, [11, 2], 12)) == [11, 2]
     assert jhmdb.scan_videos(tmp_path) == ["catch/ball"]

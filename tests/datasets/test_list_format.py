@@ -23,32 +23,32 @@ def dense(start, end, dtype=np.uint8):
     return np.array([[frame, 2, 250, 10] for frame in range(start, end + 1)], dtype)
 
 
-def test_only_really_labelled_frames_are_kept():
+def test_only_really_labeled_frames_are_kept():
     records = [
         ("A/v", [(4, 12, 0, dense(4, 12), [6, 12]), (0, 19, 0, dense(0, 19), np.array([6]))]),
         ("B/w", []),
     ]
     annotations = from_records(records, ("A", "B"), SIZES, "x")
     video = annotations.videos["A/v"]
-    assert video.label == 0 and video.labelled_frames.tolist() == [6, 12]
+    assert video.label == 0 and video.labeled_frames.tolist() == [6, 12]
     assert [tube.frames.tolist() for tube in video.tubes] == [[6, 12], [6]]
     assert video.tubes[0].boxes.tolist() == [[6, 2, 256, 12], [12, 2, 262, 12]]  # 256: no wrap
-    assert not annotations.videos["B/w"].is_labelled
+    assert not annotations.videos["B/w"].is_labeled
     assert annotations.counts() == {"videos": 1, "frames": 2, "boxes": 3}
 
 
-def test_tubes_that_are_not_labelled_are_left_out():
+def test_tubes_that_are_not_labeled_are_left_out():
     records = [
         ("A/v", [(14, 19, 0, dense(14, 19), [16], 0), (0, 2, 0, dense(0, 2), [1], 1)]),
         ("B/w", [(0, 3, 1, dense(0, 3), []), (0, 3, 1, dense(0, 3), [2], 0)]),
     ]
     annotations = from_records(records, ("A", "B"), SIZES, "x")
     assert [(t.track, t.frames.tolist()) for t in annotations.videos["A/v"].tubes] == [(2, [1])]
-    assert not annotations.videos["B/w"].is_labelled and annotations.videos["B/w"].label is None
+    assert not annotations.videos["B/w"].is_labeled and annotations.videos["B/w"].label is None
 
 
-def test_of_a_tube_that_is_not_labelled_only_the_time_is_looked_at():
-    """Neither class nor boxes nor labelled frames, be they what they may."""
+def test_of_a_tube_that_is_not_labeled_only_the_time_is_looked_at():
+    """Neither class nor boxes nor labeled frames, be they what they may."""
     nonsense = [
         (15, 19, "x", dense(0, 1), [99], 0),
         (15, 19, 7, None, None, 0),
@@ -61,14 +61,14 @@ def test_of_a_tube_that_is_not_labelled_only_the_time_is_looked_at():
         for tube in nonsense
     ]
     assert [
-        (video.label, video.labelled_frames.tolist(), len(video.tubes)) for video in videos
+        (video.label, video.labeled_frames.tolist(), len(video.tubes)) for video in videos
     ] == [(0, [1], 1)] * 3
 
 
 @pytest.mark.parametrize(
     "hidden", [(12, 14, 1, None, None, 0), (12, 14, 1, None, [])], ids=["flag 0", "no frame"]
 )
-def test_frames_near_a_tube_that_is_not_labelled_are_dropped(hidden):
+def test_frames_near_a_tube_that_is_not_labeled_are_dropped(hidden):
     """Else its actor would be learnt as background: no clip gives weight to a frame that it
     is in.
     """
@@ -80,7 +80,7 @@ def test_frames_near_a_tube_that_is_not_labelled_are_dropped(hidden):
         )
     ]
     video = from_records(records, ("A", "B"), sizes, "x").videos["A/v"]
-    assert video.labelled_frames.tolist() == [
+    assert video.labeled_frames.tolist() == [
         0,
         1,
         2,
@@ -88,14 +88,12 @@ def test_frames_near_a_tube_that_is_not_labelled_are_dropped(hidden):
         *range(23, 40),
     ]  # more than 8 frames from 12 to 14
     assert [tube.track for tube in video.tubes] == [1]
-    weight = clip_weight(
-        np.zeros((8, 1, 1), np.uint8), video.labelled_frames, np.arange(10, 18)
-    )
+    weight = clip_weight(np.zeros((8, 1, 1), np.uint8), video.labeled_frames, np.arange(10, 18))
     assert not weight[2:5].any()
     all_near = from_records(
         [("A/v", [(5, 9, 0, dense(5, 9), [5, 9]), hidden])], ("A", "B"), sizes, "x"
     ).videos["A/v"]
-    assert not all_near.is_labelled and all_near.label is None
+    assert not all_near.is_labeled and all_near.label is None
 
 
 def range_of(first, last):
@@ -123,12 +121,12 @@ def test_one_based_boxes():
         ),
         (
             [("A/v", [(4, 12, 0, dense(4, 12), [0])])],
-            "labelled at frames 0 to 0, outside 4 to 12",
+            "labeled at frames 0 to 0, outside 4 to 12",
         ),
         ([("A/v", [(4, 12, 0, dense(4, 12))])], "tube 1 is not"),
         (
             [("A/v", [(15, 20, 0, dense(15, 20), [20])])],
-            "labelled frame 20 is not in the video",
+            "labeled frame 20 is not in the video",
         ),
         ([("A/v", [(0, 0, 2, dense(0, 0), [0])])], "label 2 is not a class"),
         (
@@ -153,11 +151,11 @@ def test_one_based_boxes():
         ),
         (
             [("A/v", [(0, 0, 0, dense(0, 0), 0)])],
-            "video A/v: tube 1: labelled_frames is 0; give an array",
+            "video A/v: tube 1: labeled_frames is 0; give an array",
         ),
         (
             [("A/v", [(0, 0, 0, dense(0, 0), None)])],
-            "video A/v: tube 1: labelled_frames is None; give an array",
+            "video A/v: tube 1: labeled_frames is None; give an array",
         ),
         (
             [("A/v", [(None, 0, 0, dense(0, 0), [0])])],
@@ -197,16 +195,16 @@ def example():
         Tube(0, 7, [8], [[1, 2, 3, 4]]),
     )
     videos = {
-        "A/v": Video("A/v", 20, 240, 320, 0, [2, 4, 6, 8], tubes),  # 6: labelled, no actor
+        "A/v": Video("A/v", 20, 240, 320, 0, [2, 4, 6, 8], tubes),  # 6: labeled, no actor
         "B/w": Video("B/w", 9, 240, 320, 1, [5]),
-    }  # labelled, no action
+    }  # labeled, no action
     return Annotations("x", ("A", "B"), videos)
 
 
 def test_written_boxes_are_dense_and_linear():
     (name, tubes), rest = to_records(example())
-    start, end, label, boxes, labelled = tubes[0]
-    assert (name, start, end, label) == ("A/v", 2, 8, 0) and labelled.tolist() == [2, 4, 8]
+    start, end, label, boxes, labeled = tubes[0]
+    assert (name, start, end, label) == ("A/v", 2, 8, 0) and labeled.tolist() == [2, 4, 8]
     assert boxes.tolist() == [
         [0, 0, 10, 10],
         [2, 0, 11, 11],
@@ -237,19 +235,19 @@ def test_a_box_of_one_pixel_never_loses_its_area():
 def test_what_a_round_trip_loses_is_what_the_docstring_says():
     again = from_records(to_records(example()), ("A", "B"), SIZES, "x")
     video = again.videos["A/v"]
-    assert video.labelled_frames.tolist() == [
+    assert video.labeled_frames.tolist() == [
         2,
         4,
         8,
-    ]  # the labelled frame without action is lost
-    assert not again.videos["B/w"].is_labelled and again.videos["B/w"].label is None
+    ]  # the labeled frame without action is lost
+    assert not again.videos["B/w"].is_labeled and again.videos["B/w"].label is None
     assert [tube.track for tube in video.tubes] == [1, 2]
     for new, old in zip(video.tubes, example().videos["A/v"].tubes, strict=True):
         assert (
             new.frames.tolist() == old.frames.tolist()
             and new.boxes.tolist() == old.boxes.tolist()
         )
-    for lost in ("labelled frames without action", "track", "absent"):
+    for lost in ("labeled frames without action", "track", "absent"):
         assert lost in from_records.__doc__
 
 
@@ -265,8 +263,8 @@ def test_actors_come_back_exactly(one):
         one.frames,
         one.height,
         one.width,
-        1 if one.is_labelled else None,
-        one.labelled_frames,
+        1 if one.is_labeled else None,
+        one.labeled_frames,
         tubes,
     )
     sizes = {one.name: (one.frames, one.height, one.width)}
@@ -277,7 +275,7 @@ def test_actors_come_back_exactly(one):
     assert [(t.frames.tolist(), t.boxes.tolist()) for t in got.tubes] == [
         (t.frames.tolist(), t.boxes.tolist()) for t in tubes
     ]
-    assert got.labelled_frames.tolist() == sorted({f for t in tubes for f in t.frames.tolist()})
+    assert got.labeled_frames.tolist() == sorted({f for t in tubes for f in t.frames.tolist()})
     assert same(from_records(to_records(first), ("a", "b"), sizes, "x"), first)
 
 

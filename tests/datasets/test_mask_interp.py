@@ -1,4 +1,4 @@
-"""Masks between labelled frames: by hand where a shape can be followed by hand, and on real
+"""Masks between labeled frames: by hand where a shape can be followed by hand, and on real
 masks.
 """
 
@@ -38,7 +38,7 @@ def iou(first, second):
 
 
 def film(path, radius=16, height=96, width=128, seed=0):
-    """(pictures (F,H,W,3), masks): a bright textured disc that moves along `path`, centres
+    """(pictures (F,H,W,3), masks): a bright textured disc that moves along `path`, centers
     (x, y), on darker ground.
     """
     rng = np.random.default_rng(seed)
@@ -60,10 +60,10 @@ def film(path, radius=16, height=96, width=128, seed=0):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_labelled_frames_keep_their_masks(method):
+def test_labeled_frames_keep_their_masks(method):
     pictures, masks = film([(30 + 3 * f, 40) for f in range(9)])
-    labelled = [0, 4, 8]
-    result = interpolate(masks[labelled], labelled, np.array([8, 0, 4, 4]), method, pictures)
+    labeled = [0, 4, 8]
+    result = interpolate(masks[labeled], labeled, np.array([8, 0, 4, 4]), method, pictures)
     assert result.dtype == bool and np.array_equal(result, masks[[8, 0, 4, 4]])
 
 
@@ -84,15 +84,13 @@ def test_what_does_not_change_stays(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_the_answer_for_a_frame_does_not_depend_on_what_else_is_asked(method):
     pictures, masks = film([(20 + 3 * f, 40 + (f % 5)) for f in range(21)])
-    labelled, wanted = np.array([0, 6, 12, 20]), np.array([15, 3, 7, 1, 19, 3])
-    whole = interpolate(masks[labelled], labelled, np.arange(21), method, pictures)
+    labeled, wanted = np.array([0, 6, 12, 20]), np.array([15, 3, 7, 1, 19, 3])
+    whole = interpolate(masks[labeled], labeled, np.arange(21), method, pictures)
     assert np.array_equal(
-        interpolate(masks[labelled], labelled, wanted, method, pictures), whole[wanted]
+        interpolate(masks[labeled], labeled, wanted, method, pictures), whole[wanted]
     )
-    packed = PackedMasks.pack(masks[labelled])
-    assert np.array_equal(
-        interpolate(packed, labelled, wanted, method, pictures), whole[wanted]
-    )
+    packed = PackedMasks.pack(masks[labeled])
+    assert np.array_equal(interpolate(packed, labeled, wanted, method, pictures), whole[wanted])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -189,7 +187,7 @@ def test_the_guesses_of_the_blend_meet_the_other_label():
     for share, goal in ((1, disc(44, 34, 12)), (0.5, disc(34, 30, 12)), (0, disc(24, 26, 12))):
         assert iou(mask_interp._warp(a.distance, forth, share, still) > 0, goal) > 0.93, share
         assert (
-            iou(mask_interp._affine(a, a.centre + share * (b.centre - a.centre)) > 0, goal)
+            iou(mask_interp._affine(a, a.center + share * (b.center - a.center)) > 0, goal)
             > 0.99
         ), share
     assert (
@@ -203,7 +201,7 @@ def test_the_guesses_of_the_blend_meet_the_other_label():
     wide, tall = (mask_interp.Label.of((field**2).sum(0) <= 1) for field in (wide, tall))
     stretch = mask_interp._stretch(wide, tall)
     np.testing.assert_allclose(stretch, [[8 / 20, 0], [0, 20 / 8]], rtol=0.05, atol=0.01)
-    assert iou(mask_interp._affine(wide, tall.centre, stretch) > 0, tall.distance > 0) > 0.95
+    assert iou(mask_interp._affine(wide, tall.center, stretch) > 0, tall.distance > 0) > 0.95
 
 
 def test_the_flow_moves_the_part_that_moved():
@@ -215,7 +213,7 @@ def test_the_flow_moves_the_part_that_moved():
     flow = mask_interp._flow_between(high, low)
     warped, aligned = (
         mask_interp._warp(high.distance, flow, 1, np.zeros(2)),
-        mask_interp._affine(high, low.centre),
+        mask_interp._affine(high, low.center),
     )
     assert iou(warped > 0, low.distance > 0) > 0.9 > iou(aligned > 0, low.distance > 0) + 0.1
 
@@ -238,13 +236,13 @@ def test_backwards_in_time_is_the_same():
 def test_blend_follows_a_bent_way_through_more_than_two_labels():
     frames = np.arange(25)
     masks = np.stack([disc(15 + 2 * f, 12 + 0.25 * (f - 12) ** 2, 9) for f in frames])
-    labelled = frames[::8]
-    wanted = np.setdiff1d(frames, labelled)
-    many = interpolate(masks[labelled], labelled, wanted)
+    labeled = frames[::8]
+    wanted = np.setdiff1d(frames, labeled)
+    many = interpolate(masks[labeled], labeled, wanted)
     two = np.concatenate(
         [
             interpolate(masks[[a, a + 8]], [a, a + 8], np.arange(a + 1, a + 8))
-            for a in labelled[:-1]
+            for a in labeled[:-1]
         ]
     )
     many, two = (
@@ -306,13 +304,13 @@ def test_real_masks_between_every_eighth(shared_data):
     videos = list(jhmdb.read_ground_truth(shared_data / "jhmdb").videos.values())
     found = {method: [] for method in WITHOUT_PIXELS}
     for video in videos[::47]:
-        masks, labelled = video.tubes[0].masks[:], np.arange(0, video.frames, 8)
-        wanted = np.setdiff1d(np.arange(labelled[-1]), labelled)
+        masks, labeled = video.tubes[0].masks[:], np.arange(0, video.frames, 8)
+        wanted = np.setdiff1d(np.arange(labeled[-1]), labeled)
         for method, values in found.items():
             values += [
                 iou(a, b)
                 for a, b in zip(
-                    interpolate(masks[labelled], labelled, wanted, method),
+                    interpolate(masks[labeled], labeled, wanted, method),
                     masks[wanted],
                     strict=True,
                 )

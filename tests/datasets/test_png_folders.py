@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from films import grey_frames, numbers
+from films import gray_frames, numbers
 from jhmdb_maker import write_pngs
 
 from claus.datasets.video.reader import (
@@ -19,7 +19,7 @@ from claus.datasets.video.reader import (
 
 @pytest.fixture
 def folder(tmp_path):
-    write_pngs(tmp_path / "clip", grey_frames(20))
+    write_pngs(tmp_path / "clip", gray_frames(20))
     return tmp_path / "clip"
 
 
@@ -35,7 +35,7 @@ def test_pixels_come_back_exactly(tmp_path):
 
 @pytest.mark.parametrize("name", ["{}.png", "frame_{}.png", "v1-{:03d}.PNG"])
 def test_order_is_that_of_the_numbers(tmp_path, name):
-    write_pngs(tmp_path, grey_frames(12), name)
+    write_pngs(tmp_path, gray_frames(12), name)
     (tmp_path / "notes.txt").write_text("10")
     (tmp_path / "._1.png").write_bytes(b"of another system")
     assert numbers([pixels(frame) for frame in iter_frames(tmp_path)]) == list(range(12))
@@ -43,7 +43,7 @@ def test_order_is_that_of_the_numbers(tmp_path, name):
 
 
 def test_numbers_may_start_anywhere_and_have_gaps(tmp_path):
-    write_pngs(tmp_path, grey_frames(9))
+    write_pngs(tmp_path, gray_frames(9))
     (tmp_path / "00004.png").unlink()
     assert numbers(read_frames(tmp_path, range(8), 8)) == [0, 1, 2, 4, 5, 6, 7, 8]
 
@@ -51,7 +51,7 @@ def test_numbers_may_start_anywhere_and_have_gaps(tmp_path):
 @pytest.mark.parametrize(
     "convert",
     [
-        lambda image: image[..., 0],  # grey
+        lambda image: image[..., 0],  # gray
         lambda image: np.dstack(
             [image, np.full(image.shape[:2], 9, np.uint8)]
         ),  # with transparency
@@ -59,8 +59,8 @@ def test_numbers_may_start_anywhere_and_have_gaps(tmp_path):
 )
 def test_other_kinds_of_png(tmp_path, convert):
     tmp_path.joinpath("x").mkdir()
-    cv2.imwrite(str(tmp_path / "x" / "1.png"), convert(grey_frames(5)[4]))
-    assert np.array_equal(read_frames(tmp_path / "x", [0], 1), grey_frames(5)[[4]])
+    cv2.imwrite(str(tmp_path / "x" / "1.png"), convert(gray_frames(5)[4]))
+    assert np.array_equal(read_frames(tmp_path / "x", [0], 1), gray_frames(5)[[4]])
 
 
 def test_only_what_is_wanted_is_decoded(folder):

@@ -46,7 +46,7 @@ def test_videos_of_the_classes_are_counted_once(data, tmp_path, monkeypatch):
         ("Biking/v_b", 12, 24, 32),
         ("Diving/v_c", 10, 24, 32),
     ]
-    assert failed == {} and found.classes == ("Biking", "Diving") and not found.labelled()
+    assert failed == {} and found.classes == ("Biking", "Diving") and not found.labeled()
 
     known.write_text(known.read_text()[:-7])  # killed while it wrote the last line
     counted = []
@@ -199,7 +199,7 @@ def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):
         for frame in video["frames"]
     }
     assert set((folder / "frames").rglob("*.png")) == set(asked)
-    for path, number in asked.items():  # written with grey 10 · its number
+    for path, number in asked.items():  # written with gray 10 · its number
         picture = cv2.imread(str(path))
         assert picture.shape == (24, 32, 3) and abs(picture.mean() - 10 * number) < 3
     first = next(iter(asked))
@@ -209,7 +209,7 @@ def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):
     )
     sidecars = [first.with_suffix(".json"), first.with_name(f"{first.stem}_mask.png")]
     for sidecar in sidecars:
-        sidecar.write_bytes(b"of somebody's labelling tool")
+        sidecar.write_bytes(b"of somebody's labeling tool")
     assert (
         claus_select.main([*start[:-1], "2", "--force"]) == 0
     )  # fewer frames: no picture stays behind
@@ -226,4 +226,4 @@ def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):
     assert claus_select.main([*run, "--answers", str(folder / "filled.json")]) == 0
     labels = annotation_file.load(folder / "annotations.pkl")
     assert labels.counts() == {"videos": 2, "frames": 3, "boxes": 3} and len(labels.videos) == 3
-    assert labels.labelled()[0].tubes[0].boxes[0].tolist() == [1, 2, 11, 14]
+    assert labels.labeled()[0].tubes[0].boxes[0].tolist() == [1, 2, 11, 14]

@@ -1,4 +1,4 @@
-"""Few labelled frames to dense masks, and the STeW weight of each pixel, by hand and
+"""Few labeled frames to dense masks, and the STeW weight of each pixel, by hand and
 against loops.
 """
 
@@ -35,7 +35,7 @@ def tube(frames, boxes, track=1):
     return Tube(0, track, np.array(frames), np.array(boxes))
 
 
-# ---- boxes between labelled frames ----
+# ---- boxes between labeled frames ----
 
 
 def test_between_two_labels_the_corners_move_linearly():
@@ -55,7 +55,7 @@ def test_before_the_first_and_after_the_last_label_the_box_is_held():
 
 
 def test_a_track_is_held_up_to_the_frame_beside_one_that_shows_it_absent():
-    actor = tube([10], [[1, 2, 3, 4]])  # labelled and without this actor: 5 and 14
+    actor = tube([10], [[1, 2, 3, 4]])  # labeled and without this actor: 5 and 14
     frames = np.arange(3, 18)
     boxes, present = dense_boxes(actor, np.array([5, 10, 14]), frames)
     assert frames[present].tolist() == [6, 7, 8, 9, 10, 11, 12, 13]
@@ -76,13 +76,13 @@ def test_a_single_label_is_held_through_the_whole_video():
     assert present.all() and (boxes == [1, 2, 3, 4]).all()
 
 
-def slow_boxes(actor, labelled, frames):
+def slow_boxes(actor, labeled, frames):
     """The rule frame by frame: (box or None)."""
     shown = dict(zip(actor.frames.tolist(), actor.boxes.tolist(), strict=True))
     result = []
     for f in frames:
-        left = max((a for a in labelled if a <= f), default=None)
-        right = min((a for a in labelled if a >= f), default=None)
+        left = max((a for a in labeled if a <= f), default=None)
+        right = min((a for a in labeled if a >= f), default=None)
         if left in shown and right in shown:
             share = 0 if left == right else (f - left) / (right - left)
             result.append(
@@ -96,8 +96,8 @@ def slow_boxes(actor, labelled, frames):
 @given(st.data())
 @settings(deadline=None, max_examples=150)
 def test_dense_boxes_against_loops(data):
-    labelled = sorted(data.draw(st.sets(st.integers(0, 25), min_size=1, max_size=7)))
-    frames = sorted(data.draw(st.sets(st.sampled_from(labelled), min_size=1)))
+    labeled = sorted(data.draw(st.sets(st.integers(0, 25), min_size=1, max_size=7)))
+    frames = sorted(data.draw(st.sets(st.sampled_from(labeled), min_size=1)))
     corners = st.tuples(
         st.integers(0, 40), st.integers(0, 40), st.integers(41, 80), st.integers(41, 80)
     )
@@ -105,9 +105,9 @@ def test_dense_boxes_against_loops(data):
     wanted = data.draw(
         st.lists(st.integers(0, 30), min_size=1, max_size=8)
     )  # in any order, twice, too
-    boxes, present = dense_boxes(actor, np.array(labelled, np.int32), np.array(wanted))
+    boxes, present = dense_boxes(actor, np.array(labeled, np.int32), np.array(wanted))
     for box, here, expected in zip(
-        boxes, present, slow_boxes(actor, labelled, wanted), strict=True
+        boxes, present, slow_boxes(actor, labeled, wanted), strict=True
     ):
         assert here == (expected is not None)
         if here:
@@ -115,10 +115,10 @@ def test_dense_boxes_against_loops(data):
 
 
 def test_interpolated_boxes_on_real_tracks_are_as_good_as_known(shared_data):
-    """UCF-101-24's training tracks, every g-th frame from a track's first labelled, scored
+    """UCF-101-24's training tracks, every g-th frame from a track's first labeled, scored
     on the frames between.
 
-    A track's other frames are unlabelled. Boxes are compared as the file has them (x, y, w,
+    A track's other frames are unlabeled. Boxes are compared as the file has them (x, y, w,
     h, not made half-open).
     """
     root = shared_data / "ucf101_24"
@@ -152,7 +152,7 @@ def file_iou(a, b):
 # ---- masks ----
 
 
-def test_a_pixel_is_in_where_its_centre_is():
+def test_a_pixel_is_in_where_its_center_is():
     actor = tube([0, 4], [[0, 0, 2, 2], [2, 1, 6, 4]])
     video = Video("v", 5, 6, 8, 0, np.array([0, 4]), (actor,))
     masks = tube_masks(video, actor, np.arange(5))
@@ -164,7 +164,7 @@ def test_a_pixel_is_in_where_its_centre_is():
         return mask
 
     np.testing.assert_array_equal(masks[0], filled(0, 2, 0, 2))
-    # frame 1: x 0.5 … 3, y 0.25 … 2.5; centres at .5: columns 0 (0.5 counts), 1, 2; rows 0
+    # frame 1: x 0.5 … 3, y 0.25 … 2.5; centers at .5: columns 0 (0.5 counts), 1, 2; rows 0
     # (0.5), 1; 2.5 is outside
     np.testing.assert_array_equal(masks[1], filled(0, 2, 0, 3))
     # frame 2: x 1 … 4, y 0.5 … 3
@@ -184,7 +184,7 @@ def test_masks_of_several_tracks_are_joined():
     assert set(np.unique(masks)) == {0, 1}
 
 
-def test_a_labelled_frame_without_action_is_empty_and_so_is_what_follows_it():
+def test_a_labeled_frame_without_action_is_empty_and_so_is_what_follows_it():
     actor = tube([4], [[0, 0, 5, 5]])
     video = Video("v", 20, 10, 10, 0, np.array([4, 9]), (actor,))
     assert pseudo_masks(video, np.array([4, 8, 9, 12])).sum((1, 2)).tolist() == [25, 25, 0, 0]
@@ -300,7 +300,7 @@ def test_consistency_against_loops(rule, length, share):
     )
 
 
-def test_a_labelled_frame_is_trusted_everywhere():
+def test_a_labeled_frame_is_trusted_everywhere():
     on_label = np.array([0, 0, 0, 1, 0, 0, 0, 0], bool)
     for rule in ("paper", "authors"):
         assert consistency(column(1, 0, 1, 0, 1, 0, 1, 0), on_label, rule)[3] == 1
@@ -322,7 +322,7 @@ MASKS = column(1, 1, 1, 1, 0, 0, 0, 0)
 
 def test_stew_weight_is_tau_times_s():
     tau = [math.exp(-d * d * 9 / 128) if d <= 8 else 0 for d in (4, 2, 0, 2, 4, 6, 8, 10)]
-    s = (1, 1, 1, 0.6, 0.4, 0.2, 1, 1)  # frame 34, index 2, is labelled
+    s = (1, 1, 1, 0.6, 0.4, 0.2, 1, 1)  # frame 34, index 2, is labeled
     weight = clip_weight(MASKS, LABELS, FRAMES)
     assert weight.dtype == np.float32 and weight.shape == MASKS.shape
     np.testing.assert_allclose(weight.ravel(), np.multiply(tau, s), rtol=1e-6)
@@ -377,11 +377,11 @@ def test_a_clip_at_once_is_the_clip_frame_by_frame(data):
         int(rng.integers(8, 50)),
         int(rng.integers(1, 60)),
     )
-    labelled = np.sort(rng.choice(frames, min(frames, int(rng.integers(1, 6))), replace=False))
+    labeled = np.sort(rng.choice(frames, min(frames, int(rng.integers(1, 6))), replace=False))
     tubes = []
     for track in range(int(rng.integers(0, 4))):
         own = np.sort(
-            rng.choice(labelled, int(rng.integers(1, len(labelled) + 1)), replace=False)
+            rng.choice(labeled, int(rng.integers(1, len(labeled) + 1)), replace=False)
         )
         low = rng.integers(0, (width - 1, height - 1), (len(own), 2))
         tubes.append(
@@ -389,10 +389,10 @@ def test_a_clip_at_once_is_the_clip_frame_by_frame(data):
                 0, track, own, np.hstack([low, rng.integers(low + 1, (width + 1, height + 1))])
             )
         )
-    video = Video("v", frames, height, width, 0, labelled, tuple(tubes))
+    video = Video("v", frames, height, width, 0, labeled, tuple(tubes))
     geometry = data.draw(st.sampled_from([ODD, GEOMETRY["small", "wide"]]))
     corner, flip = random_crop(geometry, rng), bool(rng.integers(2))
-    shown = clip_indices(frames, int(rng.choice(labelled)))
+    shown = clip_indices(frames, int(rng.choice(labeled)))
     target, weight = clip_labels(
         video, shown, *sources((height, width), geometry, corner, flip)
     )
@@ -411,15 +411,15 @@ def test_a_clip_of_real_labels_with_several_actors(shared_data):
         np.random.default_rng(0),
     )
     dense = read_ground_truth(shared_data / "ucf101_24" / "pyannot.pkl").videos[name]
-    labelled = np.array([4, 40, 77, 120])
+    labeled = np.array([4, 40, 77, 120])
     tubes = [
         Tube(t.label, t.track, t.frames[own], t.boxes[own])
         for t in dense.tubes
-        if (own := np.isin(t.frames, labelled)).any()
+        if (own := np.isin(t.frames, labeled)).any()
     ]
-    video = Video(name, dense.frames, 240, 320, dense.label, labelled, tuple(tubes))
+    video = Video(name, dense.frames, 240, 320, dense.label, labeled, tuple(tubes))
     assert len(tubes) > 1
-    for anchor in labelled:
+    for anchor in labeled:
         corner, shown = random_crop(geometry, rng), clip_indices(video.frames, int(anchor))
         target, weight = clip_labels(video, shown, *sources((240, 320), geometry, corner, True))
         slow_target = plain_loading.labels(video, shown, geometry, corner, True)

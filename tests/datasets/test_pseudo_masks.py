@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jhmdb_maker import square_masks, write_pngs
 
 from claus.datasets.clips import training_clips
-from claus.datasets.clips.geometry import ClipGeometry, centre_crop, transform
+from claus.datasets.clips.geometry import ClipGeometry, center_crop, transform
 from claus.datasets.clips.training_clips import TrainingClips
 from claus.datasets.labels.annotations import Annotations, Tube, Video
 from claus.datasets.labels.mask_interp import interpolate
@@ -39,12 +39,12 @@ def position(mask):
 @given(st.data())
 @settings(deadline=None, max_examples=80)
 def test_presence_and_holding_are_those_of_boxes(data):
-    labelled = sorted(data.draw(st.sets(st.integers(0, 19), min_size=1, max_size=6)))
-    frames = sorted(data.draw(st.sets(st.sampled_from(labelled), min_size=1)))
+    labeled = sorted(data.draw(st.sets(st.integers(0, 19), min_size=1, max_size=6)))
+    frames = sorted(data.draw(st.sets(st.sampled_from(labeled), min_size=1)))
     wanted = data.draw(st.lists(st.integers(0, 25), min_size=1, max_size=8))
-    masks, present = dense_masks(masked(frames), np.array(labelled), wanted, "hold")
+    masks, present = dense_masks(masked(frames), np.array(labeled), wanted, "hold")
     boxes = Tube(0, 1, frames, [[4 + f, 5, 12 + f, 13] for f in frames])
-    corners, expected = dense_boxes(boxes, np.array(labelled), wanted)
+    corners, expected = dense_boxes(boxes, np.array(labeled), wanted)
     assert np.array_equal(present, expected)
     for f, mask, box, here in zip(wanted, masks, corners, present, strict=True):
         assert (mask.sum() == 64) == here
@@ -59,8 +59,8 @@ def test_presence_and_holding_are_those_of_boxes(data):
 
 
 def test_a_track_is_held_up_to_the_frame_beside_one_that_shows_it_absent():
-    tube, labelled = masked([10]), np.array([5, 10, 14])
-    masks, present = dense_masks(tube, labelled, np.arange(3, 18))
+    tube, labeled = masked([10]), np.array([5, 10, 14])
+    masks, present = dense_masks(tube, labeled, np.arange(3, 18))
     assert np.arange(3, 18)[present].tolist() == [6, 7, 8, 9, 10, 11, 12, 13]
     assert all(position(mask) == 14 for mask in masks[present]) and not masks[~present].any()
 
@@ -71,8 +71,8 @@ def test_labels_beyond_an_absence_play_no_part():
     """
     tops = {0: 1, 3: 14, 6: 1, 12: 3, 15: 5, 19: 9}
     masks = np.concatenate([square_masks(20, start=(4, top))[[f]] for f, top in tops.items()])
-    tube, labelled = Tube(0, 1, list(tops), masks=masks), np.array([0, 3, 6, 9, 12, 15, 19])
-    found, present = dense_masks(tube, labelled, np.arange(20))
+    tube, labeled = Tube(0, 1, list(tops), masks=masks), np.array([0, 3, 6, 9, 12, 15, 19])
+    found, present = dense_masks(tube, labeled, np.arange(20))
     assert np.flatnonzero(~present).tolist() == [9]
     for own in ([0, 3, 6], [12, 15, 19]):
         inside = np.arange(own[0], own[-1] + 1)
@@ -91,8 +91,8 @@ def test_labels_beyond_an_absence_play_no_part():
 
 @pytest.mark.parametrize("method", ["blend", "aligned", "sdf", "hold"])
 def test_what_lies_between_is_the_interpolation(method):
-    tube, labelled = masked([2, 9, 14]), np.array([2, 9, 14])
-    masks, present = dense_masks(tube, labelled, np.arange(20), method)
+    tube, labeled = masked([2, 9, 14]), np.array([2, 9, 14])
+    masks, present = dense_masks(tube, labeled, np.arange(20), method)
     assert present.all()
     assert np.array_equal(masks, interpolate(tube.masks, tube.frames, np.arange(20), method))
 
@@ -123,22 +123,22 @@ def test_flow_warps_where_the_others_hold_and_asks_for_pictures_only_then():
         np.random.default_rng(0).integers(0, 255, (20, HEIGHT, WIDTH, 3), dtype=np.uint8),
         [],
     )
-    tube, labelled = masked([2, 9]), np.array([2, 9, 12])
+    tube, labeled = masked([2, 9]), np.array([2, 9, 12])
 
     def read():
         calls.append(1)
         return pictures
 
-    masks, present = dense_masks(tube, labelled, np.arange(20), "flow", read)
+    masks, present = dense_masks(tube, labeled, np.arange(20), "flow", read)
     assert np.flatnonzero(present).tolist() == list(range(12)) and not masks[12:].any()
     assert np.array_equal(
         masks[:12], interpolate(tube.masks, tube.frames, np.arange(12), "flow", pictures)
     )
     assert len(calls) == 1
     assert np.array_equal(
-        dense_masks(tube, labelled, [9, 2, 15], "flow", read)[0][:2], tube.masks[[1, 0]]
+        dense_masks(tube, labeled, [9, 2, 15], "flow", read)[0][:2], tube.masks[[1, 0]]
     )
-    assert len(calls) == 1  # labelled or absent: nothing to warp
+    assert len(calls) == 1  # labeled or absent: nothing to warp
 
 
 # ---- training ----
@@ -148,7 +148,7 @@ GEOMETRY = ClipGeometry((28, 28), (24, 24), 24)
 
 @pytest.fixture
 def clips(tmp_path):
-    """Function -> TrainingClips of one clip of 20 frames, labelled at 4 and 11, as PNGs
+    """Function -> TrainingClips of one clip of 20 frames, labeled at 4 and 11, as PNGs
     below tmp_path.
     """
     rng = np.random.default_rng(0)
@@ -168,7 +168,7 @@ def test_training_clips_carry_interpolated_masks(clips, how):
     whole = pseudo_masks(
         video, np.arange(20), how.get("interpolation", "blend"), lambda: data._pictures(video)
     )
-    expected = transform(whole[frames], GEOMETRY, centre_crop(GEOMETRY))
+    expected = transform(whole[frames], GEOMETRY, center_crop(GEOMETRY))
     assert np.array_equal(item["target"].numpy(), expected.numpy()) and expected.any()
 
 

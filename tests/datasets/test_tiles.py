@@ -9,7 +9,7 @@ import pytest
 import torch
 from films import numbers
 
-from claus.datasets.clips.geometry import ClipGeometry, centre_crop, transform
+from claus.datasets.clips.geometry import ClipGeometry, center_crop, transform
 from claus.datasets.clips.tiles import VideoTiles, tile_loader
 from claus.datasets.labels.annotations import Video
 from claus.datasets.video.reader import read_frames
@@ -25,7 +25,7 @@ def find(folder, name):
     return path
 
 
-def tiles_of(films, frames, name="grey40", **options):
+def tiles_of(films, frames, name="gray40", **options):
     tiles = VideoTiles(
         [Video(name, frames, 48, 64)], functools.partial(find, films), PLAIN, **options
     )
@@ -45,7 +45,7 @@ def test_one_phase_by_hand(films):
     assert (
         item["clips"].shape == (3, 8, 3, 16, 16)
         and item["clips"].dtype == torch.uint8
-        and item["name"] == "grey40"
+        and item["name"] == "gray40"
     )
 
 
@@ -137,11 +137,11 @@ def test_every_frame_is_covered(films, frames, fill):
     assert all(frame in seen or (frame - 1 in seen) for frame in range(frames))
 
 
-def test_clips_are_centre_crops(films):
+def test_clips_are_center_crops(films):
     geometry = ClipGeometry((72, 96), (60, 70), 32)
     tiles = VideoTiles([Video("square", 30, 72, 96)], functools.partial(find, films), geometry)
     frames = read_frames(films / "square.avi", range(0, 16, 2), 30)
-    assert centre_crop(geometry) == (6, 13)
+    assert center_crop(geometry) == (6, 13)
     assert torch.equal(tiles[0]["clips"][0], transform(frames, geometry, (6, 13)))
 
 
@@ -154,15 +154,15 @@ def test_other_lengths_and_strides(films):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_failed_videos_are_named_and_the_others_go_on(films, tmp_path, workers):
-    for name in ("grey20", "square"):
+    for name in ("gray20", "square"):
         (tmp_path / f"{name}.avi").write_bytes((films / f"{name}.avi").read_bytes())
     (tmp_path / "damaged.avi").write_text("no film")
     videos = [
         Video("missing", 20, 48, 64),
-        Video("grey20", 20, 48, 64),
+        Video("gray20", 20, 48, 64),
         Video("damaged", 20, 48, 64),
         Video("square", 60, 72, 96),
-        Video("grey20", 10, 48, 64),
+        Video("gray20", 10, 48, 64),
     ]
     loader = tile_loader(VideoTiles(videos, functools.partial(find, tmp_path), PLAIN), workers)
     items = list(loader)

@@ -13,7 +13,7 @@ from films import numbers, white_square_frames
 from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry, clip_indices
 from claus.datasets.clips.training_clips import (
     ClipSampler,
-    LabelledFrames,
+    LabeledFrames,
     TrainingClips,
     collate,
     loader,
@@ -23,7 +23,7 @@ from claus.datasets.labels.pseudo_labels import clip_weight
 from claus.utils.runtime import UserError
 
 SQUARE = GEOMETRY["small", "wide"]
-GREY = ClipGeometry((48, 64), (40, 56), 32)
+GRAY = ClipGeometry((48, 64), (40, 56), 32)
 BOXES = white_square_frames(30)[1]
 
 
@@ -34,26 +34,26 @@ def find(folder, name):
     return path
 
 
-def square_video(labelled):
-    labelled = np.array(labelled)
-    return Video("square", 30, 72, 96, 1, labelled, (Tube(1, 1, labelled, BOXES[labelled]),))
+def square_video(labeled):
+    labeled = np.array(labeled)
+    return Video("square", 30, 72, 96, 1, labeled, (Tube(1, 1, labeled, BOXES[labeled]),))
 
 
 def pool(*videos):
     return Annotations("films", ("none", "square"), {video.name: video for video in videos})
 
 
-def grey_video(labelled, name="grey40", seed=0, frames=40):
+def gray_video(labeled, name="gray40", seed=0, frames=40):
     """A video with boxes drawn at random: what is in them must not matter."""
     rng = np.random.default_rng(seed)
     boxes = np.array(
-        [(x, y, x + w, y + h) for x, y, w, h in rng.integers(1, 20, (len(labelled), 4))]
+        [(x, y, x + w, y + h) for x, y, w, h in rng.integers(1, 20, (len(labeled), 4))]
     )
-    tubes = (Tube(seed % 2, 1, np.array(labelled), boxes),) if seed < 5 else ()
-    return Video(name, frames, 48, 64, seed % 2, np.array(labelled), tubes)
+    tubes = (Tube(seed % 2, 1, np.array(labeled), boxes),) if seed < 5 else ()
+    return Video(name, frames, 48, 64, seed % 2, np.array(labeled), tubes)
 
 
-def clips(films, *videos, geometry=GREY, seed=0, **options):
+def clips(films, *videos, geometry=GRAY, seed=0, **options):
     return TrainingClips(
         pool(*videos), functools.partial(find, films), geometry, seed, **options
     )
@@ -68,15 +68,15 @@ def same(a, b):
 # ---- frames, masks and weights of one piece ----
 
 
-@pytest.mark.parametrize("labelled", [range(30), (0, 29), (12,)], ids=["all", "ends", "one"])
-def test_the_mask_covers_the_white_square_wherever_crop_and_flip_put_it(films, labelled):
-    dataset = clips(films, square_video(labelled), geometry=SQUARE)
+@pytest.mark.parametrize("labeled", [range(30), (0, 29), (12,)], ids=["all", "ends", "one"])
+def test_the_mask_covers_the_white_square_wherever_crop_and_flip_put_it(films, labeled):
+    dataset = clips(films, square_video(labeled), geometry=SQUARE)
     places = []
     for position in range(16):
         clip = dataset[0, position, "square"]
         white, mask = clip["frames"][:, 0] >= 128, clip["target"] > 0
         assert mask.shape == (8, 64, 64) and set(clip["target"].unique().tolist()) == {0, 1}
-        exact = clip["on_label"] if len(labelled) == 1 else torch.ones(8, dtype=bool)
+        exact = clip["on_label"] if len(labeled) == 1 else torch.ones(8, dtype=bool)
         for m, w in zip(
             mask[exact], white[exact], strict=True
         ):  # it moves linearly: two labels say all
@@ -90,9 +90,9 @@ def test_the_mask_covers_the_white_square_wherever_crop_and_flip_put_it(films, l
 
 
 def test_every_frame_shown_is_the_frame_it_says(films):
-    dataset = clips(films, grey_video([3, 17, 38]))
+    dataset = clips(films, gray_video([3, 17, 38]))
     for position in range(12):
-        clip = dataset[0, position, "grey40"]
+        clip = dataset[0, position, "gray40"]
         seen = numbers(clip["frames"])
         anchor = seen[clip["anchor"]]
         assert anchor in (3, 17, 38) and seen == clip_indices(40, anchor).tolist()
@@ -101,11 +101,11 @@ def test_every_frame_shown_is_the_frame_it_says(films):
             and clip["on_label"][clip["anchor"]]
         )
         assert clip["frames"].shape == (8, 3, 32, 32) and clip["frames"].dtype == torch.uint8
-        assert clip["label"] == 0 and clip["name"] == "grey40"
+        assert clip["label"] == 0 and clip["name"] == "gray40"
 
 
 def test_a_video_shorter_than_a_clip(films):
-    clip = clips(films, grey_video([2], "grey20", frames=5))[0, 0, "grey20"]
+    clip = clips(films, gray_video([2], "gray20", frames=5))[0, 0, "gray20"]
     assert numbers(clip["frames"]) == [0, 1, 2, 3, 4, 4, 4, 4] and clip["anchor"] == 2
 
 
@@ -120,7 +120,7 @@ def test_weights_are_of_the_cropped_mask(films, loss, weighting):
         30, {2: 4, 4: 20}[clip["anchor"]]
     )  # frame 4 is at index 2 of its clip
     expected = clip_weight(
-        clip["target"].numpy(), video.labelled_frames, indices, loss, weighting
+        clip["target"].numpy(), video.labeled_frames, indices, loss, weighting
     )
     np.testing.assert_array_equal(clip["weight"].numpy(), expected)
     assert 0 < expected.mean() and (loss == "interp" or expected.min() < 1)
@@ -131,23 +131,23 @@ def test_weights_are_of_the_cropped_mask(films, loss, weighting):
 
 
 def test_a_clip_is_fixed_by_seed_epoch_and_position(films):
-    videos = grey_video([3, 17, 30, 38]), grey_video([1, 9], "grey20", frames=20)
+    videos = gray_video([3, 17, 30, 38]), gray_video([1, 9], "gray20", frames=20)
     first, again = clips(films, *videos), clips(films, *videos)
-    later = [first[2, p, "grey40"] for p in range(6)]
+    later = [first[2, p, "gray40"] for p in range(6)]
     torch.manual_seed(9)
     np.random.seed(9)
     for p in reversed(range(6)):  # in whatever order they are asked for
-        again[1, p, "grey20"]
-        assert same(again[2, p, "grey40"], later[p])
-    other_epoch = [first[3, p, "grey40"] for p in range(6)]
-    other_seed = [clips(films, *videos, seed=1)[2, p, "grey40"] for p in range(6)]
+        again[1, p, "gray20"]
+        assert same(again[2, p, "gray40"], later[p])
+    other_epoch = [first[3, p, "gray40"] for p in range(6)]
+    other_seed = [clips(films, *videos, seed=1)[2, p, "gray40"] for p in range(6)]
     for others in (other_epoch, other_seed, later[1:] + later[:1]):
         assert not all(same(a, b) for a, b in zip(later, others, strict=True))
 
 
 def test_the_number_of_workers_changes_nothing(films):
-    dataset = clips(films, grey_video([3, 17, 38]), grey_video([1, 9], "grey20", frames=20))
-    sampler = ClipSampler(["grey40", "grey20"], seed=0, length=7)
+    dataset = clips(films, gray_video([3, 17, 38]), gray_video([1, 9], "gray20", frames=20))
+    sampler = ClipSampler(["gray40", "gray20"], seed=0, length=7)
     sampler.epoch = 4
     state = torch.get_rng_state()
     alone, two = list(loader(dataset, sampler, 3, 0)), list(loader(dataset, sampler, 3, 2))
@@ -160,13 +160,13 @@ def test_the_number_of_workers_changes_nothing(films):
 
 def test_frames_crop_and_flip_do_not_look_at_the_boxes(films):
     """Other boxes, another class, no box at all: the same pixels."""
-    reference = clips(films, grey_video([3, 17, 38], seed=0))
+    reference = clips(films, gray_video([3, 17, 38], seed=0))
     for seed in (1, 2, 5):
-        scrambled = clips(films, grey_video([3, 17, 38], seed=seed))
+        scrambled = clips(films, gray_video([3, 17, 38], seed=seed))
         for position in range(6):
-            a, b = reference[0, position, "grey40"], scrambled[0, position, "grey40"]
+            a, b = reference[0, position, "gray40"], scrambled[0, position, "gray40"]
             assert torch.equal(a["frames"], b["frames"]) and a["anchor"] == b["anchor"]
-    assert not clips(films, grey_video([3, 17, 38], seed=5))[0, 0, "grey40"]["target"].any()
+    assert not clips(films, gray_video([3, 17, 38], seed=5))[0, 0, "gray40"]["target"].any()
 
 
 def test_crop_and_flip_do_not_look_at_the_boxes_of_a_film_with_content(films):
@@ -191,11 +191,11 @@ def test_crop_and_flip_do_not_look_at_the_boxes_of_a_film_with_content(films):
         )
 
 
-def test_every_labelled_frame_is_drawn_and_no_other(films):
-    dataset = clips(films, grey_video([3, 17, 38]))
+def test_every_labeled_frame_is_drawn_and_no_other(films):
+    dataset = clips(films, gray_video([3, 17, 38]))
     anchors = Counter()
     for position in range(40):
-        clip = dataset[0, position, "grey40"]
+        clip = dataset[0, position, "gray40"]
         anchors[numbers(clip["frames"])[clip["anchor"]]] += 1
     assert set(anchors) == {3, 17, 38} and min(anchors.values()) >= 5
 
@@ -204,14 +204,14 @@ def test_every_labelled_frame_is_drawn_and_no_other(films):
 
 
 @pytest.mark.parametrize(
-    "geometry", [GREY, ClipGeometry((60, 60), (50, 44), 32)], ids=["as filmed", "resized"]
+    "geometry", [GRAY, ClipGeometry((60, 60), (50, 44), 32)], ids=["as filmed", "resized"]
 )
 @pytest.mark.parametrize("workers", [0, 2])
 def test_index_and_cache_change_no_pixel(films, tmp_path, geometry, workers):
-    videos = grey_video([3, 17, 38]), grey_video([1, 9], "grey20", frames=20)
+    videos = gray_video([3, 17, 38]), gray_video([1, 9], "gray20", frames=20)
     plain = clips(films, *videos, geometry=geometry)
     cached = clips(films, *videos, geometry=geometry, folder=tmp_path / "cache", cache_gb=1e-3)
-    sampler = ClipSampler(["grey40", "grey20"], seed=0, length=12)
+    sampler = ClipSampler(["gray40", "gray20"], seed=0, length=12)
     for _ in range(2):  # the second time from the cache
         for a, b in zip(
             loader(plain, sampler, 4, 0), loader(cached, sampler, 4, workers), strict=True
@@ -221,19 +221,19 @@ def test_index_and_cache_change_no_pixel(films, tmp_path, geometry, workers):
 
 
 def test_a_cached_clip_needs_no_decoding(films, tmp_path, monkeypatch):
-    dataset = clips(films, grey_video([3, 17, 38]), folder=tmp_path / "cache", cache_gb=1e-3)
-    before = [dataset[0, p, "grey40"] for p in range(8)]
+    dataset = clips(films, gray_video([3, 17, 38]), folder=tmp_path / "cache", cache_gb=1e-3)
+    before = [dataset[0, p, "gray40"] for p in range(8)]
     monkeypatch.setattr(dataset.videos, "read_frames", None)
-    assert all(same(dataset[0, p, "grey40"], before[p]) for p in range(8))
+    assert all(same(dataset[0, p, "gray40"], before[p]) for p in range(8))
 
 
 def test_a_full_cache_goes_on_decoding(films, tmp_path):
     dataset = clips(
-        films, grey_video([3, 17, 38]), folder=tmp_path / "cache", cache_gb=1e-4
+        films, gray_video([3, 17, 38]), folder=tmp_path / "cache", cache_gb=1e-4
     )  # one clip
-    plain = clips(films, grey_video([3, 17, 38]))
+    plain = clips(films, gray_video([3, 17, 38]))
     assert all(
-        same(dataset[e, p, "grey40"], plain[e, p, "grey40"]) for e in range(2) for p in range(8)
+        same(dataset[e, p, "gray40"], plain[e, p, "gray40"]) for e in range(2) for p in range(8)
     )
     assert sum(path.is_file() for path in (tmp_path / "cache" / "frames").rglob("*")) == 1
 
@@ -272,9 +272,9 @@ def test_the_order_is_fixed_by_seed_and_epoch():
 # ---- validation clips ----
 
 
-def test_validation_clips_are_centred_unflipped_and_around_the_frame_asked_for(films):
+def test_validation_clips_are_centered_unflipped_and_around_the_frame_asked_for(films):
     labels = pool(square_video([2, 15]))
-    dataset = LabelledFrames(labels, functools.partial(find, films), SQUARE, seed=0)
+    dataset = LabeledFrames(labels, functools.partial(find, films), SQUARE, seed=0)
     for frame in (2, 15):
         clip, again = dataset["square", frame], dataset["square", frame]
         assert same(clip, again) and clip_indices(30, frame)[clip["anchor"]] == frame
@@ -291,18 +291,18 @@ def test_validation_clips_are_centred_unflipped_and_around_the_frame_asked_for(f
 
 
 def test_bad_videos_are_collected_beside_the_good_clips(films, tmp_path):
-    for name in ("grey40", "cut"):
+    for name in ("gray40", "cut"):
         (tmp_path / f"{name}.avi").write_bytes(
-            (films / "grey40.avi").read_bytes()[: None if name == "grey40" else 500]
+            (films / "gray40.avi").read_bytes()[: None if name == "gray40" else 500]
         )
     dataset = clips(
-        tmp_path, grey_video([3, 17]), grey_video([1], "cut"), grey_video([2], "missing")
+        tmp_path, gray_video([3, 17]), gray_video([1], "cut"), gray_video([2], "missing")
     )
     items = [
-        dataset[0, p, name] for p, name in enumerate(("cut", "grey40", "missing", "grey40"))
+        dataset[0, p, name] for p, name in enumerate(("cut", "gray40", "missing", "gray40"))
     ]
     batch = collate(items)
-    assert batch["name"] == ["grey40", "grey40"] and [name for name, _ in batch["failed"]] == [
+    assert batch["name"] == ["gray40", "gray40"] and [name for name, _ in batch["failed"]] == [
         "cut",
         "missing",
     ]

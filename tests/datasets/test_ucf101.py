@@ -65,7 +65,7 @@ def test_numf_is_a_plain_int(tmp_path):
     assert np.array([251], np.uint8) + np.array([8], np.uint8) == [3]
     video = one(tmp_path, tube(240, 251), numf=251)
     assert type(video.frames) is int and video.frames + 8 == 259
-    assert video.tubes[0].end == 251 and video.labelled_frames.tolist() == list(range(251))
+    assert video.tubes[0].end == 251 and video.labeled_frames.tolist() == list(range(251))
 
 
 def test_two_types_in_one_video(tmp_path):
@@ -78,10 +78,10 @@ def test_two_types_in_one_video(tmp_path):
     assert {t.boxes.dtype for t in video.tubes} == {np.dtype(np.int32)}
 
 
-def test_the_end_is_exclusive_and_every_frame_is_labelled(tmp_path):
+def test_the_end_is_exclusive_and_every_frame_is_labeled(tmp_path):
     video = one(tmp_path, tube(3, 5), tube(9, 20))
     assert [t.frames.tolist() for t in video.tubes] == [[3, 4], list(range(9, 20))]
-    assert video.labelled_frames.tolist() == list(
+    assert video.labeled_frames.tolist() == list(
         range(20)
     )  # 0-2 and the gap 5-8 say: no action
 
@@ -100,7 +100,7 @@ def test_tubes_keep_the_order_of_the_file_and_their_number(tmp_path):
 def test_a_short_tube_and_a_video_without_tubes(tmp_path):
     assert len(one(tmp_path, tube(19, 20)).tubes[0].frames) == 1
     video = one(tmp_path)
-    assert video.tubes == () and video.is_labelled and video.label == 2
+    assert video.tubes == () and video.is_labeled and video.label == 2
 
 
 def test_videos_are_sorted_and_split_by_the_list(tmp_path):

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import PictureType
-from films import grey_frames, numbers, write_with_b_frames
+from films import gray_frames, numbers, write_with_b_frames
 from scipy.io import loadmat
 
 from claus.datasets.sprites import write_video
@@ -37,7 +37,7 @@ def test_a_picture_size_that_changes_is_said(tmp_path):
         with av.open(str(tmp_path / f"{number}.m1v"), "w", format="mpeg1video") as container:
             stream = container.add_stream("mpeg1video", rate=25)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            for frame in grey_frames(12, height, width):
+            for frame in gray_frames(12, height, width):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             container.mux(stream.encode())
         parts.append((tmp_path / f"{number}.m1v").read_bytes())
@@ -54,7 +54,7 @@ def test_a_picture_size_that_changes_is_said(tmp_path):
 def test_stored_out_of_order_and_shown_in_order(codec, tmp_path):
     if codec not in av.codecs_available:
         pytest.skip(f"this FFmpeg has no {codec}")
-    write_with_b_frames(tmp_path / "b.avi", grey_frames(30), codec)
+    write_with_b_frames(tmp_path / "b.avi", gray_frames(30), codec)
     assert PictureType.B in {
         frame.pict_type for frame in iter_frames(tmp_path / "b.avi")
     }  # or it proves nothing
@@ -69,8 +69,8 @@ def test_stored_out_of_order_and_shown_in_order(codec, tmp_path):
 
 
 def test_a_film_without_b_frames(films):
-    assert probe(films / "grey20.avi") == (20, 48, 64)
-    frames = all_frames(films / "grey20.avi")
+    assert probe(films / "gray20.avi") == (20, 48, 64)
+    frames = all_frames(films / "gray20.avi")
     assert (
         frames.dtype == np.uint8
         and frames.shape == (20, 48, 64, 3)
@@ -90,54 +90,54 @@ def test_pixels_are_rgb(tmp_path):
 
 
 def test_wanted_frames_may_repeat_and_come_in_any_order(films):
-    whole, wanted = all_frames(films / "grey40.avi"), [31, 2, 2, 39, 0]
-    np.testing.assert_array_equal(read_frames(films / "grey40.avi", wanted, 40), whole[wanted])
+    whole, wanted = all_frames(films / "gray40.avi"), [31, 2, 2, 39, 0]
+    np.testing.assert_array_equal(read_frames(films / "gray40.avi", wanted, 40), whole[wanted])
     np.testing.assert_array_equal(
-        read_frames(films / "grey40.avi", np.array(wanted, np.int32), 40), whole[wanted]
+        read_frames(films / "gray40.avi", np.array(wanted, np.int32), 40), whole[wanted]
     )
 
 
 @pytest.mark.parametrize("size", [1, 7, 16, 20, 64])
 @pytest.mark.parametrize("frames", [1, 7, 16, 20])
 def test_blocks_are_all_frames(films, size, frames):
-    blocks = list(read_blocks(films / "grey20.avi", frames, size))
+    blocks = list(read_blocks(films / "gray20.avi", frames, size))
     assert [start for start, _ in blocks] == list(range(0, frames, size))
     assert [len(block) for _, block in blocks[:-1]] == [size] * (len(blocks) - 1)
     np.testing.assert_array_equal(
         np.concatenate([block for _, block in blocks]),
-        all_frames(films / "grey20.avi")[:frames],
+        all_frames(films / "gray20.avi")[:frames],
     )
 
 
 @pytest.mark.parametrize("size", [5, 16, 20, 24, 64])
 @pytest.mark.parametrize("missing", [1, SHORT_TAIL])
 def test_a_short_tail_repeats_the_last_frame(films, size, missing):
-    whole = all_frames(films / "grey20.avi")
+    whole = all_frames(films / "gray20.avi")
     expected = np.concatenate([whole, whole[[-1] * missing]])
-    blocks = list(read_blocks(films / "grey20.avi", 20 + missing, size))
+    blocks = list(read_blocks(films / "gray20.avi", 20 + missing, size))
     assert [start for start, _ in blocks] == list(range(0, 20 + missing, size))
     np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), expected)
     wanted = [19, 20, 20 + missing - 1, 3]
     np.testing.assert_array_equal(
-        read_frames(films / "grey20.avi", wanted, 20 + missing), expected[wanted]
+        read_frames(films / "gray20.avi", wanted, 20 + missing), expected[wanted]
     )
 
 
 def test_a_longer_missing_tail_is_a_damaged_file(films):
     announced = 20 + SHORT_TAIL + 1
     for read in (
-        lambda: list(read_blocks(films / "grey20.avi", announced, 16)),
-        lambda: read_frames(films / "grey20.avi", [3, 20], announced),
+        lambda: list(read_blocks(films / "gray20.avi", announced, 16)),
+        lambda: read_frames(films / "gray20.avi", [3, 20], announced),
     ):
         with pytest.raises(
-            VideoError, match=r"grey20\.avi decodes 20 frames where the annotation has 29"
+            VideoError, match=r"gray20\.avi decodes 20 frames where the annotation has 29"
         ):
             read()
 
 
 def test_a_longer_file_is_cut_at_the_annotated_length(films):
-    assert sum(len(block) for _, block in read_blocks(films / "grey40.avi", 25, 16)) == 25
-    assert numbers(read_frames(films / "grey40.avi", [24], 25)) == [24]
+    assert sum(len(block) for _, block in read_blocks(films / "gray40.avi", 25, 16)) == 25
+    assert numbers(read_frames(films / "gray40.avi", [24], 25)) == [24]
 
 
 def test_decoding_stops_behind_the_last_frame_wanted(films, monkeypatch):
@@ -147,10 +147,10 @@ def test_decoding_stops_behind_the_last_frame_wanted(films, monkeypatch):
         "iter_frames",
         lambda *args: (decoded.append(1) or frame for frame in iter_frames(*args)),
     )
-    assert numbers(read_frames(films / "grey40.avi", [4, 9], 40)) == [4, 9]
+    assert numbers(read_frames(films / "gray40.avi", [4, 9], 40)) == [4, 9]
     assert len(decoded) == 10
     decoded.clear()
-    list(read_blocks(films / "grey40.avi", 12, 16))
+    list(read_blocks(films / "gray40.avi", 12, 16))
     assert len(decoded) == 12
 
 
@@ -252,7 +252,7 @@ def test_a_title_in_another_alphabet_does_no_harm(tmp_path):
         container.metadata["title"] = "TITLE"
         stream = container.add_stream("mpeg4", rate=25)
         stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
-        for frame in grey_frames(5, 32, 32):
+        for frame in gray_frames(5, 32, 32):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     content = (tmp_path / "title.avi").read_bytes()
@@ -266,7 +266,7 @@ def test_a_title_in_another_alphabet_does_no_harm(tmp_path):
 def test_spaces_and_colons_in_a_path_are_part_of_the_name(films, tmp_path):
     folder = tmp_path / "päth with spaces %d"
     folder.mkdir()
-    shutil.copy(films / "grey20.avi", folder / "film:1.avi")
+    shutil.copy(films / "gray20.avi", folder / "film:1.avi")
     assert probe(folder / "film:1.avi")[0] == 20
 
 

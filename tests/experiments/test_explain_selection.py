@@ -53,7 +53,7 @@ def test_picks_are_described_as_worked_out_by_hand():
     )
     assert size == pytest.approx(1) and error == pytest.approx(
         1
-    )  # (.2 + .4)/2 of the unlabelled .3; .3 of .3
+    )  # (.2 + .4)/2 of the unlabeled .3; .3 of .3
     assert contrast == pytest.approx(1)  # what is not known does not count
     assert classes == pytest.approx(2) and frames == pytest.approx(1.5)
     weight = np.exp(-(np.arange(9.0) ** 2) / (2 * (8 / 3) ** 2))
@@ -82,7 +82,7 @@ def test_a_page_about_a_real_run(run, data, table, tmp_path, capsys):  # noqa: F
         for name, video in truth.videos.items()
     }
     start = explain_selection.Start(run / "cycle0", truth, contrasts, args)
-    # grey 200 inside, noise of 0 to 89 (mean 44.5, deviation 26) around; the film is compressed
+    # gray 200 inside, noise of 0 to 89 (mean 44.5, deviation 26) around; the film is compressed
     assert ((start.contrast_N > 4) & (start.contrast_N < 30)).all()
     labels = annotations.load(run / "cycle0" / "annotations.pkl")
     assert start.fresh_N.sum() == len(labels.videos) - 4

@@ -22,7 +22,7 @@ from claus.datasets import toy
 from claus.datasets.labels import annotations
 from claus.experiments import table as experiment_table
 from claus.experiments.report import gather, html, pictures, published, runs, tables
-from claus.experiments.report.curves import apart, colour_of, curve
+from claus.experiments.report.curves import apart, color_of, curve
 from claus.experiments.report.export import export
 from claus.experiments.report.pages import full_line
 from claus.experiments.report.statistics import mean_of, paired_difference
@@ -632,9 +632,7 @@ def test_the_passes_are_exported_with_their_agreement_and_values_over_their_numb
     export(rows, tmp_path, "python report.py x")
     assert "| R=10 | 100.0 ± 0.0 | - | - | 0.500 |" in (tmp_path / "r.md").read_text()
     drawn = (tmp_path / "k_frames.svg").read_text()
-    assert (
-        drawn.count("labelled frames") == 0 and "<svg" in drawn
-    )  # over K, not over the budget
+    assert drawn.count("labeled frames") == 0 and "<svg" in drawn  # over K, not over the budget
 
 
 def test_code_that_git_archive_wrote_out_knows_its_commit(tmp_path):
@@ -807,6 +805,6 @@ def test_the_probe_finds_a_broken_picture_and_an_error(page, tmp_path):
     assert any("nothing is not defined" in error for error in seen["errors"])
 
 
-def test_no_two_variants_look_alike_where_the_colours_run_out():
-    looks = colour_of(["claus", "random", *(f"variant {number}" for number in range(20))])
+def test_no_two_variants_look_alike_where_the_colors_run_out():
+    looks = color_of(["claus", "random", *(f"variant {number}" for number in range(20))])
     assert len(set(looks.values())) == 22

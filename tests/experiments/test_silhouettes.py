@@ -174,7 +174,7 @@ def test_without_camera_motion_the_mask_is_the_real_one_made_smaller():
     )
     _, seen, whole = draw(masks, scene, STILL, np.random.default_rng(2))
     assert (seen == whole).all()
-    # 240 x 320 at 0.4 gives 96 x 128; the actor is centred, so compare after moving by its
+    # 240 x 320 at 0.4 gives 96 x 128; the actor is centered, so compare after moving by its
     # own shift
     scale, *shift = scene.camera[0]
     assert scale == pytest.approx(0.4)
@@ -260,7 +260,7 @@ def test_what_things_in_front_hide_is_not_in_the_mask():
         np.random.default_rng(1),
         effort=0.0,
     )
-    path = np.concatenate([scene.centre, np.zeros((len(masks), 1))], axis=1)
+    path = np.concatenate([scene.center, np.zeros((len(masks), 1))], axis=1)
     thing = Thing(np.zeros((41, 41, 3), np.float32), np.ones((41, 41), np.float32), path, 1)
     _, seen, whole = draw(
         masks, replace(scene, things=(thing,)), STILL, np.random.default_rng(2)
@@ -276,7 +276,7 @@ def test_what_things_in_front_hide_is_not_in_the_mask():
     assert (behind == whole).all()
 
 
-def test_an_invisible_actor_has_the_colours_of_the_ground_a_visible_one_does_not():
+def test_an_invisible_actor_has_the_colors_of_the_ground_a_visible_one_does_not():
     masks, difference = walker(), {}
     for visibility in (0.0, 1.0):
         knobs = replace(STILL, visibility=(visibility, visibility))
@@ -301,7 +301,7 @@ def test_domains_have_a_long_tail():
 
 
 @pytest.mark.parametrize("name", ["clouds", "stripes", "grid", "blobs", "dots", "grain"])
-def test_patterns_are_centred_and_of_unit_swing(name):
+def test_patterns_are_centered_and_of_unit_swing(name):
     waves = np.stack(
         [pattern(np.random.default_rng(seed), name, 8.0, 90, 120) for seed in range(10)]
     )
@@ -316,7 +316,7 @@ def test_matrix_puts_the_middle_of_a_thing_where_it_should_be():
     np.testing.assert_allclose(matrix @ (8, 8, 1), (30.25 + 10 - 0.5, 20.25 + 20 - 0.5))
 
 
-def test_looks_hold_colours_inside_and_outside_and_no_shape():
+def test_looks_hold_colors_inside_and_outside_and_no_shape():
     frame, mask = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), bool)
     mask[4:9, 3:9] = True
     frame[mask] = 200, 100, 50

@@ -62,9 +62,9 @@ def extraction(videos, generator, failed=(), blank=(), n_clusters=3, dims=8):
     from claus.artifacts.handoffs import Features, Uncertainty
 
     names = [name for name in videos if name not in failed]
-    centres = generator.normal(0, 3, (n_clusters, dims))
+    centers = generator.normal(0, 3, (n_clusters, dims))
     clusters = generator.integers(0, n_clusters, len(names)).astype(np.int32)
-    latents = centres[clusters] + generator.normal(0, 1, (len(names), dims))
+    latents = centers[clusters] + generator.normal(0, 1, (len(names), dims))
     offsets = np.concatenate([[0], np.cumsum([videos[name] for name in names])]).astype(
         np.int64
     )
@@ -85,7 +85,7 @@ def extraction(videos, generator, failed=(), blank=(), n_clusters=3, dims=8):
         names,
         latents.astype(np.float32),
         clusters,
-        centres.astype(np.float32),
+        centers.astype(np.float32),
         {name: "made up to be unreadable" for name in failed},
     )
     uncertainty = Uncertainty(

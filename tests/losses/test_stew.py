@@ -1,4 +1,4 @@
-"""The localisation loss against loops over every pixel, and its limits by hand."""
+"""The localization loss against loops over every pixel, and its limits by hand."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_a_pixel_by_hand():
 def test_the_mean_is_over_all_pixels_also_those_of_weight_0():
     logits, target = torch.zeros(1, 8, 2, 2), torch.zeros(1, 8, 2, 2)
     weight = torch.zeros(1, 8, 2, 2)
-    weight[:, 3] = 1  # the `frame` ablation: one labelled frame of eight
+    weight[:, 3] = 1  # the `frame` ablation: one labeled frame of eight
     assert stew_loss(logits, target, weight)[0].item() == pytest.approx(math.log(2) / 8)
     assert stew_loss(logits, target, torch.ones_like(weight))[0].item() == pytest.approx(
         math.log(2)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry, centre_crop, transform
+from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry, center_crop, transform
 from claus.metrics.act import frame_ap
 from claus.metrics.boxes import Boxes
 from claus.metrics.masks import mask_boxes, scored_boxes, to_video_pixels, truth
@@ -165,7 +165,7 @@ def test_way_back_undoes_the_clip_transform(name, size):
         mask = np.zeros((1, *size), dtype=np.uint8)
         mask[0, y0:y1, x0:x1] = 1
         _, boxes, _ = mask_boxes(
-            transform(mask, geometry, centre_crop(geometry)).numpy().astype(float)
+            transform(mask, geometry, center_crop(geometry)).numpy().astype(float)
         )
         np.testing.assert_allclose(
             to_video_pixels(boxes, geometry, *size), [[x0, y0, x1, y1]], atol=tolerance

@@ -133,7 +133,7 @@ def test_resized_boxes_have_the_areas_of_resized_masks(kind):
             clips.transform(
                 drawn(annotated, size_of_video).astype(np.uint8),
                 geometry,
-                clips.centre_crop(geometry),
+                clips.center_crop(geometry),
             )
             .numpy()
             .astype(bool)

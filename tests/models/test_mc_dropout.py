@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from claus.datasets.clips.geometry import normalise
+from claus.datasets.clips.geometry import normalize
 from claus.models.detector import PRESETS, Detector, DetectorConfig
 from claus.models.mc_dropout import mc_forward, seeded_masks, tile_latents
 from claus.reference.network import PlainDetector, plain_scoring
@@ -186,7 +186,7 @@ def test_latents_of_tiles_are_the_evaluation_mode_ones(detector, training):
     )
     before = {name: value.clone() for name, value in detector.state_dict().items()}
     with torch.no_grad():
-        expected = detector(normalise(clips, "-1..1")).latent.numpy()
+        expected = detector(normalize(clips, "-1..1")).latent.numpy()
     detector.train(training)
     try:
         latents = tile_latents(detector, clips, "-1..1")

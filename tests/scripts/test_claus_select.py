@@ -18,7 +18,7 @@ from golden import make_selection
 import claus_select
 from claus.artifacts import handoffs
 from claus.datasets.labels import annotations as annotation_file
-from claus.flags import METHODS
+from claus.flags.selection import METHODS
 from claus.reference.selection import claus
 from claus.utils.runtime import UserError
 
@@ -28,7 +28,7 @@ BUDGET = make_selection.BUDGET
 
 @pytest.fixture
 def run(tmp_path):
-    """A run folder in which cycle 0 is labelled and extracted."""
+    """A run folder in which cycle 0 is labeled and extracted."""
     shutil.copytree(GOLDEN / "cycle0", tmp_path / "run" / "cycle0")
     return tmp_path / "run"
 
@@ -69,7 +69,7 @@ def test_the_pinned_selection_is_what_the_slow_version_says():
     before = annotation_file.load(GOLDEN / "cycle0" / "annotations.pkl")
     features = handoffs.load_features(GOLDEN / "cycle0" / "features.pkl")
     scores = handoffs.load_uncertainty(GOLDEN / "cycle0" / "uncertainty.pkl")
-    names = [name for name in features.videos if not before.videos[name].is_labelled]
+    names = [name for name in features.videos if not before.videos[name].is_labeled]
     frames = [
         scores.paper[scores.offsets[i] : scores.offsets[i + 1]]
         for i in map(features.videos.index, names)
@@ -105,7 +105,7 @@ def test_the_random_start_spends_its_budget_and_writes_its_files(tmp_path, capsy
     assert not tested & set(annotations.videos)
     picks = make_selection.picks(folder / "selection.json")
     assert {
-        video.name: video.labelled_frames.tolist() for video in annotations.labelled()
+        video.name: video.labeled_frames.tolist() for video in annotations.labeled()
     } == picks
     ledger = (tmp_path / "new" / "ledger.csv").read_text().splitlines()
     assert ledger[1].startswith("0,6,15,") and len(ledger) == 2
@@ -154,7 +154,7 @@ def test_the_report_explains_every_video_and_frame(run, capsys):
         assert 1 <= row["rank"] <= cluster["quota"] == cluster["picked"]
         first = min(row["frames"], key=lambda frame: frame["choice"])
         assert first["damped_score"] == first["score"], (
-            "nothing is near the first frame of an unlabelled video"
+            "nothing is near the first frame of an unlabeled video"
         )
         assert all(frame["damped_score"] <= frame["score"] for frame in row["frames"])
         chosen = [
@@ -343,7 +343,7 @@ def test_what_is_finished_stays_untouched(run, capsys):
     before = contents(run / "cycle1")
     (run / "ledger.csv").unlink()  # as if killed just before the ledger
     assert select(run, 1, "--sigma", "1") == 0
-    assert "cycle 1 is labelled already" in capsys.readouterr().out
+    assert "cycle 1 is labeled already" in capsys.readouterr().out
     assert contents(run / "cycle1") == before and (run / "ledger.csv").exists()
 
 

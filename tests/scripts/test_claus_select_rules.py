@@ -42,13 +42,13 @@ def report(run, cycle=1):  # noqa: F811
 
 
 def candidates(name):
-    """(names, scores of their frames) of the unlabelled videos of the golden pickles."""
+    """(names, scores of their frames) of the unlabeled videos of the golden pickles."""
     scores = handoffs.load_uncertainty(GOLDEN / "cycle0" / "uncertainty.pkl")
     place = {video: index for index, video in enumerate(scores.videos)}
     names = [
         video
         for video in BEFORE.videos
-        if video in place and not BEFORE.videos[video].is_labelled
+        if video in place and not BEFORE.videos[video].is_labeled
     ]
     flat = scores.frame_score(name)
     return names, [
@@ -158,19 +158,19 @@ def test_frames_per_video_is_a_t(run):  # noqa: F811
 # ------------------------------------------------------------------------------- increments
 
 
-def labelled_now(run, cycle=1):  # noqa: F811
+def labeled_now(run, cycle=1):  # noqa: F811
     return annotation_file.load(run / f"cycle{cycle}" / "annotations.pkl")
 
 
 @pytest.mark.parametrize("method", list(claus_select.READ_BY))
 def test_more_frames_for_old_videos_only(run, method):  # noqa: F811
     select(run, 1, "--method", method, "--increment", "frames", "--video-cost", "10")
-    old = {video.name: set(video.labelled_frames.tolist()) for video in BEFORE.labelled()}
+    old = {video.name: set(video.labeled_frames.tolist()) for video in BEFORE.labeled()}
     assert set(picks(run)) == set(old), "every old video shares the frames"
     assert sum(map(len, picks(run).values())) == 15
     for name, frames in picks(run).items():
         assert not set(frames) & old[name] and len(set(frames)) == len(frames)
-        assert set(labelled_now(run).videos[name].labelled_frames.tolist()) == old[name] | set(
+        assert set(labeled_now(run).videos[name].labeled_frames.tolist()) == old[name] | set(
             frames
         )
     rows = [line.split(",") for line in (run / "ledger.csv").read_text().splitlines()]
@@ -187,7 +187,7 @@ def test_old_labels_damp_the_frames_near_them(run):  # noqa: F811
         slow = greedy(
             video,
             len(frames),
-            BEFORE.videos[name].labelled_frames.tolist(),
+            BEFORE.videos[name].labeled_frames.tolist(),
             None,
             np.flatnonzero(video == 0).tolist(),
         )
@@ -208,7 +208,7 @@ def test_new_videos_and_more_frames_for_old_ones(run, method):  # noqa: F811
         "10",
         budget=budget,
     )
-    old = {video.name: set(video.labelled_frames.tolist()) for video in BEFORE.labelled()}
+    old = {video.name: set(video.labeled_frames.tolist()) for video in BEFORE.labeled()}
     chosen = picks(run)
     again, new = set(chosen) & set(old), set(chosen) - set(old)
     assert len(chosen) == 17 and again and new and sum(map(len, chosen.values())) == 40
@@ -233,13 +233,13 @@ def test_clusters_count_old_videos_too_where_they_may_be_chosen(run):  # noqa: F
 
 
 def test_all_frames_of_old_videos_are_used_up(run):  # noqa: F811
-    left = sum(video.frames - len(video.labelled_frames) for video in BEFORE.labelled())
+    left = sum(video.frames - len(video.labeled_frames) for video in BEFORE.labeled())
     budget = ["--videos-count", "6", "--frames-count", str(left + 5)]
     message = refused(select, run, 1, "--increment", "frames", budget=budget)
     assert f"only {left} frames are left" in message
     select(run, 1, "--increment", "frames", "--take-rest", budget=budget)
-    assert labelled_now(run).counts()["frames"] == sum(
-        video.frames for video in BEFORE.labelled()
+    assert labeled_now(run).counts()["frames"] == sum(
+        video.frames for video in BEFORE.labeled()
     )
     for name in ("features.pkl", "uncertainty.pkl"):
         shutil.copy(run / "cycle0" / name, run / "cycle1")
@@ -253,7 +253,7 @@ def test_inter_labels_whole_videos(run, capsys):  # noqa: F811
     budget = ["--videos-count", "5", "--frames-count", "60"]
     select(run, 1, "--strategy", "inter", budget=budget)
     chosen = picks(run)
-    assert chosen and not set(chosen) & {video.name for video in BEFORE.labelled()}
+    assert chosen and not set(chosen) & {video.name for video in BEFORE.labeled()}
     assert all(
         frames == list(range(BEFORE.videos[name].frames)) for name, frames in chosen.items()
     )
@@ -261,7 +261,7 @@ def test_inter_labels_whole_videos(run, capsys):  # noqa: F811
     shortest = min(
         video.frames
         for video in BEFORE.videos.values()
-        if not video.is_labelled
+        if not video.is_labeled
         and video.name not in chosen
         and video.name not in report(run)["set_aside"]
     )
@@ -273,7 +273,7 @@ def test_inter_labels_whole_videos(run, capsys):  # noqa: F811
 def test_intra_touches_every_video_before_it_spreads(run, capsys):  # noqa: F811
     select(run, 1, "--strategy", "intra", budget=["--frames-count", "5"])
     assert [len(frames) for frames in picks(run).values()] == [1] * 5
-    assert not set(picks(run)) & {video.name for video in BEFORE.labelled()}
+    assert not set(picks(run)) & {video.name for video in BEFORE.labeled()}
     assert (
         "5 frames do not reach all 13 videos: one frame each of 5 drawn at random"
         in capsys.readouterr().out
@@ -289,8 +289,8 @@ def test_intra_touches_every_video_before_it_spreads(run, capsys):  # noqa: F811
         budget=["--frames-count", "30"],
     )
     after = [
-        len(video.labelled_frames)
-        for name, video in labelled_now(run, 2).videos.items()
+        len(video.labeled_frames)
+        for name, video in labeled_now(run, 2).videos.items()
         if name not in report(run)["set_aside"]
     ]
     assert min(after) >= 2 and sum(after) == 15 + 5 + 30

@@ -159,9 +159,9 @@ def test_masks_are_asked_for_answered_and_stored(run):
         labels.dataset == "jhmdb-21" and len(labels.videos) == 8
     )  # the training part of split 1
     assert (labels.counts()["videos"], labels.counts()["frames"]) == (8, 16)
-    for video in labels.labelled():
+    for video in labels.labeled():
         (tube,) = video.tubes
-        assert tube.boxes is None and tube.masks.shape == (len(video.labelled_frames), 36, 48)
+        assert tube.boxes is None and tube.masks.shape == (len(video.labeled_frames), 36, 48)
         assert (np.asarray(tube.masks).sum((1, 2)) == 14 * 14).all()
 
 
@@ -204,10 +204,10 @@ def test_answers_of_people_hold_masks(data, tmp_path):
     oracle.write_form(tmp_path / "answers.json", form)
     select(tmp_path / "mine", data, 0, "--answers", str(tmp_path / "answers.json"))
     labels = annotations.load(tmp_path / "mine" / "cycle0" / "annotations.pkl")
-    video = labels.labelled()[0]
+    video = labels.labeled()[0]
     np.testing.assert_array_equal(
         video.tubes[0].masks[0],
-        truth.videos[video.name].tubes[0].masks[int(video.labelled_frames[0])],
+        truth.videos[video.name].tubes[0].masks[int(video.labeled_frames[0])],
     )
 
 

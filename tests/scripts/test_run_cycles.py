@@ -224,9 +224,9 @@ def test_a_run_does_not_go_on_with_another_rule(tmp_path, calls):
 def test_it_stops_when_the_old_videos_have_no_frame_left(tmp_path, calls, capsys):
     frames = ["--select", "--videos-count 3 --frames-count 40"]
     assert cycles(tmp_path / "run", "--increment", "frames", *frames, schedule=[]) == 0
-    assert "stopping: every frame that may be chosen is labelled" in capsys.readouterr().out
+    assert "stopping: every frame that may be chosen is labeled" in capsys.readouterr().out
     labels = annotation_file.load(sorted((tmp_path / "run").glob("cycle*/annotations.pkl"))[-1])
-    assert [len(video.labelled_frames) == video.frames for video in labels.labelled()] == [
+    assert [len(video.labeled_frames) == video.frames for video in labels.labeled()] == [
         True
     ] * 3
 

@@ -121,7 +121,7 @@ def test_training_leaves_a_detector_that_loads_and_logs(trained):
         and state.about["steps"] == 4
     )
     assert set(state.clusters.assignment) == {
-        v.name for v in annotations.load(trained / "cycle0" / "annotations.pkl").labelled()
+        v.name for v in annotations.load(trained / "cycle0" / "annotations.pkl").labeled()
     }
     assert not (trained / "cycle0" / "training.pt").exists()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -164,16 +164,16 @@ def test_next_selection_spends_its_budget_on_new_videos(extracted, videos, tmp_p
     before = annotations.load(folder / "cycle0" / "annotations.pkl")
     after = annotations.load(folder / "cycle1" / "annotations.pkl")
     assert (after.counts()["videos"], after.counts()["frames"]) == (8, 24)
-    old = {v.name for v in before.labelled()}
-    assert old < {v.name for v in after.labelled()}
+    old = {v.name for v in before.labeled()}
+    assert old < {v.name for v in after.labeled()}
     for name in old:
         np.testing.assert_array_equal(
-            after.videos[name].labelled_frames, before.videos[name].labelled_frames
+            after.videos[name].labeled_frames, before.videos[name].labeled_frames
         )
 
 
 def test_own_labels_of_test_videos_are_scored_as_ground_truth_is(run, videos, tmp_path, capsys):
-    """All frames labelled: the numbers of --oracle. Every third: these frames alone."""
+    """All frames labeled: the numbers of --oracle. Every third: these frames alone."""
 
     def scored(*more):
         assert evaluate.main([*common(run, videos), *more, "--device", "cpu"]) == 0
@@ -181,9 +181,9 @@ def test_own_labels_of_test_videos_are_scored_as_ground_truth_is(run, videos, tm
 
     dense = scored(*truth(videos))["capsule"]
     hidden = ucf101.read_ground_truth(videos / "pyannot.pkl", videos / "testlist01.txt", "test")
-    unlabelled = {"Rock/v_more": annotations.Video("Rock/v_more", 9, 72, 96)}
+    unlabeled = {"Rock/v_more": annotations.Video("Rock/v_more", 9, 72, 96)}
     annotations.save(
-        replace(hidden, videos={**hidden.videos, **unlabelled}), tmp_path / "dense.pkl"
+        replace(hidden, videos={**hidden.videos, **unlabeled}), tmp_path / "dense.pkl"
     )
     own = scored("--labels", str(tmp_path / "dense.pkl"))
     assert own["act"] is None and own["capsule"] == dense and own["floor"]["videos"] == 6
@@ -191,7 +191,7 @@ def test_own_labels_of_test_videos_are_scored_as_ground_truth_is(run, videos, tm
     every = {
         video.name: replace(
             video,
-            labelled_frames=np.arange(0, video.frames, 3),
+            labeled_frames=np.arange(0, video.frames, 3),
             tubes=tuple(
                 replace(
                     tube,
@@ -225,7 +225,7 @@ def test_own_test_labels_that_cannot_be_scored(run, videos, tmp_path, capsys):
     given = [*common(run, videos), "--device", "cpu", "--labels"]
     own = str(run / "cycle0" / "annotations.pkl")
     with pytest.raises(
-        UserError, match="4 of its videos are labelled in .* too.*must not be trained on"
+        UserError, match="4 of its videos are labeled in .* too.*must not be trained on"
     ):
         evaluate.main([*given, own])
     with pytest.raises(UserError, match="--labels nowhere.pkl: no such file"):
@@ -241,14 +241,14 @@ def test_own_test_labels_that_cannot_be_scored(run, videos, tmp_path, capsys):
         ),
         tmp_path / "none.pkl",
     )
-    with pytest.raises(UserError, match="no frame with an actor is labelled"):
+    with pytest.raises(UserError, match="no frame with an actor is labeled"):
         evaluate.main([*given, str(tmp_path / "none.pkl")])
     for more, said in (
-        ([own, "--protocol", "act"], "needs every frame labelled"),
+        ([own, "--protocol", "act"], "needs every frame labeled"),
         ([own, *truth(videos)], "give --oracle"),
         (
             [own, "--link", "tubelet"],
-            "--link is of the act protocol, which needs every frame labelled",
+            "--link is of the act protocol, which needs every frame labeled",
         ),
         ([own, "--count-empty-frames"], "counts frames without labels as empty"),
         ([own, "--test-list", "l"], "leave out --test-list"),
@@ -318,7 +318,7 @@ def test_what_is_validated_on_stays_so_when_a_video_comes_back(videos, tmp_path,
     data, validated = Path(shutil.copytree(videos, tmp_path / "toy")), []
     monkeypatch.setattr("claus.training.LEAST_VALIDATION_FRAMES", 1)
     select(tmp_path / "run", data, 0, "--videos-count", "12", "--frames-count", "200")
-    name = annotations.load(tmp_path / "run" / "cycle0" / "annotations.pkl").labelled()[-1].name
+    name = annotations.load(tmp_path / "run" / "cycle0" / "annotations.pkl").labeled()[-1].name
     (path,) = data.rglob(f"{name.split('/')[1]}.avi")
     path.rename(tmp_path / "away.avi")
     save, run_epoch = checkpoint.save, Training.run_epoch
@@ -602,28 +602,28 @@ def test_interrupt_ends_with_one_line_and_status_130(run, videos):
 
 @pytest.fixture
 def damaged(videos, tmp_path):
-    """The data set with one labelled video missing, one truncated to a third, one empty."""
+    """The data set with one labeled video missing, one truncated to a third, one empty."""
     return Path(shutil.copytree(videos, tmp_path / "damaged"))
 
 
-def labelled(folder):
+def labeled(folder):
     return [
         video.name
-        for video in annotations.load(folder / "cycle0" / "annotations.pkl").labelled()
+        for video in annotations.load(folder / "cycle0" / "annotations.pkl").labeled()
     ]
 
 
 def test_bad_videos_are_named_and_set_aside(run, damaged, capsys):
     (run / "cycle0" / "detector.pt").unlink()
-    missing, short = labelled(run)[:2]
+    missing, short = labeled(run)[:2]
     (damaged / "videos" / f"{missing}.avi").unlink()
     path = damaged / "videos" / f"{short}.avi"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     train(run, damaged)
     said = capsys.readouterr().out
-    assert "2 of 4 labelled videos were set aside" in said and missing in said and short in said
+    assert "2 of 4 labeled videos were set aside" in said and missing in said and short in said
     assert set(checkpoint.load(run / "cycle0" / "detector.pt").clusters.assignment) == set(
-        labelled(run)[2:]
+        labeled(run)[2:]
     )
     extract(run, damaged)
     said = capsys.readouterr().out
@@ -634,7 +634,7 @@ def test_bad_videos_are_named_and_set_aside(run, damaged, capsys):
 
 def test_strict_stops_at_a_bad_video(run, damaged):
     (run / "cycle0" / "detector.pt").unlink()
-    name = labelled(run)[0]
+    name = labeled(run)[0]
     (damaged / "videos" / f"{name}.avi").write_bytes(b"")
     with pytest.raises(UserError, match=f"{name}.avi is empty"):
         train(run, damaged, 0, "--strict")
@@ -852,13 +852,13 @@ def test_resuming_on_other_labels_or_a_foreign_file_is_refused(run, videos, monk
 
 def test_a_resumed_training_still_names_what_was_set_aside(run, damaged, monkeypatch, capsys):
     (run / "cycle0" / "detector.pt").unlink()
-    name = labelled(run)[0]
+    name = labeled(run)[0]
     (damaged / "videos" / f"{name}.avi").write_bytes(b"")
     stop_training(run, damaged, monkeypatch)
     capsys.readouterr()
     train(run, damaged, 0, "--resume")
     said = capsys.readouterr().out
-    assert "1 of 4 labelled videos were set aside" in said and f"{name}.avi is empty" in said
+    assert "1 of 4 labeled videos were set aside" in said and f"{name}.avi is empty" in said
 
 
 def test_a_bad_validation_video_is_named_too(videos, damaged, tmp_path, capsys):
@@ -876,13 +876,13 @@ def test_a_bad_validation_video_is_named_too(videos, damaged, tmp_path, capsys):
     labels = annotations.load(folder / "cycle0" / "annotations.pkl")
     args = train_ucf101.parse_args([*common(folder, videos), *TRAIN])
     _, (held_out,) = train_ucf101.split_validation(
-        labels, [video.name for video in labels.labelled()], args
+        labels, [video.name for video in labels.labeled()], args
     )
     (damaged / "videos" / f"{held_out}.avi").write_bytes(b"")
     train(folder, damaged)
     said = capsys.readouterr().out
     assert (
-        "1 of 10 labelled videos were set aside" in said and f"{held_out}.avi is empty" in said
+        "1 of 10 labeled videos were set aside" in said and f"{held_out}.avi is empty" in said
     )
 
 
@@ -1003,7 +1003,7 @@ def test_validation_chooses_among_checkpoints_on_held_out_videos(videos, tmp_pat
     train(folder, videos)
     state = checkpoint.load(folder / "cycle0" / "detector.pt")
     history = state.about["history"]
-    held_out = set(labelled(folder)) - set(state.clusters.assignment)
+    held_out = set(labeled(folder)) - set(state.clusters.assignment)
     assert len(held_out) == 1 and all(
         0 <= epoch["f@.5"] <= 1 and "accuracy" in epoch for epoch in history
     )

@@ -1,5 +1,5 @@
 """The rules CLAUS is compared with: hand-worked choices, slow plain versions, budgets and
-masks honoured.
+masks honored.
 """
 
 import numpy as np
@@ -107,8 +107,8 @@ def test_equidistant_frames_by_hand():
     assert equidistant_frames(every, 0).tolist() == []
 
 
-def test_equidistant_frames_of_a_labelled_video_fill_its_gaps():
-    # frames 2 and 5 of 10 are labelled: 9 is four from 5, then 0 (two away; 7 as well, but
+def test_equidistant_frames_of_a_labeled_video_fill_its_gaps():
+    # frames 2 and 5 of 10 are labeled: 9 is four from 5, then 0 (two away; 7 as well, but
     # 0 is earlier), then 7
     free = ~np.isin(np.arange(10), [2, 5])
     assert equidistant_frames(free, 1).tolist() == [9]
@@ -140,7 +140,7 @@ TWO = np.array(
 )  # two videos of ten frames
 
 
-def test_uncertainty_takes_neighbours_and_claus_without_clusters_does_not():
+def test_uncertainty_takes_neighbors_and_claus_without_clusters_does_not():
     everything = dict(candidates_N=np.ones(2, bool))
     plain = select_from_pool(TWO, [0, 10, 20], Budget(1, 2), damping="none", **everything)
     assert (plain.videos.tolist(), plain.frames[0].tolist(), plain.scores.tolist()) == (
@@ -204,8 +204,8 @@ def test_entropy_drops_the_five_nearest_frames():
         7,
         3,
     ]  # then only dropped ones are left: the farthest from both
-    # a labelled frame drops its neighbours too: 0..3 and 5, but not 6
-    assert drop([9, 9, 9, 9, 9, 1, 2, 3, 1, 1], 1, labelled=np.arange(10) == 2) == [7]
+    # a labeled frame drops its neighbors too: 0..3 and 5, but not 6
+    assert drop([9, 9, 9, 9, 9, 1, 2, 3, 1, 1], 1, labeled=np.arange(10) == 2) == [7]
 
 
 def test_entropy_still_spends_the_budget_of_a_short_video():
@@ -258,11 +258,11 @@ def test_rules_of_the_pool_equal_the_slow_versions(given_pool, damping, nearest)
 @pytest.mark.parametrize("damping", ["paper", "none", "drop"])
 def test_frames_that_paid_videos_can_hold_are_spent_on_them(damping):
     # b_v = 1: the best video (the second) holds two frames; the other six of eight go to
-    # the old videos 0 and 3, best first and evenly: 3 and 3, never to the unlabelled video
+    # the old videos 0 and 3, best first and evenly: 3 and 3, never to the unlabeled video
     # 2
     scores = np.repeat([3.0, 9, 5, 2], [10, 2, 10, 10])
-    labelled = np.zeros(32, bool)
-    labelled[[4, 25]] = True
+    labeled = np.zeros(32, bool)
+    labeled[[4, 25]] = True
     old = np.array([True, False, False, True])
     chosen = select_from_pool(
         scores,
@@ -270,7 +270,7 @@ def test_frames_that_paid_videos_can_hold_are_spent_on_them(damping):
         Budget(1, 8),
         candidates_N=np.ones(4, bool),
         free_N=old,
-        labelled=labelled,
+        labeled=labeled,
         damping=damping,
     )
     assert chosen.videos.tolist() == [1, 0, 3]
@@ -286,7 +286,7 @@ def test_with_old_videos_the_budget_is_kept_and_spent_wherever_it_can_be(
     videos, asked = given_pool
     scores = np.concatenate([np.array(video) for video in videos])
     offsets = np.concatenate([[0], np.cumsum([len(video) for video in videos])])
-    labelled = np.array(
+    labeled = np.array(
         data.draw(
             st.lists(
                 st.sampled_from([False, False, True]),
@@ -295,7 +295,7 @@ def test_with_old_videos_the_budget_is_kept_and_spent_wherever_it_can_be(
             )
         )
     )
-    marked = np.add.reduceat(labelled, offsets[:-1], dtype=int)
+    marked = np.add.reduceat(labeled, offsets[:-1], dtype=int)
     room, old = np.diff(offsets) - marked, marked > 0
     if not room.any():
         return
@@ -306,14 +306,14 @@ def test_with_old_videos_the_budget_is_kept_and_spent_wherever_it_can_be(
         budget,
         candidates_N=room > 0,
         free_N=old,
-        labelled=labelled,
+        labeled=labeled,
         damping=damping,
     )
     assert len(set(chosen.videos.tolist())) == len(chosen.videos)
     for video, frames in zip(chosen.videos, chosen.frames, strict=True):
         assert (
             len(set(frames.tolist())) == len(frames) >= 1
-            and not labelled[offsets[video] + frames].any()
+            and not labeled[offsets[video] + frames].any()
         )
     first, more = chosen.videos[: budget.videos], chosen.videos[budget.videos :]
     assert old[more].all(), "beyond b_v only videos that are paid for"

@@ -128,7 +128,7 @@ def test_a_frame_without_foreground():
     assert scores["authors"].tolist() == [NO_FOREGROUND] * 2 == [-10, -10]
 
 
-def test_a_frame_does_not_depend_on_its_neighbours():
+def test_a_frame_does_not_depend_on_its_neighbors():
     logits = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(2))
     whole, alone = frame_scores(logits), frame_scores(logits[:, 2:3])
     for name in SCORES:

@@ -13,7 +13,7 @@ from claus.selection.frames import choose_frames, eligible_frames
 from claus.utils.runtime import UserError
 
 
-def pick(scores, count, labelled=(), eligible=None, last=(), **rule):
+def pick(scores, count, labeled=(), eligible=None, last=(), **rule):
     """Frames chosen in one video, masks given as lists of frame numbers."""
 
     def mask(frames):
@@ -23,7 +23,7 @@ def pick(scores, count, labelled=(), eligible=None, last=(), **rule):
         np.array(scores, float),
         [0, len(scores)],
         count,
-        labelled=mask(labelled),
+        labeled=mask(labeled),
         eligible=None if eligible is None else mask(eligible),
         ranked_last=mask(last),
         **rule,
@@ -31,7 +31,7 @@ def pick(scores, count, labelled=(), eligible=None, last=(), **rule):
     return picks.frames.tolist()
 
 
-def test_a_peak_damps_its_neighbours():
+def test_a_peak_damps_its_neighbors():
     # sigma 1: next to the best frame the factor is 1 - exp(-1/2) = 0.39, two away 1 -
     # exp(-2) = 0.86, 3 away 0.989. After frame 2: 9 * .39 = 3.5, 8 * .86 = 6.9, 5 * .989 =
     # 4.9 -> frame 4 (8), then 6 (5 * .86 = 4.3 twice damped)
@@ -84,16 +84,16 @@ def test_coverage_counts_what_a_label_newly_covers():
     ) == [7, 0]
     # after a label on 1, frame 5 adds 1 + .607 (6) + .607 - .011 (4) + 0 (3) = 2.203, frame
     # 4 adds 2.202
-    assert pick([1, 1, 1, 1, 1, 1, 1], 1, damping="coverage", sigma=1, labelled=[1]) == [5]
+    assert pick([1, 1, 1, 1, 1, 1, 1], 1, damping="coverage", sigma=1, labeled=[1]) == [5]
     with pytest.raises(UserError, match="below zero cannot be damped by --damping coverage"):
         pick([-1, 0.2], 1, damping="coverage")
 
 
-def test_labelled_frames_damp_and_are_not_chosen():
-    assert pick([10, 9, 8, 7, 1, 1], 1, labelled=[0], sigma=1) == [
+def test_labeled_frames_damp_and_are_not_chosen():
+    assert pick([10, 9, 8, 7, 1, 1], 1, labeled=[0], sigma=1) == [
         3
     ]  # 9 * .39, 8 * .86, 7 * .989 = 6.92 > 6.9
-    assert pick([10, 9, 8, 7], 4, labelled=[1, 2]) == [0, 3]
+    assert pick([10, 9, 8, 7], 4, labeled=[1, 2]) == [0, 3]
 
 
 def test_only_eligible_frames_and_no_more_than_there_are():
@@ -114,17 +114,17 @@ def test_frames_without_score_come_last_and_spread_out():
     # nothing seen at all: 0, the far end, the middle, and so on; never 0, 1, 2
     assert pick([0] * 9, 4, last=range(9)) == [0, 8, 4, 2]
     assert pick([-10] * 9, 4, last=range(9), damping="authors") == [0, 8, 4, 2]
-    # a labelled frame counts as a place already seen
-    assert pick([0] * 9, 1, last=range(9), labelled=[0]) == [8]
+    # a labeled frame counts as a place already seen
+    assert pick([0] * 9, 1, last=range(9), labeled=[0]) == [8]
 
 
 def test_ties_go_to_the_farthest_then_to_the_earlier():
     # all 60 frames equal: 24 frames off the factor rounds to exactly 1, so many tie; the
     # farthest wins
     assert pick([1.0] * 60, 3) == [0, 59, 29]
-    assert pick([1.0, 3.0, 1.0], 2) == [1, 0]  # both neighbours damped alike: the earlier
+    assert pick([1.0, 3.0, 1.0], 2) == [1, 0]  # both neighbors damped alike: the earlier
     assert pick([7, 7, 7], 1) == [0]
-    assert pick([1.0] * 7, 2, labelled=[3], damping="none") == [0, 6]
+    assert pick([1.0] * 7, 2, labeled=[3], damping="none") == [0, 6]
 
 
 def test_many_videos_of_many_lengths_keep_their_own_frames():
@@ -177,26 +177,26 @@ def videos(draw):
 )
 @settings(deadline=None, max_examples=200)
 def test_equals_the_slow_version_and_keeps_its_promises(given_videos, damping, sigma):
-    lengths, scores, eligible, labelled, count = given_videos
+    lengths, scores, eligible, labeled, count = given_videos
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     last = scores == 0
-    before = [array.copy() for array in (scores, eligible, labelled, last, offsets)]
+    before = [array.copy() for array in (scores, eligible, labeled, last, offsets)]
     rule = dict(
-        eligible=eligible, labelled=labelled, ranked_last=last, damping=damping, sigma=sigma
+        eligible=eligible, labeled=labeled, ranked_last=last, damping=damping, sigma=sigma
     )
     picks = choose_frames(scores, offsets, count, **rule)
-    for array, kept in zip((scores, eligible, labelled, last, offsets), before, strict=True):
+    for array, kept in zip((scores, eligible, labeled, last, offsets), before, strict=True):
         assert array.tobytes() == kept.tobytes(), "an input was changed"
     fewer = choose_frames(scores, offsets, max(count - 1, 0), **rule)
     for video, (start, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
         chosen = picks.frames[picks.offsets[video] : picks.offsets[video + 1]].tolist()
-        allowed = eligible[start:end] & ~labelled[start:end]
+        allowed = eligible[start:end] & ~labeled[start:end]
         assert len(set(chosen)) == len(chosen) == min(count, allowed.sum())
         assert allowed[chosen].all()
         slow = greedy(
             scores[start:end],
             count,
-            np.flatnonzero(labelled[start:end]).tolist(),
+            np.flatnonzero(labeled[start:end]).tolist(),
             np.flatnonzero(eligible[start:end]).tolist(),
             np.flatnonzero(last[start:end]).tolist(),
             damping,

@@ -49,11 +49,11 @@ def test_inter_says_when_no_video_fits():
         whole([5, 6], Budget(2, 4))
 
 
-def every(lengths, frames, seed=0, labelled=(), equidistant=False, candidates=None):
-    """Intra on videos of these lengths; labelled: (video, frame) pairs."""
+def every(lengths, frames, seed=0, labeled=(), equidistant=False, candidates=None):
+    """Intra on videos of these lengths; labeled: (video, frame) pairs."""
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     eligible = np.ones(offsets[-1], bool)
-    for video, frame in labelled:
+    for video, frame in labeled:
         eligible[offsets[video] + frame] = False
     return select_every_video(
         offsets,
@@ -91,11 +91,11 @@ def test_intra_with_fewer_frames_than_videos_gives_one_each_to_random_ones():
     assert len(seen) == 30, "in thirty draws of four, each of the 6 x 5 frames came up"
 
 
-def test_intra_evens_out_what_earlier_cycles_labelled():
+def test_intra_evens_out_what_earlier_cycles_labeled():
     # videos 0, 1, 2 have three labels, one and none; of five frames 2 gets one, then 1 and
     # 2 one, then both once more
-    labelled = [(0, 0), (0, 4), (0, 8), (1, 3)]
-    chosen = every([9, 9, 9], 5, labelled=labelled)
+    labeled = [(0, 0), (0, 4), (0, 8), (1, 3)]
+    chosen = every([9, 9, 9], 5, labeled=labeled)
     assert dict(zip(chosen.videos.tolist(), map(len, chosen.frames), strict=True)) == {
         1: 2,
         2: 3,
@@ -105,7 +105,7 @@ def test_intra_evens_out_what_earlier_cycles_labelled():
         for video, frames in zip(chosen.videos.tolist(), chosen.frames, strict=True)
         for frame in frames.tolist()
     }
-    assert len(picked) == 5 and not picked & set(labelled)
+    assert len(picked) == 5 and not picked & set(labeled)
     assert chosen.budget.notes[0].startswith("every video gets a frame: 1 new videos")
 
 

@@ -12,7 +12,7 @@ from claus.selection.frames import choose_frames
 
 
 def test_a_video_is_scored_by_its_undamped_chosen_frames():
-    # video 0: peak 8, its neighbour 7 is damped to 7 * .07 = .5, so the second frame is the
+    # video 0: peak 8, its neighbor 7 is damped to 7 * .07 = .5, so the second frame is the
     # far 2: (8 + 2) / 2 = 5
     scores, offsets = np.array([8, 7, 0, 0, 0, 0, 0, 2.0, 3, 3]), [0, 8, 10]
     picks = choose_frames(scores, offsets, 2)
@@ -50,7 +50,7 @@ def test_a_selection_worked_out_by_hand():
     assert chosen.spent == 5
 
 
-def test_only_candidates_are_chosen_and_labelled_videos_do_not_count():
+def test_only_candidates_are_chosen_and_labeled_videos_do_not_count():
     scores = np.arange(12.0)
     candidates = np.array([True, False, True, False])
     chosen = select_claus(
@@ -60,14 +60,14 @@ def test_only_candidates_are_chosen_and_labelled_videos_do_not_count():
     assert chosen.candidates.tolist() == [1, 1]
 
 
-def test_more_frames_for_labelled_videos():
-    # a labelled video may be a candidate again: frame 0 is not chosen and damps frame 1 to
-    # 8 * .07 = .5; after frame 6, whose neighbour falls to 2 * .97 * .07 = .1, that is
+def test_more_frames_for_labeled_videos():
+    # a labeled video may be a candidate again: frame 0 is not chosen and damps frame 1 to
+    # 8 * .07 = .5; after frame 6, whose neighbor falls to 2 * .97 * .07 = .1, that is
     # still the best: .5 * .83 = .45
     scores = np.array([9, 8, 1, 1, 1, 1, 5, 2.0])
-    labelled = np.arange(8) == 0
+    labeled = np.arange(8) == 0
     chosen = select_claus(
-        scores, [0, 8], [0], 1, Budget(1, 2), candidates_N=[True], labelled=labelled
+        scores, [0, 8], [0], 1, Budget(1, 2), candidates_N=[True], labeled=labeled
     )
     assert chosen.frames[0].tolist() == [6, 1]
 

@@ -1,4 +1,4 @@
-"""Batches of half labelled, half unlabelled clips, and that unlabelled ones are drawn
+"""Batches of half labeled, half unlabeled clips, and that unlabeled ones are drawn
 without looking at labels.
 """
 
@@ -14,10 +14,10 @@ from claus.datasets.clips.geometry import ClipGeometry, clip_indices
 from claus.datasets.clips.training_clips import TrainingClips
 from claus.datasets.labels.annotations import Annotations, Tube, Video
 from claus.datasets.labels.pseudo_labels import clip_weight
-from claus.semi.batches import HalfAndHalf, PairedSampler, UnlabelledClips, join, paired_loader
+from claus.semi.batches import HalfAndHalf, PairedSampler, UnlabeledClips, join, paired_loader
 from claus.utils.runtime import UserError
 
-GREY = ClipGeometry((48, 64), (40, 56), 32)
+GRAY = ClipGeometry((48, 64), (40, 56), 32)
 
 
 def find(folder, name):
@@ -27,39 +27,39 @@ def find(folder, name):
     return path
 
 
-def video(name, frames, labelled=()):
-    labelled = np.array(labelled, dtype=int)
+def video(name, frames, labeled=()):
+    labeled = np.array(labeled, dtype=int)
     tubes = (
-        (Tube(1, 1, labelled, np.tile([4, 4, 20, 20], (len(labelled), 1))),)
-        if len(labelled)
+        (Tube(1, 1, labeled, np.tile([4, 4, 20, 20], (len(labeled), 1))),)
+        if len(labeled)
         else ()
     )
-    return Video(name, frames, 48, 64, 1 if len(labelled) else None, labelled, tubes)
+    return Video(name, frames, 48, 64, 1 if len(labeled) else None, labeled, tubes)
 
 
 def pairs(films, *videos, seed=0):
     labels = Annotations("films", ("none", "square"), {v.name: v for v in videos})
-    clips = TrainingClips(labels, functools.partial(find, films), GREY, seed)
-    return HalfAndHalf(clips, UnlabelledClips(clips))
+    clips = TrainingClips(labels, functools.partial(find, films), GRAY, seed)
+    return HalfAndHalf(clips, UnlabeledClips(clips))
 
 
-BOTH = video("grey20", 20, [3, 9]), video("grey40", 40)
+BOTH = video("gray20", 20, [3, 9]), video("gray40", 40)
 
 
-def test_unlabelled_clips_do_not_look_at_labels(films):
+def test_unlabeled_clips_do_not_look_at_labels(films):
     """The same video with labels, with others, and with none: the same pixels."""
-    without = pairs(films, video("grey40", 40))
-    for labelled in ([5], [0, 20, 39]):
-        scrambled = pairs(films, video("grey40", 40, labelled))
+    without = pairs(films, video("gray40", 40))
+    for labeled in ([5], [0, 20, 39]):
+        scrambled = pairs(films, video("gray40", 40, labeled))
         for position in range(6):
-            a, b = (data[False, 2, position, "grey40"][1] for data in (without, scrambled))
+            a, b = (data[False, 2, position, "gray40"][1] for data in (without, scrambled))
             assert torch.equal(a["frames"], b["frames"]) and set(a) == {"frames", "name"}
 
 
-def test_unlabelled_clips_come_from_the_whole_video_cropped_and_flipped_at_random(films):
-    dataset, seen, anchors = pairs(films, video("grey40", 40)), set(), Counter()
+def test_unlabeled_clips_come_from_the_whole_video_cropped_and_flipped_at_random(films):
+    dataset, seen, anchors = pairs(films, video("gray40", 40)), set(), Counter()
     for position in range(60):
-        clip = dataset[False, 0, position, "grey40"][1]["frames"]
+        clip = dataset[False, 0, position, "gray40"][1]["frames"]
         assert clip.shape == (8, 3, 32, 32) and clip.dtype == torch.uint8
         frames = numbers(clip)
         assert frames in [clip_indices(40, anchor).tolist() for anchor in range(40)]
@@ -70,7 +70,7 @@ def test_unlabelled_clips_come_from_the_whole_video_cropped_and_flipped_at_rando
 
 def test_a_clip_is_fixed_by_seed_epoch_and_position_whatever_the_workers(films):
     def batches(workers, seed=0, epoch=3):
-        sampler = PairedSampler(["grey20"], ["grey40"], seed, 4, steps=3)
+        sampler = PairedSampler(["gray20"], ["gray40"], seed, 4, steps=3)
         sampler.epoch = epoch
         return list(paired_loader(pairs(films, *BOTH, seed=seed), sampler, workers))
 
@@ -85,14 +85,14 @@ def test_a_clip_is_fixed_by_seed_epoch_and_position_whatever_the_workers(films):
         )
 
 
-def test_an_epoch_is_one_pass_over_the_unlabelled_list():
-    unlabelled = [f"u{i}" for i in range(10)]
-    sampler = PairedSampler(["a", "b", "c"], unlabelled, 0, 8)
+def test_an_epoch_is_one_pass_over_the_unlabeled_list():
+    unlabeled = [f"u{i}" for i in range(10)]
+    sampler = PairedSampler(["a", "b", "c"], unlabeled, 0, 8)
     keys = list(sampler)
     assert len(sampler) == len(keys) == 3  # ten in fours, the last one filled up
     assert all([key[0] for key in batch] == [True] * 4 + [False] * 4 for batch in keys)
     names = [key[3] for batch in keys for key in batch if not key[0]]
-    assert set(names[:10]) == set(unlabelled) and len(names) == 12
+    assert set(names[:10]) == set(unlabeled) and len(names) == 12
     assert Counter(key[3] for batch in keys for key in batch if key[0]) == dict.fromkeys(
         "abc", 4
     )
@@ -103,18 +103,18 @@ def test_an_epoch_is_one_pass_over_the_unlabelled_list():
 
 
 def test_halves_of_as_many_videos_are_not_paired_by_their_place():
-    """Labelled and unlabelled videos are shuffled apart: over the epochs a labelled one
+    """Labeled and unlabeled videos are shuffled apart: over the epochs a labeled one
     meets every other one.
     """
     sampler = PairedSampler([f"l{i}" for i in range(6)], [f"u{i}" for i in range(6)], 0, 2)
     met = set()
     for epoch in range(40):
         sampler.epoch = epoch
-        met |= {(labelled[3][1], unlabelled[3][1]) for labelled, unlabelled in sampler}
+        met |= {(labeled[3][1], unlabeled[3][1]) for labeled, unlabeled in sampler}
     assert len(met) == 36
 
 
-def test_an_odd_batch_has_the_greater_half_unlabelled():
+def test_an_odd_batch_has_the_greater_half_unlabeled():
     assert [key[0] for key in next(iter(PairedSampler(["a"], ["u"], 0, 5)))] == [
         True,
         True,
@@ -124,8 +124,8 @@ def test_an_odd_batch_has_the_greater_half_unlabelled():
     ]
 
 
-def test_a_batch_has_labelled_clips_first(films):
-    sampler = PairedSampler(["grey20"], ["grey40"], 0, 4)
+def test_a_batch_has_labeled_clips_first(films):
+    sampler = PairedSampler(["gray20"], ["gray40"], 0, 4)
     batch = next(iter(paired_loader(pairs(films, *BOTH), sampler, 0)))
     assert batch["frames"].shape == (4, 8, 3, 32, 32) and batch["target"].shape == (
         2,
@@ -133,20 +133,20 @@ def test_a_batch_has_labelled_clips_first(films):
         32,
         32,
     )
-    assert batch["name"] == ["grey20"] * 2 and batch["failed"] == []
+    assert batch["name"] == ["gray20"] * 2 and batch["failed"] == []
     assert all(max(numbers(clip)) < 20 for clip in batch["frames"][:2])
 
 
 def test_videos_that_cannot_be_read_are_collected(films):
     dataset = pairs(films, *BOTH, video("gone", 30), video("lost", 30, [2]))
     keys = [
-        (True, 0, 0, "grey20"),
+        (True, 0, 0, "gray20"),
         (True, 0, 1, "lost"),
         (False, 0, 0, "gone"),
-        (False, 0, 1, "grey40"),
+        (False, 0, 1, "gray40"),
     ]
     batch = join([dataset[key] for key in keys])
-    assert batch["name"] == ["grey20"] and len(batch["frames"]) == 2
+    assert batch["name"] == ["gray20"] and len(batch["frames"]) == 2
     assert [name for name, _ in batch["failed"]] == ["lost", "gone"]
     for rest in (keys[:3], keys[1:]):  # one half is missing: nothing to learn
         batch = join([dataset[key] for key in rest])

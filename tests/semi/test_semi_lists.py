@@ -1,4 +1,4 @@
-"""The published lists: what is labelled in them, and one clear line for those that cannot
+"""The published lists: what is labeled in them, and one clear line for those that cannot
 be used.
 """
 
@@ -28,15 +28,15 @@ def truth(videos):
     return ucf101.read_ground_truth(videos / "pyannot.pkl", videos / "testlist01.txt", "train")
 
 
-def record(tube, flag=None, labelled=None):
-    """(start, end inclusive, label, boxes 1-based xywh, labelled frames[, flag]) of a dense
+def record(tube, flag=None, labeled=None):
+    """(start, end inclusive, label, boxes 1-based xywh, labeled frames[, flag]) of a dense
     tube.
     """
     boxes = tube.boxes.copy()
     boxes[:, 2:] -= boxes[:, :2] + 1
     boxes[:, :2] += 1
-    labelled = tube.frames.tolist() if labelled is None else labelled
-    plain = (tube.start, tube.end - 1, tube.label, boxes.astype(np.uint8), labelled)
+    labeled = tube.frames.tolist() if labeled is None else labeled
+    plain = (tube.start, tube.end - 1, tube.label, boxes.astype(np.uint8), labeled)
     return plain if flag is None else (*plain, flag)
 
 
@@ -45,10 +45,10 @@ def write(path, content, protocol=2):
     return path
 
 
-def read(tmp_path, videos, labelled, unlabelled):
+def read(tmp_path, videos, labeled, unlabeled):
     first, second = (
-        write(tmp_path / "label.pkl", labelled),
-        write(tmp_path / "unlabel.pkl", unlabelled),
+        write(tmp_path / "label.pkl", labeled),
+        write(tmp_path / "unlabel.pkl", unlabeled),
     )
     return read_lists(
         "ucf101",
@@ -91,15 +91,15 @@ def test_dense_lists_give_back_the_ground_truth_and_hide_the_rest(tmp_path, vide
             video.label,
         )
         np.testing.assert_array_equal(
-            ours.labelled_frames, np.arange(video.frames)
+            ours.labeled_frames, np.arange(video.frames)
         )  # also those without action
         for tube, expected in zip(ours.tubes, video.tubes, strict=True):
             np.testing.assert_array_equal(tube.frames, expected.frames)
             np.testing.assert_array_equal(tube.boxes, expected.boxes)
-    assert [v.name for v in labels.labelled()] == [v.name for v in known]
+    assert [v.name for v in labels.labeled()] == [v.name for v in known]
 
 
-def test_of_the_unlabelled_list_nothing_but_names_is_read(tmp_path, videos, truth):
+def test_of_the_unlabeled_list_nothing_but_names_is_read(tmp_path, videos, truth):
     known, hidden = halves(truth)
     nonsense = [(video.name, [("no", "tube", "at", "all")]) for video in hidden]
     labels = read(tmp_path, videos, entries(known), nonsense)[0]
@@ -109,7 +109,7 @@ def test_of_the_unlabelled_list_nothing_but_names_is_read(tmp_path, videos, trut
     assert read_names(tmp_path / "names.txt") == [video.name for video in hidden]
 
 
-def test_the_sixth_field_says_which_tubes_are_labelled(tmp_path, videos, truth, capsys):
+def test_the_sixth_field_says_which_tubes_are_labeled(tmp_path, videos, truth, capsys):
     known, hidden = halves(truth)
     several = next(video for video in truth.videos.values() if len(video.tubes) > 1)
     known = [several, *(video for video in known if video is not several)]
@@ -146,18 +146,18 @@ def test_the_sixth_field_says_which_tubes_are_labelled(tmp_path, videos, truth, 
         [f for f in first.frames.tolist() if f < begin - REACH],
     )
     assert kept and [tube.track for tube in ours.tubes] == [1]
-    assert ours.labelled_frames.tolist() == kept  # of the rest nothing is known
+    assert ours.labeled_frames.tolist() == kept  # of the rest nothing is known
     assert (
-        f"{len(first.frames) - len(kept)} labelled frames of 1 videos are not used"
+        f"{len(first.frames) - len(kept)} labeled frames of 1 videos are not used"
         in capsys.readouterr().out
     )
-    assert not labels.videos[known[1].name].is_labelled
+    assert not labels.videos[known[1].name].is_labeled
     np.testing.assert_array_equal(
-        labels.videos[known[2].name].labelled_frames, np.arange(known[2].frames)
+        labels.videos[known[2].name].labeled_frames, np.arange(known[2].frames)
     )
 
 
-def test_where_no_labelled_frame_can_be_used_it_says_so(tmp_path, videos, truth):
+def test_where_no_labeled_frame_can_be_used_it_says_so(tmp_path, videos, truth):
     known, hidden = halves(truth)
     both = [
         (video.name, [record(video.tubes[0]), (*record(video.tubes[0]), 0)]) for video in known
@@ -167,7 +167,7 @@ def test_where_no_labelled_frame_can_be_used_it_says_so(tmp_path, videos, truth)
     )
 
 
-def test_boxes_that_are_not_labelled_are_not_looked_at(tmp_path, videos, truth):
+def test_boxes_that_are_not_labeled_are_not_looked_at(tmp_path, videos, truth):
     """A hidden box at 0, in a tube flagged 0 or in a frame between labels, does not make
     the others count from 0.
     """
@@ -185,7 +185,7 @@ def test_boxes_that_are_not_labelled_are_not_looked_at(tmp_path, videos, truth):
     boxes[1, :2] = 0
     content[other] = (known[other].name, [(start, end, label, boxes, [start])])
     labels = read(tmp_path, videos, content, [video.name for video in hidden])[0]
-    assert not labels.videos[known[spare].name].is_labelled
+    assert not labels.videos[known[spare].name].is_labeled
     for i, video in enumerate(known):
         if i != spare:
             ours, expected = (
@@ -199,9 +199,9 @@ def test_sparse_labels_stay_sparse(tmp_path, videos, truth):
     known, hidden = halves(truth)
     content = entries(known)
     tube = known[0].tubes[0]
-    content[0] = (known[0].name, [record(tube, labelled=[tube.start + 3])])
+    content[0] = (known[0].name, [record(tube, labeled=[tube.start + 3])])
     ours = read(tmp_path, videos, content, [v.name for v in hidden])[0].videos[known[0].name]
-    assert ours.labelled_frames.tolist() == [tube.start + 3]
+    assert ours.labeled_frames.tolist() == [tube.start + 3]
     assert ours.tubes[0].boxes.tolist() == [tube.boxes[3].tolist()]
 
 
@@ -237,7 +237,7 @@ def test_a_video_that_cannot_be_read_is_left_out(tmp_path, videos, truth):
     )
 
 
-def test_where_no_unlabelled_video_can_be_read_it_says_so(tmp_path, videos, truth):
+def test_where_no_unlabeled_video_can_be_read_it_says_so(tmp_path, videos, truth):
     known, _ = halves(truth)
     said = refused(tmp_path, videos, entries(known), ["Gone/v_1", "Gone/v_2"])
     assert "unlabel.pkl: none of its 2 videos can be read (video Gone/v_1: no file" in said
@@ -246,15 +246,15 @@ def test_where_no_unlabelled_video_can_be_read_it_says_so(tmp_path, videos, trut
 # ---- one clear line ----
 
 
-def refused(tmp_path, videos, labelled, unlabelled):
+def refused(tmp_path, videos, labeled, unlabeled):
     with pytest.raises(UserError) as error:
-        read(tmp_path, videos, labelled, unlabelled)
+        read(tmp_path, videos, labeled, unlabeled)
     assert "\n" not in str(error.value) and ".pkl" in str(error.value)
     return str(error.value)
 
 
-def test_an_empty_unlabelled_list(tmp_path, videos, truth):
-    assert "the unlabelled list is empty" in refused(
+def test_an_empty_unlabeled_list(tmp_path, videos, truth):
+    assert "the unlabeled list is empty" in refused(
         tmp_path, videos, entries(halves(truth)[0]), []
     )
     (tmp_path / "empty.txt").write_text("\n")
@@ -264,7 +264,7 @@ def test_an_empty_unlabelled_list(tmp_path, videos, truth):
 def test_a_video_in_both_lists(tmp_path, videos, truth):
     known, hidden = halves(truth)
     said = refused(tmp_path, videos, entries(known), entries([*hidden, known[2]]))
-    assert known[2].name in said and "in the unlabelled list too" in said
+    assert known[2].name in said and "in the unlabeled list too" in said
 
 
 def test_other_lists_that_cannot_be_used(tmp_path, videos, truth):
@@ -274,7 +274,7 @@ def test_other_lists_that_cannot_be_used(tmp_path, videos, truth):
     assert "not (name, tubes)" in refused(tmp_path, videos, [3], names)
     assert "listed twice" in refused(tmp_path, videos, entries(known), [*names, names[0]])
     nothing = [(video.name, [record(tube, 0) for tube in video.tubes]) for video in known]
-    assert "no tube is labelled in it" in refused(tmp_path, videos, nothing, names)
+    assert "no tube is labeled in it" in refused(tmp_path, videos, nothing, names)
     with pytest.raises(UserError, match="no such file"):
         read_lists("ucf101", tmp_path / "none.pkl", None, None, None)
     (tmp_path / "text.txt").write_text("A/v\n")
@@ -290,7 +290,7 @@ def test_other_lists_that_cannot_be_used(tmp_path, videos, truth):
         ([(0, 1)], "tube 1 is not (start, end"),
         ([(0, 1, 0, None, [0])], "tube 1: boxes is None"),
         ([(0, 1, 0, np.ones(8, int), [0])], "tube 1: boxes have shape"),
-        ([(0, 1, 0, np.ones((2, 4), int), 3)], "tube 1: labelled_frames is 3"),
+        ([(0, 1, 0, np.ones((2, 4), int), 3)], "tube 1: labeled_frames is 3"),
         ([(0, 1, 0, np.ones((2, 4), int), [0], "no")], "tube 1: the sixth field is a str"),
     ],
 )
@@ -372,19 +372,19 @@ def clips(tmp_path):
     return root
 
 
-def read_texts(tmp_path, clips, labelled, unlabelled):
+def read_texts(tmp_path, clips, labeled, unlabeled):
     return read_lists(
         "jhmdb",
-        *texts(tmp_path, labelled, unlabelled),
+        *texts(tmp_path, labeled, unlabeled),
         functools.partial(jhmdb.find_video, clips),
         tmp_path / "known.jsonl",
         clips,
     )
 
 
-def texts(tmp_path, labelled, unlabelled):
+def texts(tmp_path, labeled, unlabeled):
     paths = tmp_path / "label.txt", tmp_path / "unlabel.txt"
-    for path, names in zip(paths, (labelled, unlabelled), strict=True):
+    for path, names in zip(paths, (labeled, unlabeled), strict=True):
         path.write_text("".join(f"{name}\n" for name in names))
     return paths
 
@@ -394,16 +394,16 @@ def test_jhmdb_lists_are_text_and_the_labels_masks(tmp_path, clips):
     labels, failed = read_texts(tmp_path, clips, known, hidden)
     assert not failed and list(labels.videos) == known + hidden and labels.dataset == "jhmdb-21"
     first = labels.videos["wave/clip_3"]
-    assert labels.classes[first.label] == "wave" and first.labelled_frames.tolist() == list(
+    assert labels.classes[first.label] == "wave" and first.labeled_frames.tolist() == list(
         range(9)
     )
     np.testing.assert_array_equal(first.tubes[0].masks[:], square_masks(9))
     other = labels.videos["catch/clip_2"]
-    assert not other.is_labelled and not other.tubes and other.label is None
+    assert not other.is_labeled and not other.tubes and other.label is None
     assert (other.frames, other.height, other.width) == (8, 24, 32)
 
 
-def test_masks_of_unlabelled_clips_of_jhmdb_are_not_looked_at(tmp_path, clips):
+def test_masks_of_unlabeled_clips_of_jhmdb_are_not_looked_at(tmp_path, clips):
     """Missing, damaged, or of another length and size: the video says what there is. One
     without a video is named.
     """
@@ -431,8 +431,8 @@ def test_jhmdb_lists_that_cannot_be_used(tmp_path, clips):
     assert "have no puppet mask" in refused(["wave/other"], ["wave/clip_3"])
     assert "none of its 1 videos can be read" in refused(["wave/clip_3"], ["wave/other"])
     assert "wave/clip_3" in refused(["wave/clip_3"], ["wave/clip_3"])
-    assert "the unlabelled list is empty" in refused(["wave/clip_3"], [])
-    assert "the labelled list is empty" in refused([], ["wave/clip_3"])
+    assert "the unlabeled list is empty" in refused(["wave/clip_3"], [])
+    assert "the labeled list is empty" in refused([], ["wave/clip_3"])
     assert "listed twice" in refused(["wave/clip_3"] * 2, ["wave/clip_1"])
 
 
@@ -444,4 +444,4 @@ def test_the_official_lists_of_jhmdb(shared_data, monkeypatch):
     labels, _ = read_lists(
         "jhmdb", root / "testlist_split1.txt", root / "trainlist_split1.txt", None, None, root
     )
-    assert (len(labels.labelled()), len(labels.videos)) == (268, 928)
+    assert (len(labels.labeled()), len(labels.videos)) == (268, 928)

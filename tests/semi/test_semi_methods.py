@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from semi_tools import batch, tiny_detector
 
 from claus import engine
-from claus.datasets.clips.geometry import normalise
+from claus.datasets.clips.geometry import normalize
 from claus.losses.margin import margin_loss
 from claus.losses.stew import stew_loss
 from claus.models.detector import Detection
@@ -40,9 +40,9 @@ def run(method, made=None, given=None, when=LATE, **options):
     given = given or batch(2, 0 if method == "supervised" else 2)
     made = made or networks(method)
     torch.manual_seed(7)
-    centres = torch.zeros(len(given["label"]), made.detector.config.latent_size)
+    centers = torch.zeros(len(given["label"]), made.detector.config.latent_size)
     return METHODS[method](
-        made, given, centres, LOSSES, SemiOptions(**{"thresh_epoch": 1, **options}), when
+        made, given, centers, LOSSES, SemiOptions(**{"thresh_epoch": 1, **options}), when
     )
 
 
@@ -51,17 +51,17 @@ def test_every_method_gives_a_finite_loss_with_gradient_for_every_weight(method)
     made = networks(method)
     total, terms, detection = run(method, made)
     assert total.shape == () and torch.isfinite(total) and terms["total"] is total
-    assert len(detection.scores) == len(detection.logits) == 2  # of the labelled clips
+    assert len(detection.scores) == len(detection.logits) == 2  # of the labeled clips
     total.backward()
     for name, parameter in made.detector.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_without_weight_the_unlabelled_term_changes_nothing(method):
-    """The loss with wt_cons 0 is the sum of the labelled terms."""
+def test_without_weight_the_unlabeled_term_changes_nothing(method):
+    """The loss with wt_cons 0 is the sum of the labeled terms."""
     if method in ("supervised", "mixmatch"):
-        pytest.skip("has no such term, or mixes the labelled clips")
+        pytest.skip("has no such term, or mixes the labeled clips")
     total, terms, _ = run(method, wt_cons=0.0)
     assert total.item() == pytest.approx(
         sum(
@@ -72,16 +72,16 @@ def test_without_weight_the_unlabelled_term_changes_nothing(method):
         rel=1e-6,
     )
     with_term, terms, _ = run(method, wt_cons=0.5)
-    unlabelled = terms.get("consistency", terms.get("pseudo-label"))
-    assert unlabelled > 0 and with_term.item() == pytest.approx(
-        total.item() + 0.5 * unlabelled.item(), rel=1e-5
+    unlabeled = terms.get("consistency", terms.get("pseudo-label"))
+    assert unlabeled > 0 and with_term.item() == pytest.approx(
+        total.item() + 0.5 * unlabeled.item(), rel=1e-5
     )
 
 
 @pytest.mark.parametrize(
     "options", [{}, {"loc_loss": "iou"}, {"class_mask": False}], ids=["dice", "iou", "no mask"]
 )
-def test_with_consistency_weight_zero_the_labelled_loss_is_that_of_supervised_training(options):
+def test_with_consistency_weight_zero_the_labeled_loss_is_that_of_supervised_training(options):
     """Same weights, same batch-norm statistics, same dropout: same loss, and the same
     gradient.
     """
@@ -102,9 +102,9 @@ def test_with_consistency_weight_zero_the_labelled_loss_is_that_of_supervised_tr
         made.detector.random_masks = lambda count, device, rows=rows: tuple(
             r[:count].float() for r in rows
         )
-        centres = torch.zeros(2, made.detector.config.latent_size)
+        centers = torch.zeros(2, made.detector.config.latent_size)
         total, _, _ = METHODS[method](
-            made, content, centres, losses, SemiOptions(wt_cons=0.0, **options), LATE
+            made, content, centers, losses, SemiOptions(wt_cons=0.0, **options), LATE
         )
         total.backward()
         totals.append(total.item())
@@ -113,7 +113,7 @@ def test_with_consistency_weight_zero_the_labelled_loss_is_that_of_supervised_tr
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
 
 
-def test_the_labelled_loss_is_that_of_the_training_scripts():
+def test_the_labeled_loss_is_that_of_the_training_scripts():
     given, made = batch(3, 0), networks("supervised")
     given["target"][1] = 0  # shows no action
     total, terms, detection = run("supervised", made, given)
@@ -289,7 +289,7 @@ def test_stable_mean_teacher_is_that_of_the_formula():
     assert terms["recovery"].item() == pytest.approx((bce + dice).item(), rel=1e-4)
 
 
-def test_the_unet_learns_from_labelled_clips_and_gives_the_detector_no_gradient():
+def test_the_unet_learns_from_labeled_clips_and_gives_the_detector_no_gradient():
     made = networks("stable-mean-teacher")
     _, terms, _ = run("stable-mean-teacher", made)
     terms["recovery"].backward()
@@ -389,7 +389,7 @@ def test_the_student_sees_the_strong_view_and_the_teacher_the_weak_one(method, m
     passes = recorded(made)
     run(method, made, given)
     torch.manual_seed(7)
-    strong = normalise(strong_view(given["frames"]), "-1..1")
+    strong = normalize(strong_view(given["frames"]), "-1..1")
     assert (
         len(passes) == 1
         and torch.equal(passes[0][0], strong)
@@ -438,8 +438,8 @@ def test_mixmatch_without_mixing_is_the_supervised_loss_and_the_error_of_the_gue
 
 
 def test_mixmatch_is_that_of_the_formula(monkeypatch):
-    """Everything recomputed, with another share for every clip, labelled mixed with
-    unlabelled ones.
+    """Everything recomputed, with another share for every clip, labeled mixed with
+    unlabeled ones.
     """
     lam, other = torch.tensor([0.6, 0.9, 0.75, 0.8]), torch.tensor([2, 3, 0, 1])
     monkeypatch.setattr(methods, "mixing_shares", lambda count, device: lam)
@@ -501,8 +501,8 @@ def test_mixmatch_mixes_clips_masks_and_classes_in_one_proportion(monkeypatch):
     seen = {}
     monkeypatch.setattr(
         methods,
-        "labelled_loss",
-        lambda d, content, *rest: (seen.update(content), labelled(d, content, *rest))[1],
+        "labeled_loss",
+        lambda d, content, *rest: (seen.update(content), labeled(d, content, *rest))[1],
     )
     run("mixmatch", made, given)
     torch.testing.assert_close(clips[-1][0], 0.75 * given["clip"][0] + 0.25 * given["clip"][1])
@@ -510,4 +510,4 @@ def test_mixmatch_mixes_clips_masks_and_classes_in_one_proportion(monkeypatch):
     torch.testing.assert_close(seen["target"][1], 0.75 * target[1] + 0.25 * target[0])
 
 
-labelled = methods.labelled_loss
+labeled = methods.labeled_loss

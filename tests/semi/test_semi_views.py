@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as TF
 
-from claus.semi.views import blur, colour, mirrored, strong_view
+from claus.semi.views import blur, color, mirrored, strong_view
 
 
 def clips(count=4, frames=2, side=24):
@@ -17,7 +17,7 @@ def clips(count=4, frames=2, side=24):
 
 
 def still(count=4):
-    """Clips whose frames are all the same, so that a clip's mean grey is each frame's."""
+    """Clips whose frames are all the same, so that a clip's mean gray is each frame's."""
     return clips(count, 1).expand(-1, 3, -1, -1, -1)
 
 
@@ -40,27 +40,27 @@ def test_each_clip_is_adjusted_as_torchvision_does(which, adjust):
             for clip, factor in zip(x, FACTORS, strict=True)
         ]
     )
-    torch.testing.assert_close(colour(x, *factors, NONE), expected, atol=0.02, rtol=0)
+    torch.testing.assert_close(color(x, *factors, NONE), expected, atol=0.02, rtol=0)
 
 
-def test_saturation_zero_is_torchvisions_grey():
+def test_saturation_zero_is_torchvisions_gray():
     x = still()
     expected = TF.rgb_to_grayscale(x / 255, 3) * 255
-    torch.testing.assert_close(colour(x, ONE, ONE, NONE, NONE), expected, atol=0.02, rtol=0)
+    torch.testing.assert_close(color(x, ONE, ONE, NONE, NONE), expected, atol=0.02, rtol=0)
 
 
-def test_hue_turns_colours_and_keeps_luma():
+def test_hue_turns_colors_and_keeps_luma():
     x = clips() / 2 + 64  # away from the ends, so nothing is clamped
-    turned = colour(x, ONE, ONE, ONE, torch.tensor([0.0, 30.0, -30.0, 360.0]))
+    turned = color(x, ONE, ONE, ONE, torch.tensor([0.0, 30.0, -30.0, 360.0]))
     torch.testing.assert_close(turned[[0, 3]], x[[0, 3]], atol=0.02, rtol=0)
     assert ((turned - x)[1:3].abs().amax((1, 2, 3, 4)) > 10).all()
     luma = torch.tensor([0.2989, 0.587, 0.114])[:, None, None]
     torch.testing.assert_close((turned * luma).sum(2), (x * luma).sum(2), atol=0.05, rtol=0)
-    back = colour(turned, ONE, ONE, ONE, torch.tensor([0.0, -30.0, 30.0, 0.0]))
+    back = color(turned, ONE, ONE, ONE, torch.tensor([0.0, -30.0, 30.0, 0.0]))
     torch.testing.assert_close(back, x, atol=0.2, rtol=0)
-    grey = torch.full((1, 1, 3, 4, 4), 90.0)
+    gray = torch.full((1, 1, 3, 4, 4), 90.0)
     torch.testing.assert_close(
-        colour(grey, ONE[:1], ONE[:1], ONE[:1], torch.tensor([36.0])), grey, atol=0.05, rtol=0
+        color(gray, ONE[:1], ONE[:1], ONE[:1], torch.tensor([36.0])), gray, atol=0.05, rtol=0
     )
 
 

@@ -126,7 +126,7 @@ def test_every_method_leaves_a_detector_that_evaluates(run, videos, method, caps
         and len(state.about["history"]) == 2
     )
     assert set(state.clusters.assignment) == {
-        v.name for v in annotations.load(run / "cycle0" / "annotations.pkl").labelled()
+        v.name for v in annotations.load(run / "cycle0" / "annotations.pkl").labeled()
     }
     assert not (run / "cycle0" / "training.pt").exists()
     assert all(np.isfinite(list(epoch.values())).all() for epoch in state.about["history"])
@@ -152,7 +152,7 @@ def test_the_next_scripts_take_what_it_leaves(run, videos):
         )
         == 0
     )
-    assert len(annotations.load(run / "cycle1" / "annotations.pkl").labelled()) == 8
+    assert len(annotations.load(run / "cycle1" / "annotations.pkl").labeled()) == 8
 
 
 def test_the_loss_falls(run, videos):
@@ -277,10 +277,10 @@ def test_the_published_command_line_with_lists(videos, tmp_path, capsys):
     assert train_semi.main(command) == 0
     hidden = len(pickle.loads(Path(unlabel).read_bytes()))
     steps = 2 * -(-hidden // 2)  # two passes over them, two in a batch
-    said = f"{12 - hidden} labelled videos to train on, 0 to validate on, {hidden} without labels; {steps} steps"
+    said = f"{12 - hidden} labeled videos to train on, 0 to validate on, {hidden} without labels; {steps} steps"
     assert said in capsys.readouterr().out
     labels = annotations.load(tmp_path / "run" / "cycle0" / "annotations.pkl")
-    assert len(labels.videos) == 12 and len(labels.labelled()) == 12 - hidden
+    assert len(labels.videos) == 12 and len(labels.labeled()) == 12 - hidden
     assert (
         checkpoint.load(tmp_path / "run" / "cycle0" / "detector.pt").about["arguments"][
             "cluster_weight"
@@ -296,11 +296,11 @@ def test_the_published_command_line_with_lists(videos, tmp_path, capsys):
     assert (tmp_path / "run" / "cycle0" / "annotations.pkl").read_bytes() == held
 
 
-@pytest.mark.parametrize("more", [[], ["--labelled-half"]])
+@pytest.mark.parametrize("more", [[], ["--labeled-half"]])
 def test_supervised_training_has_as_many_steps_as_the_others_beside_the_same_lists(
     videos, tmp_path, more, capsys
 ):
-    """Labelled clips alone: all of a batch, or half."""
+    """Labeled clips alone: all of a batch, or half."""
     known, hidden = halves(
         ucf101.read_ground_truth(videos / "pyannot.pkl", videos / "testlist01.txt", "train")
     )
@@ -387,15 +387,15 @@ def loss_with(flags):
     )
     losses = engine.LossOptions(
         dice=not args.no_dice,
-        localisation=args.wt_loc,
+        localization=args.wt_loc,
         margin=args.margin_weight,
         cluster=args.cluster_weight,
     )
     networks, content = Networks(tiny_detector().train()), batch()
     torch.manual_seed(1)
-    centres = torch.zeros(2, networks.detector.config.latent_size)
+    centers = torch.zeros(2, networks.detector.config.latent_size)
     return METHODS[args.method](
-        networks, content, centres, losses, semi_options(args), When(9, 20)
+        networks, content, centers, losses, semi_options(args), When(9, 20)
     )[0].item()
 
 
@@ -597,13 +597,13 @@ def test_the_learning_rate_goes_on_from_where_it_had_fallen_to(
     check_same_weights(whole, run)
 
 
-def test_a_resumed_training_keeps_to_the_unlabelled_videos_it_began_with(
+def test_a_resumed_training_keeps_to_the_unlabeled_videos_it_began_with(
     run, videos, tmp_path, monkeypatch
 ):
     """Although another one has been put where it belongs meanwhile."""
     fewer = Path(shutil.copytree(videos, tmp_path / "fewer"))
     pool = annotations.load(run / "cycle0" / "annotations.pkl").videos.values()
-    missing = next(video.name for video in pool if not video.is_labelled)
+    missing = next(video.name for video in pool if not video.is_labeled)
     ucf101.find_video(fewer, missing).unlink()
     whole = Path(shutil.copytree(run, tmp_path / "whole"))
     train(whole, fewer)
@@ -671,7 +671,7 @@ def test_the_state_of_torchs_generator_does_not_matter_to_consistency(
 
 
 def test_hidden_labels_change_nothing(videos, tmp_path):
-    """Other boxes and classes in the unlabelled list: the same weights."""
+    """Other boxes and classes in the unlabeled list: the same weights."""
     label, unlabel = lists(videos, tmp_path)
     content = pickle.loads(Path(unlabel).read_bytes())
     nonsense = tmp_path / "nonsense.pkl"
@@ -701,10 +701,10 @@ def test_hidden_labels_change_nothing(videos, tmp_path):
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
-def test_the_checkpoint_is_chosen_on_held_out_labelled_videos_alone(
+def test_the_checkpoint_is_chosen_on_held_out_labeled_videos_alone(
     videos, tmp_path, monkeypatch
 ):
-    """With 30 labelled frames to hold out, the best validated epoch is kept; only labelled
+    """With 30 labeled frames to hold out, the best validated epoch is kept; only labeled
     videos are looked at.
     """
     folder = tmp_path / "run"
@@ -728,7 +728,7 @@ def test_the_checkpoint_is_chosen_on_held_out_labelled_videos_alone(
     train(folder, videos, "--epochs", "2", "--steps", "2")
     labels = annotations.load(folder / "cycle0" / "annotations.pkl")
     held_out = set(scored)
-    assert len(held_out) == 1 and held_out < {video.name for video in labels.labelled()}
+    assert len(held_out) == 1 and held_out < {video.name for video in labels.labeled()}
     assert set(labels.videos).isdisjoint((videos / "testlist01.txt").read_text().split())
     state = checkpoint.load(folder / "cycle0" / "detector.pt")
     assert state.about["steps"] == 1 and not held_out & set(state.clusters.assignment)
@@ -770,8 +770,8 @@ def test_flags_that_make_no_sense(flags, said, capsys):
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_the_labelled_half_alone(capsys):
-    """As many labelled clips a step as beside unlabelled ones."""
+def test_the_labeled_half_alone(capsys):
+    """As many labeled clips a step as beside unlabeled ones."""
     command = [
         "--run",
         "x",
@@ -779,14 +779,14 @@ def test_the_labelled_half_alone(capsys):
         "cpu",
         "--method",
         "supervised",
-        "--labelled-half",
+        "--labeled-half",
         "--bs",
     ]
     assert train_semi.parse_args([*command, "10"]).batch_size == 5
     for wrong, said in (
         ([*command, "1"], "--bs must be at least 2"),
         ([*command, "9"], "must be even, not 9"),
-        ([*command[:4], "--labelled-half"], "--labelled-half is for --method supervised"),
+        ([*command[:4], "--labeled-half"], "--labeled-half is for --method supervised"),
     ):
         with pytest.raises(SystemExit):
             train_semi.parse_args(wrong)
@@ -843,7 +843,7 @@ def test_held_out_frames_are_those_with_action_and_not_too_many(videos):
     tube = replace(
         video.tubes[0], frames=np.arange(5, 40), boxes=np.tile([4, 4, 20, 20], (35, 1))
     )
-    dense = replace(video, tubes=(tube,), labelled_frames=np.arange(video.frames))
+    dense = replace(video, tubes=(tube,), labeled_frames=np.arange(video.frames))
     chosen = validation_frames(dense)
     assert len(chosen) == MOST_VALIDATION_FRAMES and chosen == sorted(set(chosen))
     assert (
@@ -851,7 +851,7 @@ def test_held_out_frames_are_those_with_action_and_not_too_many(videos):
     )  # from the first with action to the last
     sparse = replace(
         dense,
-        labelled_frames=tube.frames[[0, 3]],
+        labeled_frames=tube.frames[[0, 3]],
         tubes=(replace(tube, frames=tube.frames[[0, 3]], boxes=tube.boxes[[0, 3]]),),
     )
     assert validation_frames(sparse) == tube.frames[[0, 3]].tolist()
@@ -916,8 +916,8 @@ def test_lists_that_make_no_sense(videos, tmp_path):
     label, _ = lists(videos, tmp_path)
     (tmp_path / "empty.pkl").write_bytes(pickle.dumps([]))
     for unlabel, said in (
-        (tmp_path / "empty.pkl", "the unlabelled list is empty"),
-        (label, "in the unlabelled list too"),
+        (tmp_path / "empty.pkl", "the unlabeled list is empty"),
+        (label, "in the unlabeled list too"),
     ):
         with pytest.raises(UserError, match=said) as error:
             train_semi.main(
@@ -936,7 +936,7 @@ def test_lists_that_make_no_sense(videos, tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_a_fully_labelled_pool_is_trained_supervised_and_says_so(videos, tmp_path, capsys):
+def test_a_fully_labeled_pool_is_trained_supervised_and_says_so(videos, tmp_path, capsys):
     folder = tmp_path / "run"
     claus_select.main(
         [
@@ -949,17 +949,17 @@ def test_a_fully_labelled_pool_is_trained_supervised_and_says_so(videos, tmp_pat
         ]
     )
     train(folder, videos)
-    assert "every video is labelled" in capsys.readouterr().out
+    assert "every video is labeled" in capsys.readouterr().out
     assert (
         checkpoint.load(folder / "cycle0" / "detector.pt").about["arguments"]["method"]
         == "supervised"
     )
 
 
-def test_unlabelled_videos_that_are_missing_or_damaged_are_named(run, videos, tmp_path, capsys):
+def test_unlabeled_videos_that_are_missing_or_damaged_are_named(run, videos, tmp_path, capsys):
     copy = shutil.copytree(videos, tmp_path / "copy")
     labels = annotations.load(run / "cycle0" / "annotations.pkl")
-    missing, cut = [video.name for video in labels.videos.values() if not video.is_labelled][:2]
+    missing, cut = [video.name for video in labels.videos.values() if not video.is_labeled][:2]
     (copy / "videos" / f"{missing}.avi").unlink()
     path = copy / "videos" / f"{cut}.avi"
     path.write_bytes(path.read_bytes()[:300])
@@ -971,7 +971,7 @@ def test_unlabelled_videos_that_are_missing_or_damaged_are_named(run, videos, tm
 # ---- in the cycle ----
 
 
-def test_cycles_train_on_the_unlabelled_videos_too(videos, tmp_path):
+def test_cycles_train_on_the_unlabeled_videos_too(videos, tmp_path):
     folder = tmp_path / "run"
     command = [
         "--run",

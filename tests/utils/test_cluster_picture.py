@@ -15,28 +15,28 @@ def test_the_plane_is_that_of_the_largest_variance():
     # axis hardly varies
     generator = np.random.default_rng(0)
     latents = generator.normal(0, 1, (400, 3)) * [2, 0.1, 10]
-    points, centres, shares = cluster_picture._plane(latents, [[0, 0, 0], [0, 0, 30]])
+    points, centers, shares = cluster_picture._plane(latents, [[0, 0, 0], [0, 0, 30]])
     assert abs(np.corrcoef(points[:, 0], latents[:, 2])[0, 1]) > 0.999
     assert shares == pytest.approx([100 / 104, 4 / 104], abs=0.02)
-    assert abs(centres[1] - centres[0]) == pytest.approx([30, 0], abs=1)
+    assert abs(centers[1] - centers[0]) == pytest.approx([30, 0], abs=1)
 
 
-def has_colour(path, colour):
-    return (np.abs(matplotlib.image.imread(path)[..., :3] - colour).max(axis=-1) < 0.02).any()
+def has_color(path, color):
+    return (np.abs(matplotlib.image.imread(path)[..., :3] - color).max(axis=-1) < 0.02).any()
 
 
-def test_clusters_have_their_colours_and_the_same_input_the_same_bytes(tmp_path):
+def test_clusters_have_their_colors_and_the_same_input_the_same_bytes(tmp_path):
     generator = np.random.default_rng(0)
     latents, clusters = generator.normal(0, 1, (30, 5)), np.repeat([0, 1, 2], 10)
-    labelled, picked = np.arange(30) % 5 == 0, np.arange(30) % 5 == 1
+    labeled, picked = np.arange(30) % 5 == 0, np.arange(30) % 5 == 1
     for name in ("a.png", "b.png"):
         draw_clusters(
-            tmp_path / name, latents, clusters, np.zeros((3, 5)), labelled, picked, "a title"
+            tmp_path / name, latents, clusters, np.zeros((3, 5)), labeled, picked, "a title"
         )
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     palette = cluster_picture.plt.get_cmap("tab10").colors
-    assert all(has_colour(tmp_path / "a.png", palette[cluster]) for cluster in range(3))
-    assert not has_colour(tmp_path / "a.png", palette[3])
+    assert all(has_color(tmp_path / "a.png", palette[cluster]) for cluster in range(3))
+    assert not has_color(tmp_path / "a.png", palette[3])
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (5, 1), (2, 2)])

@@ -1,4 +1,4 @@
-"""Two gloo processes against one: the same losses, centres and selections; what happens
+"""Two gloo processes against one: the same losses, centers and selections; what happens
 when one of them ends.
 """
 
@@ -160,7 +160,7 @@ def history(folder):
     ],
 )
 def test_the_parts_of_each_batch_put_in_order_are_the_batch(monkeypatch, samples, parts):
-    monkeypatch.setattr(distributed, "processes", lambda: 2)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     for rank in (0, 1):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         share = distributed.BatchShare(range(samples), 4)
@@ -168,7 +168,7 @@ def test_the_parts_of_each_batch_put_in_order_are_the_batch(monkeypatch, samples
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(monkeypatch):
-    monkeypatch.setattr(distributed, "processes", lambda: 3)
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
     with pytest.raises(
         UserError, match="--batch-size 8 is the batch of all 3 processes.*a multiple of 3"
     ):
@@ -176,17 +176,17 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(monkeypatch):
 
 
 def test_shares_of_a_list_put_in_order_are_the_list(monkeypatch):
-    monkeypatch.setattr(distributed, "processes", lambda: 3)
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
     parts = []
     for rank in range(3):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        parts.append(distributed.share("abcde"))
+        parts.append(distributed.shard("abcde"))
     assert parts == [["a"], ["b", "c"], ["d", "e"]]
 
 
 def test_one_process_has_everything():
-    assert distributed.gather("x") == ["x"] and distributed.from_first("x") == "x"
-    assert distributed.share("ab") == ["a", "b"]
+    assert distributed.gather("x") == ["x"] and distributed.broadcast_from_rank0("x") == "x"
+    assert distributed.shard("ab") == ["a", "b"]
     assert list(distributed.BatchShare(range(5), 2)) == [0, 1, 2, 3, 4]
     assert distributed.own_device("cpu") == "cpu"
 
@@ -199,7 +199,7 @@ def test_one_process_has_everything():
     ],
 )
 def test_a_gpu_for_each_process(monkeypatch, device, local, there, said):
-    monkeypatch.setattr(distributed, "processes", lambda: 2)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
     monkeypatch.setenv("LOCAL_RANK", str(local))
     with pytest.raises(UserError, match=said):
@@ -207,7 +207,7 @@ def test_a_gpu_for_each_process(monkeypatch, device, local, there, said):
     assert distributed.own_device("cpu") == "cpu"
 
 
-def test_compiling_and_synchronising_leave_the_names_of_the_weights():
+def test_compiling_and_synchronizing_leave_the_names_of_the_weights():
     detector = Detector(DetectorConfig(3, **PRESETS["small"]))
     names = list(detector.state_dict())
     engine.forward_pass(detector, compiled=True)
@@ -268,8 +268,8 @@ def made_up_batch(shows, size=6):
 def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(shows, cut, weighting):
     """Uneven parts, and parts without any action: every mean is over the whole batch."""
     batch, detection = made_up_batch(shows)
-    centres, options = torch.zeros(len(shows), 5), engine.LossOptions(weighting, cluster=0.1)
-    whole, terms = engine.total_loss(detection, batch, centres, options, 0.5)
+    centers, options = torch.zeros(len(shows), 5), engine.LossOptions(weighting, cluster=0.1)
+    whole, terms = engine.total_loss(detection, batch, centers, options, 0.5)
     expected = torch.autograd.grad(whole, detection)
     parts = []
     for part in (slice(0, cut), slice(cut, None)):
@@ -278,7 +278,7 @@ def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(shows, cut, 
             engine.total_loss(
                 Detection(*(x[part] for x in detection)),
                 mine,
-                centres[part],
+                centers[part],
                 options,
                 0.5,
                 len(mine["label"]) / len(shows),
@@ -314,7 +314,7 @@ from claus.utils import distributed
 from claus.utils.runtime import run_script
 
 def main():
-    rank, n = distributed.rank(), distributed.processes()
+    rank, n = distributed.rank(), distributed.world_size()
     group = distributed.alone()
     layer = torch.nn.BatchNorm3d(2)
     layer.num_batches_tracked.fill_([3, 1][rank]); layer.running_mean.fill_([1.0, 5.0][rank])
@@ -324,7 +324,7 @@ def main():
     other.running_mean.fill_(rank + 4.0)
     distributed.same_buffers(other)
     rows = torch.arange(2.0)[:, None] + 10 * rank
-    said = {"n": n, "gather": distributed.gather({"rank": rank}), "first": distributed.from_first(["a", "b"][rank]),
+    said = {"n": n, "gather": distributed.gather({"rank": rank}), "first": distributed.broadcast_from_rank0(["a", "b"][rank]),
             "rows": distributed.gather_rows(rows[:2 - rank], [2, 1]).tolist(), "mean": layer.running_mean.tolist(),
             "var": layer.running_var.tolist(), "seen": int(layer.num_batches_tracked),
             "buffers": other.running_mean.tolist(), "alone": dist.get_world_size(group)}
@@ -384,7 +384,7 @@ def test_two_processes_train_as_one_and_select_the_same(selected, videos, tmp_pa
     assert losses.shape == (2, 5, 5) and np.ptp(losses[0, :, 0]) > 0.01
     np.testing.assert_allclose(losses[1], losses[0], rtol=0, atol=1e-5)
     torch.testing.assert_close(
-        second.clusters.centres, first.clusters.centres, rtol=1e-5, atol=1e-5
+        second.clusters.centers, first.clusters.centers, rtol=1e-5, atol=1e-5
     )
     assert second.clusters.assignment == first.clusters.assignment
     assert torch.equal(second.clusters.counts, first.clusters.counts)

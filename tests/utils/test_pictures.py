@@ -12,7 +12,7 @@ T, S = 3, 16
 
 @pytest.fixture
 def clip():
-    """Grey frames; a 6 x 6 square in frame 1, which is the labelled one; weight 0, 1, ½;
+    """Gray frames; a 6 x 6 square in frame 1, which is the labeled one; weight 0, 1, ½;
     prediction 0, 0, 1.
     """
     target = torch.zeros(T, S, S, dtype=torch.uint8)
@@ -39,20 +39,20 @@ def cells(clip):
     ]
 
 
-def colour(colormap, value):
+def color(colormap, value):
     return np.array(colormaps[colormap](value)[:3]) * 255
 
 
-def test_the_labelled_frame_has_a_border_and_the_outline_of_its_label(clip):
-    plain, labelled, after = cells(clip)[0]
+def test_the_labeled_frame_has_a_border_and_the_outline_of_its_label(clip):
+    plain, labeled, after = cells(clip)[0]
     assert (plain == 100).all() and (after == 100).all()
-    green = (labelled == OUTLINE).all(-1)
+    green = (labeled == OUTLINE).all(-1)
     expected = np.ones((S, S), bool)
     expected[2:-2, 2:-2] = False  # two pixels of border
     expected[5:11, 5:11] = True
     expected[6:10, 6:10] = False  # and the square's outermost pixels
     np.testing.assert_array_equal(green, expected)
-    assert (labelled[~green] == 100).all()
+    assert (labeled[~green] == 100).all()
 
 
 def test_the_pseudo_label_is_tinted_where_it_is(clip):
@@ -61,21 +61,21 @@ def test_the_pseudo_label_is_tinted_where_it_is(clip):
     inside[5:11, 5:11] = True
     assert (tinted[~inside] == 100).all()
     np.testing.assert_allclose(
-        tinted[inside], np.tile(0.4 * 100 + 0.6 * colour("winter", 1.0), (36, 1)), atol=2
+        tinted[inside], np.tile(0.4 * 100 + 0.6 * color("winter", 1.0), (36, 1)), atol=2
     )
 
 
 def test_the_weight_goes_from_dark_to_bright(clip):
     for cell, value in zip(cells(clip)[2], (0.0, 1.0, 0.5), strict=True):
         np.testing.assert_allclose(
-            cell.reshape(-1, 3), np.tile(colour("magma", value), (S * S, 1)), atol=2
+            cell.reshape(-1, 3), np.tile(color("magma", value), (S * S, 1)), atol=2
         )
 
 
 def test_the_prediction_is_tinted_by_its_probability(clip):
     nothing, _, sure = cells(clip)[3]
     assert (nothing == 100).all()
-    expected = 0.4 * 100 + 0.6 * colour("autumn", 1.0)
+    expected = 0.4 * 100 + 0.6 * color("autumn", 1.0)
     np.testing.assert_allclose(sure.reshape(-1, 3), np.tile(expected, (S * S, 1)), atol=2)
 
 

@@ -34,7 +34,7 @@ def scored(monkeypatch):
             "phase": numbers,
         }
         monkeypatch.setattr(scoring, "seeded_masks", lambda *names: ())
-        monkeypatch.setattr(scoring, "normalise", lambda clip, pixel_range: clip[0])
+        monkeypatch.setattr(scoring, "normalize", lambda clip, pixel_range: clip[0])
         monkeypatch.setattr(
             scoring, "frame_scores", lambda clip, threshold: dict.fromkeys(SCORES, clip)
         )

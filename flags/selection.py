@@ -44,7 +44,7 @@ def add_budget_flags(parser):
     group.add_argument(
         "--schedule",
         metavar="A/V,A/V,…",
-        help="instead of all these: what is to be labelled in all "
+        help="instead of all these: what is to be labeled in all "
         "after cycle 0, 1, …, in percent of all frames / percent of the videos "
         "(0.25/5,0.5/10,1/20); a "
         "cycle buys its pair less the one before",
@@ -58,7 +58,7 @@ def add_budget_flags(parser):
     add(
         "--frame-cost",
         default="1",
-        help="C_f: price of labelling a frame (default: %(default)s)",
+        help="C_f: price of labeling a frame (default: %(default)s)",
     )
     add(
         "--box-cost",
@@ -97,7 +97,7 @@ def add_rule_flags(parser):
         choices=STRATEGIES,
         default="hybrid",
         help="hybrid: some videos, some frames; inter: random "
-        "videos labelled whole, each that still fits; intra: random frames, every "
+        "videos labeled whole, each that still fits; intra: random frames, every "
         "video one before any gets a second, "
         "videos paid for as they come. In cycle 0 too (default: %(default)s)",
     )
@@ -107,7 +107,7 @@ def add_rule_flags(parser):
         default="samples",
         help="who may be chosen from cycle 1 on: new videos; new "
         "ones and further frames of old ones; further frames of old ones only. Of a "
-        "labelled video the labelled frames "
+        "labeled video the labeled frames "
         "damp those near them, and it is not paid for again (default: %(default)s)",
     )
     add(

@@ -1,0 +1,1 @@
+"""What each numbered script does once its flags are read."""
