@@ -494,7 +494,7 @@ def main(argv=None):
     check_pretrained(args)
     check_writable(folder / "tensorboard")
     check_writable(folder)
-    find_video = which.video_finder(args)
+    find_video = which.video_finder(args.dataset, args.data)
     path = args.annotations or folder / "annotations.pkl"
     left_out = take_lists(args, path, find_video) if args.pkl_file_label else {}
     labels = annotation_file.load(path)

@@ -299,7 +299,7 @@ def main(argv=None, dataset="ucf101", about=__doc__):
     if first:
         check_writable(folder / "tensorboard")
         check_writable(folder)
-    find_video = which.video_finder(args)
+    find_video = which.video_finder(args.dataset, args.data)
     names, missing = readable(labels, find_video, args)
     training, validation = split_validation(labels, names, args)
     state = Training(args, labels, training, missing, find_video, folder, validation)

@@ -13,6 +13,7 @@ the first of its masks is asked for.
 import functools
 import struct
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -47,23 +48,28 @@ CLASSES = (
     "wave",
 )
 KEY = "part_mask"
-NAME, DATA, ANSWERS = "jhmdb-21", "Datasets/JHMDB", "masks"
-VIDEOS_PERCENT, FRAMES_PERCENT = (
-    "5",
-    "3",
-)  # V and A of a cycle (paper): 33 clips and 34 frames of split 1
-CROP = "jhmdb"  # of datasets.clips.GEOMETRY
-CROPS = (CROP,)
+NAME, DATA, ANSWERS = "jhmdb-21", "data/JHMDB", "masks"
+TRUTH = "the folder that holds puppet_mask/ and the splits"
+# V and A of a cycle (paper): 33 clips and 34 frames of split 1
+VIDEOS_PERCENT, FRAMES_PERCENT = "5", "3"
+CROPS = ("jhmdb",)  # of clips.geometry.GEOMETRY
+SPLITS = (1, 2, 3)
 # folders between the root and <class>/<clip>.avi or <class>/<clip>/00001.png: videos and
 # images as downloads unpack
 LAYOUTS = ("", "videos", "ReCompress_Videos", "JHMDB_video/ReCompress_Videos", "Rename_Images")
 
 
-def read_ground_truth(root, test_list=None, part="all", split=1, clips=None):
+def read_ground_truth(
+    root: str | Path,
+    test_list: str | Path | None = None,
+    part: str = "all",
+    split: int | None = None,
+    clips: Iterable[str] | None = None,
+) -> Annotations:
     """Dense ground truth: every frame of every clip is labeled, its mask in one tube.
 
     root: folder with puppet_mask/ and, for the parts train and test, the lists of `split`
-    (1, 2 or 3) in one of the two forms above. test_list: a text file "<class>/<clip>" a
+    (one of SPLITS; None: 1) in one of the two forms above. test_list: a text file "<class>/<clip>" a
     line, instead of these: the listed clips are the test part, all others the training
     part. clips: names; the masks of all others are left alone. Returns Annotations, clips
     sorted by name; masks are checked (0 and 1, none empty) when they are read. Raises
@@ -83,6 +89,7 @@ def read_ground_truth(root, test_list=None, part="all", split=1, clips=None):
         )
     names = sorted(files)
     if part != "all":
+        split = SPLITS[0] if split is None else split
         names = sorted(_part(Path(root), names, test_list, part, split))
     if clips is not None:
         names = sorted(set(names) & set(clips))

@@ -1,7 +1,7 @@
 """Make a small data set shaped like UCF-101-24, so that the whole cycle runs with nothing
 on disk.
 
-    python -m claus.datasets.toy Datasets/toy
+    python -m claus.datasets.toy data/toy
 
 writes below that folder, in some seconds on one core:
 
@@ -444,7 +444,7 @@ def main(argv=None):
         prog="python -m claus.datasets.toy", description=__doc__.split("\n")[0]
     )
     parser.add_argument(
-        "folder", nargs="?", default="Datasets/toy", help="where to (default: %(default)s)"
+        "folder", nargs="?", default="data/toy", help="where to (default: %(default)s)"
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="another seed, another set (default: %(default)s)"

@@ -50,22 +50,23 @@ CLASSES = (
     "VolleyballSpiking",
     "WalkingWithDog",
 )
-NAME, DATA, ANSWERS = "ucf101-24", "Datasets/UCF101", "boxes"
-VIDEOS_PERCENT, FRAMES_PERCENT = (
-    "5",
-    "5",
-)  # V and A of a cycle (paper): 114 videos and 989 frames
-CROPS = ("wide", "square")  # of datasets.clips.GEOMETRY
+NAME, DATA, ANSWERS = "ucf101-24", "data/UCF101", "boxes"
+TRUTH = "pyannot.pkl"
+# V and A of a cycle (paper): 114 videos and 989 frames
+VIDEOS_PERCENT, FRAMES_PERCENT = "5", "5"
+CROPS = ("wide", "square")  # of clips.geometry.GEOMETRY
+SPLITS = ()  # a list of test videos instead
 HEIGHT, WIDTH = 240, 320
-LAYOUTS = (
-    "",
-    "UCF-101",
-    "UCF101_Videos",
-    "videos",
-)  # folders that may lie between the root and <Class>/<name>.avi
+# folders that may lie between the root and <Class>/<name>.avi
+LAYOUTS = ("", "UCF-101", "UCF101_Videos", "videos")
 
 
-def read_ground_truth(pickle_path, test_list=None, part="all"):
+def read_ground_truth(
+    pickle_path: str | Path,
+    test_list: str | Path | None = None,
+    part: str = "all",
+    split: None = None,
+) -> Annotations:
     """Dense ground truth: every frame of every video is labeled (no tube in it = no action
     there).
 
@@ -73,9 +74,16 @@ def read_ground_truth(pickle_path, test_list=None, part="all"):
     video a line (a trailing ".avi" or label number does no harm). part: "test" takes the
     listed videos, "train" the others, "all" both. Returns Annotations, videos sorted by
     name. A tube's track is its place (from 1) in the pickle's list, in the pickle's order
-    (not always that of time); exact duplicates are kept. Raises UserError naming file and
-    video.
+    (not always that of time); exact duplicates are kept. split: None, this data set has a
+    list instead. Raises UserError naming file and video.
     """
+    if split is not None:
+        raise UserError(f"split {split!r}: {NAME} has none; give a list of test videos")
+    if Path(pickle_path).is_dir():
+        raise UserError(
+            f"{pickle_path} is a folder, --dataset ucf101 reads the file pyannot.pkl; "
+            "give that, or --dataset jhmdb for a folder with puppet_mask/"
+        )
     if part not in ("train", "test", "all"):
         raise UserError(f"part {part!r}: give train, test or all")
     if part != "all" and test_list is None:
