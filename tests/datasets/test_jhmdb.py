@@ -10,7 +10,7 @@ import scipy.io
 from films import gray_frames, numbers
 from jhmdb_maker import square_masks, write_mat, write_pngs, write_set
 
-from claus.annotators.oracle import strip_labels
+from claus.annotators.simulated import strip_labels
 from claus.datasets import jhmdb
 from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry
 from claus.datasets.labels.annotations import load, save
