@@ -128,13 +128,13 @@ class TrainingClips(Dataset):
         """Frames of a video of `frames` frames, resized to geometry.frame: uint8 (T,h,w,3)."""
         place = None
         with contextlib.suppress(OSError):  # reading it says what is wrong
-            place = self.cache and self.cache.place(path, indices, self.geometry.frame)
+            place = self.cache and self.cache.path_of(path, indices, self.geometry.frame)
         if place is None:
             return resize(self.videos.read_frames(path, indices, frames), self.geometry.frame)
         clip = self.cache.load(place, (len(indices), *self.geometry.frame, 3))
         if clip is None:
             clip = resize(self.videos.read_frames(path, indices, frames), self.geometry.frame)
-            self.cache.keep(place, clip)
+            self.cache.store(place, clip)
         return clip
 
     def pseudo_masks(self, video, frames):

@@ -114,7 +114,7 @@ def test_a_packet_that_only_seems_to_be_a_key_frame_is_no_way_in(tmp_path, monke
     must fail.
     """
     write_video(tmp_path / "v.avi", moving(30))
-    real = frame_index._proved
+    real = frame_index._verified
 
     def shifted(index, file, digests):
         groups = (index.groups[0], (index.groups[1][0] + 3, 0), *index.groups[2:])
@@ -124,7 +124,7 @@ def test_a_packet_that_only_seems_to_be_a_key_frame_is_no_way_in(tmp_path, monke
         return index.packets, index.codec, index.tag, index.size, index.extradata
 
     assert len(build(tmp_path / "v.avi").groups) == 3
-    monkeypatch.setattr(frame_index, "_proved", shifted)
+    monkeypatch.setattr(frame_index, "_verified", shifted)
     assert build(tmp_path / "v.avi").groups == ()
     every_frame_is_exact(tmp_path / "v.avi")
 
@@ -240,7 +240,7 @@ def test_an_index_is_made_once_and_kept(films, tmp_path, monkeypatch):
     ],
     ids=["empty", "cut", "zeros", "another"],
 )
-def test_a_damaged_index_is_made_anew(films, tmp_path, spoil):
+def test_a_damaged_index_is_made_again(films, tmp_path, spoil):
     IndexedVideos(tmp_path).read_frames(films / "gray40.avi", [3], 40)
     (file,) = kept(tmp_path)
     whole = file.read_bytes()
