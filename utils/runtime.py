@@ -22,7 +22,7 @@ TEMPORARY = ".claus.tmp"
 
 
 class UserError(Exception):
-    """Bad input or a full disk: one line that says what, where (the file) and how to mend
+    """Bad input or a full disk: one line that says what, where (the file) and how to fix
     it.
     """
 
@@ -181,22 +181,22 @@ def write_text(path, text):
         file.write(text)
 
 
-def read_json(path, mend):
+def read_json(path, fix):
     """The JSON object in a file, as a dict; UserError in one line that names the file and
-    ends with the mend.
+    ends with the fix.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be read: {(error.strerror or str(error)).lower()}; {mend}"
+            f"{path}: cannot be read: {(error.strerror or str(error)).lower()}; {fix}"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON, or a damaged file; {mend}") from error
+        raise UserError(f"{path}: not JSON, or a damaged file; {fix}") from error
     if not isinstance(content, dict):
         raise UserError(
             f"{path}: holds a {type(content).__name__} where an object with names "
-            f"belongs; {mend}"
+            f"belongs; {fix}"
         )
     return content
 
