@@ -31,9 +31,7 @@ def read_labels(path: str, dataset: str, trained_on: Path) -> Annotations:
     tested = {video.name: video for video in labeled if len(video.tubes)}
     empty = len(labeled) - len(tested)
     note = f"; {empty} labeled videos show none and are not scored" if empty else ""
-    print(
-        f"test set: the labeled frames with an actor of {len(tested)} videos of {path}{note}"
-    )
+    print(f"test set: the labeled frames with an actor of {len(tested)} videos of {path}{note}")
     if not tested:
         raise UserError(
             f"{path}: no frame with an actor is labeled in it; label some test videos first"

@@ -31,7 +31,6 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from scipy.stats import spearmanr
 from sklearn.metrics import normalized_mutual_info_score
 
-import evaluate
 from claus.artifacts import checkpoint, handoffs
 from claus.benchmarks.timing import machine_line, table
 from claus.datasets import table as which
@@ -40,6 +39,8 @@ from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.labels.pseudo_labels import pseudo_masks, temporal_weight
 from claus.datasets.video.reader import read_frames
 from claus.experiments.report.gather import SETTING, read_table
+from claus.flags import evaluation
+from claus.steps import evaluate
 from claus.utils.runtime import UserError, run_script, write_text
 
 TILE = 8 * STRIDE  # frames
@@ -175,7 +176,7 @@ def errors(folder, videos, args):
         "--strict",
     ]
     flags += ["--test-list", args.test_list] if args.test_list else ["--split", str(args.split)]
-    how = evaluate.parse_args(flags)
+    how = evaluation.parse(flags)
     trained = checkpoint.load(folder / "detector.pt", args.device)
     with tempfile.TemporaryDirectory() as parts:
         overlaps = evaluate.score_videos(

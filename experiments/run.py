@@ -280,16 +280,17 @@ def check_commands(tasks, args):
     not found after hours.
     """
     # here: torch takes seconds, and a table of finished cells needs none of it
-    import run_cycles
+    from claus.flags import cycles as cycles_flags
+    from claus.steps import cycles
 
     def check(script, words):
         step = {"cluster_extract.py": "extract", "claus_select.py": "select"}.get(script)
         if step:
-            run_cycles.script(step).parse_args(words)
+            cycles.step(step).parse(words)
         else:
-            flags = run_cycles.parse_args(words)
-            steps = [run_cycles.step_arguments(flags, cycle) for cycle in range(flags.cycles)]
-            run_cycles.check_arguments(steps, flags)
+            flags = cycles_flags.parse(words)
+            steps = [cycles.step_arguments(flags, cycle) for cycle in range(flags.cycles)]
+            cycles.check_arguments(steps, flags)
 
     for task in tasks:
         for command, device in itertools.product(

@@ -72,7 +72,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Eval
     _check_truth(args, defaults["act"], parser)
     _check_protocol(args, defaults, parser)
     table.check_flags(args, parser, needs_list=not args.labels)
-    if args.crop and args.crop not in table.MODULES[args.dataset].CROPS:
+    if args.crop and args.crop not in table.DATASETS[args.dataset].CROPS:
         parser.error(f"--crop is for ucf101; {args.dataset} has one crop")
     if args.limit is not None and args.limit < 1:
         parser.error(f"--limit must be at least 1, not {args.limit}")
@@ -123,7 +123,7 @@ def _add_what_flags(parser):
     )
     add(
         "--crop",
-        choices=table.MODULES["ucf101"].CROPS,
+        choices=table.DATASETS["ucf101"].CROPS,
         help="ucf101: part of the frame that is seen and scored (default: as trained)",
     )
     add("--limit", type=int, help="score only so many test videos, evenly spread (a preview)")

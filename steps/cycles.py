@@ -289,6 +289,7 @@ def cap_of(settings, cycle, arguments, rows):
 
 def labels_before(settings, cycle):
     """Annotations that a cycle chooses from: those of the cycle before, or the pool."""
+    from claus.annotators.simulated import strip_labels
     from claus.datasets import table
     from claus.datasets.labels import annotations
 
@@ -297,7 +298,7 @@ def labels_before(settings, cycle):
     pool = table.read_ground_truth(
         settings.dataset, settings.oracle, settings.test_list, settings.split, "train"
     )
-    return annotations.strip_labels(pool)
+    return strip_labels(pool)
 
 
 # ----------------------------------------------------------------------------- the run
@@ -312,7 +313,7 @@ def check_same_settings(settings: CyclesSettings, place: Run) -> None:
     before were stopped by an error in them.
     """
     now = {name: value for name, value in asdict(settings).items() if name not in FREE}
-    begun = any(place.cycle(0).folder.parent.glob(f"cycle*/{place.cycle(0).selection.name}"))
+    begun = any(place.folder.glob(f"cycle*/{place.cycle(0).selection.name}"))
     if not (place.settings.exists() and begun):
         save_settings(place, now)
         return

@@ -28,9 +28,7 @@ def draw_pictures(trained, scored, report, geometry, switches, settings, cycle):
     with SummaryWriter(cycle.tensorboard) as writer:
         for name, picture in charts.items():
             overlays.write_png(folder / f"{name}.png", picture)
-            writer.add_image(
-                f"evaluation/{name}", picture, settings.cycle, dataformats="HWC"
-            )
+            writer.add_image(f"evaluation/{name}", picture, settings.cycle, dataformats="HWC")
     iou_V = [video_iou(overlap, switches) for overlap in scored.overlaps]
     find_video = table.video_finder(settings.dataset, settings.data)
     for tag, index in overlays.pick_examples(iou_V, settings.visualize):
@@ -88,8 +86,7 @@ def capsule_chart(result, floor, classes):
     """Bars of the capsule protocol, with lines for the no-model floor."""
     settings = ", ".join(f"{name} {value}" for name, value in result["switches"].items())
     accuracy = [
-        row["correct"] / row["videos"] if row["videos"] else None
-        for row in result["per_class"]
+        row["correct"] / row["videos"] if row["videos"] else None for row in result["per_class"]
     ]
     series = [
         ("f-AP@.5", rates(result, "f_ap", 0.5)),

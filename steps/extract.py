@@ -197,9 +197,7 @@ def merge(trained, videos, parts: Path, how: dict, cycle: Cycle) -> None:
             f"none of the {len(videos)} videos can be read: {next(iter(failed.values()))}"
         )
     clusters_N = np.array(clusters, np.int32)
-    features = Features(
-        trained.source, names, np.stack(latents), clusters_N, centers, failed
-    )
+    features = Features(trained.source, names, np.stack(latents), clusters_N, centers, failed)
     uncertainty = Uncertainty(
         trained.source,
         how,
@@ -216,9 +214,7 @@ def merge(trained, videos, parts: Path, how: dict, cycle: Cycle) -> None:
 def report(cycle, total, features, frames):
     """Print what was scored and what could not be read."""
     if features.failed:
-        print(
-            f"{len(features.failed)} of {total} videos were skipped and cannot be selected:"
-        )
+        print(f"{len(features.failed)} of {total} videos were skipped and cannot be selected:")
         for name, reason in features.failed.items():
             print(f"  {name}: {reason}")
     sizes = np.bincount(features.clusters, minlength=len(features.centers))

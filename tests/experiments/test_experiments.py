@@ -16,13 +16,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import run_cycles
 from claus.artifacts import handoffs
 from claus.datasets import toy
 from claus.experiments import run as experiments
 from claus.experiments import runner as experiment_runs
 from claus.experiments import table as experiment_table
 from claus.experiments.grids import ABOUT, METHODS, cells_of
+from claus.flags import cycles as cycles_flags
+from claus.steps import cycles as cycles_step
 from claus.utils.runtime import TEMPORARY, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -798,17 +799,18 @@ def test_every_command_of_every_experiment_is_understood(tmp_path):
             for command in task.commands:
                 script, *words = command[1:]
                 if script.endswith("run_cycles.py"):
-                    flags = run_cycles.parse_args(words)
+                    flags = cycles_flags.parse(words)
                     steps = [
-                        run_cycles.step_arguments(flags, cycle) for cycle in range(flags.cycles)
+                        cycles_step.step_arguments(flags, cycle)
+                        for cycle in range(flags.cycles)
                     ]
-                    run_cycles.check_arguments(steps, flags)
+                    cycles_step.check_arguments(steps, flags)
                 else:
-                    run_cycles.script(
+                    cycles_step.step(
                         {"cluster_extract.py": "extract", "claus_select.py": "select"}[
                             Path(script).name
                         ]
-                    ).parse_args(words)
+                    ).parse(words)
 
 
 def test_a_real_cell_goes_on_from_its_start(tmp_path):

@@ -14,8 +14,13 @@ from golden import make_selection
 
 import claus_select
 import run_cycles
-from claus.artifacts import handoffs, shared_start
+from claus.artifacts import shared_start
+from claus.artifacts.cycle import Cycle
+from claus.artifacts.parts import fingerprint
+from claus.artifacts.scores import load_features, save_features, save_uncertainty
+from claus.artifacts.selection_file import load_selection
 from claus.datasets.labels import annotations as annotation_file
+from claus.steps import cycles as cycles_step
 from claus.utils.runtime import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "selection"
@@ -30,15 +35,15 @@ class Step:
     def __init__(self, name, calls):
         self.name, self.calls = name, calls
 
-    def parse_args(self, argv):
+    def parse(self, argv):
         parser = argparse.ArgumentParser()
         for flag in ("--run", "--cycle", "--files", "--steps"):
             parser.add_argument(flag)
         return argparse.Namespace(protocol="capsule", **vars(parser.parse_known_args(argv)[0]))
 
     def main(self, argv):
-        args = self.parse_args(argv)
-        folder = handoffs.cycle_dir(args.run, int(args.cycle), args.files)
+        args = self.parse(argv)
+        folder = Cycle.of(args.run, int(args.cycle), args.files).folder
         self.calls.append((Path(args.run).name, int(args.cycle), self.name))
         getattr(self, self.name)(folder, args)
 
@@ -64,7 +69,7 @@ class Step:
                 {
                     "capsule": {**capsule, "accuracy": 0.5},
                     "floor": None,
-                    "source": handoffs.fingerprint(folder / "detector.pt"),
+                    "source": fingerprint(folder / "detector.pt"),
                 }
             )
         )
@@ -78,10 +83,10 @@ class Step:
             np.random.default_rng(1),
             failed=list(videos)[3:4],
         )
-        source = handoffs.fingerprint(folder / "detector.pt")
+        source = fingerprint(folder / "detector.pt")
         for content, save, path in zip(
             made,
-            (handoffs.save_features, handoffs.save_uncertainty),
+            (save_features, save_uncertainty),
             ("features.pkl", "uncertainty.pkl"),
             strict=True,
         ):
@@ -94,10 +99,9 @@ def calls(monkeypatch):
     step), ...].
     """
     made = []
-    steps = {name: Step(name, made) for name in ("train", "evaluate", "extract")} | {
-        "select": claus_select
-    }
-    monkeypatch.setattr(run_cycles, "script", lambda name, *_: steps[name])
+    steps = {name: Step(name, made) for name in ("train", "evaluate", "extract")}
+    steps["select"] = cycles_step.step("select")
+    monkeypatch.setattr(cycles_step, "step", lambda name, *_: steps[name])
     return made
 
 
@@ -149,7 +153,7 @@ def test_a_schedule_sets_the_number_of_cycles_and_their_totals(tmp_path, calls, 
     assert scored == ([0] if method in ("random", "equidistant") else [0, 1]), (
         "no pass that nobody reads"
     )
-    said = handoffs.load_selection(tmp_path / "run" / "cycle2" / "selection.json")
+    said = load_selection(tmp_path / "run" / "cycle2" / "selection.json")
     assert said["settings"]["method"] == method and len(said["set_aside"]) == 1
 
 
@@ -205,7 +209,7 @@ def test_a_finished_run_goes_on_with_a_longer_schedule_as_if_it_had_been_given_i
         one, other = (
             tmp_path / name / f"cycle{cycle}" / "annotations.pkl" for name in ("run", "at_once")
         )
-        assert handoffs.fingerprint(one) == handoffs.fingerprint(other)
+        assert fingerprint(one) == fingerprint(other)
     for schedule in (
         short,
         [SCHEDULE[0], "2/10,6/30,8/45,9/50"],
@@ -329,8 +333,8 @@ def test_a_start_that_is_not_whole_is_refused(tmp_path, start):
         tmp_path / "run", "--start-from", str(tmp_path / "nowhere")
     )
     assert "is this run itself" in refused(start, *other)
-    features = handoffs.load_features(start / "cycle0" / "features.pkl")
-    handoffs.save_features(
+    features = load_features(start / "cycle0" / "features.pkl")
+    save_features(
         type(features)(**{**vars(features), "source": "0" * 16}),
         start / "cycle0" / "features.pkl",
     )

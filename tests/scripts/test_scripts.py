@@ -22,9 +22,13 @@ import cluster_extract
 import evaluate
 import run_cycles
 import train_ucf101
-from claus.artifacts import checkpoint, handoffs
+from claus.artifacts import checkpoint
+from claus.artifacts.parts import fingerprint
+from claus.artifacts.scores import load_features, load_uncertainty
 from claus.datasets import toy, ucf101
 from claus.datasets.labels import annotations
+from claus.steps import evaluate as evaluate_step
+from claus.steps import extract as extract_step
 from claus.training import Training, dice_option
 from claus.utils.runtime import UserError
 
@@ -148,14 +152,14 @@ def test_training_leaves_a_detector_that_loads_and_logs(trained):
 
 def test_extraction_covers_every_video_and_frame(extracted):
     labels = annotations.load(extracted / "cycle0" / "annotations.pkl")
-    features = handoffs.load_features(extracted / "cycle0" / "features.pkl")
-    scores = handoffs.load_uncertainty(extracted / "cycle0" / "uncertainty.pkl")
+    features = load_features(extracted / "cycle0" / "features.pkl")
+    scores = load_uncertainty(extracted / "cycle0" / "uncertainty.pkl")
     assert features.videos == list(labels.videos) and not features.failed
     assert np.diff(scores.offsets).tolist() == [
         video.frames for video in labels.videos.values()
     ]
     assert (scores.entropy > 0).all() and np.isfinite(scores.authors).all()
-    assert features.source == checkpoint.fingerprint(extracted / "cycle0" / "detector.pt")
+    assert features.source == fingerprint(extracted / "cycle0" / "detector.pt")
 
 
 def test_next_selection_spends_its_budget_on_new_videos(extracted, videos, tmp_path):
@@ -245,7 +249,7 @@ def test_own_test_labels_that_cannot_be_scored(run, videos, tmp_path, capsys):
         evaluate.main([*given, str(tmp_path / "none.pkl")])
     for more, said in (
         ([own, "--protocol", "act"], "needs every frame labeled"),
-        ([own, *truth(videos)], "give --oracle"),
+        ([own, *truth(videos)], "give --ground-truth"),
         (
             [own, "--link", "tubelet"],
             "--link is of the act protocol, which needs every frame labeled",
@@ -357,7 +361,7 @@ def test_resuming_with_other_flags_is_refused(run, videos, monkeypatch):
 
 
 def test_interrupted_extraction_goes_on_and_gives_the_same(extracted, run, videos, monkeypatch):
-    score, seen = cluster_extract.score_video, []
+    score, seen = extract_step.score_video, []
 
     def stop_after_five(trained, video, *rest):
         if len(seen) == 5:
@@ -365,13 +369,13 @@ def test_interrupted_extraction_goes_on_and_gives_the_same(extracted, run, video
         seen.append(video.name)
         return score(trained, video, *rest)
 
-    monkeypatch.setattr(cluster_extract, "score_video", stop_after_five)
+    monkeypatch.setattr(extract_step, "score_video", stop_after_five)
     with pytest.raises(Stopped):
         extract(run, videos)
     assert not (run / "cycle0" / "features.pkl").exists()
     again = []
     monkeypatch.setattr(
-        cluster_extract,
+        extract_step,
         "score_video",
         lambda trained, video, *rest: (again.append(video.name), score(trained, video, *rest))[
             1
@@ -388,7 +392,7 @@ def test_interrupted_extraction_goes_on_and_gives_the_same(extracted, run, video
 
 def test_interrupted_evaluation_goes_on_and_gives_the_same(run, videos, tmp_path, monkeypatch):
     command = [*common(run, videos), *truth(videos), "--device", "cpu"]
-    predict, seen = evaluate.predict, []
+    predict, seen = evaluate_step.predict, []
 
     def stop_after_two(trained, item):
         if len(seen) == 2:
@@ -396,13 +400,13 @@ def test_interrupted_evaluation_goes_on_and_gives_the_same(run, videos, tmp_path
         seen.append(item["name"])
         return predict(trained, item)
 
-    monkeypatch.setattr(evaluate, "predict", stop_after_two)
+    monkeypatch.setattr(evaluate_step, "predict", stop_after_two)
     with pytest.raises(Stopped):
         evaluate.main(command)
     assert not (run / "cycle0" / "evaluation.json").exists()
     again = []
     monkeypatch.setattr(
-        evaluate,
+        evaluate_step,
         "predict",
         lambda trained, item: (again.append(item["name"]), predict(trained, item))[1],
     )
@@ -433,8 +437,8 @@ def test_two_processes_share_the_videos_and_find_the_same(extracted, run, videos
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("12 of 12 videos to score, by 2 processes") == 1
-    one = handoffs.load_uncertainty(extracted / "cycle0" / "uncertainty.pkl")
-    two = handoffs.load_uncertainty(run / "cycle0" / "uncertainty.pkl")
+    one = load_uncertainty(extracted / "cycle0" / "uncertainty.pkl")
+    two = load_uncertainty(run / "cycle0" / "uncertainty.pkl")
     for name in ("paper", "authors", "area", "entropy", "local_entropy"):
         np.testing.assert_allclose(getattr(two, name), getattr(one, name), rtol=1e-6, atol=1e-6)
     select(run, videos, 1)
@@ -461,7 +465,7 @@ def test_machines_that_share_a_folder_alone_score_the_same_although_one_stops(
     folder = next(writing.iterdir())
     (folder / ".7.npz.x.claus.tmp").write_bytes(b"another machine is writing this")
     extract(run, videos, 0, "--shard", "2/3")
-    score, seen = cluster_extract.score_video, []
+    score, seen = extract_step.score_video, []
 
     def stop_in_the_second(trained, video, *rest):
         seen.append(video.name)
@@ -470,7 +474,7 @@ def test_machines_that_share_a_folder_alone_score_the_same_although_one_stops(
         return score(trained, video, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cluster_extract, "score_video", stop_in_the_second)
+        patch.setattr(extract_step, "score_video", stop_in_the_second)
         with pytest.raises(Stopped):
             extract(run, videos, 0, "--shard", "3/3")
     assert sorted(int(path.stem) for path in folder.glob("*.npz")) == [
@@ -627,8 +631,8 @@ def test_bad_videos_are_named_and_set_aside(run, damaged, capsys):
     )
     extract(run, damaged)
     said = capsys.readouterr().out
-    assert "2 of 12 videos were set aside" in said and f"{short}.avi" in said
-    features = handoffs.load_features(run / "cycle0" / "features.pkl")
+    assert "2 of 12 videos were skipped" in said and f"{short}.avi" in said
+    features = load_features(run / "cycle0" / "features.pkl")
     assert set(features.failed) == {missing, short} and len(features.videos) == 10
 
 
@@ -659,7 +663,7 @@ def test_evaluation_sets_bad_test_videos_aside(run, damaged, capsys):
     names = (damaged / "testlist01.txt").read_text().split()
     (damaged / "videos" / f"{names[0]}.avi").write_bytes(b"")
     evaluate.main([*common(run, damaged), *truth(damaged), "--device", "cpu", "--no-floor"])
-    assert "1 of 6 test videos were set aside" in capsys.readouterr().out
+    assert "1 of 6 test videos were skipped" in capsys.readouterr().out
     report = json.loads((run / "cycle0" / "evaluation.json").read_text())
     assert list(report["failed"]) == [names[0]] and report["capsule"]["videos"] == 5
 
@@ -902,7 +906,7 @@ def test_what_was_made_from_replaced_weights_is_not_used(extracted, videos, tmp_
         "evaluation.json is of other weights" in said
         and "features.pkl and uncertainty.pkl are of other" in said
     )
-    source = checkpoint.fingerprint(folder / "cycle0" / "detector.pt")
+    source = fingerprint(folder / "cycle0" / "detector.pt")
     assert json.loads((folder / "cycle0" / "evaluation.json").read_text())["source"] == source
     assert select(folder, videos, 1) == 0
     capsys.readouterr()

@@ -28,6 +28,7 @@ from claus.datasets import toy, ucf101
 from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry
 from claus.datasets.labels import annotations
 from claus.datasets.sprites import write_video
+from claus.flags import cycles as cycles_flags
 from claus.models.detector import PRESETS
 from claus.semi import training as semi_training
 from claus.semi.methods import METHODS, Networks, When
@@ -800,7 +801,7 @@ def test_run_cycles_takes_one_method_and_not_two(videos, tmp_path):
     ):
         run_cycles.main([*command, "mixmatch", "--train", "--method co-ssd"])
     assert not (tmp_path / "run" / "run.json").exists()
-    assert run_cycles.parse_args([*command, "mean_teacher"]).semi == "mean-teacher"
+    assert cycles_flags.parse([*command, "mean_teacher"]).semi == "mean-teacher"
 
 
 def test_class_masks_that_are_never_trained_are_said(capsys):

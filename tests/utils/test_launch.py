@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-import run_cycles
+from claus.artifacts.cycle import Run
+from claus.steps import cycles
 from claus.utils.launch import launch
 from claus.utils.runtime import UserError
 
@@ -32,18 +33,16 @@ def test_every_process_gets_the_arguments_and_a_failure_is_one_line(tmp_path):
 def test_of_a_cycle_training_and_scoring_are_shared(tmp_path, monkeypatch, processes, shared):
     alone, together = [], []
     monkeypatch.setattr(
-        run_cycles,
-        "script",
+        cycles,
+        "step",
         lambda name, *_: SimpleNamespace(
-            __file__=name, main=lambda arguments: alone.append((name, arguments))
+            script=name, main=lambda arguments: alone.append((name, arguments))
         ),
     )
-    monkeypatch.setattr(run_cycles, "launch", lambda *launched: together.append(launched))
-    args = SimpleNamespace(
-        run=str(tmp_path / "run"), files="", dataset="ucf101", semi=None, processes=processes
-    )
+    monkeypatch.setattr(cycles, "launch", lambda *launched: together.append(launched))
+    settings = SimpleNamespace(dataset="ucf101", semi=None, processes=processes)
     for name in ("select", "train", "evaluate", "extract"):
-        run_cycles.timed(args, 0, name, ["--cycle", "0"])
+        cycles.timed(settings, Run(tmp_path / "run").cycle(0), name, ["--cycle", "0"])
     assert together == [(name, ["--cycle", "0"], 3) for name in shared]
     assert [name for name, _ in alone] == [
         name for name in ("select", "train", "evaluate", "extract") if name not in shared
