@@ -935,7 +935,7 @@ def test_a_misspelt_flag_does_not_become_the_run_s(videos, tmp_path):
     (folder / "cycle0").mkdir(parents=True, exist_ok=True)
     (folder / "cycle0" / "selection.json").write_text("{}")
     (folder / "run.json").write_text("{")
-    with pytest.raises(UserError, match="run.json cannot be read; remove it"):
+    with pytest.raises(UserError, match="run.json: not JSON.*remove it"):
         run_cycles.main(cycles(folder, videos))
 
 
