@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from claus import __version__
+import claus
 from claus.artifacts.parts import fingerprint
 from claus.datasets.clips.geometry import ClipGeometry
 from claus.losses.cluster import Clusters
@@ -54,7 +54,7 @@ def detector_state(detector, clusters, classes, dataset, geometry, pixel_range, 
         "pixel_range": pixel_range,
         "detector": detector.state_dict(),
         "clusters": clusters.state_dict(),
-        "about": {**about, "claus": __version__},
+        "about": {**about, "claus": claus.__version__},
     }
 
 
@@ -133,8 +133,8 @@ def load_pretrained(detector, path):
     Reads a published detector checkpoint (names as they are), the public I3D weights (names
     without `conv1.`), an encoder of ours, or a detector.pt; a wrapping {"state_dict": ...}
     or {"detector": ...} and a leading `module.` are taken off. UserError where no tensor
-    matches, or where a name matches and its shape does not (the capsule layers of another
-    number of classes are left out aloud by the count of ignored).
+    matches, or where an encoder tensor has another shape (capsule layers of another number
+    of classes are skipped and counted as ignored).
     """
     tensors = _tensors(read(path, "weights file"), path)
     own = detector.state_dict()

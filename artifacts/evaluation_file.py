@@ -12,7 +12,7 @@ Files of program versions before 0.2 have no "format" and are read as version 1.
 import json
 from pathlib import Path
 
-from claus import __version__
+import claus
 from claus.utils.runtime import UserError, read_json, write_text
 
 FORMAT, VERSION = "claus-evaluation", 1
@@ -21,7 +21,7 @@ FIX = "run evaluate.py of this cycle again, with --force"
 
 def save_evaluation(report: dict, path: Path) -> None:
     """Write evaluation.json atomically, with the versions of format and program."""
-    head = {"format": FORMAT, "version": VERSION, "claus": __version__}
+    head = {"format": FORMAT, "version": VERSION, "claus": claus.__version__}
     write_text(path, json.dumps(head | report, indent=1) + "\n")
 
 

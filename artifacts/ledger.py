@@ -77,7 +77,7 @@ def count_ledger(run, known=None):
         if min(videos, frames, boxes, extra) < 0:
             raise UserError(
                 f"{path} holds fewer labels than the cycle before: restore it, or "
-                f"choose anew with --force"
+                f"choose again with --force"
             )
         selection = place.selection
         paid = Prices(**load_selection(selection)["prices"]) if selection.exists() else Prices()

@@ -4,7 +4,7 @@
 
 import json
 
-from claus import __version__
+import claus
 from claus.artifacts.cycle import Run
 from claus.utils.runtime import read_json, write_text
 
@@ -13,7 +13,9 @@ FIX = "remove it, and give the flags this run began with"
 
 def save_settings(run: Run, settings: dict) -> None:
     """Write run.json atomically."""
-    write_text(run.settings, json.dumps(settings | {"claus": __version__}, indent=1) + "\n")
+    write_text(
+        run.settings, json.dumps(settings | {"claus": claus.__version__}, indent=1) + "\n"
+    )
 
 
 def load_settings(run: Run) -> dict:

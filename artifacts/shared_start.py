@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from claus import __version__
+import claus
 from claus.artifacts.cycle import Cycle, Run
 from claus.artifacts.evaluation_file import load_evaluation
 from claus.artifacts.parts import fingerprint
@@ -81,7 +81,7 @@ def take_start(
             )
         _check_fit(other, settings, first_budget, prices)
         record = {
-            "claus": __version__,
+            "claus": claus.__version__,
             "from": str(other.folder.resolve()),
             "fingerprints": _check_whole(theirs),
             "files": [path.name for path in taken(theirs) if path.exists()],

@@ -7,7 +7,7 @@ from pathlib import Path
 from claus.utils.runtime import UserError
 
 
-def launch(script, arguments, processes):
+def launch(script: str | Path, arguments: list[str], processes: int) -> None:
     """What `torchrun --nproc-per-node processes -- script arguments` does; UserError where
     it fails.
 
@@ -33,6 +33,5 @@ def launch(script, arguments, processes):
     if status:
         raise UserError(
             f"{Path(script).name} in {processes} processes has failed, the reason "
-            f"stands above; the same "
-            "command goes on from there"
+            f"stands above; the same command is resumable"
         )

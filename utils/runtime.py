@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# ends the names of temporary files, so that no file of anybody else's is ever cleared away
+# ends the names of temporary files, so that nobody else's file is ever removed
 TEMPORARY = ".claus.tmp"
 
 
@@ -27,7 +27,7 @@ class UserError(Exception):
     """
 
 
-def run_script(main, again="what was finished is kept, the same command goes on from there"):
+def run_script(main, again="what was finished is kept, the same command is resumable"):
     """Run `main()`; a UserError becomes one line on stderr and exit status 2, Ctrl-C and
     SIGTERM status 130.
 
@@ -61,13 +61,13 @@ def _interrupt(script, signum, frame):
     raise KeyboardInterrupt
 
 
-def check_alone(script):
+def check_alone(script: str) -> None:
     """UserError where torchrun has started several processes of a script that works in one."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError(f"{script} works in one process; start it without torchrun")
 
 
-def whole_number(text):
+def whole_number(text: str) -> int:
     """argparse type of seeds and counts: an int from 0 on that fits 32 bits, as k-means
     wants its seed.
     """
@@ -110,7 +110,7 @@ def atomic_write(path, mode="wb"):
         put_in_place(temporary, path)
 
 
-def link_or_copy(source, target):
+def link_or_copy(source: str | Path, target: str | Path) -> None:
     """`target` becomes the same file as `source`, or a copy of it where the disk knows no
     links; whole or not at all.
 
@@ -175,13 +175,13 @@ def gc_paused():
             gc.enable()
 
 
-def write_text(path, text):
+def write_text(path: str | Path, text: str) -> None:
     """Write `text` to `path` atomically (see atomic_write)."""
     with atomic_write(path, "w") as file:
         file.write(text)
 
 
-def read_json(path, fix):
+def read_json(path: str | Path, fix: str) -> dict:
     """The JSON object in a file, as a dict; UserError in one line that names the file and
     ends with the fix.
     """
@@ -201,7 +201,7 @@ def read_json(path, fix):
     return content
 
 
-def check_writable(folder, clear=True):
+def check_writable(folder: str | Path, clear: bool = True) -> Path:
     """Make `folder` and prove that a file can be written in it; UserError if not. Called
     before long work.
 

@@ -267,7 +267,7 @@ def test_another_data_set_is_one_clear_line(run, data, tmp_path):
 )
 def test_flags_that_do_not_belong_to_the_data_set_are_refused(script, flags, says, capsys):
     with pytest.raises(SystemExit):
-        script.parse_args(["--run", "r", *flags])
+        script.main(["--run", "r", *flags])
     assert says in capsys.readouterr().err
 
 
