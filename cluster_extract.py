@@ -46,10 +46,10 @@ from claus.artifacts.handoffs import (
 from claus.datasets import table as which
 from claus.datasets.clips.tiles import VideoTiles, tile_loader
 from claus.datasets.labels import annotations as annotation_file
-from claus.engine import device_name, fast_convolutions
+from claus.engine import ScoreSettings, fast_convolutions, score_video
+from claus.flags.common import device_name
 from claus.losses.cluster import vote
 from claus.models.mc_dropout import mc_forward
-from claus.scoring import score_video
 from claus.selection.uncertainty import SCORES, THRESHOLD
 from claus.utils import distributed
 from claus.utils.runtime import (
@@ -228,6 +228,9 @@ def extract(trained, videos, mine, parts, args, device):
     for index in mine:
         (parts / f"{index}.failed").unlink(missing_ok=True)
     fast_convolutions(device)
+    how = ScoreSettings(
+        args.seed, args.passes, args.threshold, args.phases, args.tail, args.amp
+    )
     forward = torch.compile(mc_forward, dynamic=False) if args.compile else mc_forward
     workers = (
         args.workers if args.workers is not None else 8 if device.startswith("cuda") else 0
@@ -249,7 +252,7 @@ def extract(trained, videos, mine, parts, args, device):
                 raise UserError(item["failed"])
             write_text(parts / f"{index}.failed", item["failed"])
             continue
-        result = score_video(trained, videos[index], item, args, forward)
+        result = score_video(trained, videos[index], item, how, forward)
         save_part(parts / f"{index}.npz", result)
 
 

@@ -33,10 +33,11 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from claus import engine
 from claus.artifacts import checkpoint
 from claus.artifacts.handoffs import cycle_dir, fingerprint, parts_dir, save_part
 from claus.datasets import table as which
-from claus.datasets.clips.geometry import GEOMETRY, normalize
+from claus.datasets.clips.geometry import GEOMETRY
 from claus.datasets.clips.tiles import VideoTiles, tile_loader
 from claus.datasets.labels.pseudo_labels import pseudo_masks
 from claus.datasets.truth import (
@@ -47,7 +48,7 @@ from claus.datasets.truth import (
     truth_of,
 )
 from claus.datasets.video.reader import read_blocks
-from claus.engine import autocast, device_name
+from claus.flags.common import device_name
 from claus.metrics import capsule
 from claus.metrics import detections as act_scoring
 from claus.metrics.boxes import Boxes
@@ -456,17 +457,10 @@ class Prediction:
     scores_N_C: np.ndarray
 
 
-@torch.no_grad()
 def predict(trained, item, batch=8):
     """Prediction for the clips of a video (see VideoTiles)."""
-    device = next(trained.detector.parameters()).device
-    logits, scores = [], []
-    for clips in item["clips"].split(batch):
-        with autocast(device):
-            detection = trained.detector(normalize(clips.to(device), trained.pixel_range))
-        logits.append(detection.logits[:, 0].float().cpu())
-        scores.append(detection.scores.float().cpu())
-    return Prediction(item["frames"], torch.cat(logits), torch.cat(scores).numpy())
+    logits, scores = engine.predict(trained.detector, item["clips"], trained.pixel_range, batch)
+    return Prediction(item["frames"], logits, scores.numpy())
 
 
 def overlap_of(video, item, prediction, truth_F_S_S):
