@@ -36,11 +36,12 @@ from claus.benchmarks.timing import machine_line, table
 from claus.datasets import table as which
 from claus.datasets.clips.geometry import STRIDE
 from claus.datasets.labels import annotations as annotation_file
-from claus.datasets.labels.pseudo_labels import pseudo_masks, temporal_weight
+from claus.datasets.labels.pseudo_labels import pseudo_masks
 from claus.datasets.video.reader import read_frames
 from claus.experiments.report.gather import SETTING, read_table
 from claus.flags import evaluation
 from claus.steps import evaluate
+from claus.losses.stew import temporal_weight
 from claus.utils.runtime import UserError, run_script, write_text
 
 TILE = 8 * STRIDE  # frames

@@ -49,11 +49,6 @@ GEOMETRY = {
     ("small", "jhmdb"): ClipGeometry((73, 73), (64, 64), 64),
 }
 
-PIXEL_RANGE = {
-    "-1..1": (2.0, -1.0),
-    "0..1": (1.0, 0.0),
-}  # -1..1 is what the I3D weights were trained on
-
 
 def clip_indices(frames, anchor, length=8, stride=STRIDE, position=POSITION):
     """Frame indices (length,) of the clip with `anchor` at `position`, int64 in [0,
@@ -155,11 +150,3 @@ def _nearest(before, after):
         for part in (places % 256, places // 256)
     )
     return low.numpy().astype(np.int64) + 256 * high.numpy().astype(np.int64)
-
-
-def normalize(frames, pixel_range):
-    """uint8 frames (B,T,3,S,S) on any device -> float clips (B,3,T,S,S) in the range the
-    network was trained on.
-    """
-    scale, shift = PIXEL_RANGE[pixel_range]
-    return frames.transpose(1, 2).float() * (scale / 255) + shift

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from semi_tools import batch, tiny_detector
 
 from claus import engine
-from claus.datasets.clips.geometry import normalize
 from claus.losses.margin import margin_loss
 from claus.losses.stew import stew_loss
 from claus.models.detector import Detection
+from claus.models.input import normalize
 from claus.semi import methods
 from claus.semi.consistency import variance_mask
 from claus.semi.methods import METHODS, Networks, SemiOptions, When, class_masks, iou_loss
