@@ -45,9 +45,11 @@ from claus.artifacts import handoffs
 from claus.artifacts.cycle_row import ACT_COLUMNS, COLUMNS, cycle_row
 from claus.artifacts.shared_start import take_start
 from claus.datasets import table as which
-from claus.flags.selection import INCREMENTS, METHODS, UNSCORED
+from claus.flags import selection as selection_flags
+from claus.flags.selection import INCREMENTS, METHODS
 from claus.selection.budget import read_schedule
 from claus.selection.strategies import STRATEGIES
+from claus.steps.select import asked_budget, checked_prices
 from claus.utils.launch import launch
 from claus.utils.runtime import (
     HelpFormatter,
@@ -55,6 +57,7 @@ from claus.utils.runtime import (
     atomic_write,
     check_alone,
     check_writable,
+    one_line,
     run_script,
     whole_number,
     write_text,
@@ -133,7 +136,8 @@ def parse_args(argv=None):
     add("--evaluate", default="", metavar="FLAGS", help="more flags for evaluate.py")
     args = parser.parse_args(argv)
     which.check_flags(args, parser, needs_list=True)
-    planned = len(read_schedule(args.schedule)) if args.schedule else 6
+    with one_line(ValueError):
+        planned = len(read_schedule(args.schedule)) if args.schedule else 6
     args.cycles = planned if args.cycles is None else args.cycles
     if args.processes < 1:
         parser.error(f"--processes must be at least 1, not {args.processes}")
@@ -152,9 +156,15 @@ def main(argv=None):
     run = check_writable(handoffs.run_dir(args.run, args.files))
     commands = [step_arguments(args, cycle) for cycle in range(args.cycles)]
     check_arguments(commands, args)  # before run.json: a misspelt flag is not what the run has
-    rule = script("select").parse_args(commands[-1]["select"])
-    for name in ("method", "strategy", "increment", "schedule"):
-        if getattr(args, name) not in (None, getattr(rule, name)):
+    chosen = selection_flags.parse(commands[-1]["select"])
+    rule = chosen.rule
+    for name, values in (
+        ("method", (rule.video_rule, rule.frame_rule)),
+        ("strategy", (rule.strategy,)),
+        ("increment", (rule.increment,)),
+        ("schedule", (chosen.budget.schedule,)),
+    ):
+        if getattr(args, name) not in (None, *values):
             raise UserError(
                 f"--{name} {getattr(args, name)} and --select {args.select!r} differ; "
                 f"give it once"
@@ -165,7 +175,7 @@ def main(argv=None):
             handoffs.run_dir(args.start_from, args.files),
             vars(args),
             functools.partial(first_budget, commands[0]["select"]),
-            script("select").prices_of(rule),
+            checked_prices(chosen),
         )
     check_same_settings(args, run / "run.json")
     rows = []
@@ -176,7 +186,7 @@ def main(argv=None):
         if reason:
             print(f"stopping: {reason}")
             break
-        if cycle == 0 or rule.method not in UNSCORED:
+        if cycle == 0 or not rule.random:
             timed(args, cycle, "extract", steps["extract"])
     print(
         f"worth opening: {run / 'curve.png'}, {run / 'results.csv'}, {run / 'ledger.csv'}, "
@@ -282,8 +292,8 @@ def first_budget(arguments, annotations_path):
     """
     from claus.datasets.labels import annotations
 
-    flags = script("select").parse_args([*arguments, "--strategy", "hybrid"])
-    asked = script("select").asked_budget(flags, annotations.load(annotations_path))
+    flags = selection_flags.parse([*arguments, "--strategy", "hybrid"])
+    asked = asked_budget(flags, annotations.load(annotations_path))
     return asked.videos, asked.frames
 
 

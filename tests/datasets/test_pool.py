@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import claus_select
+from claus.annotators import oracle
 from claus.datasets import own_videos as pool
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.own_videos import read_classes, read_pool
 from claus.datasets.ucf101 import CLASSES, find_video, scan_videos
+from claus.flags.selection import parse
 from claus.utils.runtime import UserError
 
 
@@ -168,7 +170,7 @@ def test_capital_endings_and_stray_films(data, tmp_path):
 )
 def test_any_folder_is_refused_where_it_does_nothing(more, capsys):
     with pytest.raises(SystemExit):
-        claus_select.parse_args(["--run", "x", "--any-folder", *more])
+        parse(["--run", "x", "--any-folder", *more])
     assert "--any-folder plays a part in cycle 0 alone" in capsys.readouterr().err
 
 
@@ -187,9 +189,9 @@ def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):
         "3",
     ]
     assert claus_select.main(start) == 0
-    assert "set aside: 1 video that could not be read, Diving/v_c" in capsys.readouterr().out
+    assert "skipped: 1 video that could not be read, Diving/v_c" in capsys.readouterr().out
     folder = tmp_path / "mine" / "cycle0"
-    form = claus_select.oracle.read_form(folder / "request.json")
+    form = oracle.read_form(folder / "request.json")
     assert (
         len(form["videos"]) == 2 and sum(len(video["frames"]) for video in form["videos"]) == 3
     )
@@ -222,7 +224,7 @@ def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):
         video["class"] = video["video"].split("/")[0]
         for frame in video["frames"]:
             frame["actors"] = [{"track": 1, "box": [1, 2, 10, 12]}]
-    claus_select.oracle.write_form(folder / "filled.json", form)
+    oracle.write_form(folder / "filled.json", form)
     assert claus_select.main([*run, "--answers", str(folder / "filled.json")]) == 0
     labels = annotation_file.load(folder / "annotations.pkl")
     assert labels.counts() == {"videos": 2, "frames": 3, "boxes": 3} and len(labels.videos) == 3

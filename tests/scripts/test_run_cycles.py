@@ -16,6 +16,7 @@ import claus_select
 import run_cycles
 from claus.artifacts import handoffs, shared_start
 from claus.datasets.labels import annotations as annotation_file
+from claus.flags.selection import METHODS
 from claus.utils.runtime import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "selection"
@@ -141,7 +142,7 @@ def expected_totals():
 # ------------------------------------------------------------------------ schedule and rule
 
 
-@pytest.mark.parametrize("method", list(claus_select.READ_BY))
+@pytest.mark.parametrize("method", METHODS)
 def test_a_schedule_sets_the_number_of_cycles_and_their_totals(tmp_path, calls, method):
     assert cycles(tmp_path / "run", "--method", method) == 0
     assert totals(tmp_path / "run") == expected_totals()

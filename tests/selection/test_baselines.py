@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pools import select_from_pool, select_random
 
 from claus.reference.selection import entropy_frames, greedy, pool
-from claus.selection.baselines import equidistant_frames, select_from_pool, select_random
+from claus.selection.baselines import equidistant_frames
 from claus.selection.budget import Budget, fit_budget
 
 
