@@ -38,10 +38,12 @@ class NamedPool:
     extraction: dict | None = None
 
 
-def unlabeled_pool(before: Annotations, unreadable: dict[str, str]) -> NamedPool:
-    """The pool of cycle 0: every video of an annotation file that can be read."""
+def pool_of_labels(
+    before: Annotations, unreadable: dict[str, str], increment: str = "samples"
+) -> NamedPool:
+    """The pool that an annotation file alone tells of: every video that can be read."""
     names = [name for name in before.videos if name not in unreadable]
-    return NamedPool(_pool(before, names, "samples"), names, unreadable)
+    return NamedPool(_pool(before, names, increment), names, unreadable)
 
 
 def read_pool(before: Annotations, cycle: Cycle, settings: RuleSettings, fix: str) -> NamedPool:
@@ -51,9 +53,7 @@ def read_pool(before: Annotations, cycle: Cycle, settings: RuleSettings, fix: st
     the pickles of the cycle before. UserError naming the file where one is missing or does
     not belong to the others.
     """
-    # intra gives labeled videos more frames anyway
-    intra = settings.strategy == "intra"
-    increment = "samples-and-frames" if intra else settings.increment
+    increment = settings.candidates
     if settings.random:
         return _random_pool(before, cycle, increment)
     features, uncertainty = _read_extracted(before, cycle.before(), settings, fix)
@@ -90,8 +90,7 @@ def _random_pool(before: Annotations, cycle: Cycle, increment: str) -> NamedPool
         latents = _latents(features, _places(features.videos, names))
         pool = _pool(before, names, increment, **latents)
         return NamedPool(pool, names, failed, features.source)
-    names = list(before.videos)
-    return NamedPool(_pool(before, names, increment), names, {})
+    return pool_of_labels(before, {}, increment)
 
 
 def _pool(before: Annotations, names: list[str], increment: str, **known) -> Pool:

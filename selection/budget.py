@@ -111,7 +111,7 @@ def _scheduled(settings, cycle, pool_videos, pool_frames, old_videos) -> BudgetS
     pairs = read_schedule(settings.schedule)
     videos, frames = scheduled_counts(pairs, cycle, pool_videos, pool_frames)
     if frames < 1 or (videos < 1 and old_videos is None):
-        old_ones_too = ", or --increment frames" if frames else ""
+        old_ones_too = ", or label further frames of old videos only" if frames else ""
         raise ValueError(
             f"schedule {settings.schedule} adds {videos} videos and {frames} frames in "
             f"cycle {cycle}, of {pool_videos} videos with {pool_frames} frames: give "
@@ -208,8 +208,8 @@ def fit_budget(
         if not take_rest:
             raise ValueError(
                 f"the budget asks for {_many(asked, unit)}, but only {_many(left, unit)} "
-                f"{'is' if left == 1 else 'are'} left to choose from: ask for less "
-                f"with --{unit}s, or take all there is with --take-rest"
+                f"{'is' if left == 1 else 'are'} left to choose from: ask for less, or "
+                f"take the rest"
             )
         note = f"the budget asks for {_many(asked, unit)}, only {left} left: all taken"
         budget = replace(budget, notes=(*budget.notes, note), **{f"{unit}s": left})

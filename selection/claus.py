@@ -128,6 +128,7 @@ def _choose(task: Task, counts_N: np.ndarray) -> Picks:
         task.scores.values,
         pool.offsets,
         counts_N,
+        eligible=pool.eligible,
         labeled=pool.labeled,
         ranked_last=task.scores.nothing_seen,
         damping=scoring.damping,

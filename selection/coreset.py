@@ -6,7 +6,6 @@ k-center greedy: with S the labeled videos and those chosen so far, the next is
 """
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from claus.selection.choice import Task, VideoChoice
 
@@ -38,6 +37,8 @@ def k_center(
     lower index. Without labeled videos the first is the one farthest from the mean of the
     candidates. ValueError where there are fewer candidates. Takes count · N · D steps.
     """
+    from scipy.spatial.distance import cdist  # here: it takes a quarter of a second
+
     latents_N_D = np.asarray(latents_N_D, dtype=np.float64)
     open_N = np.array(candidates_N, dtype=bool)
     if count > open_N.sum():

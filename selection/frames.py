@@ -82,9 +82,8 @@ def choose_frames(
             f"frame scores below zero cannot be damped by {damping}: use authors or none"
         )
     available = eligible_frames(eligible, offsets)
-    counts = np.clip(
-        np.broadcast_to(np.asarray(counts, dtype=np.int64), lengths.shape), 0, available
-    )
+    counts = np.broadcast_to(np.asarray(counts, dtype=np.int64), lengths.shape)
+    counts = np.clip(counts, 0, available)
     masks = eligible, labeled, ranked_last
     picks = Picks(
         np.empty(counts.sum(), np.int64),
@@ -92,9 +91,8 @@ def choose_frames(
         _cumulative(counts),
     )
     videos = np.flatnonzero(counts)
-    videos = videos[
-        np.argsort(lengths[videos], kind="stable")
-    ]  # videos of a block have much the same length
+    # sorted, so that the videos of a block have much the same length
+    videos = videos[np.argsort(lengths[videos], kind="stable")]
     for rows in _blocks(videos, lengths):
         _choose_in_block(rows, scores, offsets, counts, masks, (damping, sigma, nearest), picks)
     return picks
@@ -120,15 +118,14 @@ def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
     damped = scores[where].astype(np.float64)
     eligible, labeled, last = (mask[where] & inside for mask in masks)
     first, last = eligible & ~last, eligible & last
-    distance = np.full(
-        damped.shape, len(reach) + 1, np.int32
-    )  # frames to the nearest reference
+    # frames to the nearest reference
+    distance = np.full(damped.shape, len(reach) + 1, np.int32)
     damping, sigma, nearest = rule
     tables = _tables(len(reach), damping, sigma)
-    if (
-        damping == "coverage"
-    ):  # `damped` becomes how far each frame is trusted already: the highest tau so far
-        mass, damped = np.where(inside & (damped > 0), damped, 0.0), np.zeros_like(damped)
+    if damping == "coverage":
+        # `damped` becomes how far each frame is trusted already: the highest tau so far
+        mass = np.where(inside & (damped > 0), damped, 0.0)
+        damped = np.zeros_like(damped)
 
     def refer_to(videos, frames):
         _damp(damped, distance, videos, frames, tables)
@@ -136,9 +133,8 @@ def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
             _drop_nearest(first, last, videos, frames, lengths[videos], nearest)
 
     number = np.cumsum(labeled, axis=1)
-    for k in range(
-        1, int(number[:, -1].max()) + 1
-    ):  # the k-th labeled frame of every video that has one
+    for k in range(1, int(number[:, -1].max()) + 1):
+        # the k-th labeled frame of every video that has one
         having = np.flatnonzero(number[:, -1] >= k)
         refer_to(having, np.argmax(number[having] == k, axis=1))
 
@@ -173,9 +169,8 @@ def _damp(damped, distance, rows, frames, tables):
     date.
     """
     weights, gaps, combine = tables
-    center = (
-        len(gaps) - 1 - frames
-    )  # row `center` of a table lists frames 0, 1, ... as seen from the reference
+    # row `center` of a table lists frames 0, 1, ... as seen from the reference
+    center = len(gaps) - 1 - frames
     if len(rows) == len(damped):
         rows = slice(None)
     if combine is not None:
@@ -191,9 +186,8 @@ def _newly_covered(mass, trust, sigma):
     gain = mass * (1 - trust)
     for gap in range(1, min(int(3 * sigma), length - 1) + 1):
         more = mass * np.maximum(np.exp(-(gap**2) / (2 * sigma**2)) - trust, 0)
-        both = np.zeros_like(
-            gain
-        )  # from before and from after, summed first: so mirrored videos tie exactly
+        # from before and from after, summed first: so mirrored videos tie exactly
+        both = np.zeros_like(gain)
         both[:, gap:] = more[:, :-gap]
         both[:, :-gap] += more[:, gap:]
         gain += both

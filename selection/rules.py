@@ -31,7 +31,7 @@ BY_FLAG = "the score that --frame-score names"
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule. `about`: a line for --help.
+    """One rule. `about`: a line for --help · `color`: of its lines in every picture.
 
     score: the frame score it looks at, a name of Pool.scores or BY_FLAG, None for none ·
     damping: where the rule has its own · options: the flags that shape its choice · latents:
@@ -42,6 +42,7 @@ class Rule:
     videos: ChooseVideos
     frames: ChooseFrames
     about: str
+    color: str
     score: str | None = None
     damping: str | None = None
     options: tuple[str, ...] = ()
@@ -59,6 +60,7 @@ RULES = {
         best_of_clusters,
         best_frames,
         "the most uncertain videos of each cluster, uncertain frames far from each other",
+        "#d1495b",
         score=BY_FLAG,
         options=("frame_score", "damping", "sigma"),
         latents=True,
@@ -67,6 +69,7 @@ RULES = {
         best_of_clusters,
         best_frames,
         "the same by local entropy (our own rule)",
+        "#2e933c",
         score="local_entropy",
         options=("damping", "sigma"),
         latents=True,
@@ -75,6 +78,7 @@ RULES = {
         best_of_pool,
         best_frames,
         "as claus, in the whole pool",
+        "#edae49",
         score=BY_FLAG,
         options=("frame_score", "damping", "sigma"),
     ),
@@ -82,6 +86,7 @@ RULES = {
         best_of_pool,
         best_frames,
         "videos and frames of the highest scores, however close together",
+        "#00798c",
         score=BY_FLAG,
         damping="none",
         options=("frame_score",),
@@ -90,6 +95,7 @@ RULES = {
         best_of_pool,
         best_frames,
         "of the highest local entropy, the nearest frames dropped after each choice",
+        "#6a4c93",
         score="local_entropy",
         damping="drop",
         options=("drop_nearest",),
@@ -98,6 +104,7 @@ RULES = {
         core_set,
         spaced_frames,
         "videos far from all labeled ones (k-center greedy on latents), equidistant frames",
+        "#b56576",
         latents=True,
         new_videos=True,
     ),
@@ -105,6 +112,7 @@ RULES = {
         typiclust,
         spaced_frames,
         "the most typical videos of clusters without labels, equidistant frames",
+        "#7f9c3b",
         latents=True,
         new_videos=True,
     ),
@@ -112,11 +120,13 @@ RULES = {
         random_videos,
         spaced_frames,
         "random videos, frames at equal distances",
+        "#30638e",
     ),
     "random": Rule(
         random_videos,
         random_frames,
         "random videos, random frames",
+        "#5c6770",
     ),
 }
 
@@ -178,6 +188,11 @@ class RuleSettings:
     def random(self) -> bool:
         """Whether nothing is looked at that a detector has said."""
         return not self.scores and not self.latents
+
+    @property
+    def candidates(self) -> str:
+        """Of pool.INCREMENTS: intra gives labeled videos more frames anyway."""
+        return "samples-and-frames" if self.strategy == "intra" else self.increment
 
     def at_start(self) -> "RuleSettings":
         """The random choice of cycle 0, the same for every rule."""

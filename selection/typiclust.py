@@ -12,7 +12,6 @@ largest uncovered one.
 import warnings
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 from claus.selection.choice import Task, VideoChoice
 
@@ -95,6 +94,8 @@ def mean_distances(latents_M_D: np.ndarray, neighbors: int = NEIGHBORS) -> np.nd
     where there are fewer -> float64 (M,); 0 where there is no other. Its inverse is the
     typicality.
     """
+    from scipy.spatial.distance import cdist  # here: it takes a quarter of a second
+
     latents_M_D = np.asarray(latents_M_D, dtype=np.float64)
     count = min(neighbors, len(latents_M_D) - 1)
     means = np.zeros(len(latents_M_D))

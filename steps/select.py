@@ -9,7 +9,7 @@ from claus.annotators import oracle
 from claus.annotators.request_frames import FRAMES, clear_frames, write_frames
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.ledger import Prices, write_ledger
-from claus.artifacts.pool_reader import NamedPool, read_pool, unlabeled_pool
+from claus.artifacts.pool_reader import NamedPool, pool_of_labels, read_pool
 from claus.artifacts.selection_file import load_selection, save_selection
 from claus.artifacts.selection_report import make_report, request_picks, settings_record
 from claus.datasets import own_videos, table
@@ -169,7 +169,7 @@ def pool_of_cycle(
 ) -> NamedPool:
     """Every video of the annotation file, and what the detector of the cycle before says."""
     if cycle.number == 0:
-        return unlabeled_pool(before, unreadable)
+        return pool_of_labels(before, unreadable)
     extract = f"run cluster_extract.py {flags_of(settings, cycle.number - 1)}"
     return read_pool(before, cycle, rule, extract)
 

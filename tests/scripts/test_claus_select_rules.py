@@ -444,7 +444,7 @@ def test_a_schedule_reaches_its_totals(run, tmp_path):  # noqa: F811
 
 def test_schedules_that_add_no_video(run):  # noqa: F811
     message = refused(select, run, 1, "--schedule", "5/30,10/30", budget=[])
-    assert "adds 0 videos" in message and "--increment frames" in message
+    assert "adds 0 videos" in message and "further frames of old videos" in message
     select(run, 1, "--schedule", "5/30,10/30", "--increment", "frames", budget=[])
     assert (
         sum(map(len, picks(run).values()))

@@ -214,6 +214,31 @@ def test_equals_the_slow_version_and_keeps_its_promises(given_videos, damping, s
         )
 
 
+def covered(frame, labeled=()):
+    """What a label on `frame` adds where frame 8 of nine is all there is to know, sigma 1."""
+    nine = np.arange(9)
+    picks = choose_frames(
+        (nine == 8).astype(float),
+        [0, 9],
+        1,
+        eligible=nine == frame,
+        labeled=np.isin(nine, labeled),
+        damping="coverage",
+        sigma=1,
+    )
+    assert picks.frames.tolist() == [frame]
+    return float(picks.damped[0])
+
+
+def test_a_label_reaches_three_sigma_and_no_farther():
+    near = math.exp(-9 / 2)
+    assert covered(5) == pytest.approx(near, rel=1e-12) and covered(4) == 0
+    # and so does the trust in what is labeled already: three frames off it takes away its
+    # part, four frames off nothing
+    assert covered(8, labeled=[5]) == pytest.approx(1 - near, rel=1e-12)
+    assert covered(8, labeled=[4]) == 1
+
+
 def test_bad_arguments_are_named():
     good = np.ones(4)
     with pytest.raises(ValueError, match="unknown damping 'gauss'"):
