@@ -27,6 +27,17 @@ class UserError(Exception):
     """
 
 
+@contextlib.contextmanager
+def one_line(*kinds):
+    """Inside, an error of these `kinds`, as ground rooms raise them for bad values, becomes
+    a UserError with the same words.
+    """
+    try:
+        yield
+    except kinds as error:
+        raise UserError(str(error)) from error
+
+
 def run_script(main, again="what was finished is kept, the same command is resumable"):
     """Run `main()`; a UserError becomes one line on stderr and exit status 2, Ctrl-C and
     SIGTERM status 130.

@@ -76,8 +76,8 @@ def test_a_hole_or_a_loss_in_the_cycles_is_named(tmp_path):
 def test_prices_are_exact_and_never_negative():
     prices = Prices("0.1", 2, "0")
     assert prices.video * 3 == Fraction(3, 10)
-    assert "--box-cost must not be negative" in refused(lambda: Prices(box="-1"))
-    assert "--frame-cost must be a number" in refused(lambda: Prices(frame="free"))
+    assert "box price must not be negative" in refused(lambda: Prices(box="-1"))
+    assert "frame price must be a number" in refused(lambda: Prices(frame="free"))
     assert [money(Fraction(*value)) for value in ((1103, 1), (25, 2), (1, 3), (100, 1))] == [
         "1103",
         "12.5",

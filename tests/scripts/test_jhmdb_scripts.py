@@ -29,12 +29,14 @@ from claus.datasets.labels import annotations
 from claus.datasets.labels.masks import encode_rle
 from claus.datasets.sprites import write_video
 from claus.datasets.truth import truth_masks, truth_of
+from claus.flags.selection import parse
 from claus.metrics import capsule
 from claus.metrics import linking as act_links
 from claus.metrics import masks as act_masks
 from claus.metrics.act import frame_ap, video_ap
 from claus.metrics.boxes import Boxes
 from claus.steps import evaluate as evaluate_step
+from claus.steps.select import read_truth
 from claus.utils import overlays as visualize
 from claus.utils.runtime import UserError
 
@@ -180,14 +182,13 @@ def test_the_detector_knows_its_data_set_and_crop(run):
 
 
 def test_default_budgets_are_those_of_the_data_set():
-    args = claus_select.parse_args(["--run", "r", "--cycle", "0", "--dataset", "jhmdb"])
-    assert (args.videos_percent, args.frames_percent, args.data) == ("5", "3", "data/JHMDB")
-    args = claus_select.parse_args(["--run", "r", "--cycle", "0", "--frames-percent", "2"])
-    assert (args.videos_percent, args.frames_percent, args.data) == (
-        "5",
-        "2",
-        "data/UCF101",
-    )
+    start = ["--run", "r", "--cycle", "0"]
+    asked = parse([*start, "--dataset", "jhmdb"])
+    assert (asked.budget.videos, asked.budget.frames) == ("5%", "3%")
+    assert asked.source.data == "data/JHMDB"
+    asked = parse([*start, "--frames", "2%"])
+    assert (asked.budget.videos, asked.budget.frames) == ("5%", "2%")
+    assert asked.source.data == "data/UCF101"
 
 
 def test_answers_of_people_hold_masks(data, tmp_path):
@@ -625,7 +626,7 @@ def test_a_prediction_that_equals_the_real_masks_overlaps_wholly(one_real_clip):
 
 
 def test_no_test_clip_of_the_real_set_is_in_the_pool(shared_data):
-    args = claus_select.parse_args(
+    asked = parse(
         [
             "--run",
             "r",
@@ -637,7 +638,7 @@ def test_no_test_clip_of_the_real_set_is_in_the_pool(shared_data):
             str(shared_data / "jhmdb"),
         ]
     )
-    pool = claus_select.read_truth(args).videos
+    pool = read_truth(asked.source).videos
     test = jhmdb.read_ground_truth(shared_data / "jhmdb", part="test").videos
     assert not set(pool) & set(test) and len(pool) + len(test) == 928
 

@@ -22,6 +22,7 @@ from claus.artifacts.parts import fingerprint
 from claus.artifacts.scores import load_features, save_features, save_uncertainty
 from claus.artifacts.selection_file import load_selection
 from claus.datasets.labels import annotations as annotation_file
+from claus.flags.selection import METHODS
 from claus.steps import cycles as cycles_step
 from claus.steps.spending import affordable, affordable_frames
 from claus.utils.runtime import UserError
@@ -148,7 +149,7 @@ def expected_totals():
 # ------------------------------------------------------------------------ schedule and rule
 
 
-@pytest.mark.parametrize("method", list(claus_select.READ_BY))
+@pytest.mark.parametrize("method", METHODS)
 def test_a_schedule_sets_the_number_of_cycles_and_their_totals(tmp_path, calls, method):
     assert cycles(tmp_path / "run", "--method", method) == 0
     assert totals(tmp_path / "run") == expected_totals()
