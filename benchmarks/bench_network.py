@@ -33,7 +33,7 @@ from claus.benchmarks.timing import (  # noqa: E402
 )
 from claus.models.mc_dropout import mc_forward, seeded_masks  # noqa: E402
 from claus.reference.network import plain_scoring, stage_costs  # noqa: E402
-from claus.reference.network_pair import clips, pair  # noqa: E402
+from claus.reference.pair import clips, pair  # noqa: E402
 
 PASSES, LIMIT = 10, 1e-5
 

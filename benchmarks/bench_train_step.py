@@ -37,7 +37,7 @@ from claus.benchmarks.timing import (  # noqa: E402
     write_results,
 )
 from claus.reference.network import plain_adam, plain_step  # noqa: E402
-from claus.reference.network_pair import clips, pair  # noqa: E402
+from claus.reference.pair import clips, pair  # noqa: E402
 
 LIMIT = 1e-5
 
