@@ -42,10 +42,12 @@ from claus.benchmarks.gpu_sides import (
     published_scoring,
     scoring,
 )
-from claus.benchmarks.timing import machine_line, median, ratio, table, write_results
+from claus.benchmarks.timing import median, ratio, write_results
 from claus.datasets.clips.geometry import normalize
 from claus.models.mc_dropout import mc_forward, seeded_masks
 from claus.reference import network as plain_network
+from claus.utils.machine import machine_line
+from claus.utils.markdown import table
 
 EPOCHS, CLIPS_A_VIDEO, BN_BATCHES = 40, 2, 32  # of a training; batch-norm batches of each epoch
 TOLERANCE = 2e-3  # of the mean probability, between the two networks in float32 without TF32

@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from claus.benchmarks.timing import table
+from claus.utils.markdown import table
 
 
 def roofline(device, tiny=False):

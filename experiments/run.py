@@ -56,11 +56,11 @@ VARIED = {
     "extract": ("--seed",),
 }
 MEND = {
-    "--schedule": ", and give --schedule to experiments.py itself",
-    "--model": ", and give it to experiments.py",
-    "--steps": ", and give it to experiments.py",
-    "--epochs": ", and give it to experiments.py",
-    "--seed": ", and give --seeds to experiments.py itself",
+    "--schedule": ", and give --schedule to experiments/run.py itself",
+    "--model": ", and give it to experiments/run.py",
+    "--steps": ", and give it to experiments/run.py",
+    "--epochs": ", and give it to experiments/run.py",
+    "--seed": ", and give --seeds to experiments/run.py itself",
 }
 
 
@@ -232,7 +232,7 @@ def main(argv=None):
         print_plan(tasks, args)
         return 0
     for folder in (args.files, Path(args.csv).parent):
-        check_writable(folder, clear=False)  # another experiments.py may be writing there
+        check_writable(folder, clear=False)  # another experiments/run.py may be writing there
     print(
         f"{len(cells)} cells, {len(tasks)} runs with their starts, "
         f"{sum(task.finished for task in tasks)} finished; "

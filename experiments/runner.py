@@ -3,7 +3,7 @@ folder, killed or not.
 
 A folder's cell.json says what was run there, and "finished" once it is. The folder is
 locked while a process works in it; the process inherits the lock, so that one which
-outlives a killed experiments.py is waited for, not doubled. A cell whose schedule begins
+outlives a killed experiments/run.py is waited for, not doubled. A cell whose schedule begins
 with that of a finished cell, all else being equal, goes on from that one's cycles.
 """
 

@@ -203,7 +203,7 @@ def read(path):
         ) from error
     if not set(WHAT) | {"cycle"} <= set(reader.fieldnames or ()):
         raise UserError(
-            f"{path} is not a table of experiments.py: the column "
+            f"{path} is not a table of experiments/run.py: the column "
             f"{next(name for name in (*WHAT, 'cycle') if name not in (reader.fieldnames or ()))} "
             f"is "
             "missing; give another --csv"
@@ -217,7 +217,7 @@ def merge(path, rows, continued=()):
 
     continued: folders of shorter runs that these rows' runs went on from, and hold as well:
     their rows make room. The order of the rows does not depend on which cell finished
-    first. Two experiments.py may write at once: the folder is locked meanwhile.
+    first. Two experiments/run.py may write at once: the folder is locked meanwhile.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ Videos and frames are chosen at random; official split 1; every cell is trained 
 number of optimizer steps. It calls the ordinary scripts (claus_select, train_jhmdb,
 evaluate), a cell after the other, seed by seed.
 
-Reads   what silhouettes.py wrote
+Reads   what experiments/silhouettes/make.py wrote
 Writes  <results>.csv    a row for each cell as it is finished, and one for the model-free floor
         <results>.md     the table people read, <results>.png the curve
         files/label_curve/<cell>/   what the scripts leave

@@ -556,10 +556,10 @@ def test_flags_of_the_steps_are_checked_before_any_work(stubs, dry, more, said):
     [
         ("select", "--method random", "leave it out"),
         ("select", "--sigma 2 --strat=inter", "leave it out"),
-        ("select", "--schedule 1/2", "give --schedule to experiments.py itself"),
-        ("train", "--lr 1 --steps 3", "give it to experiments.py"),
+        ("select", "--schedule 1/2", "give --schedule to experiments/run.py itself"),
+        ("train", "--lr 1 --steps 3", "give it to experiments/run.py"),
         ("train", "--pseudo-label-loss frame", "leave it out"),
-        ("extract", "--seed 3", "give --seeds to experiments.py"),
+        ("extract", "--seed 3", "give --seeds to experiments/run.py"),
     ],
 )
 def test_what_tells_cells_apart_is_not_given_once_for_all(stubs, capsys, step, given, mend):
@@ -649,7 +649,7 @@ def test_bad_input_is_one_line(stubs, tmp_path):
         with pytest.raises(SystemExit):
             experiments.parse_args([more[0], *flags(stubs), *more[1:]])
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match="other.csv is not a table of experiments.py"):
+    with pytest.raises(UserError, match="other.csv is not a table of experiments/run.py"):
         experiments.main(["fig5", *flags(stubs), "--csv", str(tmp_path / "other.csv")])
     with pytest.raises(UserError, match="leaves no cell"):
         experiments.main(["fig5", *flags(stubs), "--only", "nothing"])
