@@ -43,7 +43,7 @@ AGREEMENT = (
 LAST = ("seconds", "run")
 
 
-def rows_of(cell, task, args):
+def rows_of(cell, task, setup):
     """Rows of a finished cell: one per cycle; of a cell that only scored its start again:
     its one choice.
     """
@@ -59,9 +59,9 @@ def rows_of(cell, task, args):
                 cell.loss,
                 cell.semi,
                 cell.seed,
-                args.data_name,
-                args.model,
-                args.steps,
+                setup.data_name,
+                setup.model,
+                setup.steps,
                 cell.schedule,
             ),
             strict=True,
