@@ -16,9 +16,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import run_cycles
 from claus.artifacts import handoffs
 from claus.datasets import toy
+from claus.experiments import commands
 from claus.experiments import run as experiments
 from claus.experiments import runner as experiment_runs
 from claus.experiments import table as experiment_table
@@ -800,18 +800,7 @@ def test_every_command_of_every_experiment_is_understood(tmp_path):
         for task in experiment_runs.tasks_of(cells, experiments.setup_of(args))[0]:
             for command in task.commands:
                 script, *words = command[1:]
-                if script.endswith("run_cycles.py"):
-                    flags = run_cycles.parse_args(words)
-                    steps = [
-                        run_cycles.step_arguments(flags, cycle) for cycle in range(flags.cycles)
-                    ]
-                    run_cycles.check_arguments(steps, flags)
-                else:
-                    run_cycles.script(
-                        {"cluster_extract.py": "extract", "claus_select.py": "select"}[
-                            Path(script).name
-                        ]
-                    ).parse_args(words)
+                commands.check(script, words)
 
 
 def test_a_real_cell_goes_on_from_its_start(tmp_path):
