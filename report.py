@@ -38,7 +38,7 @@ def parse_args(argv=None):
         "inputs",
         nargs="+",
         metavar="RUN_OR_CSV",
-        help="folder of a run, or table of experiments.py",
+        help="folder of a run, or table of experiments/run.py",
     )
     add("--output", help="file to write (default: report.html beside the first input)")
     add(
@@ -75,7 +75,7 @@ def main(argv=None):
         check_real(args.published, rows)
     check_writable(
         output.parent, clear=False
-    )  # the table's folder: experiments.py may be writing there
+    )  # the table's folder: experiments/run.py may be writing there
     words = shlex.join(["python", "report.py", *(sys.argv[1:] if argv is None else argv)])
     made_from = f"Made on {time.strftime('%Y-%m-%d')} from {', '.join(args.inputs)}."
     lead = html.paragraph(made_from) + html.paragraph(PROTOCOLS)

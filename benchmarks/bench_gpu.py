@@ -37,15 +37,18 @@ from claus.benchmarks.gpu_sides import (
     TILES,
     VIDEOS,
     Bench,
+    Settings,
     ours,
     published,
     published_scoring,
     scoring,
 )
-from claus.benchmarks.timing import machine_line, median, ratio, table, write_results
+from claus.benchmarks.timing import median, ratio, write_results
 from claus.models.input import normalize
 from claus.models.mc_dropout import mc_forward, seeded_masks
 from claus.reference import network as plain_network
+from claus.utils.machine import machine_line
+from claus.utils.markdown import table
 
 EPOCHS, CLIPS_A_VIDEO, BN_BATCHES = 40, 2, 32  # of a training; batch-norm batches of each epoch
 TOLERANCE = 2e-3  # of the mean probability, between the two networks in float32 without TF32
@@ -90,7 +93,7 @@ def check(bench):
     clip = normalize(bench.batches[0]["frames"][:1].to(bench.device), PIXELS)
     masks = [
         mask.to(bench.device)
-        for mask in seeded_masks(bench.detector, 0, "check", 0, 0, bench.args.passes)
+        for mask in seeded_masks(bench.detector, 0, "check", 0, 0, bench.settings.passes)
     ]
     bench.detector.eval()
     bench.plain.eval()
@@ -128,7 +131,11 @@ def training_table(bench):
     }
     add_compiled(bench, sides, "training", lambda: ours(bench, compiled=True))
     return rates_table(
-        bench, sides, len(bench.batches) * bench.args.batch_size, "clips/s", "published, bf16"
+        bench,
+        sides,
+        len(bench.batches) * bench.settings.batch_size,
+        "clips/s",
+        "published, bf16",
     )
 
 
@@ -148,7 +155,7 @@ def add_compiled(bench, sides, what, make):
     """Give `sides` the one through torch.compile, compiled; where it fails, or no time is
     left, say so.
     """
-    if bench.args.tiny or not bench.time_left(f"torch.compile of {what}"):
+    if bench.settings.tiny or not bench.time_left(f"torch.compile of {what}"):
         return
     try:
         compiled = make()
@@ -190,7 +197,7 @@ def parts_table(bench, rates):
         bench.detector.train(),
         engine.to_device(bench.batches[0], bench.device, PIXELS),
     )
-    masks = detector.random_masks(bench.args.batch_size, bench.device)
+    masks = detector.random_masks(bench.settings.batch_size, bench.device)
 
     def backward(outputs, inputs):
         outputs = [x for x in outputs if x.requires_grad]
@@ -251,7 +258,7 @@ def step_table(bench, rates, clips_a_second):
     rows, profiles = [], []
     steps = len(bench.batches)
     works = {
-        "training step": (ours(bench), steps, bench.args.batch_size / clips_a_second[0]),
+        "training step": (ours(bench), steps, bench.settings.batch_size / clips_a_second[0]),
         "scoring a video": (scoring(bench, bench.cuda), 1, 1 / clips_a_second[1]),
     }
     for name, (work, count, seconds) in works.items():
@@ -299,14 +306,14 @@ def loader_rate(bench):
     from claus.datasets.clips.training_clips import ClipSampler, TrainingClips, loader
     from claus.datasets.labels import annotations
 
-    labels = annotations.load(bench.args.annotations)
+    labels = annotations.load(bench.settings.annotations)
     names = [video.name for video in labels.labeled()]
-    geometry = GEOMETRY["small" if bench.args.tiny else "full", "wide"]
+    geometry = GEOMETRY["small" if bench.settings.tiny else "full", "wide"]
     clips = TrainingClips(
-        labels, lambda name: ucf101.find_video(bench.args.data, name), geometry, 0
+        labels, lambda name: ucf101.find_video(bench.settings.data, name), geometry, 0
     )
-    sampler = ClipSampler(names, 0, len(bench.batches) * bench.args.batch_size)
-    batches = loader(clips, sampler, bench.args.batch_size, bench.args.workers)
+    sampler = ClipSampler(names, 0, len(bench.batches) * bench.settings.batch_size)
+    batches = loader(clips, sampler, bench.settings.batch_size, bench.settings.workers)
     detector, clusters = bench.detector, bench.clusters()
     clusters.assignment = dict.fromkeys(names, 0)
     optimizer = torch.optim.Adam(
@@ -376,7 +383,7 @@ def main(argv=None):
         return 0
     if args.tiny:
         args.batch_size, args.passes, args.rounds = 2, 2, 1
-    bench = Bench(args)
+    bench = Bench(Settings(**vars(args)))
     name = (
         torch.cuda.get_device_name()
         if bench.cuda

@@ -4,7 +4,7 @@ decoding held to one thread, with an index, with an index and a cache.
     python benchmarks/bench_loading.py                  # --quick for a look at a few clips, which writes nothing
 
 Reads   three real UCF-101 files in ../shared (or where CLAUS_SHARED points); without them,
-        a film made on the spot
+        a video made on the spot
 Writes  benchmarks/results/loading.md, from real files alone
 Expect  two minutes. One core, one process. Stops with an error where the sides do not give
         the same clips.
@@ -22,10 +22,7 @@ import claus.utils.startup  # noqa: E402, F401  before torch
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from claus.benchmarks import (
-    loading_data,  # noqa: E402
-    timing,  # noqa: E402
-)
+from claus.benchmarks import loading_data, timing  # noqa: E402
 from claus.datasets.clips.geometry import (  # noqa: E402
     GEOMETRY,
     clip_indices,
@@ -39,6 +36,8 @@ from claus.datasets.labels.pseudo_labels import clip_labels  # noqa: E402
 from claus.datasets.video.frame_index import IndexedVideos, build  # noqa: E402
 from claus.datasets.video.reader import iter_frames, pixels, read_frames  # noqa: E402
 from claus.reference import clips as plain_loading  # noqa: E402
+from claus.utils.machine import machine_line  # noqa: E402
+from claus.utils.markdown import table  # noqa: E402
 
 ROUNDS = 5
 MOST_SECONDS = 20  # a table row
@@ -91,50 +90,32 @@ def report(where, exact, rows, stages):
     index, cache, index_alone, cache_alone = (
         f"×{min(values)} to ×{max(values)}" for values in ratios
     )
+    sides = [f"{side}, clips/s" for side in (*THEIRS, *OURS)]
+    ratios = ["index ×", "cache ×", "index × one thread", "cache × one thread"]
+    clip_table = table(["network, crop", "video", "frames", *sides, *ratios], rows)
+    stage_table = table(["stage", "published", "ours"], stages)
+    decoder = plain_loading.decoder()
+    one_thread = f"index {index_alone}, cache {cache_alone}"
     return f"""# Training clips from video files
 
-`python benchmarks/bench_loading.py`: {timing.machine_line()}.
-One process, {
-        where
-    }. Per clip: 8 frames at stride 2, random crop and flip, pseudo-labels and STeW weights. Published
-way: the whole video is decoded with {
-        plain_loading.decoder()
-    }, the rest as in reference/clips.py. One thread:
-the published way where PyAV decodes and is told to do it with a single thread. Medians of {
-        ROUNDS
-    } interleaved rounds
+`python benchmarks/bench_loading.py`: {machine_line()}.
+One process, {where}. Per clip: 8 frames at stride 2, random crop and flip, pseudo-labels and STeW weights. Published
+way: the whole video is decoded with {decoder}, the rest as in reference/clips.py. One thread:
+the published way where PyAV decodes and is told to do it with a single thread. Medians of {ROUNDS} interleaved rounds
 over the labeled frames of a video; × is the median of a round's ratios. Clips a second of one core's processor time,
 of every process involved, so that others who use the machine do not count.
 
-{
-        timing.table(
-            [
-                "network, crop",
-                "video",
-                "frames",
-                *(f"{side}, clips/s" for side in (*THEIRS, *OURS)),
-                "index ×",
-                "cache ×",
-                "index × one thread",
-                "cache × one thread",
-            ],
-            rows,
-        )
-    }
+{clip_table}
 
-Full network: index {index}, cache {cache}; against the published way in one thread: index {
-        index_alone
-    }, cache
-{cache_alone}. Checked in the same run: all {
-        exact
-    } frames read through the index are bit-identical to
+Full network: index {index}, cache {cache}; against the published way in one thread: {one_thread}.
+Checked in the same run: all {exact} frames read through the index are bit-identical to
 decoding from the start; labels and weights are equal; finished pictures differ by at most one level of 255 for
 each resize (one with the full network, two with the small: torchvision's bytes against float64), and not at all between
 index and cache.
 
 Where the time of a clip goes, first video, full network, milliseconds:
 
-{timing.table(["stage", "published", "ours"], stages)}
+{stage_table}
 """
 
 

@@ -30,12 +30,12 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 from claus.benchmarks.timing import RESULTS, SHARED, lacks  # noqa: E402
-from claus.benchmarks.timing import table as grid  # noqa: E402
 from claus.datasets import jhmdb  # noqa: E402
 from claus.datasets.labels.mask_interp import METHODS, interpolate  # noqa: E402
 from claus.datasets.video.reader import read_frames  # noqa: E402
 from claus.losses.stew import REACH  # noqa: E402
 from claus.utils.machine import processor  # noqa: E402
+from claus.utils.markdown import table as grid  # noqa: E402
 from claus.utils.runtime import write_text  # noqa: E402
 
 DATA = SHARED / "jhmdb"
@@ -43,7 +43,7 @@ GAPS = (2, 4, 8, 16)
 WITHOUT_PIXELS = [
     method for method in reversed(METHODS) if method != "flow"
 ]  # yardsticks first
-FILMED = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
+WITH_PIXELS = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
 
 
 def main(argv=None):
@@ -74,11 +74,11 @@ def main(argv=None):
                 ] += found
         if number % 100 == 99:
             print(f"{number + 1} of {len(names)} clips", flush=True)
-    filmed, held = with_pixels(videos[FILMED].tubes[0].masks[:])
-    text = report(len(names), ious, seconds, filmed, held)
+    flow_ious, held = with_pixels(videos[WITH_PIXELS].tubes[0].masks[:])
+    text = report(len(names), ious, seconds, flow_ious, held)
     print(text)
     if args.every == 1:
-        write_text(RESULTS / "mask_interp.csv", table(ious, filmed))
+        write_text(RESULTS / "mask_interp.csv", table(ious, flow_ious))
         write_text(RESULTS / "mask_interp.md", text)
         print(f"wrote {RESULTS / 'mask_interp.csv'} and mask_interp.md")
     return 0
@@ -103,7 +103,7 @@ def with_pixels(masks):
     """The one clip with pixels: {(method, gap): IoUs} between labels, {method: IoUs} within
     REACH of a single one.
     """
-    pictures = read_frames(jhmdb.find_video(DATA, FILMED), range(len(masks)), len(masks))
+    pictures = read_frames(jhmdb.find_video(DATA, WITH_PIXELS), range(len(masks)), len(masks))
     between = {
         (method, gap): score(masks, gap, method, pictures)
         for gap in GAPS
@@ -136,9 +136,9 @@ def classes_of(ious):
     return sorted({key[2] for key in ious})
 
 
-def table(ious, filmed):
+def table(ious, flow_ious):
     """The CSV: a row for each method, gap and class, for all classes, for each part of
-    split 1, and the filmed clip.
+    split 1, and the flow_ious clip.
     """
     rows = []
     for method in WITHOUT_PIXELS:
@@ -155,8 +155,8 @@ def table(ious, filmed):
                 if values
             ]
     rows += [
-        (method, gap, FILMED, len(values), f"{np.mean(values):.4f}")
-        for (method, gap), values in filmed.items()
+        (method, gap, WITH_PIXELS, len(values), f"{np.mean(values):.4f}")
+        for (method, gap), values in flow_ious.items()
     ]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(
@@ -165,7 +165,7 @@ def table(ious, filmed):
     return text.getvalue()
 
 
-def report(clips, ious, seconds, filmed, held):
+def report(clips, ious, seconds, flow_ious, held):
     """The tables for people, Markdown."""
 
     def mean(values):
@@ -190,7 +190,7 @@ def report(clips, ious, seconds, filmed, held):
         for c in classes_of(ious)
     ]
     one = [
-        [method, *(mean(filmed[method, gap]) for gap in GAPS)]
+        [method, *(mean(flow_ious[method, gap]) for gap in GAPS)]
         for method in (*WITHOUT_PIXELS, "flow")
     ]
     return f"""# Masks between labeled frames
@@ -208,7 +208,7 @@ By class, gap 8 (and `blend` at the others):
 {grid(["class", *WITHOUT_PIXELS, *(f"blend, gap {gap}" for gap in GAPS if gap != 8)], by_class)}
 
 `flow` needs pixels, and one real clip is all there is of them here, a goalkeeper's jump, among the fastest
-({FILMED}):
+({WITH_PIXELS}):
 
 {grid(["method", *(f"gap {gap}" for gap in GAPS)], one)}
 

@@ -21,19 +21,18 @@ import torch  # noqa: E402
 from claus.benchmarks.timing import (  # noqa: E402
     both_clocks,
     interleaved,
-    machine_line,
-    malloc_settings,
     median,
     only,
     ratio,
     spread,
-    table,
     with_large_malloc,
     write_results,
 )
 from claus.models.mc_dropout import mc_forward, seeded_masks  # noqa: E402
 from claus.reference.network import plain_scoring, stage_costs  # noqa: E402
-from claus.reference.network_pair import clips, pair  # noqa: E402
+from claus.reference.pair import clips, pair  # noqa: E402
+from claus.utils.machine import machine_line, malloc_settings  # noqa: E402
+from claus.utils.markdown import table  # noqa: E402
 
 PASSES, LIMIT = 10, 1e-5
 
@@ -65,6 +64,14 @@ def main(argv=None):
         for line in with_large_malloc(__file__, "--rows-only", "--rounds", "1").splitlines()
         if "|" in line
     ]
+    ratio_table = table(
+        ["work", "malloc", "plain s", "ours s", "ratio", "range", "CPU time"], rows
+    )
+    stage_rows = [
+        (name, f"{gmac:.2f}", f"{1e3 * s:.0f}", f"{kept:.0f}") for name, gmac, s, kept in stages
+    ]
+    stage_table = table(["stage", "GMAC", "forward ms", "kept for backward, MiB"], stage_rows)
+    logits, probability = (f"{distance:.1e}" for distance in apart)
     write_results(
         "network",
         f"""# Inference and scoring of a clip
@@ -76,23 +83,14 @@ Full network, one clip of 8x224x224, 24 classes, float32. Medians of interleaved
 processor time over all threads, which other work on the machine changes less. The large malloc settings keep big
 blocks instead of giving them back to the system after each layer.
 
-{table(["work", "malloc", "plain s", "ours s", "ratio", "range", "CPU time"], rows)}
+{ratio_table}
 
-Distance of ours from plain: logits {apart[0]:.1e} of their scale, mean probability over {
-            PASSES
-        } passes {apart[1]:.1e}.
+Distance of ours from plain: logits {logits} of their scale, mean probability over {PASSES} passes
+{probability}.
 
 ## The plain network, stage by stage
 
-{
-            table(
-                ["stage", "GMAC", "forward ms", "kept for backward, MiB"],
-                [
-                    (name, f"{gmac:.2f}", f"{1e3 * s:.0f}", f"{kept:.0f}")
-                    for name, gmac, s, kept in stages
-                ],
-            )
-        }
+{stage_table}
 """,
     )
 

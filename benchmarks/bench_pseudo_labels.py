@@ -20,14 +20,13 @@ import claus.utils.startup  # noqa: E402, F401  before torch
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from claus.benchmarks import (
-    loading_data,  # noqa: E402
-    timing,  # noqa: E402
-)
+from claus.benchmarks import loading_data, timing  # noqa: E402
 from claus.datasets.clips.geometry import GEOMETRY, clip_indices, sources  # noqa: E402
 from claus.datasets.labels.pseudo_labels import clip_labels, pseudo_masks  # noqa: E402
 from claus.datasets.video.frame_index import IndexedVideos  # noqa: E402
 from claus.reference import clips as plain_loading  # noqa: E402
+from claus.utils.machine import machine_line  # noqa: E402
+from claus.utils.markdown import table  # noqa: E402
 
 CORNER = (5, 7)
 
@@ -45,14 +44,14 @@ def main(argv=None):
         "pseudo_labels",
         f"""# Dense pseudo-labels and weights of a clip
 
-`python benchmarks/bench_pseudo_labels.py`: {timing.machine_line()}.
+`python benchmarks/bench_pseudo_labels.py`: {machine_line()}.
 One thread; labels every {loading_data.EVERY} frames ({where}); clips of 8×224×224 with crop and flip. Medians of
 interleaved rounds over the clips of all labeled frames, milliseconds of processor time a clip; × is the median of a
 round's ratios. By loops: reference/clips.py, float64, frame by frame. Through masks: the same labels as
 drawn masks, as data sets with masks have them, once they are there. Checked in the same run: labels and weights (as
 float32) are exactly equal.
 
-{timing.table(["video", "actors", "by loops", "at once", "×", "through masks", "decoding its 8 frames"], rows)}
+{table(["video", "actors", "by loops", "at once", "×", "through masks", "decoding its 8 frames"], rows)}
 """,
         loading_data.real(),
     )

@@ -28,16 +28,16 @@ from claus.benchmarks.timing import (  # noqa: E402
     added_memory,
     both_clocks,
     interleaved,
-    machine_line,
     median,
     only,
     ratio,
     spread,
-    table,
     write_results,
 )
 from claus.reference.network import plain_adam, plain_step  # noqa: E402
-from claus.reference.network_pair import clips, pair  # noqa: E402
+from claus.reference.pair import clips, pair  # noqa: E402
+from claus.utils.machine import machine_line  # noqa: E402
+from claus.utils.markdown import table  # noqa: E402
 
 LIMIT = 1e-5
 

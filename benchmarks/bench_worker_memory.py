@@ -3,7 +3,7 @@
     python benchmarks/bench_worker_memory.py                    # --clips 200 for a quick look
 
 Reads   a real UCF-101 file in ../shared under 250 names, and 60 J-HMDB videos with masks
-        where they are at hand; without them, a film made on the spot
+        where they are at hand; without them, a video made on the spot
 Writes  benchmarks/results/worker_memory.md, from real files alone
 Expect  a minute or two. Stops with an error where the process grows by 50 MiB or more after
         its first 100 clips.
@@ -21,20 +21,19 @@ import claus.utils.startup  # noqa: E402, F401  before torch
 # isort: split
 import torch  # noqa: E402
 
-from claus.benchmarks import (
-    loading_data,  # noqa: E402
-    timing,  # noqa: E402
-)
+from claus.benchmarks import loading_data, timing  # noqa: E402
 from claus.datasets import jhmdb  # noqa: E402
 from claus.datasets.clips.geometry import GEOMETRY  # noqa: E402
 from claus.datasets.clips.training_clips import ClipSampler, TrainingClips, loader  # noqa: E402
 from claus.datasets.labels.annotations import Annotations, Tube, Video  # noqa: E402
+from claus.utils.machine import machine_line  # noqa: E402
+from claus.utils.markdown import table  # noqa: E402
 
 VIDEOS, MASKED, WARM, LIMIT = 250, 60, 100, 50
 BATCH = (
     2  # small: what a batch holds in memory that both processes share would else hide the rest
 )
-FILMED = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
+WITH_PIXELS = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
 
 
 def main(argv=None):
@@ -52,11 +51,11 @@ def main(argv=None):
             )
     text = f"""# Memory of a loading process
 
-`python benchmarks/bench_worker_memory.py`: {timing.machine_line()}.
+`python benchmarks/bench_worker_memory.py`: {machine_line()}.
 One process loads an epoch of clips of the full network (DataLoader with one worker). Resident memory of that process
 in MiB after {WARM} clips, at its highest afterwards, and after the last.
 
-{timing.table(["videos", "clips", f"after {WARM}", "highest", "at the end", "growth"], rows)}
+{table(["videos", "clips", f"after {WARM}", "highest", "at the end", "growth"], rows)}
 """
     if args.clips >= 2000:
         timing.write_results("worker_memory", text, loading_data.real())
@@ -98,13 +97,11 @@ def runs(folder):
         masked = {
             video.name: few_masks(video) for video in list(truth.videos.values())[:MASKED]
         }
-        film = functools.partial(
-            always, jhmdb.find_video(loading_data.SHARED / "jhmdb", FILMED)
-        )
+        one_video = jhmdb.find_video(loading_data.SHARED / "jhmdb", WITH_PIXELS)
         yield (
             f"{MASKED}, masks",
             Annotations(truth.dataset, truth.classes, masked),
-            film,
+            functools.partial(always, one_video),
             GEOMETRY["full", "jhmdb"],
             {"folder": folder / "c"},
         )
@@ -115,7 +112,7 @@ def below(folder, name):
 
 
 def always(path, name):
-    """The only J-HMDB film at hand, whatever the video: memory does not depend on what is
+    """One J-HMDB video for every name: memory does not depend on what is
     on it.
     """
     return path

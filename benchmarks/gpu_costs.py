@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from claus.benchmarks.timing import table
+from claus.utils.markdown import table
 
 
 def roofline(device, tiny=False):
@@ -56,17 +56,17 @@ class Costs(TorchDispatchMode):
             function()
         return costs
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func, types, inputs=(), kwargs=None):
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
+        out = func(*inputs, **kwargs)
         packet = func._overloadpacket
         if not func.is_view:
             flop = (
-                flop_registry[packet](*args, **kwargs, out_val=out)
+                flop_registry[packet](*inputs, **kwargs, out_val=out)
                 if packet in flop_registry
                 else 0
             )
-            self.operations.append((flop, _bytes((args, kwargs, out))))
+            self.operations.append((flop, _bytes((inputs, kwargs, out))))
         return out
 
     def seconds(self, flop_rate, byte_rate):

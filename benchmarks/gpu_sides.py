@@ -3,6 +3,7 @@ and made-up data.
 """
 
 import time
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,27 +23,44 @@ CLASSES, PIXELS = 24, "-1..1"
 VIDEOS, FRAMES, TILES = 2284, 395_868, 25_743  # UCF-101-24, training part; tiles of 16 frames
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured. passes: R of scoring; rounds: turns of each side; minutes: start
+    no further part after so long; tiny: the small network and little of everything.
+    """
+
+    device: str
+    batch_size: int
+    passes: int
+    rounds: int
+    minutes: float
+    tiny: bool
+    annotations: str | None
+    data: str | None
+    workers: int
+
+
 class Bench:
     """What all parts share: the networks with the same weights, made-up batches, and the
     time that is left.
     """
 
-    def __init__(self, args):
-        self.args, self.began = args, time.perf_counter()
-        self.device = torch.device(args.device)
+    def __init__(self, settings):
+        self.settings, self.began = settings, time.perf_counter()
+        self.device = torch.device(settings.device)
         self.cuda = self.device.type == "cuda"
         engine.fast_convolutions(self.device)
         torch.manual_seed(0)
-        self.config = DetectorConfig(CLASSES, **PRESETS["small" if args.tiny else "full"])
+        self.config = DetectorConfig(CLASSES, **PRESETS["small" if settings.tiny else "full"])
         self.detector = Detector(self.config).to(self.device)
         self.plain = plain_network.PlainDetector(self.config).to(self.device)
         self.plain.load_state_dict(self.detector.state_dict())
-        self.batches = [self.batch(seed) for seed in range(1 if args.tiny else 10)]
+        self.batches = [self.batch(seed) for seed in range(1 if settings.tiny else 10)]
         self.problems = []
 
     def batch(self, seed):
         """A training batch as the loader gives it: uint8 frames in pinned memory."""
-        b, size = self.args.batch_size, self.config.size
+        b, size = self.settings.batch_size, self.config.size
         generator = torch.Generator().manual_seed(seed)
         batch = {
             "frames": torch.randint(
@@ -60,13 +78,13 @@ class Bench:
         return Clusters(
             torch.zeros(5, self.config.latent_size),
             [FIRST_COUNT] * 5,
-            {f"video{i}": i % 5 for i in range(self.args.batch_size)},
+            {f"video{i}": i % 5 for i in range(self.settings.batch_size)},
         )
 
     def time_left(self, what):
-        if time.perf_counter() - self.began < 60 * self.args.minutes:
+        if time.perf_counter() - self.began < 60 * self.settings.minutes:
             return True
-        print(f"{what}: left out, --minutes {self.args.minutes:g} are over", flush=True)
+        print(f"{what}: left out, --minutes {self.settings.minutes:g} are over", flush=True)
         return False
 
     def wait(self):
@@ -79,9 +97,9 @@ class Bench:
         def awaited(function):
             return lambda: (function(), self.wait())
 
-        warmup = 0 if self.args.tiny else 2
+        warmup = 0 if self.settings.tiny else 2
         return interleaved(
-            {name: awaited(f) for name, f in sides.items()}, self.args.rounds, warmup
+            {name: awaited(f) for name, f in sides.items()}, self.settings.rounds, warmup
         )
 
     def peak(self, function):
@@ -150,7 +168,7 @@ def video(bench):
     """(trained, video, item) of a made-up video of mean length, as cluster_extract.py has
     them.
     """
-    tiles = 1 if bench.args.tiny else round(TILES / VIDEOS)
+    tiles = 1 if bench.settings.tiny else round(TILES / VIDEOS)
     size = bench.config.size
     frames = torch.randint(256, (tiles, 8, 3, size, size), dtype=torch.uint8)
     item = {
@@ -167,15 +185,15 @@ def video(bench):
 
 def scoring(bench, amp, compiled=False):
     """A function that scores one made-up video with score_video."""
-    args = SimpleNamespace(
-        seed=0, passes=bench.args.passes, threshold=0.4, phases=1, tail="repeat", amp=amp
+    settings = SimpleNamespace(
+        seed=0, passes=bench.settings.passes, threshold=0.4, phases=1, tail="repeat", amp=amp
     )
     forward = torch.compile(mc_forward, dynamic=False) if compiled else mc_forward
     work = video(bench)
 
     def score():
         bench.detector.eval()
-        return score_video(*work, args, forward)
+        return score_video(*work, settings, forward)
 
     return score
 
@@ -189,7 +207,7 @@ def published_scoring(bench, amp):
     def score():
         bench.plain.eval()
         for tile, clip in enumerate(item["clips"].to(bench.device)):
-            masks = seeded_masks(bench.detector, 0, about.name, tile, 0, bench.args.passes)
+            masks = seeded_masks(bench.detector, 0, about.name, tile, 0, bench.settings.passes)
             with engine.autocast(bench.device, amp):
                 plain_network.plain_scoring(
                     bench.plain,

@@ -1,4 +1,4 @@
-"""What the benchmarks of loading read: real videos where they are at hand, else one film
+"""What the benchmarks of loading read: real videos where they are at hand, else one video
 made for the purpose.
 """
 
@@ -35,7 +35,7 @@ def read():
         )
     else:
         folder = Path(tempfile.mkdtemp())
-        write_video(folder / "made.avi", film(151))
+        write_video(folder / "made.avi", moving_texture(151))
         boxes = np.array([(60 + f, 80, 140 + f, 200) for f in range(151)])
         videos = [
             few_labels(
@@ -52,7 +52,7 @@ def read():
         ]
         find, where = (
             functools.partial(_made, folder),
-            "a film made on the spot (no real video at hand)",
+            "a video made on the spot (no real video at hand)",
         )
     return (
         Annotations("UCF-101-24", ucf101.CLASSES, {video.name: video for video in videos}),
@@ -65,7 +65,7 @@ def _made(folder, name):
     return folder / f"{name}.avi"
 
 
-def film(frames):
+def moving_texture(frames):
     """A texture that moves, uint8 (F,240,320,3)."""
     ground = random_texture(np.random.default_rng(0), 240 + frames, 320 + frames)
     return np.stack([ground[f : f + 240, f : f + 320] for f in range(frames)]).astype(np.uint8)

@@ -13,7 +13,6 @@ what is reported is the median of a round's ratios, not the ratio of two means.
 
 import contextlib
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -23,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 
-from claus.utils.machine import processor
 from claus.utils.runtime import write_text
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -145,16 +143,6 @@ def with_large_malloc(script, *arguments):
     return done.stdout
 
 
-def malloc_settings():
-    """What this process' allocator was told: "default malloc" or the settings that differ."""
-    told = [
-        f"{name}={value}"
-        for name, value in sorted(os.environ.items())
-        if name.startswith("MALLOC_") or name == "LD_PRELOAD" and value
-    ]
-    return ", ".join(told) or "default malloc"
-
-
 def lacks(*paths):
     """Whether one of the real data's paths is missing, which is then said: the script has
     nothing to do, and status 0.
@@ -168,32 +156,6 @@ def lacks(*paths):
     return bool(missing)
 
 
-def machine_line():
-    """Processor, its cores, threads in use, versions, allocator and date, for the head of a
-    result table.
-    """
-    parts = [processor(), f"{os.cpu_count()} cores"]
-    if "torch" in sys.modules:
-        torch = sys.modules["torch"]
-        parts += [f"{torch.get_num_threads()} threads", f"torch {torch.__version__}"]
-    return ", ".join(
-        [
-            *parts,
-            f"Python {platform.python_version()}",
-            malloc_settings(),
-            time.strftime("%Y-%m-%d"),
-        ]
-    )
-
-
-def table(head, rows):
-    """Markdown table."""
-    return "\n".join(
-        f"| {' | '.join(str(cell) for cell in row)} |"
-        for row in (head, ["---"] * len(head), *rows)
-    )
-
-
 def write_results(name, text, real=True):
     """Print `text` and write it to benchmarks/results/<name>.md; not what made-up data in
     place of real gave.
@@ -201,7 +163,7 @@ def write_results(name, text, real=True):
     print(text)
     if not real:
         print(
-            f"measured on a made-up film: {RESULTS / name}.md stays as it was "
+            f"measured on a made-up video: {RESULTS / name}.md stays as it was "
             f"(CLAUS_SHARED=... names the folder "
             "that has data/ with real videos)"
         )

@@ -4,7 +4,7 @@ the ground truth.
     python experiments/explain_selection.py experiments/results/silhouettes.csv --dataset jhmdb \\
         --data Datasets/silhouettes --oracle Datasets/silhouettes --output experiments/results/silhouettes_why.md
 
-Reads   a table of experiments.py and the folders of its runs, the ground truth, all
+Reads   a table of experiments/run.py and the folders of its runs, the ground truth, all
         training videos below --data
 Writes  a page of tables: for every frame score its rank correlation with the detector's
         true error, with the actor's size and contrast and with the size predicted; the
@@ -32,7 +32,6 @@ from scipy.stats import spearmanr
 from sklearn.metrics import normalized_mutual_info_score
 
 from claus.artifacts import checkpoint, handoffs
-from claus.benchmarks.timing import machine_line, table
 from claus.datasets import table as which
 from claus.datasets.clips.geometry import STRIDE
 from claus.datasets.labels import annotations as annotation_file
@@ -42,6 +41,8 @@ from claus.experiments.report.gather import SETTING, read_table
 from claus.flags import evaluation
 from claus.steps import evaluate
 from claus.losses.stew import temporal_weight
+from claus.utils.machine import machine_line
+from claus.utils.markdown import table
 from claus.utils.runtime import UserError, run_script, write_text
 
 TILE = 8 * STRIDE  # frames

@@ -23,11 +23,10 @@ Expect  all cells of a seed to share the first cycle: the same random labels, th
 """
 
 import argparse
-import contextlib
-import io
 import itertools
 import shlex
 import sys
+from dataclasses import fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -35,9 +34,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from claus.datasets import table as which  # noqa: E402
-from claus.experiments import table  # noqa: E402
+from claus.experiments import commands, table  # noqa: E402
 from claus.experiments.grids import ABOUT, SHORT, TABLE1, cells_of  # noqa: E402
-from claus.experiments.runner import estimate, run_tasks, tasks_of, with_device  # noqa: E402
+from claus.experiments.runner import (  # noqa: E402
+    Setup,
+    estimate,
+    run_tasks,
+    tasks_of,
+    with_device,
+)
 from claus.utils.runtime import UserError, check_writable, run_script, whole_number  # noqa: E402
 
 STEPS = {
@@ -55,12 +60,12 @@ VARIED = {
     "train": ("--pseudo-label-loss", "--model", "--steps", "--epochs", "--seed"),
     "extract": ("--seed",),
 }
-MEND = {
-    "--schedule": ", and give --schedule to experiments.py itself",
-    "--model": ", and give it to experiments.py",
-    "--steps": ", and give it to experiments.py",
-    "--epochs": ", and give it to experiments.py",
-    "--seed": ", and give --seeds to experiments.py itself",
+INSTEAD = {
+    "--schedule": ", and give --schedule to experiments/run.py itself",
+    "--model": ", and give it to experiments/run.py",
+    "--steps": ", and give it to experiments/run.py",
+    "--epochs": ", and give it to experiments/run.py",
+    "--seed": ", and give --seeds to experiments/run.py itself",
 }
 
 
@@ -197,7 +202,7 @@ def check_varied(args, parser):
                 parser.error(
                     f"--{step} \"{name} …\" would be that of every cell, whatever the "
                     f"table says of it; "
-                    f"leave it out{MEND.get(name, '')}"
+                    f"leave it out{INSTEAD.get(name, '')}"
                 )
 
 
@@ -206,33 +211,19 @@ def main(argv=None):
     if args.list:
         print_list()
         return 0
-    cells = [
-        cell
-        for name in args.names
-        for cell in cells_of(
-            name, args.seeds, args.dataset, args.model, args.schedule, args.values
-        )
-    ]
-    if args.only:
-        cells = [
-            cell
-            for cell in cells
-            if any(fnmatchcase(cell.variant, name) for name in args.only.split(","))
-        ]
-        if not cells:
-            raise UserError(
-                f"--only {args.only} leaves no cell; --dry-run without it names them"
-            )
-    tasks, task_of = tasks_of(cells, args)
+    setup = setup_of(args)
+    devices = args.device.split(",")
+    cells = wanted_cells(args)
+    tasks, task_of = tasks_of(cells, setup)
     table.read(args.csv)  # before the long work: is it one of ours?
     if not all(task.finished for task in tasks):
-        check_data(args)
-        check_commands(tasks, args)
+        check_data(setup)
+        check_commands(tasks, devices)
     if args.dry_run:
-        print_plan(tasks, args)
+        print_plan(tasks, devices, args.jobs)
         return 0
     for folder in (args.files, Path(args.csv).parent):
-        check_writable(folder, clear=False)  # another experiments.py may be writing there
+        check_writable(folder, clear=False)  # another experiments/run.py may be writing there
     print(
         f"{len(cells)} cells, {len(tasks)} runs with their starts, "
         f"{sum(task.finished for task in tasks)} finished; "
@@ -241,103 +232,96 @@ def main(argv=None):
     )
 
     def keep(task):
-        write_rows([cell for cell in cells if task_of[cell] is task], task_of, args)
+        of_task = [cell for cell in cells if task_of[cell] is task]
+        write_rows(args.csv, of_task, task_of, setup)
 
     for task in tasks:
         if task.finished:
             keep(task)
-    failed = run_tasks(tasks, args.jobs, args.device.split(","), keep)
+    failed = run_tasks(tasks, args.jobs, devices, keep)
     if "r" in args.names:
-        compare_passes(cells, task_of, args)
+        compare_passes(args.csv, cells, task_of, setup)
     for folder, reason in failed.items():
         print(f"failed: {folder}: {reason}", file=sys.stderr)
-    following = (
-        f"table: {args.csv}; next: python report.py {args.csv}"
-        if Path(args.csv).exists()
-        else "no table yet"
-    )
+    following = "no table yet"
+    if Path(args.csv).exists():
+        following = f"table: {args.csv}; next: python report.py {args.csv}"
     print(f"{len(tasks) - len(failed)} of {len(tasks)} runs are finished; {following}")
     return 1 if failed else 0
 
 
-def check_data(args):
+def setup_of(args):
+    """What all cells have in common, of parsed flags."""
+    return Setup(**{field.name: getattr(args, field.name) for field in fields(Setup)})
+
+
+def wanted_cells(args):
+    """The cells of the experiments named, those that --only leaves."""
+    cells = []
+    for name in args.names:
+        cells += cells_of(
+            name, args.seeds, args.dataset, args.model, args.schedule, args.values
+        )
+    if not args.only:
+        return cells
+    wanted = args.only.split(",")
+    left = [cell for cell in cells if any(fnmatchcase(cell.variant, name) for name in wanted)]
+    if not left:
+        raise UserError(f"--only {args.only} leaves no cell; --dry-run without it names them")
+    return left
+
+
+def check_data(setup):
     """UserError where the videos or the ground truth are not where the flags say."""
-    one_file = args.dataset == "ucf101"
+    one_file = setup.dataset == "ucf101"
     for flag, path, is_file, what in (
-        ("--data", args.data, False, "the videos"),
-        ("--oracle", args.oracle, one_file, "the ground truth of all videos"),
-        ("--test-list", args.test_list, True, "the names of the test videos"),
+        ("--data", setup.data, False, "the videos"),
+        ("--oracle", setup.oracle, one_file, "the ground truth of all videos"),
+        ("--test-list", setup.test_list, True, "the names of the test videos"),
     ):
-        if path and not (Path(path).is_file() if is_file else Path(path).is_dir()):
-            raise UserError(
-                f"there is no {'file' if is_file else 'folder'} {path}; give {flag}, the "
-                f"{'file' if is_file else 'folder'} with {what}"
-            )
+        there = not path or (Path(path).is_file() if is_file else Path(path).is_dir())
+        if not there:
+            kind = "file" if is_file else "folder"
+            raise UserError(f"there is no {kind} {path}; give {flag}, the {kind} with {what}")
 
 
-def check_commands(tasks, args):
-    """Parse the commands of what is not finished as the scripts will: a misspelt flag is
-    not found after hours.
-    """
-    # here: torch takes seconds, and a table of finished cells needs none of it
-    from claus.flags import cycles as cycles_flags
-    from claus.steps import cycles
-
-    def check(script, words):
-        step = {"cluster_extract.py": "extract", "claus_select.py": "select"}.get(script)
-        if step:
-            cycles.step(step).parse(words)
-        else:
-            flags = cycles_flags.parse(words)
-            steps = [cycles.step_arguments(flags, cycle) for cycle in range(flags.cycles)]
-            cycles.check_arguments(steps, flags)
-
-    for task in tasks:
-        for command, device in itertools.product(
-            [] if task.finished else task.commands, args.device.split(",")
-        ):
+def check_commands(tasks, devices):
+    """Parse the commands of what is not finished as the scripts will."""
+    unfinished = [task for task in tasks if not task.finished]
+    for task in unfinished:
+        for command, device in itertools.product(task.commands, devices):
             script, *words = with_device(command, device)[1:]
-            said = io.StringIO()
             try:
-                with contextlib.redirect_stderr(said):
-                    check(Path(script).name, words)
-            except (SystemExit, UserError) as error:
-                lines = said.getvalue().splitlines()
-                reason = next(
-                    (line for line in lines if ": error: " in line), error
-                )  # argparse's own, before ours
-                cells = (
-                    ", ".join(f"{cell.experiment}: {cell.variant}" for cell in task.cells)
-                    or "its first cycle"
-                )
+                commands.check(script, words)
+            except UserError as error:
+                used = [f"{cell.experiment}: {cell.variant}" for cell in task.cells]
                 raise UserError(
-                    f"{task.folder.name} ({cells}) cannot run: {reason}; correct "
-                    f"--train, --select, "
-                    "--extract, --evaluate or --device"
+                    f"{task.folder.name} ({', '.join(used) or 'its first cycle'}) cannot "
+                    f"run: {error}; correct --train, --select, --extract, --evaluate or "
+                    "--device"
                 ) from None
 
 
-def write_rows(cells, task_of, args):
+def write_rows(csv, cells, task_of, setup):
     """The rows of finished cells into the table; those that compare passes wait for all of
     them.
     """
     written = [cell for cell in cells if cell.kind != "passes"]
-    rows = [row for cell in written for row in table.rows_of(cell, task_of[cell], args)]
+    rows = []
+    for cell in written:
+        rows += table.rows_of(cell, task_of[cell], setup)
     if rows:
-        table.merge(
-            args.csv, rows, {task_of[cell].record().get("goes_on_from") for cell in written}
-        )
+        continued = {task_of[cell].record().get("goes_on_from") for cell in written}
+        table.merge(csv, rows, continued)
 
 
-def compare_passes(cells, task_of, args):
+def compare_passes(csv, cells, task_of, setup):
     """Experiment r: the choice with each number of passes against that with the most."""
-    rows = [
-        row
-        for cell in cells
-        if cell.kind == "passes" and task_of[cell].finished
-        for row in table.rows_of(cell, task_of[cell], args)
-    ]
-    table.merge(args.csv, table.with_agreement(rows))
+    rows = []
+    for cell in cells:
+        if cell.kind == "passes" and task_of[cell].finished:
+            rows += table.rows_of(cell, task_of[cell], setup)
+    table.merge(csv, table.with_agreement(rows))
 
 
 def print_list():
@@ -354,9 +338,8 @@ def print_list():
         )
 
 
-def print_plan(tasks, args):
+def print_plan(tasks, devices, jobs):
     """What would run: a line for each folder, its commands below it."""
-    devices = args.device.split(",")
     for task in tasks:
         used = (
             ", ".join(f"{cell.experiment}: {cell.variant}" for cell in task.cells)
@@ -378,7 +361,7 @@ def print_plan(tasks, args):
         print(f"the runs take {', '.join(devices)} in turn, not {devices[0]} alone")
     print(
         f"{sum(task.finished for task in tasks)} of {len(tasks)} runs are finished; "
-        f"{remaining(tasks, args.jobs)}"
+        f"{remaining(tasks, jobs)}"
     )
 
 

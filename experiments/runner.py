@@ -3,7 +3,7 @@ folder, killed or not.
 
 A folder's cell.json says what was run there, and "finished" once it is. The folder is
 locked while a process works in it; the process inherits the lock, so that one which
-outlives a killed experiments.py is waited for, not doubled. A cell whose schedule begins
+outlives a killed experiments/run.py is waited for, not doubled. A cell whose schedule begins
 with that of a finished cell, all else being equal, goes on from that one's cycles.
 """
 
@@ -30,6 +30,32 @@ START_FILES = (
     "annotations.pkl",
     "detector.pt",
 )  # what a second scoring of the same weights needs
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all cells of a command have in common.
+
+    data, oracle, test_list, split: where videos and ground truth are, see datasets/;
+    data_name: of the data set in the table; steps, epochs: of every training; files: folder
+    of the cells; train, select, extract, evaluate: more flags of each script, one string
+    each.
+    """
+
+    dataset: str
+    data: str
+    oracle: str
+    test_list: str | None
+    split: int | None
+    data_name: str
+    model: str
+    steps: int
+    epochs: int
+    files: str
+    train: str = ""
+    select: str = ""
+    extract: str = ""
+    evaluate: str = ""
 
 
 @dataclass
@@ -82,16 +108,16 @@ def read_record(folder):
 # ------------------------------------------------------------------------ what is to be run
 
 
-def tasks_of(cells, args):
+def tasks_of(cells, setup):
     """(tasks in the order they can run, starts first; {cell: its task}). Equal runs of
     several experiments are one.
     """
     tasks, of_cell = {}, {}
     for cell in cells:
         start = (
-            None if cell.kind == "alone" else tasks.setdefault(*_keyed(start_task(cell, args)))
+            None if cell.kind == "alone" else tasks.setdefault(*_keyed(start_task(cell, setup)))
         )
-        task = tasks.setdefault(*_keyed(cell_task(cell, start, args)))
+        task = tasks.setdefault(*_keyed(cell_task(cell, start, setup)))
         task.cells.append(cell)
         of_cell[cell] = task
     return sorted(tasks.values(), key=lambda task: task.needs is not None), of_cell
@@ -101,34 +127,34 @@ def _keyed(task):
     return task.folder, task
 
 
-def start_task(cell, args):
+def start_task(cell, setup):
     """The first cycle that all cells of a seed with this training share, and both its
     pickles.
     """
-    settings = shared_settings(cell, args) | {
-        "train": [*train_flags(args), *cell.train_flags],
+    settings = shared_settings(cell, setup) | {
+        "train": [*train_flags(setup), *cell.train_flags],
         "schedule": cell.schedule.split(",")[0],
     }
     folder = (
-        Path(args.files) / f"start-{cell.semi or cell.loss}-s{cell.seed}-{digest(settings)}"
+        Path(setup.files) / f"start-{cell.semi or cell.loss}-s{cell.seed}-{digest(settings)}"
     )
-    cycles = run_cycles(args, folder, cell, settings["schedule"], settings["train"], [])
-    return Task(folder, [cycles, extract(args, folder, cell, [])], settings)
+    cycles = run_cycles(setup, folder, cell, settings["schedule"], settings["train"], [])
+    return Task(folder, [cycles, extract(setup, folder, cell, [])], settings)
 
 
-def cell_task(cell, start, args):
+def cell_task(cell, start, setup):
     """The run of one cell, from its start on."""
-    folder, settings = cell_folder(cell, args)
+    folder, settings = cell_folder(cell, setup)
     if cell.kind == "passes":
         return Task(
             folder,
-            pass_commands(cell, folder, args, settings["other"]),
+            pass_commands(cell, folder, setup, settings["other"]),
             settings,
             start.folder,
             link=True,
         )
     command = run_cycles(
-        args, folder, cell, cell.schedule, settings["train"], cell.select_flags
+        setup, folder, cell, cell.schedule, settings["train"], cell.select_flags
     )
     if start:
         command += ["--start-from", str(start.folder)]
@@ -143,14 +169,14 @@ def cell_task(cell, start, args):
         [command],
         settings,
         start and start.folder,
-        shorter=tuple(cell_folder(cell, args)[0] for cell in shorter),
+        shorter=tuple(cell_folder(cell, setup)[0] for cell in shorter),
     )
 
 
-def cell_folder(cell, args):
+def cell_folder(cell, setup):
     """(folder of a cell, all that its result depends on)."""
-    settings = shared_settings(cell, args) | {
-        "train": [*train_flags(args), *cell.train_flags],
+    settings = shared_settings(cell, setup) | {
+        "train": [*train_flags(setup), *cell.train_flags],
         "schedule": cell.schedule,
         "kind": cell.kind,
         "rule": cell.select_flags,
@@ -168,10 +194,10 @@ def cell_folder(cell, args):
             cell.semi or cell.loss,
         ]
     )
-    return Path(args.files) / f"{name}-s{cell.seed}-{digest(settings)}", settings
+    return Path(setup.files) / f"{name}-s{cell.seed}-{digest(settings)}", settings
 
 
-def pass_commands(cell, folder, args, other):
+def pass_commands(cell, folder, setup, other):
     """Score the start's weights with the cell's number of passes, and choose by that. No
     truth is needed.
     """
@@ -186,57 +212,57 @@ def pass_commands(cell, folder, args, other):
         "--cycle",
         "1",
         "--dataset",
-        args.dataset,
+        setup.dataset,
         "--schedule",
         cell.schedule,
         *cell.select_flags,
-        *shlex.split(args.select),
+        *shlex.split(setup.select),
     ]
-    return [extract(args, folder, cell, flags), select]
+    return [extract(setup, folder, cell, flags), select]
 
 
-def shared_settings(cell, args):
+def shared_settings(cell, setup):
     """What every result of a seed depends on, whatever the rule."""
     semi = {"semi": cell.semi} if cell.semi else {}
     return semi | {
-        "dataset": args.dataset,
-        "oracle": args.oracle,
-        "test_list": args.test_list,
-        "split": args.split,
+        "dataset": setup.dataset,
+        "oracle": setup.oracle,
+        "test_list": setup.test_list,
+        "split": setup.split,
         "seed": cell.seed,
-        "select": shlex.split(args.select),
-        "extract": shlex.split(args.extract),
-        "evaluate": shlex.split(args.evaluate),
+        "select": shlex.split(setup.select),
+        "extract": shlex.split(setup.extract),
+        "evaluate": shlex.split(setup.evaluate),
     }
 
 
-def train_flags(args):
+def train_flags(setup):
     """The same network and the same number of optimizer steps for every run."""
     return [
         "--model",
-        args.model,
+        setup.model,
         "--steps",
-        str(args.steps),
+        str(setup.steps),
         "--epochs",
-        str(args.epochs),
-        *shlex.split(args.train),
+        str(setup.epochs),
+        *shlex.split(setup.train),
     ]
 
 
-def run_cycles(args, folder, cell, schedule, train, select):
+def run_cycles(setup, folder, cell, schedule, train, select):
     """The command line of a run. The folder is given with a separator, so that it is taken
     as a path.
     """
-    truth = ["--test-list", args.test_list] if args.test_list else []
-    truth += ["--split", str(args.split)] if args.split is not None else []
+    truth = ["--test-list", setup.test_list] if setup.test_list else []
+    truth += ["--split", str(setup.split)] if setup.split is not None else []
     truth += ["--semi", cell.semi] if cell.semi else []
     more = [
         flag
         for name, words in (
             ("train", train),
-            ("select", [*select, *shlex.split(args.select)]),
-            ("extract", shlex.split(args.extract)),
-            ("evaluate", shlex.split(args.evaluate)),
+            ("select", [*select, *shlex.split(setup.select)]),
+            ("extract", shlex.split(setup.extract)),
+            ("evaluate", shlex.split(setup.evaluate)),
         )
         if words
         for flag in [f"--{name}={shlex.join(words)}"]
@@ -247,11 +273,11 @@ def run_cycles(args, folder, cell, schedule, train, select):
         "--run",
         str(folder),
         "--dataset",
-        args.dataset,
+        setup.dataset,
         "--oracle",
-        args.oracle,
+        setup.oracle,
         *truth,
-        *(["--data", args.data] if args.data else []),
+        *(["--data", setup.data] if setup.data else []),
         "--seed",
         str(cell.seed),
         "--schedule",
@@ -262,7 +288,7 @@ def run_cycles(args, folder, cell, schedule, train, select):
     ]
 
 
-def extract(args, folder, cell, flags):
+def extract(setup, folder, cell, flags):
     return [
         sys.executable,
         str(ROOT / "cluster_extract.py"),
@@ -271,11 +297,11 @@ def extract(args, folder, cell, flags):
         "--cycle",
         "0",
         "--dataset",
-        args.dataset,
-        *(["--data", args.data] if args.data else []),
+        setup.dataset,
+        *(["--data", setup.data] if setup.data else []),
         "--seed",
         str(cell.seed),
-        *shlex.split(args.extract),
+        *shlex.split(setup.extract),
         *flags,
     ]
 

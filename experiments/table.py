@@ -43,7 +43,7 @@ AGREEMENT = (
 LAST = ("seconds", "run")
 
 
-def rows_of(cell, task, args):
+def rows_of(cell, task, setup):
     """Rows of a finished cell: one per cycle; of a cell that only scored its start again:
     its one choice.
     """
@@ -59,9 +59,9 @@ def rows_of(cell, task, args):
                 cell.loss,
                 cell.semi,
                 cell.seed,
-                args.data_name,
-                args.model,
-                args.steps,
+                setup.data_name,
+                setup.model,
+                setup.steps,
                 cell.schedule,
             ),
             strict=True,
@@ -203,7 +203,7 @@ def read(path):
         ) from error
     if not set(WHAT) | {"cycle"} <= set(reader.fieldnames or ()):
         raise UserError(
-            f"{path} is not a table of experiments.py: the column "
+            f"{path} is not a table of experiments/run.py: the column "
             f"{next(name for name in (*WHAT, 'cycle') if name not in (reader.fieldnames or ()))} "
             f"is "
             "missing; give another --csv"
@@ -217,7 +217,7 @@ def merge(path, rows, continued=()):
 
     continued: folders of shorter runs that these rows' runs went on from, and hold as well:
     their rows make room. The order of the rows does not depend on which cell finished
-    first. Two experiments.py may write at once: the folder is locked meanwhile.
+    first. Two experiments/run.py may write at once: the folder is locked meanwhile.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

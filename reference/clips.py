@@ -1,10 +1,9 @@
-"""A training clip the published way, step by step: the yardstick that datasets/ is measured
-and checked against.
+"""A training clip, step by step: what datasets/ is tested and timed against.
 
 The whole video is decoded for eight frames (by the ffmpeg command through a pipe where
 there is one, else by PyAV); boxes are interpolated, drawn and cropped frame by frame; the
 weights are made by loops over frames; the eight frames and all that belongs to them are
-float64. Nothing here is clever, and nothing here is used by the product.
+float64. The product does not use it.
 """
 
 import math

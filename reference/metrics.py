@@ -1,7 +1,7 @@
-"""The `act` protocol again, slowly: plain loops over Python numbers, exact where boxes are
-whole numbers.
+"""The `act` protocol in plain loops over Python numbers, exact where boxes are whole numbers:
+what metrics/ is tested against.
 
-Written from the definitions and not from the fast code. Boxes are tuples with inclusive
+Written from the definitions, not from the fast code. Boxes are tuples with inclusive
 corners. Ground truth is rows (video, frame, class, x0, y0, x1, y1), detections have the
 score before the corners. Tubes are (video, class, {frame: box}, score). Thresholds are best
 given as Fractions.

@@ -1,9 +1,9 @@
-"""The published way, layer by layer: the yardstick that the fast network in models/ is
-measured and checked against.
+"""The published network, layer by layer: what the fast network in models/ is tested and
+timed against.
 
-Nothing here is clever, and nothing here is used by the product: every layer is computed as
-it is written in the paper's lineage, a training step runs the network twice (a second
-forward pass for the latents), and scoring runs the whole network once per dropout pass.
+Every layer is computed as it is written in the published networks of this line, a training
+step runs the network twice (a second forward pass for the latents), and scoring runs the
+whole network once per dropout pass. The product does not use it.
 PlainDetector has the parameters of models.detector.Detector, name by name, so
 `plain.load_state_dict(detector.state_dict())` makes the two the same function.
 
@@ -256,7 +256,7 @@ def plain_scoring(network, clip, masks_in, masks_out):
 
 
 def plain_step(network, optimizer, clip, masks, loss):
-    """A training step of the published way; loss(Plain) -> 0-dim tensor. Returns its value.
+    """A training step as published; loss(Plain) -> 0-dim tensor. Returns its value.
 
     The latents come from a second forward pass, which is given the same masks and carries
     no gradient (with one, the step would be slower still).

@@ -1,6 +1,4 @@
-"""Frame and video selection written a second time, slowly and plainly, for the tests to
-compare with.
-"""
+"""Selection of frames and videos in plain loops: what selection/ is tested against."""
 
 import math
 from fractions import Fraction

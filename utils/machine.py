@@ -5,6 +5,7 @@ torch.
 import os
 import platform
 import subprocess
+import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -54,6 +55,34 @@ def code_version(root=ROOT):
     if (root / ".git").exists():  # else git would describe a checkout around it
         commit = _output("git", "-C", str(root), "describe", "--always", "--dirty")
     return commit or exported_from(root / ".git_archival.txt") or f"claus {claus.__version__}"
+
+
+def machine_line():
+    """Processor, its cores, threads in use, versions, allocator and date, for the head of a
+    result table.
+    """
+    parts = [processor(), f"{os.cpu_count()} cores"]
+    if "torch" in sys.modules:
+        torch = sys.modules["torch"]
+        parts += [f"{torch.get_num_threads()} threads", f"torch {torch.__version__}"]
+    return ", ".join(
+        [
+            *parts,
+            f"Python {platform.python_version()}",
+            malloc_settings(),
+            time.strftime("%Y-%m-%d"),
+        ]
+    )
+
+
+def malloc_settings():
+    """What this process' allocator was told: "default malloc" or the settings that differ."""
+    told = [
+        f"{name}={value}"
+        for name, value in sorted(os.environ.items())
+        if name.startswith("MALLOC_") or name == "LD_PRELOAD" and value
+    ]
+    return ", ".join(told) or "default malloc"
 
 
 def exported_from(path=ROOT / ".git_archival.txt"):

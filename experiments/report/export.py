@@ -2,13 +2,13 @@
 Markdown.
 """
 
-from claus.benchmarks.timing import table
 from claus.experiments.report import tables
 from claus.experiments.report.curves import curve, over_values
 from claus.experiments.report.gather import budgets_of, by_seed, experiments_of, metrics_of
 from claus.experiments.report.pages import floor_of, full_line, over_what, what_of
 from claus.experiments.report.statistics import mean_of
 from claus.experiments.table import AGREEMENT
+from claus.utils.markdown import table
 from claus.utils.runtime import atomic_write, check_writable, write_text
 
 CURVES = {

@@ -55,7 +55,7 @@ def gather(paths):
         else:
             raise UserError(
                 f"{path} is neither the folder of a run nor a table (.csv) of "
-                f"experiments.py; give one of "
+                f"experiments/run.py; give one of "
                 "these"
             )
     rows = apart(rows + [row for new in runs for row in new])
@@ -68,7 +68,7 @@ def gather(paths):
 
 
 def read_table(path):
-    """Rows of a table of experiments.py; a cell's folder is looked for as it is written,
+    """Rows of a table of experiments/run.py; a cell's folder is looked for as it is written,
     then beside the table.
     """
     if path.name == "results.csv" and (path.parent / "run.json").exists():

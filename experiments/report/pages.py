@@ -420,7 +420,7 @@ def made_section(rows):
             html.absent(
                 f"{unknown} {'run does' if unknown == 1 else 'runs do'} not say on "
                 f"which machine and "
-                "with which versions; those of experiments.py do."
+                "with which versions; those of experiments/run.py do."
             )
         )
     if not commands:

@@ -6,7 +6,7 @@ was chosen is confirmed.
 Reads   a data set in the layout of J-HMDB (experiments/silhouettes/make.py makes one); split 1's
         training part counts
 Writes  <--output>   the same layout by links, its split 1 the new one: of the silhouettes' 660 training clips 512 to
-        train on and 148 to score. Clips of one film stay together; of no class more than a quarter goes to scoring
+        train on and 148 to score. Clips of one source video stay together; of no class more than a quarter goes to scoring
 Expect  a second; the same split for the same clips.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from claus.experiments.silhouettes.make import film_of  # noqa: E402
+from claus.experiments.silhouettes.make import source_of  # noqa: E402
 from claus.utils.runtime import UserError, check_writable, run_script, write_text  # noqa: E402
 
 SHARE, SEED = 0.24, 5
@@ -75,20 +75,20 @@ def main(argv=None):
 
 
 def held_out(clips, share=SHARE, seed=SEED):
-    """Set of the clips (class/name) to score: whole films in random order, while none of
+    """Set of the clips (class/name) to score: whole source videos in random order, while none of
     their classes has too many.
     """
-    of_film, sizes, taken = defaultdict(list), Counter(map(class_of, clips)), Counter()
+    of_source, sizes, taken = defaultdict(list), Counter(map(class_of, clips)), Counter()
     for clip in clips:
-        of_film[film_of(clip)].append(clip)
-    films, chosen = sorted(of_film), set()
-    for place in np.random.default_rng(seed).permutation(len(films)):
-        film = Counter(map(class_of, of_film[films[place]]))
+        of_source[source_of(clip)].append(clip)
+    sources, chosen = sorted(of_source), set()
+    for place in np.random.default_rng(seed).permutation(len(sources)):
+        source = Counter(map(class_of, of_source[sources[place]]))
         if all(
-            taken[name] + count <= max(share * sizes[name], 1) for name, count in film.items()
+            taken[name] + count <= max(share * sizes[name], 1) for name, count in source.items()
         ):
-            chosen.update(of_film[films[place]])
-            taken += film
+            chosen.update(of_source[sources[place]])
+            taken += source
     return chosen
 
 

@@ -14,7 +14,7 @@ Videos and frames are chosen at random; official split 1; every cell is trained 
 number of optimizer steps. It calls the ordinary scripts (claus_select, train_jhmdb,
 evaluate), a cell after the other, seed by seed.
 
-Reads   what silhouettes.py wrote
+Reads   what experiments/silhouettes/make.py wrote
 Writes  <results>.csv    a row for each cell as it is finished, and one for the model-free floor
         <results>.md     the table people read, <results>.png the curve
         files/label_curve/<cell>/   what the scripts leave
@@ -34,6 +34,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -127,6 +128,17 @@ def parse_args(argv=None):
     return args
 
 
+class Settings(NamedTuple):
+    """What all cells have in common. train: more flags of train_jhmdb.py, one string."""
+
+    data: str
+    files: str
+    model: str
+    device: str
+    steps: int
+    train: str
+
+
 def name_of(budget):
     """The paper's way to write a budget: percent of all frames / percent of the videos."""
     videos, frames = map(float, budget)
@@ -138,8 +150,9 @@ def main(argv=None):
     table = Path(f"{args.results}.csv")
     check_writable(table.parent, clear=False)
     rows = read_rows(table)
-    check_same_settings(rows, args, table)
+    settings = Settings(args.data, args.files, args.model, args.device, args.steps, args.train)
     if not args.draw:
+        check_same_settings(rows, settings, table)
         done = {(row["budget"], row["seed"]) for row in rows}
         todo = [
             (budget, seed)
@@ -161,7 +174,7 @@ def main(argv=None):
 
         def finish(cell):
             found = run_cell(
-                *cell, args, with_floor=cell[0] == BUDGETS[-1] and cell[1] == args.seeds[0]
+                *cell, settings, with_floor=cell[0] == BUDGETS[-1] and cell[1] == args.seeds[0]
             )
             with lock:
                 rows.extend(found)
@@ -181,11 +194,14 @@ def main(argv=None):
     return 0
 
 
-def run_cell(budget, seed, args, with_floor=False):
+def run_cell(budget, seed, settings, with_floor=False):
     """Select, train, evaluate one cell; its rows of the table (the floor's too, where asked
     for).
     """
-    run, began = Path(args.files, f"{name_of(budget).replace('/', '_')}_{seed}"), time.time()
+    run, began = (
+        Path(settings.files, f"{name_of(budget).replace('/', '_')}_{seed}"),
+        time.time(),
+    )
     common = ["--run", f"{run}/", "--cycle", "0"]
     script(
         "claus_select.py",
@@ -193,7 +209,7 @@ def run_cell(budget, seed, args, with_floor=False):
         "--dataset",
         "jhmdb",
         "--oracle",
-        args.data,
+        settings.data,
         "--method",
         "random",
         "--seed",
@@ -208,21 +224,21 @@ def run_cell(budget, seed, args, with_floor=False):
         "train_jhmdb.py",
         *common,
         "--data",
-        args.data,
+        settings.data,
         "--model",
-        args.model,
+        settings.model,
         "--device",
-        args.device,
+        settings.device,
         "--seed",
         seed,
         "--steps",
-        args.steps,
+        settings.steps,
         "--epochs",
         "5",
         "--no-validation",
-        *TRAIN[args.model],
+        *TRAIN[settings.model],
         *resume,
-        *args.train.split(),
+        *settings.train.split(),
     )
     script(
         "evaluate.py",
@@ -230,11 +246,11 @@ def run_cell(budget, seed, args, with_floor=False):
         "--dataset",
         "jhmdb",
         "--data",
-        args.data,
+        settings.data,
         "--oracle",
-        args.data,
+        settings.data,
         "--device",
-        args.device,
+        settings.device,
         "--protocol",
         "capsule",
         "--force",
@@ -249,8 +265,8 @@ def run_cell(budget, seed, args, with_floor=False):
         "videos": counts["videos"],
         "frames": counts["frames"],
         "percent_of_frames": f"{100 * counts['frames'] / labels.total_frames():.2f}",
-        "steps": args.steps,
-        "model": args.model,
+        "steps": settings.steps,
+        "model": settings.model,
         **figures(scores["capsule"]),
         "accuracy": f"{100 * scores['capsule']['accuracy']:.1f}",
         "test_videos": scores["test_videos"],
@@ -259,8 +275,8 @@ def run_cell(budget, seed, args, with_floor=False):
     floor = {
         "budget": FLOOR,
         "seed": "",
-        "steps": args.steps,
-        "model": args.model,
+        "steps": settings.steps,
+        "model": settings.model,
         **figures(scores["floor"] or {}),
     }
     return [row, floor] if with_floor else [row]
@@ -315,10 +331,10 @@ def write_rows(path, rows):
     write_text(path, text.getvalue())
 
 
-def check_same_settings(rows, args, path):
+def check_same_settings(rows, settings, path):
     """UserError where the CSV holds cells of other settings: a table never mixes them."""
     for row in rows:
-        if (row["steps"], row["model"]) != (str(args.steps), args.model) and not args.draw:
+        if (row["steps"], row["model"]) != (str(settings.steps), settings.model):
             raise UserError(
                 f"{path} has cells of --steps {row['steps']} --model {row['model']}; "
                 f"give the same, or "

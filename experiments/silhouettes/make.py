@@ -40,7 +40,7 @@ sys.path.insert(0, str(ROOT))
 
 from claus.datasets import jhmdb  # noqa: E402
 from claus.datasets.sprites import write_video  # noqa: E402
-from claus.experiments.silhouettes.scenes import LEVELS, Knobs, film, make_domains  # noqa: E402
+from claus.experiments.silhouettes.scenes import LEVELS, Knobs, make_domains, render_scene  # noqa: E402
 from claus.utils.runtime import (  # noqa: E402
     UserError,
     atomic_write,
@@ -130,9 +130,9 @@ def read_knobs(level, settings):
     return replace(LEVELS[level], **values)
 
 
-def film_of(name):
-    """The film that a clip was cut from: what its name says before the class. Clips of one
-    film look alike.
+def source_of(name):
+    """The video that a clip was cut from: what its name says before the class. Clips of
+    one source look alike.
     """
     label, _, clip = name.partition("/")
     return re.split(rf"_{label}(?:_|$)", clip)[0]
@@ -162,11 +162,11 @@ def render_clip(name, part, names, source, output, knobs, seed):
         ):  # whole, but for the feet
             donors.append(frozen)
     shared = own.random() < knobs.twins
-    looks = [seed, 2, seed_of(part, film_of(name)) if shared else seed_of(name)]
+    looks = [seed, 2, seed_of(part, source_of(name)) if shared else seed_of(name)]
     if own.random() < 0.5:
         masks = masks[:, :, ::-1]
     domains, odds = make_domains(knobs, seed)
-    frames, seen, domain = film(
+    frames, seen, domain = render_scene(
         np.ascontiguousarray(masks),
         donors,
         knobs,

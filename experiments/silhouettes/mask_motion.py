@@ -19,10 +19,12 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from claus.benchmarks.timing import RESULTS, table  # noqa: E402
 from claus.datasets.jhmdb import read_masks  # noqa: E402
 from claus.losses.stew import REACH, temporal_weight  # noqa: E402
+from claus.utils.markdown import table  # noqa: E402
 from claus.utils.runtime import UserError, run_script, write_text  # noqa: E402
+
+RESULTS = ROOT / "experiments" / "results" / "mask_motion.md"
 
 
 def main(argv=None):
@@ -39,7 +41,7 @@ def main(argv=None):
     parser.add_argument(
         "--every", type=int, default=4, help="only every so many-th clip (default: %(default)s)"
     )
-    parser.add_argument("--output", type=Path, default=RESULTS / "mask_motion.md")
+    parser.add_argument("--output", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
     if args.every < 1:
         parser.error(f"--every must be at least 1, not {args.every}")

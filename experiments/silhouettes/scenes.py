@@ -57,7 +57,7 @@ class Knobs:
     most_hidden: float = (
         0.3  # part of the actor that things in front may hide, mean over the frames
     )
-    twins: float = 0.4  # probability that a clip shares the looks of its film
+    twins: float = 0.4  # probability that a clip shares the looks of its source video
     noise: tuple = (0.0, 4.0)  # deviation of the pixel noise, gray levels
     flicker: float = 0.02  # deviation of the brightness from frame to frame
 
@@ -293,7 +293,7 @@ def body_bands(rng, size, height):
 
 def matrix_of(camera, place=(0.0, 0.0, 0.0), middle=(0.0, 0.0)):
     """2x3 matrix from a thing's own pixels to the picture: turned and put at `place` in the
-    world, then filmed.
+    world, then recorded.
     """
     scale, shift = camera[0], camera[1:]
     x, y, angle = place
@@ -337,7 +337,7 @@ MARGIN = 160  # world pixels of it beyond each edge of the frame
 
 def plan(masks, donors, knobs, domain, looks, action, effort=1.0):
     """The Scene of a clip. masks (F,H,W) bool; donors: masks (H,W) of other clips, of which
-    it takes what it needs; looks, action: generators of what a film's clips may share, and
+    it takes what it needs; looks, action: generators of what clips of one source may share, and
     of what is the clip's own.
     """
     frames, height, width = masks.shape
@@ -448,7 +448,7 @@ def put_thing(frame, thing, camera, f):
     )
 
 
-def film(masks, donors, knobs, domains, odds, looks_seed, action_seed):
+def render_scene(masks, donors, knobs, domains, odds, looks_seed, action_seed):
     """Render one clip: frames (F,h,w,3) uint8, masks (F,h,w) bool of what is seen of the
     actor, and its domain.
 

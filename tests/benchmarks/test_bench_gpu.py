@@ -36,11 +36,10 @@ def test_every_part_runs_on_the_cpu(capsys, monkeypatch):
 
 def test_networks_that_differ_are_found(capsys, monkeypatch):
     """Other weights on one side: the exit status is 1."""
-    bench = bench_gpu.Bench(
-        bench_gpu.parse_args(
-            ["--device", "cpu", "--tiny", "--passes", "2", "--batch-size", "1"]
-        )
+    args = bench_gpu.parse_args(
+        ["--device", "cpu", "--tiny", "--passes", "2", "--batch-size", "1"]
     )
+    bench = bench_gpu.Bench(bench_gpu.Settings(**vars(args)))
     with torch.no_grad():
         bench.plain.smooth.bias.add_(1)
     bench_gpu.check(bench)

@@ -38,7 +38,7 @@ def test_loading_without_real_videos_measures_four_ways(tmp_path, monkeypatch, c
     )
     assert bench_loading.main(["--quick"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert "a film made on the spot" in " ".join(said)
+    assert "a video made on the spot" in " ".join(said)
     start = next(i for i, line in enumerate(said) if line.startswith("| network"))
     head, _, row = (line.strip("|").split("|") for line in said[start : start + 3])
     cells = dict(zip(map(str.strip, head), map(str.strip, row), strict=True))

@@ -18,7 +18,7 @@ from claus.utils.runtime import UserError
 
 @pytest.fixture
 def table(run, tmp_path):  # noqa: F811
-    """A table of experiments.py with one run in it."""
+    """A table of experiments/run.py with one run in it."""
     row = {
         "experiment": "table2",
         "variant": "claus",
@@ -85,7 +85,7 @@ def test_a_page_about_a_real_run(run, data, table, tmp_path, capsys):  # noqa: F
         for name, video in truth.videos.items()
     }
     start = explain_selection.Start(run / "cycle0", truth, contrasts, args)
-    # gray 200 inside, noise of 0 to 89 (mean 44.5, deviation 26) around; the film is compressed
+    # gray 200 inside, noise of 0 to 89 (mean 44.5, deviation 26) around; the video is compressed
     assert ((start.contrast_N > 4) & (start.contrast_N < 30)).all()
     labels = annotations.load(run / "cycle0" / "annotations.pkl")
     assert start.fresh_N.sum() == len(labels.videos) - 4

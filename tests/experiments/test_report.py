@@ -393,7 +393,7 @@ def test_bad_input_is_one_line(tmp_path):
     with pytest.raises(UserError, match="no results.csv and no cycle with an evaluation.json"):
         gather.gather([tmp_path])
     (tmp_path / "results.csv").write_text("cycle\n0\n")
-    with pytest.raises(UserError, match="not a table of experiments.py"):
+    with pytest.raises(UserError, match="not a table of experiments/run.py"):
         gather.gather([tmp_path / "results.csv"])
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(UserError, match="give its folder"):

@@ -15,13 +15,13 @@ from claus.experiments.silhouettes.scenes import (
     Knobs,
     Thing,
     draw,
-    film,
     make_camera,
     make_domains,
     matrix_of,
     moved_across,
     plan,
     put_thing,
+    render_scene,
 )
 from claus.experiments.silhouettes.textures import Domain, Style, pattern
 from claus.utils.runtime import UserError
@@ -142,13 +142,13 @@ def test_knobs_are_read_by_name():
             silhouettes.read_knobs("hard", [wrong])
 
 
-def test_films_are_what_names_say_before_the_class():
+def test_sources_are_what_names_say_before_the_class():
     assert (
-        silhouettes.film_of("shoot_ball/My_shoot_ball_game_shoot_ball_f_nm_np1_ri_med_0")
+        silhouettes.source_of("shoot_ball/My_shoot_ball_game_shoot_ball_f_nm_np1_ri_med_0")
         == "My"
     )
     assert (
-        silhouettes.film_of("catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2")
+        silhouettes.source_of("catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2")
         == "Goal_Keeping_Tips"
     )
 
@@ -280,7 +280,7 @@ def test_an_invisible_actor_has_the_colors_of_the_ground_a_visible_one_does_not(
     masks, difference = walker(), {}
     for visibility in (0.0, 1.0):
         knobs = replace(STILL, visibility=(visibility, visibility))
-        frames, seen, _ = film(masks, [], knobs, [flat_domain()], np.ones(1), [0], [0])
+        frames, seen, _ = render_scene(masks, [], knobs, [flat_domain()], np.ones(1), [0], [0])
         difference[visibility] = abs(frames[seen].mean(0) - frames[~seen].mean(0)).max()
     assert difference[0.0] < 12 < 30 < difference[1.0]
 
@@ -290,7 +290,7 @@ def test_every_frame_shows_the_actor_even_where_most_things_are_in_front():
     domains, odds = make_domains(knobs, 0)
     masks, donors = walker(20, tall=50, wide=14), list(walker(4))
     for seed in range(6):
-        _, seen, _ = film(masks, donors, knobs, domains, odds, [0, seed], [1, seed])
+        _, seen, _ = render_scene(masks, donors, knobs, domains, odds, [0, seed], [1, seed])
         assert seen.sum((1, 2)).min() >= 24
 
 
@@ -328,7 +328,7 @@ def test_looks_hold_colors_inside_and_outside_and_no_shape():
     np.testing.assert_allclose(looks, moved, atol=1e-4)
 
 
-def test_twins_share_their_film_looks_and_strangers_do_not(source, tmp_path):
+def test_twins_share_the_looks_of_their_source_and_strangers_do_not(source, tmp_path):
     output = render(
         source,
         tmp_path / "out",
@@ -341,12 +341,12 @@ def test_twins_share_their_film_looks_and_strangers_do_not(source, tmp_path):
     )
     clips = json.loads((output / "silhouettes.json").read_text())["clips"]
     domains = {name: clip["domain"] for name, clip in clips.items()}
-    films = {}
+    found = {}
     for name, domain in domains.items():
-        films.setdefault(silhouettes.film_of(name), set()).add(domain)
+        found.setdefault(silhouettes.source_of(name), set()).add(domain)
     assert (
-        all(len(found) == 1 for found in films.values())
-        and len(set(domains.values())) == len(films) == 3
+        all(len(looks) == 1 for looks in found.values())
+        and len(set(domains.values())) == len(found) == 3
     )
     alone = render(
         source,
@@ -471,7 +471,7 @@ def test_a_script_that_fails_is_named_with_its_last_line():
         label_curve.script("claus_select.py", "--run", "x", "--cycle", "-1")
 
 
-def test_inner_split_keeps_films_together_and_leaves_the_test_clips_out(tmp_path):
+def test_inner_split_keeps_sources_together_and_leaves_the_test_clips_out(tmp_path):
     clips = [
         f"{label}/Film{film}_{label}_{part}"
         for film in range(12)

@@ -14,7 +14,7 @@ from claus.models import capsules
 from claus.models.capsules import ConvCaps, PrimaryCaps
 from claus.models.decoder_tail import fused_tail
 from claus.reference.network import ConvCaps as PlainConvCaps
-from claus.reference.network_pair import clips, pair
+from claus.reference.pair import clips, pair
 
 
 def loss_of(out):

@@ -1,6 +1,4 @@
-"""The fast network and the plain one with the same made-up weights, for the benchmarks and
-the tests.
-"""
+"""The fast network and the plain one with the same random weights, for benchmarks and tests."""
 
 import torch
 from torch import nn
@@ -35,7 +33,7 @@ def pair(model="full", classes=CLASSES, seed=0, **changes):
 
 
 def clips(batch, size, seed=1):
-    """Made-up clips (B,3,8,size,size) in [-1,1]."""
+    """Random clips (B,3,8,size,size) in [-1,1]."""
     return (
         2 * torch.rand(batch, 3, 8, size, size, generator=torch.Generator().manual_seed(seed))
         - 1
