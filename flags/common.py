@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from claus.datasets import table
-from claus.utils.runtime import HelpFormatter, whole_number
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,30 @@ class Hardware:
     amp: bool
     cache_gb: float
     cache_dir: str | None
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """The description as it is written, and after each flag the default that its help does
+    not name itself.
+    """
+
+    def _get_help_string(self, action):
+        value, untold = action.default, "default" not in action.help
+        if untold and value not in ("", argparse.SUPPRESS) and type(value) in (str, int, float):
+            return f"{action.help} (default: %(default)s)"
+        return action.help
+
+
+def whole_number(text: str) -> int:
+    """argparse type of seeds and counts: an int from 0 on that fits 32 bits, as k-means
+    wants its seed.
+    """
+    number = int(text)
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(
+            f"{text} is {'below 0' if number < 0 else 'above 4294967295'}"
+        )
+    return number
 
 
 def new_parser(about):
@@ -81,49 +104,52 @@ def add_dataset_flags(add, dataset=None):
     if dataset is None:
         add(
             "--dataset",
-            choices=table.MODULES,
+            choices=table.DATASETS,
             default="ucf101",
             help="data set (default: %(default)s)",
         )
-    known = [name for name in table.MODULES if dataset in (None, name)]
-    folders = ", ".join(table.MODULES[name].DATA for name in known)
+    known = [name for name in table.DATASETS if dataset in (None, name)]
+    folders = ", ".join(table.DATASETS[name].DATA for name in known)
     add(
         "--data",
-        help=f"folder with the videos, as the download unpacks (default: {folders})",
+        help=f"folder with the videos, as the download unpacks (default: {folders}; then "
+        "Datasets/ instead of data/)",
     )
+
+
+def truth_words():
+    """What the ground truth of each data set is, for help texts."""
+    described = [f"for {name} {module.TRUTH}" for name, module in table.DATASETS.items()]
+    return f"ground truth of all videos: {'; '.join(described)}"
 
 
 def add_split_flags(add):
     """Which videos are the test part."""
+    with_splits = [name for name, module in table.DATASETS.items() if module.SPLITS]
+    names = ", ".join(with_splits)
+    splits = set().union(*(table.DATASETS[name].SPLITS for name in with_splits))
     add(
         "--test-list",
-        help="text file naming the test videos (testlist01.txt); for jhmdb, instead of a split",
+        help=f"text file naming the test videos (testlist01.txt); for {names}, instead of "
+        "a split",
     )
     add(
         "--split",
         type=int,
-        choices=table.SPLITS,
-        help="official split, jhmdb alone (default: 1)",
+        choices=sorted(splits),
+        help=f"official split, {names} alone (default: 1)",
     )
 
 
 def check_dataset(args, parser, needs_list=False):
-    """Fill in --data where it was not given; stop where flags do not belong to the data set."""
-    args.data = args.data or table.MODULES[args.dataset].DATA
+    """Fill in --data and --split; stop where flags do not belong to the data set."""
+    args.data = args.data or table.data_folder(args.dataset)
     if not hasattr(args, "split"):
         return
-    if args.dataset == "ucf101":
-        if args.split is not None:
-            parser.error("--split is for --dataset jhmdb; ucf101 has --test-list")
-        if needs_list and not args.test_list:
-            parser.error(
-                "--dataset ucf101 needs --test-list, the text file naming the test "
-                "videos (testlist01.txt)"
-            )
-    elif args.split is None:
-        args.split = 1
-    elif args.test_list:
-        parser.error("give --split or --test-list, not both")
+    try:
+        args.split = table.check_split(args.dataset, args.split, args.test_list, needs_list)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 # ------------------------------------------------------------------------ hardware, resuming

@@ -1,13 +1,21 @@
 """Flags of run_cycles.py -> CyclesSettings."""
 
-import argparse
 from dataclasses import dataclass
 
-from claus.datasets import table
-from claus.flags.selection import INCREMENTS, METHODS
+from claus.flags.common import (
+    add_dataset_flags,
+    add_run_flags,
+    add_split_flags,
+    check_dataset,
+    new_parser,
+    truth_words,
+    whole_number,
+)
+from claus.flags.selection import METHODS
 from claus.selection.budget import read_schedule
+from claus.selection.pool import INCREMENTS
 from claus.selection.strategies import STRATEGIES
-from claus.utils.runtime import HelpFormatter, whole_number
+from claus.utils.runtime import one_line
 
 
 @dataclass(frozen=True)
@@ -44,19 +52,21 @@ class CyclesSettings:
 
 def parse(argv: list[str] | None = None, description: str | None = None) -> CyclesSettings:
     """Command line -> settings; description: what --help begins with."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter)
+    parser = new_parser(description)
     _add_run_flags(parser.add_argument_group("run").add_argument)
     data = parser.add_argument_group("data set and its ground truth").add_argument
-    table.add_flags(data)
-    table.add_truth_flags(data, required=True)
+    add_dataset_flags(data)
+    data("--oracle", required=True, help=truth_words())
+    add_split_flags(data)
     _add_rule_flags(parser.add_argument_group("selection").add_argument)
     _add_stop_flags(parser.add_argument_group("when to stop").add_argument)
     _add_training_flags(parser.add_argument_group("training").add_argument)
     _add_hardware_flags(parser.add_argument_group("hardware").add_argument)
     _add_script_flags(parser.add_argument_group("flags of the single scripts").add_argument)
     args = parser.parse_args(argv)
-    table.check_flags(args, parser, needs_list=True)
-    planned = len(read_schedule(args.schedule)) if args.schedule else 6
+    check_dataset(args, parser, needs_list=True)
+    with one_line(ValueError):
+        planned = len(read_schedule(args.schedule)) if args.schedule else 6
     args.cycles = planned if args.cycles is None else args.cycles
     if args.processes < 1:
         parser.error(f"--processes must be at least 1, not {args.processes}")
@@ -70,8 +80,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Cycl
 
 
 def _add_run_flags(add):
-    add("--run", required=True, help="name of the run (a folder below --files), or a path")
-    add("--files", default="files", help="folder of all runs")
+    add_run_flags(add, cycle=False)
     add(
         "--start-from",
         metavar="RUN",

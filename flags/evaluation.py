@@ -4,10 +4,21 @@ import argparse
 from dataclasses import dataclass
 
 from claus.datasets import table
-from claus.flags.scoring import add_data_flags, add_hardware_flags, add_place_flags
+from claus.flags.common import (
+    add_dataset_flags,
+    add_hardware_flags,
+    add_resume_flags,
+    add_run_flags,
+    add_split_flags,
+    check_dataset,
+    default_workers,
+    hidden,
+    new_parser,
+    truth_words,
+    whole_number,
+)
 from claus.metrics import capsule, linking, masks
 from claus.metrics.detections import CLASS_SCORES, DetectionSettings
-from claus.utils.runtime import HelpFormatter, whole_number
 
 # flags of the capsule protocol that shape the pictures too
 DRAWN = ("gt", "count_empty_frames", "class_from")
@@ -51,19 +62,20 @@ class EvaluationSettings:
     strict: bool
     force: bool
     device: str
-    workers: int | None
+    workers: int
 
 
 def parse(argv: list[str] | None = None, description: str | None = None) -> EvaluationSettings:
     """Command line -> settings; description: what --help begins with."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter)
-    add_place_flags(parser, strict="stop at the first video that cannot be read")
-    _add_what_flags(parser)
-    add_data_flags(parser)
+    parser = new_parser(description)
+    add_run_flags(parser.add_argument_group("run").add_argument)
+    _add_what_flags(parser.add_argument_group("evaluation").add_argument)
+    add_dataset_flags(parser.add_argument_group("data set").add_argument)
     _add_truth_flags(parser.add_argument_group("ground truth").add_argument)
     for name, add_group in PROTOCOLS.items():
         add_group(parser.add_argument_group(f"{name} protocol").add_argument)
-    add_hardware_flags(parser)
+    add_hardware_flags(parser.add_argument_group("hardware").add_argument)
+    add_resume_flags(parser.add_argument_group("resuming").add_argument, "evaluation.json")
     defaults = {name: defaults_of(add_group) for name, add_group in PROTOCOLS.items()}
     not_given = argparse.Namespace()
     for flags in defaults.values():
@@ -71,7 +83,9 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Eval
     args = parser.parse_args(argv, not_given)
     _check_truth(args, defaults["act"], parser)
     _check_protocol(args, defaults, parser)
-    table.check_flags(args, parser, needs_list=not args.labels)
+    check_dataset(args, parser, needs_list=not args.labels)
+    if args.workers is None:
+        args.workers = default_workers(args.device)
     if args.crop and args.crop not in table.DATASETS[args.dataset].CROPS:
         parser.error(f"--crop is for ucf101; {args.dataset} has one crop")
     if args.limit is not None and args.limit < 1:
@@ -104,9 +118,8 @@ def _settings(args, parser):
     )
 
 
-def _add_what_flags(parser):
+def _add_what_flags(add):
     """Which weights are scored, by what, and what is drawn."""
-    add = parser.add_argument_group("evaluation").add_argument
     add("--weights", help="detector.pt to score instead of the cycle's")
     add(
         "--protocol",
@@ -127,24 +140,19 @@ def _add_what_flags(parser):
         help="ucf101: part of the frame that is seen and scored (default: as trained)",
     )
     add("--limit", type=int, help="score only so many test videos, evenly spread (a preview)")
-    add("--force", action="store_true", help="evaluate again although evaluation.json is there")
 
 
 def _add_truth_flags(add):
     """What is scored against."""
-    add(
-        "--ground-truth",
-        help="dense annotations of all videos: pyannot.pkl; for jhmdb the folder that holds "
-        "puppet_mask/ and the splits",
-    )
-    add("--oracle", dest="ground_truth", help=argparse.SUPPRESS)  # its former name
+    add("--ground-truth", help=truth_words())
+    hidden(add, "--oracle", dest="ground_truth")  # its former name
     add(
         "--labels",
         metavar="PKL",
         help="instead of --ground-truth: annotation file of test videos of your own; their "
         "labeled frames are scored, by the capsule protocol",
     )
-    table.add_split_flags(add)
+    add_split_flags(add)
 
 
 def add_capsule_flags(add):

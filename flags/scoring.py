@@ -4,12 +4,17 @@ import argparse
 import re
 from dataclasses import dataclass
 
-import torch
-
-from claus.datasets import table
-from claus.engine import device_name
+from claus.flags.common import (
+    add_dataset_flags,
+    add_hardware_flags,
+    add_resume_flags,
+    add_run_flags,
+    check_dataset,
+    default_workers,
+    new_parser,
+    whole_number,
+)
 from claus.selection.uncertainty import THRESHOLD
-from claus.utils.runtime import HelpFormatter, whole_number
 
 
 @dataclass(frozen=True)
@@ -32,19 +37,23 @@ class ScoringSettings:
     strict: bool
     force: bool
     device: str
-    workers: int | None
+    workers: int
 
 
 def parse(argv: list[str] | None = None, description: str | None = None) -> ScoringSettings:
     """Command line -> settings; description: what --help begins with."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter)
-    add_place_flags(parser, strict="stop at the first video that cannot be read")
-    add_data_flags(parser)
-    add_score_flags(parser)
-    add_hardware_flags(parser)
-    add_resume_flags(parser)
+    parser = new_parser(description)
+    add_run_flags(parser.add_argument_group("run").add_argument)
+    add_dataset_flags(parser.add_argument_group("data set").add_argument)
+    add_score_flags(parser.add_argument_group("scores").add_argument)
+    add_hardware_flags(parser.add_argument_group("hardware").add_argument)
+    group = parser.add_argument_group("resuming").add_argument
+    add_shard_flag(group)
+    add_resume_flags(group, "the pair of pickles")
     args = parser.parse_args(argv)
-    table.check_flags(args, parser)
+    check_dataset(args, parser)
+    if args.workers is None:
+        args.workers = default_workers(args.device)
     if args.passes < 1:
         parser.error(f"--passes must be at least 1, not {args.passes}")
     if not 0 < args.threshold < 1:
@@ -52,40 +61,8 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Scor
     return ScoringSettings(**vars(args))
 
 
-def add_place_flags(parser, strict):
-    """Where the run lies; `strict` says what --strict does."""
-    add = parser.add_argument_group("run").add_argument
-    add("--run", required=True, help="name of the run (a folder below --files), or a path")
-    add("--cycle", type=whole_number, default=0, help="active-learning cycle, from 0")
-    add("--files", default="files", help="folder of all runs")
-    add("--strict", action="store_true", help=strict)
-
-
-def add_data_flags(parser):
-    """Which videos."""
-    table.add_flags(parser.add_argument_group("data set").add_argument)
-
-
-def add_hardware_flags(parser):
-    """What computes."""
-    group = parser.add_argument_group("hardware")
-    group.add_argument(
-        "--device",
-        type=device_name,
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="cuda, cuda:1, cpu",
-    )
-    group.add_argument(
-        "--workers",
-        type=whole_number,
-        help="processes that decode videos (default: 8, on a CPU 0)",
-    )
-    return group
-
-
-def add_score_flags(parser):
+def add_score_flags(add):
     """How a frame is scored."""
-    add = parser.add_argument_group("scores").add_argument
     add("--passes", type=int, default=10, help="R, dropout passes a clip (paper: 10)")
     add(
         "--threshold",
@@ -124,9 +101,8 @@ def add_score_flags(parser):
     )
 
 
-def add_resume_flags(parser):
-    """Parts of the work, and whether it is done again."""
-    add = parser.add_argument_group("parts").add_argument
+def add_shard_flag(add):
+    """Parts of the work, for machines."""
     add(
         "--shard",
         type=shard,
@@ -135,7 +111,6 @@ def add_resume_flags(parser):
         help="score the I-th of N parts of the videos and write no pickle; for machines "
         "that share a folder and nothing else",
     )
-    add("--force", action="store_true", help="score again although both pickles are there")
 
 
 def shard(text: str) -> tuple[int, int]:

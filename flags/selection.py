@@ -8,12 +8,19 @@ from dataclasses import dataclass
 
 from claus.artifacts.scores import FRAME_SCORES
 from claus.datasets import table
+from claus.flags.common import (
+    HelpFormatter,
+    add_dataset_flags,
+    add_split_flags,
+    check_dataset,
+    whole_number,
+)
 from claus.selection.budget import BudgetSettings, is_percent, read_schedule
 from claus.selection.frames import DAMPINGS, NEAREST, SIGMA
 from claus.selection.pool import INCREMENTS
 from claus.selection.rules import RULES, RuleSettings
 from claus.selection.strategies import STRATEGIES
-from claus.utils.runtime import HelpFormatter, one_line, whole_number
+from claus.utils.runtime import one_line
 
 METHODS = tuple(RULES)
 
@@ -84,7 +91,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Sele
     """
     made = parser(description)
     args = made.parse_args(argv)
-    table.check_flags(args, made)
+    check_dataset(args, made)
     if args.any_folder and (args.oracle or args.answers or args.cycle):
         made.error(
             "--any-folder plays a part in cycle 0 alone, where the videos below --data "
@@ -151,8 +158,8 @@ def _add_source_flags(made):
         "chosen, flags of selection and price have no effect any more",
     )
     add = group.add_argument
-    table.add_split_flags(add)
-    table.add_flags(add)
+    add_split_flags(add)
+    add_dataset_flags(add)
     add(
         "--on-disk",
         action="store_true",
@@ -381,7 +388,7 @@ def _of(kind, args):
 
 
 def _budget(args) -> BudgetSettings:
-    dataset = table.MODULES[args.dataset]
+    dataset = table.DATASETS[args.dataset]
     if args.videos is None:
         args.videos = f"{dataset.VIDEOS_PERCENT}%"
     if args.frames is None:

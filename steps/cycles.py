@@ -15,14 +15,19 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from claus.annotators.simulated import strip_labels
 from claus.artifacts.cycle import Cycle, Run
 from claus.artifacts.cycle_row import cycle_row
 from claus.artifacts.ledger import write_ledger
+from claus.artifacts.pool_reader import pool_of_labels
 from claus.artifacts.run_settings import load_settings, save_settings
 from claus.artifacts.shared_start import take_start
+from claus.datasets import table
+from claus.datasets.labels import annotations
+from claus.flags import selection
 from claus.flags.cycles import CyclesSettings
-from claus.flags.selection import UNSCORED
 from claus.steps.cycles_table import report
+from claus.steps.select import asked_budget, checked_prices
 from claus.steps.spending import affordable, affordable_frames
 from claus.utils.launch import launch
 from claus.utils.runtime import (
@@ -40,43 +45,34 @@ FREE = ("run", "files", "data", "device", "processes", "cycles", "budget", "targ
 
 @dataclass(frozen=True)
 class Step:
-    """One script: its file, its parser, and what it does with a command line."""
+    """One step: its script's file, what parses a command line to settings, and what runs
+    these; run is None for a script that runs in a process of its own.
+    """
 
     script: Path
     parse: Callable
-    main: Callable
+    run: Callable | None
 
 
 def step(name: str, dataset: str = "ucf101", semi: str | None = None) -> Step:
     """The step "select", "train", "evaluate" or "extract"; imported late, for torch takes
     seconds.
     """
-    from claus.flags import evaluation, scoring
-    from claus.steps import evaluate, extract
+    from claus.flags import evaluation, scoring, selection, training
+    from claus.steps import evaluate, extract, select, train
 
-    if name == "evaluate":
-        return Step(
-            ROOT / "evaluate.py",
-            evaluation.parse,
-            lambda argv: evaluate.run(evaluation.parse(argv)),
-        )
-    if name == "extract":
-        return Step(
-            ROOT / "cluster_extract.py",
-            scoring.parse,
-            lambda argv: extract.run(scoring.parse(argv)),
-        )
-    if name == "select":
-        return _of_script("claus_select")
-    return _of_script("train_semi" if semi else f"train_{dataset}")
+    if name == "train" and semi:
+        from claus.flags import semi as semi_flags
 
-
-def _of_script(name):
-    """A step that still lives in its script."""
-    import importlib
-
-    module = importlib.import_module(name)
-    return Step(ROOT / f"{name}.py", module.parse_args, module.main)
+        return Step(ROOT / "train_semi.py", semi_flags.parse, None)
+    if name == "train":
+        parse = functools.partial(training.parse, dataset=dataset)
+        return Step(ROOT / f"train_{dataset}.py", parse, train.run)
+    return {
+        "select": Step(ROOT / "claus_select.py", selection.parse, select.run),
+        "evaluate": Step(ROOT / "evaluate.py", evaluation.parse, evaluate.run),
+        "extract": Step(ROOT / "cluster_extract.py", scoring.parse, extract.run),
+    }[name]
 
 
 def run(settings: CyclesSettings) -> int:
@@ -86,15 +82,15 @@ def run(settings: CyclesSettings) -> int:
     check_writable(place.folder)
     commands = [step_arguments(settings, number) for number in range(settings.cycles)]
     check_arguments(commands, settings)  # before run.json: a misspelt flag is no setting
-    rule = step("select").parse(commands[-1]["select"])
-    check_rule(settings, rule)
+    last = selection.parse(commands[-1]["select"])
+    check_rule(settings, last)
     if settings.start_from:
         take_start(
             place,
             Run.of(settings.start_from, settings.files),
             asdict(settings),
             functools.partial(first_budget, commands[0]["select"]),
-            prices_of(rule),
+            checked_prices(last),
         )
     check_same_settings(settings, place)
 
@@ -108,11 +104,11 @@ def run(settings: CyclesSettings) -> int:
             )
         rows.append(run_cycle(settings, cycle, arguments, cap))
         report(rows, place)
-        reason = why_stop(settings, rule, rows, cycle, commands)
+        reason = why_stop(settings, last.rule, rows, cycle, commands)
         if reason:
             print(f"stopping: {reason}")
             break
-        if number == 0 or rule.method not in UNSCORED:
+        if number == 0 or not last.rule.random:
             timed(settings, cycle, "extract", arguments["extract"])
     print(
         f"worth opening: {place.curve}, {place.results}, {place.ledger}, "
@@ -203,45 +199,41 @@ def check_arguments(commands: list[dict], settings: CyclesSettings) -> None:
             )
 
 
-def check_rule(settings, rule):
+def check_rule(settings, chosen):
     """UserError where --select says otherwise than the flags of run_cycles.py."""
-    for name in ("method", "strategy", "increment", "schedule"):
+    rule = chosen.rule
+    said = {
+        "method": (rule.video_rule, rule.frame_rule),
+        "strategy": (rule.strategy,),
+        "increment": (rule.increment,),
+        "schedule": (chosen.budget.schedule,),
+    }
+    for name, values in said.items():
         given = getattr(settings, name)
-        if given is not None and given != getattr(rule, name):
+        if given not in (None, *values):
             raise UserError(
                 f"--{name} {given} and --select {settings.select!r} differ; give it once"
             )
-
-
-def prices_of(rule):
-    """Prices by name as they were given, of parsed flags of claus_select.py."""
-    import claus_select
-
-    return claus_select.prices_of(rule)
-
-
-def asked_of(flags, before):
-    """(videos, frames) that parsed flags of claus_select.py ask for, of an annotation file."""
-    import claus_select
-    from claus.artifacts.selection_pool import make_pool
-
-    increment = "samples-and-frames" if flags.strategy == "intra" else flags.increment
-    pool = make_pool(before, {}, increment if flags.cycle else "samples")
-    asked = claus_select.asked_budget(flags, before, pool)
-    videos, frames = pool.left()
-    return min(asked.videos, videos), min(asked.frames, frames)
 
 
 def first_budget(arguments, annotations_path):
     """(videos, frames) that the random start asks for by this run's flags, of the pool of
     an annotation file.
     """
-    import claus_select
-    from claus.datasets.labels import annotations
-
-    flags = step("select").parse([*arguments, "--strategy", "hybrid"])
-    asked = claus_select.asked_budget(flags, annotations.load(annotations_path))
+    chosen = selection.parse([*arguments, "--strategy", "hybrid"])
+    asked = asked_budget(chosen, annotations.load(annotations_path))
     return asked.videos, asked.frames
+
+
+def asked_of(chosen, before):
+    """(videos, frames) that settings of claus_select.py ask for, where as many are left of
+    an annotation file.
+    """
+    increment = chosen.rule.candidates if chosen.cycle else "samples"
+    known = pool_of_labels(before, {}, increment)
+    asked = asked_budget(chosen, before, known)
+    videos, frames = known.pool.left()
+    return min(asked.videos, videos), min(asked.frames, frames)
 
 
 # ------------------------------------------------------------------------------ the money
@@ -255,17 +247,17 @@ def cap_of(settings, cycle, arguments, rows):
     """
     if settings.budget is None or cycle.annotations.exists():
         return []
-    flags = step("select").parse(arguments)
+    chosen = selection.parse(arguments)
     before = labels_before(settings, cycle)
     spent = Fraction(rows[-1]["cost"]) if rows else Fraction(0)
     money = Fraction(str(settings.budget)) - spent
-    prices = prices_of(flags)
+    prices = checked_prices(chosen)
     video_price, frame_price = Fraction(prices["video"]), Fraction(prices["frame"])
-    videos, frames = asked_of(flags, before)
+    videos, frames = asked_of(chosen, before)
     unlabeled = [video for video in before.videos.values() if not len(video.labeled_frames)]
 
-    if flags.strategy == "intra" or (flags.increment == "frames" and cycle.number):
-        opened = len(unlabeled) if flags.strategy == "intra" else 0
+    if chosen.rule.strategy == "intra" or (chosen.rule.increment == "frames" and cycle.number):
+        opened = len(unlabeled) if chosen.rule.strategy == "intra" else 0
         fewer = affordable_frames(frames, opened, video_price, frame_price, money)
         if fewer is None or (fewer < frames and frame_price == 0):
             return None
@@ -275,7 +267,7 @@ def cap_of(settings, cycle, arguments, rows):
     if bought is None:
         return None
     shortest = min((video.frames for video in unlabeled), default=0)
-    if flags.strategy == "inter" and bought[1] < min(shortest, frames):
+    if chosen.rule.strategy == "inter" and bought[1] < min(shortest, frames):
         return None  # not one whole video
     if bought == (videos, frames):
         return []
@@ -289,10 +281,6 @@ def cap_of(settings, cycle, arguments, rows):
 
 def labels_before(settings, cycle):
     """Annotations that a cycle chooses from: those of the cycle before, or the pool."""
-    from claus.annotators.simulated import strip_labels
-    from claus.datasets import table
-    from claus.datasets.labels import annotations
-
     if cycle.number:
         return annotations.load(cycle.before().annotations)
     pool = table.read_ground_truth(
@@ -351,8 +339,10 @@ def timed(settings, cycle: Cycle, name: str, arguments: list[str]) -> None:
     this = step(name, settings.dataset, settings.semi)
     if settings.processes > 1 and name in ("train", "extract"):
         launch(this.script, arguments, settings.processes)
+    elif this.run is None:
+        launch(this.script, arguments, 1)
     else:
-        this.main(arguments)
+        this.run(this.parse(arguments))
     seconds = {}
     if cycle.seconds.exists():
         seconds = read_json(cycle.seconds, "remove it")
@@ -362,8 +352,6 @@ def timed(settings, cycle: Cycle, name: str, arguments: list[str]) -> None:
 
 def why_stop(settings, rule, rows, cycle: Cycle, commands) -> str | None:
     """Why no further cycle follows, or None."""
-    from claus.datasets.labels import annotations
-
     row = rows[-1]
     if cycle.number == settings.cycles - 1:
         return f"{settings.cycles} cycles are done"

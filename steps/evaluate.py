@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from claus import engine
 from claus.artifacts import checkpoint
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.evaluation_file import load_evaluation, save_evaluation
 from claus.artifacts.parts import fingerprint, parts_dir, save_part
 from claus.datasets import table
-from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry, normalize
+from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry
 from claus.datasets.clips.tiles import VideoTiles, tile_loader
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.truth import (
@@ -27,7 +28,6 @@ from claus.datasets.truth import (
     truth_masks,
     truth_of,
 )
-from claus.engine import autocast
 from claus.flags.evaluation import EvaluationSettings
 from claus.metrics import capsule, detections
 from claus.metrics.boxes import Boxes
@@ -252,15 +252,12 @@ def score_videos(
     finished.
     """
     places = {video.name: place for place, video in enumerate(videos)}
-    workers = settings.workers
-    if workers is None:
-        workers = 8 if settings.device.startswith("cuda") else 0
     todo = [
         video for place, video in enumerate(videos) if not (parts / f"{place}.npz").exists()
     ]
     find_video = table.video_finder(settings.dataset, settings.data)
     tiles = VideoTiles(todo, find_video, geometry, phases=2, fill="black")
-    loader = tile_loader(tiles, workers)
+    loader = tile_loader(tiles, settings.workers)
     failed = {}
     for item in tqdm(loader, desc="evaluate", unit="video", leave=False, disable=None):
         if "failed" in item:
@@ -342,17 +339,10 @@ class Prediction:
     scores_N_C: np.ndarray
 
 
-@torch.no_grad()
-def predict(trained, item, batch=8) -> Prediction:
+def predict(trained, item) -> Prediction:
     """Prediction for the clips of a video (see VideoTiles)."""
-    device = next(trained.detector.parameters()).device
-    logits, scores = [], []
-    for clips in item["clips"].split(batch):
-        with autocast(device):
-            detection = trained.detector(normalize(clips.to(device), trained.pixel_range))
-        logits.append(detection.logits[:, 0].float().cpu())
-        scores.append(detection.scores.float().cpu())
-    return Prediction(item["frames"], torch.cat(logits), torch.cat(scores).numpy())
+    logits, scores = engine.predict(trained.detector, item["clips"], trained.pixel_range)
+    return Prediction(item["frames"], logits, scores.numpy())
 
 
 def overlap_of(video, item, prediction, truth_F_S_S) -> capsule.VideoOverlap:

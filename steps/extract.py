@@ -28,11 +28,10 @@ from claus.artifacts.scores import (
 from claus.datasets import table
 from claus.datasets.clips.tiles import VideoTiles, tile_loader
 from claus.datasets.labels import annotations as annotation_file
-from claus.engine import fast_convolutions
+from claus.engine import ScoreSettings, fast_convolutions, score_video
 from claus.flags.scoring import ScoringSettings
 from claus.losses.cluster import vote
 from claus.models.mc_dropout import mc_forward
-from claus.scoring import score_video
 from claus.selection.uncertainty import SCORES
 from claus.utils import distributed
 from claus.utils.runtime import UserError, check_writable, write_text
@@ -137,9 +136,14 @@ def extract(trained, videos, mine, parts: Path, settings: ScoringSettings) -> No
     device = next(trained.detector.parameters()).device.type
     fast_convolutions(device)
     forward = torch.compile(mc_forward, dynamic=False) if settings.compile else mc_forward
-    workers = settings.workers
-    if workers is None:
-        workers = 8 if device == "cuda" else 0
+    how = ScoreSettings(
+        settings.seed,
+        settings.passes,
+        settings.threshold,
+        settings.phases,
+        settings.tail,
+        settings.amp,
+    )
     tiles = VideoTiles(
         [videos[number] for number in mine],
         table.video_finder(settings.dataset, settings.data),
@@ -147,14 +151,14 @@ def extract(trained, videos, mine, parts: Path, settings: ScoringSettings) -> No
         settings.phases,
         fill=settings.tail,
     )
-    items = tqdm(tile_loader(tiles, workers), desc="score", unit="video", disable=None)
+    items = tqdm(tile_loader(tiles, settings.workers), desc="score", unit="video", disable=None)
     for number, item in zip(mine, items, strict=True):
         if "failed" in item:
             if settings.strict:
                 raise UserError(item["failed"])
             write_text(parts / f"{number}.failed", item["failed"])
             continue
-        result = score_video(trained, videos[number], item, settings, forward)
+        result = score_video(trained, videos[number], item, how, forward)
         save_part(parts / f"{number}.npz", result)
 
 

@@ -120,7 +120,7 @@ def labels_so_far(
             f"note: no --test-list, so every video below {source.data} is in the pool, "
             f"test videos too"
         )
-    dataset = table.MODULES[source.dataset]
+    dataset = table.DATASETS[source.dataset]
     pool, failed = own_videos.read_pool(
         source.data,
         own_videos.read_classes(source.classes, dataset),
@@ -259,7 +259,7 @@ def finish(settings: SelectSettings, cycle: Cycle, before: Annotations, answers:
 
 def request_of(source: Source, before: Annotations, report: dict) -> dict:
     """The form that asks for what a selection's report has chosen."""
-    kind = table.MODULES[source.dataset].ANSWERS
+    kind = table.DATASETS[source.dataset].ANSWERS
     picks = request_picks(report)
     return oracle.request_form(before, picks, report["run"], report["cycle"], kind)
 
@@ -302,7 +302,7 @@ def show_request(settings: SelectSettings, cycle: Cycle) -> None:
 
 def data_of(source: Source) -> str:
     """--data, where it is not the data set's own folder."""
-    default = table.MODULES[source.dataset].DATA
+    default = table.DATASETS[source.dataset].DATA
     return "" if source.data == default else f" --data {source.data}"
 
 

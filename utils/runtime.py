@@ -4,7 +4,6 @@ folder can be written.
 Standard library only, so that a script that needs no network starts without importing torch.
 """
 
-import argparse
 import contextlib
 import errno
 import functools
@@ -76,30 +75,6 @@ def check_alone(script: str) -> None:
     """UserError where torchrun has started several processes of a script that works in one."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError(f"{script} works in one process; start it without torchrun")
-
-
-def whole_number(text: str) -> int:
-    """argparse type of seeds and counts: an int from 0 on that fits 32 bits, as k-means
-    wants its seed.
-    """
-    number = int(text)
-    if not 0 <= number < 2**32:
-        raise argparse.ArgumentTypeError(
-            f"{text} is {'below 0' if number < 0 else 'above 4294967295'}"
-        )
-    return number
-
-
-class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """The description as it is written, and after each flag the default that its help does
-    not name itself.
-    """
-
-    def _get_help_string(self, action):
-        value, untold = action.default, "default" not in action.help
-        if untold and value not in ("", argparse.SUPPRESS) and type(value) in (str, int, float):
-            return f"{action.help} (default: %(default)s)"
-        return action.help
 
 
 @contextlib.contextmanager

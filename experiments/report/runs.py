@@ -262,7 +262,7 @@ def _reader(folder, data, video):
     """(function that reads frames of a video, None) or (None, why it is not to be found)."""
     settings = read_json(folder / "run.json")
     data = data or _data_of(folder)
-    dataset = which.MODULES.get(settings.get("dataset", "ucf101"))
+    dataset = which.DATASETS.get(settings.get("dataset", "ucf101"))
     try:
         return pictures.frame_reader(
             dataset.find_video(data or dataset.DATA, video.name), video.frames

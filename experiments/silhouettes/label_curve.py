@@ -44,7 +44,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from claus.datasets.labels import annotations as annotation_file  # noqa: E402
-from claus.utils.runtime import UserError, check_writable, run_script, whole_number, write_text  # noqa: E402
+from claus.flags.common import whole_number  # noqa: E402
+from claus.utils.runtime import UserError, check_writable, run_script, write_text  # noqa: E402
 
 # (V, A): percent of the videos, and percent of their frames on average; the last is full
 # supervision

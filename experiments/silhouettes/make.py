@@ -41,14 +41,14 @@ sys.path.insert(0, str(ROOT))
 from claus.datasets import jhmdb  # noqa: E402
 from claus.datasets.sprites import write_video  # noqa: E402
 from claus.experiments.silhouettes.scenes import LEVELS, Knobs, make_domains, render_scene  # noqa: E402
+from claus.flags.common import whole_number  # noqa: E402
 from claus.utils.runtime import (  # noqa: E402
     UserError,
     atomic_write,
     check_writable,
     run_script,
-    whole_number,
     write_text,
-)  # noqa: E402
+)
 
 LISTS = ("trainlist_split1.txt", "testlist_split1.txt")
 ABOUT = "silhouettes.json"

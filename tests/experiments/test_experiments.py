@@ -23,8 +23,6 @@ from claus.experiments import run as experiments
 from claus.experiments import runner as experiment_runs
 from claus.experiments import table as experiment_table
 from claus.experiments.grids import ABOUT, METHODS, cells_of
-from claus.flags import cycles as cycles_flags
-from claus.steps import cycles as cycles_step
 from claus.utils.runtime import TEMPORARY, UserError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from golden import make_selection
 
-import claus_select
 import run_cycles
 from claus.artifacts import shared_start
 from claus.artifacts.cycle import Cycle
@@ -45,8 +44,7 @@ class Step:
             parser.add_argument(flag)
         return argparse.Namespace(protocol="capsule", **vars(parser.parse_known_args(argv)[0]))
 
-    def main(self, argv):
-        args = self.parse(argv)
+    def run(self, args):
         folder = Cycle.of(args.run, int(args.cycle), args.files).folder
         self.calls.append((Path(args.run).name, int(args.cycle), self.name))
         getattr(self, self.name)(folder, args)
@@ -246,9 +244,9 @@ def test_it_stops_when_the_old_videos_have_no_frame_left(tmp_path, calls, capsys
 def start(tmp_path, calls):
     """A run of one cycle, scored, as other runs begin from it."""
     cycles(tmp_path / "start", "--cycles", "1")
-    Step("extract", calls).main(
-        ["--run", str(tmp_path / "start"), "--cycle", "0", "--files", "files"]
-    )
+    step = Step("extract", calls)
+    where = ["--run", str(tmp_path / "start"), "--cycle", "0", "--files", "files"]
+    step.run(step.parse(where))
     calls.clear()
     return tmp_path / "start"
 
