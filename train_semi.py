@@ -37,7 +37,7 @@ from claus.artifacts.handoffs import cycle_dir, run_dir
 from claus.datasets import table as which
 from claus.datasets.clips.geometry import PIXEL_RANGE
 from claus.datasets.labels import annotations as annotation_file
-from claus.datasets.labels.mask_interp import METHODS as INTERPOLATIONS
+from claus.datasets.labels.mask_interp import INTERPOLATIONS
 from claus.losses.cluster import LAMBDA
 from claus.models.detector import PRESETS
 from claus.semi.lists import read_lists

@@ -63,7 +63,7 @@ class TrainingClips(Dataset):
     frames uint8 (T,3,S,S), target uint8 {0,1} (T,S,S), weight φ float32 (T,S,S), label int,
     name str, on_label bool (T,), anchor int: index of the labeled frame the clip was made
     around. A video that is missing or cannot be read gives {"name", "failed": reason}
-    instead. interpolation: of masks, one of mask_interp.METHODS. folder: where what saves
+    instead. interpolation: of masks, one of mask_interp.INTERPOLATIONS. folder: where what saves
     time is kept: indices of the videos, and up to `cache_gb` of decoded clips.
     """
 

@@ -10,7 +10,7 @@ import functools
 
 import numpy as np
 
-from claus.datasets.labels.mask_interp import METHODS, interpolate
+from claus.datasets.labels.mask_interp import INTERPOLATIONS, interpolate
 
 SIGMA = 8 / 3  # of the temporal weight, video frames (paper Eq. 4)
 REACH = 8  # beyond so many video frames the temporal weight is 0
@@ -19,7 +19,7 @@ WINDOW = 2  # consistency looks at this many sampled frames to each side
 P_LOW, P_HIGH = 0.1, 0.9
 
 
-INTERPOLATION = METHODS[0]
+INTERPOLATION = INTERPOLATIONS[0]
 
 
 def neighbors(tube, labeled, frames):
@@ -71,7 +71,7 @@ def dense_masks(tube, labeled, frames, interpolation=INTERPOLATION, pictures=Non
     """Masks of one track at `frames` (T,): (masks (T,H,W) bool, present (T,) bool).
 
     The rules are those of the boxes; what lies between two labels is one of mask_interp's
-    METHODS. It looks at all labels of the track that no labeled frame without the actor
+    INTERPOLATIONS. It looks at all labels of the track that no labeled frame without the actor
     separates. `pictures`: a function that returns all frames of the video, uint8 (F,H,W,3),
     which only `flow` calls; it warps a label on where the others hold it.
     """

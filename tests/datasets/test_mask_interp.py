@@ -9,7 +9,7 @@ import pytest
 from claus.datasets import jhmdb
 from claus.datasets.labels import mask_interp
 from claus.datasets.labels.mask_interp import (
-    METHODS,
+    INTERPOLATIONS,
     interpolate,
     optical_flow,
     signed_distance,
@@ -18,7 +18,7 @@ from claus.datasets.labels.masks import PackedMasks
 from claus.datasets.video.reader import read_frames
 
 HEIGHT, WIDTH = 60, 80
-WITHOUT_PIXELS = [method for method in METHODS if method != "flow"]
+WITHOUT_PIXELS = [method for method in INTERPOLATIONS if method != "flow"]
 FILMED = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
 
 
@@ -59,7 +59,7 @@ def film(path, radius=16, height=96, width=128, seed=0):
 # ---- all methods ----
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INTERPOLATIONS)
 def test_labeled_frames_keep_their_masks(method):
     pictures, masks = film([(30 + 3 * f, 40) for f in range(9)])
     labeled = [0, 4, 8]
@@ -81,7 +81,7 @@ def test_what_does_not_change_stays(method):
     assert np.array_equal(interpolate(masks, [0, 7, 9], np.arange(10), method), masks[[0] * 10])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INTERPOLATIONS)
 def test_the_answer_for_a_frame_does_not_depend_on_what_else_is_asked(method):
     pictures, masks = film([(20 + 3 * f, 40 + (f % 5)) for f in range(21)])
     labeled, wanted = np.array([0, 6, 12, 20]), np.array([15, 3, 7, 1, 19, 3])
@@ -93,7 +93,7 @@ def test_the_answer_for_a_frame_does_not_depend_on_what_else_is_asked(method):
     assert np.array_equal(interpolate(packed, labeled, wanted, method, pictures), whole[wanted])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INTERPOLATIONS)
 def test_small_pictures_and_masks_at_the_border(method):
     masks = np.zeros((2, 6, 8), bool)
     masks[0, 0:2, 0:3] = masks[1, 4:6, 5:8] = True
@@ -182,7 +182,7 @@ def test_the_guesses_of_the_blend_meet_the_other_label():
     """Each way of moving one label, all the way, lands on the other, and half the way in
     the middle.
     """
-    a, b = (mask_interp.Label.of(mask) for mask in (disc(24, 26, 12), disc(44, 34, 12)))
+    a, b = (mask_interp.LabeledMask.of(mask) for mask in (disc(24, 26, 12), disc(44, 34, 12)))
     forth, still = mask_interp._flow_between(a, b), np.zeros(2)
     for share, goal in ((1, disc(44, 34, 12)), (0.5, disc(34, 30, 12)), (0, disc(24, 26, 12))):
         assert iou(mask_interp._warp(a.distance, forth, share, still) > 0, goal) > 0.93, share
@@ -198,7 +198,7 @@ def test_the_guesses_of_the_blend_meet_the_other_label():
         (np.indices((HEIGHT, WIDTH)) - 30) / np.array(axes)[:, None, None]
         for axes in ((8, 20), (20, 8))
     )
-    wide, tall = (mask_interp.Label.of((field**2).sum(0) <= 1) for field in (wide, tall))
+    wide, tall = (mask_interp.LabeledMask.of((field**2).sum(0) <= 1) for field in (wide, tall))
     stretch = mask_interp._stretch(wide, tall)
     np.testing.assert_allclose(stretch, [[8 / 20, 0], [0, 20 / 8]], rtol=0.05, atol=0.01)
     assert iou(mask_interp._affine(wide, tall.center, stretch) > 0, tall.distance > 0) > 0.95
@@ -209,7 +209,7 @@ def test_the_flow_moves_the_part_that_moved():
     cannot.
     """
     body = box(30, 10, 42, 50)
-    high, low = (mask_interp.Label.of(body | box(42, y, 62, y + 8)) for y in (18, 24))
+    high, low = (mask_interp.LabeledMask.of(body | box(42, y, 62, y + 8)) for y in (18, 24))
     flow = mask_interp._flow_between(high, low)
     warped, aligned = (
         mask_interp._warp(high.distance, flow, 1, np.zeros(2)),
