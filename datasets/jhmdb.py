@@ -72,8 +72,8 @@ def read_ground_truth(
     """Dense ground truth: every frame of every clip is labeled, its mask in one tube.
 
     root: folder with puppet_mask/ and, for the parts train and test, the lists of `split`
-    (one of SPLITS; None: 1) in one of the two forms above. test_list: a text file "<class>/<clip>" a
-    line, instead of these: the listed clips are the test part, all others the training
+    (one of SPLITS; None: 1) in one of the two forms above. test_list: a text file with a
+    "<class>/<clip>" a line, instead of these: the listed clips are the test part, all others the training
     part. clips: names to keep; the masks of all others are not opened. Returns Annotations,
     clips sorted by name; masks are checked (0 and 1, none empty) when they are read. Raises
     UserError naming the file.

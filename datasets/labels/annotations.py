@@ -275,18 +275,7 @@ def load(path: str | Path) -> Annotations:
 
 def save(annotations: Annotations, path: str | Path) -> None:
     """Write an annotation file, whole or not at all. Raises UserError."""
-    videos = [
-        {
-            "name": video.name,
-            "frames": video.frames,
-            "height": video.height,
-            "width": video.width,
-            "label": video.label,
-            "labelled_frames": _compact(video.labeled_frames),
-            "tubes": [_tube_to(tube) for tube in video.tubes],
-        }
-        for video in annotations.videos.values()
-    ]
+    videos = [_video_to(video) for video in annotations.videos.values()]
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -331,6 +320,19 @@ def _check_format(content):
         raise UserError(
             f"is an annotation file of version {version}, this program reads {VERSION}; {fix}"
         )
+
+
+def _video_to(video):
+    """Record on disk of a video."""
+    return {
+        "name": video.name,
+        "frames": video.frames,
+        "height": video.height,
+        "width": video.width,
+        "label": video.label,
+        "labelled_frames": _compact(video.labeled_frames),
+        "tubes": [_tube_to(tube) for tube in video.tubes],
+    }
 
 
 def _video_from(record):

@@ -121,7 +121,7 @@ class LabeledMask:
     spread: np.ndarray
 
     @classmethod
-    def of(cls, mask):
+    def of(cls, mask: np.ndarray) -> "LabeledMask":
         m = cv2.moments(mask.astype(np.uint8), binaryImage=True)
         area = m["m00"]
         center = np.array([m["m10"], m["m01"]]) / area
