@@ -20,6 +20,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -54,7 +55,7 @@ class FrameIndex:
     size: tuple[int, int] = (0, 0)
     extradata: str = ""
 
-    def decode(self, file, group: int) -> Iterator[av.VideoFrame]:
+    def decode(self, file: BinaryIO, group: int) -> Iterator[av.VideoFrame]:
         """Yield the frames of a group, from an open file."""
         context = av.CodecContext.create(self.codec, "r")
         context.thread_count = 1

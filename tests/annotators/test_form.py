@@ -64,7 +64,7 @@ def answered():
     return answer(truth(), asked())
 
 
-def test_hide_shows_no_label():
+def test_strip_labels_leaves_no_label():
     hidden = strip_labels(truth())
     assert list(hidden.videos) == list(truth().videos) and hidden.classes == truth().classes
     assert (
@@ -257,6 +257,18 @@ def test_good_answers_pass_in_any_order():
         "frames": 4,
         "boxes": 5,
     }
+
+
+@pytest.mark.parametrize("box", [[0, 0, 80, 60], [79, 59, 1, 1], [0, 0, 1, 1]])
+def test_a_box_may_touch_the_edges_of_the_picture(box):
+    answers = answered()
+    answers["videos"][0]["frames"][1]["actors"][0]["box"] = box
+    check_answers(asked(), answers, strip_labels(truth()))
+    merged = merge_answers(strip_labels(truth()), answers)
+    x, y, width, height = box
+    corners = [x, y, x + width, y + height]
+    shown = [tube.boxes.tolist() for tube in merged.videos["run/a"].tubes]
+    assert any(corners in boxes for boxes in shown)
 
 
 def change(path, value):
