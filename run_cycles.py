@@ -204,16 +204,6 @@ def script(name, dataset="ucf101", semi=None):
     }[name]
 
 
-def parse_of(name, dataset, semi):
-    """What reads the flags of a step."""
-    if name != "train":
-        return script(name).parse_args
-    from claus.flags import semi as semi_flags
-    from claus.flags import training
-
-    return semi_flags.parse if semi else functools.partial(training.parse, dataset=dataset)
-
-
 def step_arguments(args, cycle):
     """The command line of each step of a cycle."""
     common = [
@@ -266,7 +256,7 @@ def check_arguments(commands, args):
     """
     for name, arguments in commands[0].items():
         try:
-            flags = parse_of(name, args.dataset, args.semi)(arguments)
+            flags = script(name, args.dataset, args.semi).parse_args(arguments)
         except SystemExit:
             print(
                 f"run_cycles.py: the line above is about the flags for --{name}",

@@ -102,7 +102,7 @@ def test_dice_of_each_clip_counts_alike():
 def test_dice_can_be_left_out():
     batch = random_batch()
     for weighting in ("paper", "authors"):
-        bce, dice = stew_loss(*batch, dice=False, weighting=weighting)
+        bce, dice = stew_loss(*batch, dice="none", weighting=weighting)
         assert (
             dice.item() == 0 and bce.item() == stew_loss(*batch, weighting=weighting)[0].item()
         )
@@ -121,7 +121,7 @@ def test_weighted_dice_counts_pixels_by_their_weight():
     hard = (weight > 0.5).float()  # where φ is 0 or 1 in whole frames it is the plain one
     hard = hard[:, :, :1, :1].expand_as(hard)
     weighted, plain = (
-        stew_loss(logits, target, hard, dice)[1].item() for dice in ("weighted", True)
+        stew_loss(logits, target, hard, dice)[1].item() for dice in ("weighted", "plain")
     )
     assert weighted == pytest.approx(plain)
     with pytest.raises(ValueError, match="'paper' alone"):
@@ -133,7 +133,7 @@ def test_the_authors_gradient_is_scaled_by_the_weight_the_papers_too():
     logits = torch.zeros(2, 4, 3, 5, requires_grad=True)
     for weighting in ("paper", "authors"):  # at logit 0 both have gradient φ (½ - t) / pixels
         (gradient,) = torch.autograd.grad(
-            stew_loss(logits, target, weight, False, weighting)[0], logits
+            stew_loss(logits, target, weight, "none", weighting)[0], logits
         )
         torch.testing.assert_close(gradient, weight * (0.5 - target) / target.numel())
 
