@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from claus.losses.stew import dice_loss, stew_loss
+from claus.losses.stew import consistency, dice_loss, stew_loss
 
 
 def random_batch(seed=0, shape=(2, 4, 3, 5)):
@@ -153,3 +154,19 @@ def test_extreme_logits_in_half_precision_stay_finite():
 def test_an_unknown_weighting_is_refused():
     with pytest.raises(ValueError, match="'paper' or 'authors'"):
         stew_loss(*random_batch(), weighting="mine")
+
+
+@pytest.mark.parametrize(
+    "ones, expected", [(0, 1), (1, 1), (2, 0.2), (8, 0.8), (9, 1), (10, 1)]
+)
+def test_a_pixel_counts_as_settled_at_the_limits_themselves(ones, expected):
+    """Ten frames in one window: m = 0.1 and m = 0.9 are settled, 0.2 and 0.8 are not."""
+    masks = np.zeros((10, 1, 1), np.uint8)
+    masks[:ones] = 1
+    s = consistency(masks, np.zeros(10, bool), window=9)
+    assert s.ravel().tolist() == pytest.approx([expected] * 10)
+
+
+def test_an_unknown_dice_is_refused():
+    with pytest.raises(ValueError, match="'plain', 'weighted' or 'none'"):
+        stew_loss(*random_batch(), dice="half")

@@ -602,7 +602,9 @@ def test_interrupt_ends_with_one_line_and_status_130(run, videos):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert (
-        process.returncode == 130 and "goes on from there" in error and "Traceback" not in error
+        process.returncode == 130
+        and "with the same command and --resume" in error
+        and "Traceback" not in error
     )
     assert not (run / "cycle0" / "detector.pt").exists()
 
