@@ -19,8 +19,12 @@ from claus.utils import distributed
 from claus.utils.runtime import run_script
 
 
+def parse_args(argv=None):
+    return flags.parse(argv, "jhmdb", __doc__)
+
+
 def main(argv=None):
-    return train.run(flags.parse(argv, "jhmdb", __doc__))
+    return train.run(parse_args(argv))
 
 
 if __name__ == "__main__":

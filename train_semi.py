@@ -30,8 +30,12 @@ from claus.steps.train import AGAIN
 from claus.utils.runtime import run_script
 
 
+def parse_args(argv=None):
+    return flags.parse(argv, __doc__)
+
+
 def main(argv=None):
-    return semi.run(flags.parse(argv, __doc__))
+    return semi.run(parse_args(argv))
 
 
 if __name__ == "__main__":

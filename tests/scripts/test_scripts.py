@@ -27,9 +27,10 @@ from claus.artifacts.parts import fingerprint
 from claus.artifacts.scores import load_features, load_uncertainty
 from claus.datasets import toy, ucf101
 from claus.datasets.labels import annotations
+from claus.flags.training import parse as parse_training
 from claus.steps import evaluate as evaluate_step
 from claus.steps import extract as extract_step
-from claus.training import Training, dice_option
+from claus.training import Trainer, split_validation
 from claus.utils.runtime import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -283,6 +284,15 @@ def test_evaluation_writes_the_protocol_beside_the_numbers(trained, videos, tmp_
 # --------------------------------------------------------------------------------- going on
 
 
+def as_of_0_1(arguments):
+    """Arguments of a training as version 0.1 kept them in training.pt."""
+    new = {"dice", "batch_norm", "localization_weight", "validate", "amp"}
+    old = {name: value for name, value in arguments.items() if name not in new}
+    assert (arguments["dice"], arguments["batch_norm"]) == ("plain", "update")
+    old |= {"no_dice": False, "freeze_bn": False, "sync_bn": False}
+    return old | {"no_amp": False, "no_validation": not arguments["validate"], "authors": False}
+
+
 def test_resumed_training_has_the_losses_of_an_uninterrupted_one(
     trained, run, videos, monkeypatch
 ):
@@ -300,7 +310,7 @@ def test_resumed_training_has_the_losses_of_an_uninterrupted_one(
     monkeypatch.undo()
     assert not (run / "cycle0" / "detector.pt").exists()
     state = torch.load(run / "cycle0" / "training.pt")
-    del state["arguments"]["weighted_dice"]  # as of a version that did not know the switch
+    state["arguments"] = as_of_0_1(state["arguments"])
     torch.save(state, run / "cycle0" / "training.pt")
     torch.manual_seed(12345)  # the state comes from the file, not from this process
     train(run, videos, 0, "--resume")
@@ -325,7 +335,7 @@ def test_what_is_validated_on_stays_so_when_a_video_comes_back(videos, tmp_path,
     name = annotations.load(tmp_path / "run" / "cycle0" / "annotations.pkl").labeled()[-1].name
     (path,) = data.rglob(f"{name.split('/')[1]}.avi")
     path.rename(tmp_path / "away.avi")
-    save, run_epoch = checkpoint.save, Training.run_epoch
+    save, run_epoch = checkpoint.save, Trainer.run_epoch
 
     def save_and_stop(state, place):
         save(state, place)
@@ -335,7 +345,7 @@ def test_what_is_validated_on_stays_so_when_a_video_comes_back(videos, tmp_path,
         validated.append((sorted(self.validation), sorted(self.names)))
         return run_epoch(self, *arguments)
 
-    monkeypatch.setattr(Training, "run_epoch", watched)
+    monkeypatch.setattr(Trainer, "run_epoch", watched)
     monkeypatch.setattr(checkpoint, "save", save_and_stop)
     with pytest.raises(Stopped):
         train(tmp_path / "run", data)
@@ -595,7 +605,11 @@ def test_interrupt_ends_with_one_line_and_status_130(run, videos):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130 and "is resumable" in error and "Traceback" not in error
+    assert (
+        process.returncode == 130
+        and "with the same command and --resume" in error
+        and "Traceback" not in error
+    )
     assert not (run / "cycle0" / "detector.pt").exists()
 
 
@@ -623,7 +637,7 @@ def test_bad_videos_are_named_and_set_aside(run, damaged, capsys):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     train(run, damaged)
     said = capsys.readouterr().out
-    assert "2 of 4 labeled videos were set aside" in said and missing in said and short in said
+    assert "2 of 4 labeled videos were skipped" in said and missing in said and short in said
     assert set(checkpoint.load(run / "cycle0" / "detector.pt").clusters.assignment) == set(
         labeled(run)[2:]
     )
@@ -803,12 +817,13 @@ def test_a_device_that_is_not_there_is_not_called_damage(run, videos, capsys):
 
 def test_authors_leaves_the_flags_that_are_given(videos, tmp_path):
     flags = common(tmp_path / "run", videos)
-    assert train_ucf101.parse_args([*flags, "--device", "cpu", "--authors"]).reassign == 0
-    args = train_ucf101.parse_args(
-        [*flags, "--device", "cpu", "--authors", "--reassign", "1", "--last-margin", "0.5"]
-    )
-    assert (args.reassign, args.last_margin, args.weighting) == (1, 0.5, "authors")
-    assert train_ucf101.parse_args([*flags, "--device", "cpu"]).reassign == 1
+    flags = [*flags, "--device", "cpu"]
+    assert not parse_training([*flags, "--authors"]).reassign
+    settings = parse_training([*flags, "--authors", "--reassign", "1", "--last-margin", "0.5"])
+    assert settings.reassign
+    assert (settings.loss.last_margin, settings.loss.weighting) == (0.5, "authors")
+    assert settings.optimizer.adam_betas == (0.5, 0.999) and settings.pixel_range == "0..1"
+    assert parse_training(flags).reassign
 
 
 def test_a_loss_that_is_no_number_is_one_line(run, videos):
@@ -860,7 +875,7 @@ def test_a_resumed_training_still_names_what_was_set_aside(run, damaged, monkeyp
     capsys.readouterr()
     train(run, damaged, 0, "--resume")
     said = capsys.readouterr().out
-    assert "1 of 4 labeled videos were set aside" in said and f"{name}.avi is empty" in said
+    assert "1 of 4 labeled videos were skipped" in said and f"{name}.avi is empty" in said
 
 
 def test_a_bad_validation_video_is_named_too(videos, damaged, tmp_path, capsys):
@@ -876,16 +891,12 @@ def test_a_bad_validation_video_is_named_too(videos, damaged, tmp_path, capsys):
         ]
     )
     labels = annotations.load(folder / "cycle0" / "annotations.pkl")
-    args = train_ucf101.parse_args([*common(folder, videos), *TRAIN])
-    _, (held_out,) = train_ucf101.split_validation(
-        labels, [video.name for video in labels.labeled()], args
-    )
+    names = [video.name for video in labels.labeled()]
+    _, (held_out,) = split_validation(labels, names, seed=0)
     (damaged / "videos" / f"{held_out}.avi").write_bytes(b"")
     train(folder, damaged)
     said = capsys.readouterr().out
-    assert (
-        "1 of 10 labeled videos were set aside" in said and f"{held_out}.avi is empty" in said
-    )
+    assert "1 of 10 labeled videos were skipped" in said and f"{held_out}.avi is empty" in said
 
 
 def test_what_was_made_from_replaced_weights_is_not_used(extracted, videos, tmp_path, capsys):
@@ -1052,18 +1063,26 @@ def test_a_form_that_is_being_filled_in_is_not_overwritten(videos, tmp_path, cap
 @pytest.mark.parametrize(
     "more",
     [
-        ["--no-dice"],
         ["--weighting", "authors"],
         ["--authors"],
         ["--pseudo-label-loss", "frame"],
     ],
 )
 def test_weighted_dice_needs_weights_that_differ(more, capsys):
-    assert (
-        dice_option(train_ucf101.parse_args(["--run", "r", "--cycle", "0", "--weighted-dice"]))
-        == "weighted"
-    )
-    assert dice_option(train_ucf101.parse_args(["--run", "r", "--cycle", "0"])) is True
     with pytest.raises(SystemExit):
-        train_ucf101.parse_args(["--run", "r", "--cycle", "0", "--weighted-dice", *more])
-    assert "--weighted-dice weighs Dice by STeW's trust" in capsys.readouterr().err
+        parse_training(["--run", "r", "--dice", "weighted", *more])
+    assert "--dice weighted weighs Dice by STeW's φ" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        (["--no-dice"], ["--dice", "none"]),
+        (["--weighted-dice"], ["--dice", "weighted"]),
+        (["--freeze-bn"], ["--batch-norm", "freeze"]),
+    ],
+)
+def test_old_spellings_of_flags_still_mean_the_same(old, new):
+    flags = ["--run", "r", "--device", "cpu"]
+    assert parse_training([*flags, *old]) == parse_training([*flags, *new])
+    assert parse_training([*flags, *old]) != parse_training(flags)
