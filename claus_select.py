@@ -23,7 +23,7 @@ Writes  into files/<run>/cycle<k>/:
                       annotation files
 Expect  seconds for 2,284 videos, a minute and 5 GiB for a million; no GPU and, after cycle
         0, no video. The same files and flags give the same bytes. Run again it changes
-        nothing that is finished: --force chooses anew.
+        nothing that is finished: --force chooses again.
 
 Cycle 0 is random. --method, --video-rule, --frame-rule, --strategy and --increment say how
 later cycles choose; the paper's baselines are among the methods, on the same files, budgets
