@@ -9,24 +9,25 @@
     python claus_select.py --run mine --cycle 1
     python claus_select.py --run mine --cycle 1 --answers request_filled_in.json
 
-Cycle 0 starts with random frames of random videos: those of the ground truth's training
-part, with all labels hidden, or without --oracle those found under --data. Cycle k reads
-from files/<run>/cycle<k-1>/ what is labeled (annotations.pkl) and what cluster_extract.py
-left (features.pkl, uncertainty.pkl), and writes into files/<run>/cycle<k>/:
-
+Reads   cycle 0: the videos of the ground truth's training part, with all labels hidden, or
+        without --oracle those found under --data. Cycle k, from files/<run>/cycle<k-1>/:
+        annotations.pkl (what is labeled), features.pkl and uncertainty.pkl (what
+        cluster_extract.py left; each only where the rule looks at it)
+Writes  into files/<run>/cycle<k>/:
     selection.json    every chosen video and frame, with its score and the reason in words
     request.json      the same as a form to fill in; answers.json is the form as it came back
     frames/           without --oracle: a picture of every frame that is asked for
     annotations.pkl   all labels so far: what the next training reads
-    clusters.png      the videos in their clusters, what was labeled before and what was
-                      picked now
+    clusters.png      the videos in their clusters, what was labeled and what is picked now
     ../ledger.csv     videos, frames, boxes and cost of every cycle, counted in the
                       annotation files
+Expect  seconds for 2,284 videos, a minute and 5 GiB for a million; no GPU and, after cycle
+        0, no video. The same files and flags give the same bytes. Run again it changes
+        nothing that is finished: --force chooses again.
 
---method, --strategy and --increment say how cycle 1 and later choose; the paper's baselines
-are among them, on the same files, budgets and ledger. docs/selection.md has every rule. It needs no GPU and, after cycle 0,
-no video; 2,284 videos take seconds, a million a minute and 5 GiB. The same files and flags
-give the same bytes. Run again it changes nothing that is finished: --force chooses anew.
+Cycle 0 is random. --method, --video-rule, --frame-rule, --strategy and --increment say how
+later cycles choose; the paper's baselines are among the methods, on the same files, budgets
+and ledger. docs/selection.md has every rule, and how to add one.
 """
 
 import claus.utils.startup  # noqa: F401  first, so that Ctrl-C while libraries load is one line

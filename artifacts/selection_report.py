@@ -74,17 +74,13 @@ def settings_record(
 
 def request_picks(report: dict) -> list[dict]:
     """The chosen videos of a report (or of a selection.json) as the request form takes them."""
-    return [
-        {
-            "video": row["video"],
-            "reason": row["reason"],
-            "score": row["score"],
-            "cluster": row["cluster"],
-            "frames": [frame["frame"] for frame in row["frames"]],
-            "scores": [frame.get("score") for frame in row["frames"]],
-        }
-        for row in report["videos"]
-    ]
+    picks = []
+    for row in report["videos"]:
+        pick = {name: row[name] for name in ("video", "reason", "score", "cluster")}
+        pick["frames"] = [frame["frame"] for frame in row["frames"]]
+        pick["scores"] = [frame.get("score") for frame in row["frames"]]
+        picks.append(pick)
+    return picks
 
 
 def _notes(chosen: Selection, strategy: str) -> list[str]:

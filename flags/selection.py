@@ -52,7 +52,7 @@ class SelectSettings:
     """All that claus_select.py does, in one place.
 
     run: name or path of the run, cycle: >= 0, files: folder of all runs · force: choose
-    anew · box_price: text, of each actor in a frame beyond the first · seed: >= 0.
+    again · box_price: text, of each actor in a frame beyond the first · seed: >= 0.
     """
 
     run: str
@@ -132,7 +132,7 @@ def _add_run_flags(made):
     add(
         "--force",
         action="store_true",
-        help="choose anew although this cycle's selection is there already",
+        help="choose again although this cycle's selection is there already",
     )
     add(
         "--seed",

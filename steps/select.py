@@ -33,7 +33,7 @@ def run(settings: SelectSettings) -> int:
             write_ledger(cycle.run)
             print(
                 f"cycle {cycle.number} is labeled already: {cycle.annotations} "
-                f"(--force chooses anew)"
+                f"(--force chooses again)"
             )
             return 0
         check_nothing_built_on(cycle)
@@ -44,14 +44,14 @@ def run(settings: SelectSettings) -> int:
         if waiting and not settings.force and not settings.source.oracle:
             print(
                 f"the request of cycle {cycle.number} is waiting for answers "
-                f"(--force chooses anew)"
+                f"(--force chooses again)"
             )
             show_request(settings, cycle)
             return 0
-        return choose_anew(settings, cycle)
+        return choose_next(settings, cycle)
 
 
-def choose_anew(settings: SelectSettings, cycle: Cycle) -> int:
+def choose_next(settings: SelectSettings, cycle: Cycle) -> int:
     """Choose what is labeled next, and have it answered or ask for it."""
     truth = read_truth(settings.source) if settings.source.oracle else None
     before, unreadable = labels_so_far(settings, cycle, truth)

@@ -42,9 +42,10 @@ def print_report(report: dict) -> None:
 def print_clusters(rows: list[dict]) -> None:
     """Print a row of counts for each cluster, and their sum."""
     columns = list(rows[0])
-    total = {name: sum(row[name] for row in rows) for name in columns}
+    table = np.array([list(row.values()) for row in rows])
+    total = dict(zip(columns, table.sum(0).tolist(), strict=True)) | {"cluster": "all"}
     print("  " + "  ".join(columns))
-    for row in [*rows, total | {"cluster": "all"}]:
+    for row in [*rows, total]:
         print("  " + "  ".join(f"{row[name]:>{len(name)}}" for name in columns))
 
 

@@ -68,6 +68,7 @@ def candidates(name):
         ("entropy", [], "local_entropy", "drop"),
         ("claus-no-clusters", ["--frame-score", "area"], "area", "paper"),
         ("uncertainty", ["--frame-score", "entropy"], "entropy", "none"),
+        ("claus-no-clusters", ["--frame-score", "authors"], "authors", "paper"),
         (
             "claus-no-clusters",
             ["--frame-score", "authors", "--damping", "authors", "--sigma", "1"],

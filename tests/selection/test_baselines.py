@@ -281,8 +281,8 @@ def test_frames_that_paid_videos_can_hold_are_spent_on_them(damping):
 
 def test_fewer_frames_than_paid_videos_go_to_the_best_of_these():
     # b_v = 1: the best video holds 2 of 3 frames; the one left is not enough for both old
-    # videos: it goes to the better one, the first
-    scores = np.repeat([3.0, 9, 5, 2], [10, 2, 10, 10])
+    # videos: it goes to the better one, the last
+    scores = np.repeat([2.0, 9, 5, 3], [10, 2, 10, 10])
     labeled = np.isin(np.arange(32), [4, 25])
     chosen = select_from_pool(
         scores,
@@ -292,7 +292,7 @@ def test_fewer_frames_than_paid_videos_go_to_the_best_of_these():
         free_N=np.array([True, False, False, True]),
         labeled=labeled,
     )
-    assert chosen.videos.tolist() == [1, 0] and list(map(len, chosen.frames)) == [2, 1]
+    assert chosen.videos.tolist() == [1, 3] and list(map(len, chosen.frames)) == [2, 1]
 
 
 def test_fewer_frames_than_paid_videos_go_to_the_first_drawn():
