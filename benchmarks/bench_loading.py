@@ -174,10 +174,10 @@ def measure(labels, video, find, geometry, folder, about, most=None, rounds=ROUN
         most_seconds=MOST_SECONDS,
         clock=timing.cpu_clock,
     )
-    a_clip = {
-        name: [seconds / len(few if name in THEIRS else anchors) for seconds in values]
-        for name, values in times.items()
-    }
+    a_clip = {}
+    for name, values in times.items():
+        count = len(few if name in THEIRS else anchors)
+        a_clip[name] = [seconds / count for seconds in values]
     return [
         about,
         Path(video.name).name,

@@ -172,45 +172,42 @@ def report(clips, ious, seconds, flow_ious, held):
         return f"{np.mean(values):.3f}" if values else ""
 
     frames = {gap: len(pick(ious, "hold", gap)) for gap in GAPS}
-    overall = [
-        [
-            method,
-            *(mean(pick(ious, method, gap)) for gap in GAPS),
-            mean(pick(ious, method, 8, part="test")),
-            f"{1000 * seconds[method, 8] / frames[8]:.1f}",
-        ]
-        for method in WITHOUT_PIXELS
-    ]
-    by_class = [
-        [
-            c,
-            *(mean(pick(ious, method, 8, of_class=c)) for method in WITHOUT_PIXELS),
-            *(mean(pick(ious, "blend", gap, of_class=c)) for gap in GAPS if gap != 8),
-        ]
-        for c in classes_of(ious)
-    ]
-    one = [
-        [method, *(mean(flow_ious[method, gap]) for gap in GAPS)]
-        for method in (*WITHOUT_PIXELS, "flow")
-    ]
+    gaps = [f"gap {gap}" for gap in GAPS]
+    other_gaps = [gap for gap in GAPS if gap != 8]
+    overall, by_class, one = [], [], []
+    for method in WITHOUT_PIXELS:
+        means = [mean(pick(ious, method, gap)) for gap in GAPS]
+        test = mean(pick(ious, method, 8, part="test"))
+        overall.append([method, *means, test, f"{1000 * seconds[method, 8] / frames[8]:.1f}"])
+    for c in classes_of(ious):
+        means = [mean(pick(ious, method, 8, of_class=c)) for method in WITHOUT_PIXELS]
+        means += [mean(pick(ious, "blend", gap, of_class=c)) for gap in other_gaps]
+        by_class.append([c, *means])
+    for method in (*WITHOUT_PIXELS, "flow"):
+        one.append([method, *(mean(flow_ious[method, gap]) for gap in GAPS)])
+    labeled = ", ".join(f"{frames[gap]:,}" for gap in GAPS)
+    overall_table = grid(["method", *gaps, "gap 8, test", "ms a frame"], overall)
+    blend = [f"blend, gap {gap}" for gap in other_gaps]
+    class_table = grid(["class", *WITHOUT_PIXELS, *blend], by_class)
+    one_table = grid(["method", *gaps], one)
     return f"""# Masks between labeled frames
 
 `python benchmarks/bench_mask_interp.py`, {time.strftime("%Y-%m-%d")}, one core of {processor()}.
 Mean IoU with the true mask over all unlabeled frames between labels; every gap-th frame of all {clips} J-HMDB clips
-is labeled ({', '.join(f'{frames[gap]:,}' for gap in GAPS)} frames at gaps {', '.join(map(str, GAPS))}).
+is labeled ({labeled} frames at gaps {', '.join(map(str, GAPS))}).
 What the methods are says datasets/labels/mask_interp.py; `blend` is the default. Its constants were set on an eighth of the
 training clips of split 1, where the score is flat around them; the column "test" is the test clips alone.
 
-{grid(["method", *(f"gap {gap}" for gap in GAPS), "gap 8, test", "ms a frame"], overall)}
+{overall_table}
 
 By class, gap 8 (and `blend` at the others):
 
-{grid(["class", *WITHOUT_PIXELS, *(f"blend, gap {gap}" for gap in GAPS if gap != 8)], by_class)}
+{class_table}
 
 `flow` needs pixels, and one real clip is all there is of them here, a goalkeeper's jump, among the fastest
 ({WITH_PIXELS}):
 
-{grid(["method", *(f"gap {gap}" for gap in GAPS)], one)}
+{one_table}
 
 With a single label in that clip there is nothing to interpolate. Within {REACH} frames of it, where the temporal
 weight is not 0, the held mask has a mean IoU of {mean(held["hold"])}, the one that `flow` carries on

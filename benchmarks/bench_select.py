@@ -209,10 +209,10 @@ def disagreements(run, whole=False, count=150):
     quotas = slow.quotas(
         np.bincount(features.clusters[free], minlength=CLUSTERS).tolist(), len(chosen)
     )
-    lowest = {
-        cluster: min(row["score"] for row in chosen.values() if row["cluster"] == cluster)
-        for cluster in range(CLUSTERS)
-    }
+    lowest = {}
+    for cluster in range(CLUSTERS):
+        inside = [row for row in chosen.values() if row["cluster"] == cluster]
+        lowest[cluster] = min(row["score"] for row in inside)
     wrong = [
         f"cluster {row['cluster']}: {row['picked']} picked, {quotas[row['cluster']]} due"
         for row in report["clusters"]

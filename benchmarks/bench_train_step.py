@@ -210,13 +210,18 @@ def gradient_errors():
             parameters = dict(network.named_parameters())
             gradients = torch.autograd.grad(loss_of(out, target.to(dtype)), parameters.values())
             runs.append(dict(zip(parameters, gradients, strict=True)))
+        exact, *others = runs
         errors["training mode" if training else "evaluation mode"] = tuple(
-            statistics.median(
-                float((run[name] - g).norm() / g.norm()) for name, g in runs[0].items()
-            )
-            for run in runs[1:]
+            distance(run, exact) for run in others
         )
     return errors
+
+
+def distance(run, exact):
+    """Median over parameters of the relative distance of gradients {name: tensor}."""
+    return statistics.median(
+        float((run[name] - g).norm() / g.norm()) for name, g in exact.items()
+    )
 
 
 if __name__ == "__main__":

@@ -49,7 +49,10 @@ def both_clocks():
 
 def only(times, number):
     """Times by both_clocks -> those of one clock, 0 wall or 1 processor."""
-    return {name: [float(pair[number]) for pair in pairs] for name, pairs in times.items()}
+    found = {}
+    for name, pairs in times.items():
+        found[name] = [float(pair[number]) for pair in pairs]
+    return found
 
 
 def interleaved(sides, rounds, warmup=1, most_seconds=None, clock=time.perf_counter):

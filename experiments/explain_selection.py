@@ -83,12 +83,11 @@ def main(argv=None):
         raise UserError(
             f"{args.table} has no run of {args.experiment} whose folder is on this machine"
         )
-    if len(settings := {tuple(row[name] for name in SETTING) for row in rows}) > 1:
+    settings = sorted({str(tuple(map(row.get, SETTING))) for row in rows})
+    if len(settings) > 1:
         raise UserError(
             f"{args.table} has runs of {args.experiment} with different settings "
-            f"({', '.join(SETTING)}): "
-            f"{' and '.join(str(setting) for setting in sorted(settings, key=str))}; "
-            f"give a table of one"
+            f"({', '.join(SETTING)}): {' and '.join(settings)}; give a table of one"
         )
     truth = which.read_ground_truth(
         args.dataset, args.oracle, args.test_list, args.split, "train"
@@ -191,12 +190,12 @@ def errors(folder, videos, args):
         overlaps = evaluate.score_videos(
             trained, videos, trained.geometry, Path(parts), how
         ).overlaps
-    both, any_, true = (
-        np.array(
-            [getattr(video, name)[video.gt_F > 0].sum(dtype=np.float64) for video in overlaps]
-        )
-        for name in ("intersection_F", "union_F", "gt_F")
-    )
+    sums = []
+    for video in overlaps:
+        counted = video.gt_F > 0
+        parts = video.intersection_F, video.union_F, video.gt_F
+        sums.append([part[counted].sum(dtype=np.float64) for part in parts])
+    both, any_, true = np.transpose(sums)
     pixels = np.array([(video.gt_F > 0).sum() for video in overlaps]) * float(
         trained.geometry.size**2
     )
@@ -248,13 +247,11 @@ def scores_table(starts):
     """
     rows = []
     for name in handoffs.FRAME_SCORES:
-        values = [
-            [
-                correlation(start.mean_score(name)[start.fresh_N], truth[start.fresh_N])
-                for truth in (start.error_N, start.size_N, start.contrast_N, start.predicted_N)
-            ]
-            for start in starts.values()
-        ]
+        values = []
+        for start in starts.values():
+            score = start.mean_score(name)[start.fresh_N]
+            known = start.error_N, start.size_N, start.contrast_N, start.predicted_N
+            values.append([correlation(score, truth_N[start.fresh_N]) for truth_N in known])
         rows.append([f"`{name}`", *(f"{value:+.2f}" for value in np.mean(values, 0))])
     purity = np.mean(
         [
@@ -351,15 +348,10 @@ def picks_table(runs, starts):
             cells.setdefault((int(path.parent.name[5:]), variant), []).append(
                 of_picks(handoffs.load_selection(path), starts[source])
             )
-    rows = [
-        [
-            str(cycle),
-            variant,
-            str(len(values)),
-            *(f"{value:.2f}" for value in np.mean(values, 0)),
-        ]
-        for (cycle, variant), values in sorted(cells.items())
-    ]
+    rows = []
+    for (cycle, variant), values in sorted(cells.items()):
+        means = [f"{value:.2f}" for value in np.mean(values, 0)]
+        rows.append([str(cycle), variant, str(len(values)), *means])
     return (
         "## What was picked\n\nSize, contrast and error as multiples of those of the "
         "pool (error: of the shared "
@@ -387,11 +379,11 @@ def picks_table(runs, starts):
 
 def of_picks(selection, start):
     """One row of picks_table."""
-    picks = [
-        (start.place[row["video"]], np.array([frame["frame"] for frame in row["frames"]]))
-        for row in selection["videos"]
-        if row["video"] in start.place
-    ]
+    picks = []
+    for row in selection["videos"]:
+        if row["video"] in start.place:
+            frames = np.array([frame["frame"] for frame in row["frames"]])
+            picks.append((start.place[row["video"]], frames))
     videos = np.array([video for video, _ in picks])
     position = np.concatenate(
         [frames / max(start.lengths_N[video] - 1, 1) for video, frames in picks]

@@ -272,7 +272,10 @@ def wanted_cells(args):
     if not args.only:
         return cells
     wanted = args.only.split(",")
-    left = [cell for cell in cells if any(fnmatchcase(cell.variant, name) for name in wanted)]
+    left = []
+    for cell in cells:
+        if any(fnmatchcase(cell.variant, name) for name in wanted):
+            left.append(cell)
     if not left:
         raise UserError(f"--only {args.only} leaves no cell; --dry-run without it names them")
     return left

@@ -230,9 +230,9 @@ def merge(path, rows, continued=()):
         names |= dict.fromkeys(
             name for row in both for name in row if name not in LAST and name not in AGREEMENT
         )
-        names |= dict.fromkeys(
-            name for name in AGREEMENT if any(name in row for row in both)
-        ) | dict.fromkeys(LAST)
+        there = set().union(*both)
+        names |= dict.fromkeys(name for name in AGREEMENT if name in there)
+        names |= dict.fromkeys(LAST)
         text = io.StringIO()
         writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
         writer.writeheader()

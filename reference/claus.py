@@ -421,9 +421,10 @@ def select(scores, cluster, b_v, b_f):
         frames = choose_frames(score, a_t)
         value[v] = float(np.mean([score[f] for f in frames]))
     best_first = sorted(scores, key=lambda v: (-value[v], v))
-    groups = [[v for v in best_first if cluster[v] == k] for k in range(K)]
-    parts = quotas([len(group) for group in groups], b_v)
-    taken = {v for group, part in zip(groups, parts, strict=True) for v in group[:part]}
+    sizes = [list(cluster.values()).count(k) for k in range(K)]
+    taken = set()
+    for k, part in enumerate(quotas(sizes, b_v)):
+        taken.update([v for v in best_first if cluster[v] == k][:part])
     chosen = [v for v in best_first if v in taken]
     counts = {v: min(a_t, len(scores[v])) for v in chosen}
     spare = [v for _ in range(b_f) for v in chosen]  # the remainder goes by score

@@ -97,8 +97,9 @@ def claus(
         return sum(scores) / len(chosen)
 
     score = {v: score_of(v) for v in range(len(videos))}
-    members = [[v for v in range(len(videos)) if clusters[v] == c] for c in range(n_clusters)]
-    chosen = []
+    members, chosen = [], []
+    for c in range(n_clusters):
+        members.append([v for v in range(len(videos)) if clusters[v] == c])
     for group, quota in zip(
         members, quotas([len(group) for group in members], b_v), strict=True
     ):

@@ -54,9 +54,8 @@ def color_of(variants):
     """{variant: (color, marker, line style)}: rules keep theirs in every report, other
     variants get the next.
     """
-    spare = [
-        color for color in OTHERS if color not in {COLORS.get(name) for name in variants}
-    ] or list(OTHERS)
+    taken = {COLORS.get(name) for name in variants}
+    spare = [color for color in OTHERS if color not in taken] or list(OTHERS)
     looks, used = {}, 0
     for place, name in enumerate(variants):
         if name not in COLORS:
@@ -172,7 +171,7 @@ def _axes_of(axes, ticks, x, metric):
     axes.xaxis.set_major_formatter(FixedFormatter([f"{at:.3g}" for at in places]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    costs = [[cost for cost in ticks[at] if not math.isnan(cost)] for at in places]
+    costs = [_known(ticks[at]) for at in places]
     if any(costs):
         top = axes.secondary_xaxis("top")
         top.xaxis.set_major_locator(FixedLocator(places))
@@ -205,6 +204,10 @@ def _headline(figure, name, about=""):
         f"{name}\n", x=0.01, ha="left", fontsize=13, weight="bold", linespacing=1.25
     )
     figure.text(0.01, 0.985 - 0.052, about, ha="left", va="top", fontsize=11, color="0.35")
+
+
+def _known(values):
+    return [value for value in values if not math.isnan(value)]
 
 
 def apart(places, axes, least=0.09):

@@ -55,32 +55,16 @@ def page(variants):
         "Mean ± standard deviation over seeds, percent. `capsule`: masks, whatever the "
         "class (`aware`: of the "
         "right class); `act`: boxes and tubes of the right class.",
-        table(
-            ["% of frames", "", "seeds", *names],
-            [
-                [
-                    tables.labels_cell(of, cycle, "percent_of_frames"),
-                    name,
-                    str(len(by_seed(of, cycle, "cycle"))),
-                    *(
-                        tables.mean_cell(mean_of(by_seed(of, cycle, metric).values()))
-                        for metric in names
-                    ),
-                ]
-                for cycle in budgets_of(variants)
-                for name, of in variants.items()
-                if by_seed(of, cycle, "cycle")
-            ],
-        ),
+        table(["% of frames", "", "seeds", *names], score_lines(variants, names)),
     ]
     base = tables.random_of(variants)
     if base and len(variants) > 1:
         compared = [name for name in tables.COMPARED if name in names]
-        lines = [
-            [percent, variant, seeds, *(marked(tables.difference_cell(mean)) for mean in found)]
-            for of in tables.differences(variants, base, compared)
-            for variant, percent, seeds, found in of
-        ]
+        lines = []
+        for of in tables.differences(variants, base, compared):
+            for variant, percent, seeds, found in of:
+                cells = [marked(tables.difference_cell(mean)) for mean in found]
+                lines.append([percent, variant, seeds, *cells])
         parts += [
             f"Percentage points more than {base}, with the same seed; in brackets the "
             f"95% interval of the mean "
@@ -90,29 +74,25 @@ def page(variants):
     return "\n\n".join(parts)
 
 
+def score_lines(variants, names):
+    """A row for every budget and variant: percent of frames, variant, seeds, the scores."""
+    lines = []
+    for cycle in budgets_of(variants):
+        for name, of in variants.items():
+            seeds = len(by_seed(of, cycle, "cycle"))
+            if seeds:
+                percent = tables.labels_cell(of, cycle, "percent_of_frames")
+                means = [mean_of(by_seed(of, cycle, metric).values()) for metric in names]
+                lines.append([percent, name, str(seeds), *map(tables.mean_cell, means)])
+    return lines
+
+
 def agreement(variants):
     """Experiment r: what other numbers of passes choose, as a Markdown table."""
+    lines = [[name, *tables.agreement_cells(of)] for name, of in variants.items()]
     return (
         "The next cycle's choice compared with that of the most passes, same weights; "
-        "mean ± standard deviation "
-        "over seeds.\n\n"
-        + table(
-            ["passes", *AGREEMENT],
-            [
-                [
-                    name,
-                    *(
-                        (
-                            tables.correlation_cell
-                            if "correlation" in column
-                            else tables.mean_cell
-                        )(mean_of(by_seed(of, 1, column).values()))
-                        for column in AGREEMENT
-                    ),
-                ]
-                for name, of in variants.items()
-            ],
-        )
+        "mean ± standard deviation over seeds.\n\n" + table(["passes", *AGREEMENT], lines)
     )
 
 

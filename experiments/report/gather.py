@@ -290,9 +290,8 @@ def names_of(rows):
             names.setdefault(f"{row['variant']}, seed {row['seed']}", {})[row["experiment"]] = (
                 True
             )
-    return {
-        folder: "; ".join(
-            f"{name} ({', '.join(experiments)})" for name, experiments in names.items()
-        )
-        for folder, names in found.items()
-    }
+    words = {}
+    for folder, names in found.items():
+        parts = [f"{name} ({', '.join(of)})" for name, of in names.items()]
+        words[folder] = "; ".join(parts)
+    return words

@@ -4,7 +4,6 @@ inside the page.
 
 import base64
 import html
-import itertools
 import re
 
 from claus.experiments.report.style import STYLE
@@ -64,17 +63,18 @@ def table(caption, head, rows, groups=(), blocks=()):
             + "</tr>"
         )
     names = "".join(f'<th scope="col">{text(name)}</th>' for name in head)
-    lines = "".join(
-        ('<tr class="first">' if number in blocks else "<tr>")
-        + "".join(_cell(cell, place == 0) for place, cell in enumerate(row))
-        + "</tr>\n"
-        for number, row in enumerate(rows)
-    )
+    lines = "".join(_line(row, number in blocks) for number, row in enumerate(rows))
     return (
         f'<figure class="table"><figcaption>{text(caption)}</figcaption>'
         '<div class="scroll" tabindex="0"><table>'
         f"<thead>{above}<tr>{names}</tr></thead><tbody>\n{lines}</tbody></table></div></figure>"
     )
+
+
+def _line(row, first):
+    cells = "".join(_cell(cell, place == 0) for place, cell in enumerate(row))
+    start = '<tr class="first">' if first else "<tr>"
+    return f"{start}{cells}</tr>\n"
 
 
 def _cell(cell, heading):
@@ -104,14 +104,12 @@ def page(title, lead, sections):
     taken, ids = set(), []
     for heading, _ in sections:
         stem = re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") or "section"
-        ids.append(
-            next(
-                name
-                for name in itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2)))
-                if name not in taken
-            )
-        )
-        taken.add(ids[-1])
+        name, number = stem, 1
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        ids.append(name)
+        taken.add(name)
     links = "".join(
         f'<li><a href="#{name}">{text(heading.partition(":")[0])}</a></li>'
         for name, (heading, _) in zip(ids, sections, strict=True)

@@ -70,13 +70,16 @@ def full_line(rows, like, metric):
     """Mean over the fully supervised runs among the rows that were made as the rows `like`
     were, or None.
     """
-    settings = {tuple(row.get(name) for name in SETTING) for row in like}
+    settings = {_setting(row) for row in like}
     return mean_of(
         row.get(metric)
         for row in rows
-        if row["experiment"].partition(" (")[0] == "full"
-        and tuple(row.get(name) for name in SETTING) in settings
+        if row["experiment"].partition(" (")[0] == "full" and _setting(row) in settings
     )
+
+
+def _setting(row):
+    return tuple(row.get(name) for name in SETTING)
 
 
 # ----------------------------------------------------------------------------------- scores
@@ -213,16 +216,17 @@ def curve_figure(variants, metric, full, floor, published):
 
 def what_of(rows):
     """Data set, network and steps of the rows, in words."""
-    words = [
-        ", ".join(
-            sorted({str(row[name]) for row in rows if row.get(name) not in (None, "", "?")})
-        )
-        for name in ("dataset", "model")
-    ]
+    words = [_values(rows, name) or "unknown" for name in ("dataset", "model")]
     steps = ", ".join(sorted({f"{row['steps']:g}" for row in rows if row.get("steps")}))
-    return f"Data set {words[0] or 'unknown'}, {words[1] or 'unknown'} network" + (
+    return f"Data set {words[0]}, {words[1]} network" + (
         f", {steps} training steps in every cycle" if steps else ""
     )
+
+
+def _values(rows, name):
+    """What the rows have in a column, in words."""
+    known = {str(row[name]) for row in rows if row.get(name) not in (None, "", "?")}
+    return ", ".join(sorted(known))
 
 
 def alt_of(variants, metric):
@@ -294,23 +298,16 @@ def passes_section(variants):
 def published_table(dataset):
     """What the paper prints, for comparison."""
     rows = published_rows(dataset)
-    head = [name for name in rows[0] if name != "dataset"]
-    lines = [
-        [row["method"], *(row[name] or "-" for name in head if name != "method")]
-        for row in rows
-    ]
+    names = [name for name in rows[0] if name not in ("dataset", "method")]
+    head = [name.replace("_", " ").replace("percent of", "% of") for name in names]
+    lines = []
+    for row in rows:
+        lines.append([row["method"], *(row[name] or "-" for name in names)])
     return html.table(
         "published numbers, capsule protocol as far as its lineage shows; a percentage "
         "of videos means "
         "densely labeled videos in the semi-supervised rows",
-        [
-            "method",
-            *(
-                name.replace("_", " ").replace("percent of", "% of")
-                for name in head
-                if name != "method"
-            ),
-        ],
+        ["method", *head],
         lines,
     )
 
@@ -322,12 +319,11 @@ def run_sections(experiments, data):
     """Sections from the folders of one experiment: the one whose lines differ in the rule,
     or the first.
     """
-    usable = {
-        name: variants
-        for name, variants in experiments.items()
-        if name.partition(" (")[0] not in ("r", "full")
-        and folders_of([row for rows in variants.values() for row in rows])
-    }
+    usable = {}
+    for name, variants in experiments.items():
+        rows = [row for of in variants.values() for row in of]
+        if name.partition(" (")[0] not in ("r", "full") and folders_of(rows):
+            usable[name] = variants
     if not usable:
         return [
             (

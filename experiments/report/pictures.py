@@ -205,9 +205,8 @@ def frames_shown(length, picked):
     """
     shown = set(np.linspace(0, length - 1, min(SHOWN, length)).round().astype(int).tolist())
     step = length / SHOWN
-    shown = {
-        number for number in shown if all(abs(number - pick) >= step / 2 for pick in picked)
-    }
+    for pick in picked:
+        shown = {number for number in shown if abs(number - pick) >= step / 2}
     some = sorted(picked)
     if len(some) > SHOWN:
         some = [

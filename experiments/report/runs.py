@@ -37,9 +37,8 @@ def clusters_section(folders, seed):
             continue
         points, shares = _plane_of(features)
         picked = {row["video"] for row in chosen}
-        labeled_N, picked_N = (
-            np.array([name in names for name in features.videos]) for names in (before, picked)
-        )
+        labeled_N = np.array([name in before for name in features.videos])
+        picked_N = np.array([name in picked for name in features.videos])
         spread = len(set(features.clusters[picked_N].tolist()))
         figures.append(
             html.figure(
@@ -97,9 +96,8 @@ def classes_section(runs):
         classes = found[0][0]
         found = [result for result in found if result[0] == classes]
         with np.errstate(all="ignore"):
-            aware, agnostic, share = (
-                _mean(np.stack([result[place] for result in found])) for place in (1, 2, 3)
-            )
+            _, *values = zip(*found, strict=True)
+            aware, agnostic, share = (_mean(np.stack(of_run)) for of_run in values)
         order = np.argsort(-np.nan_to_num(share), kind="stable")
         seeds = f"{len(found)} {'seed' if len(found) == 1 else 'seeds'}"
         low, high = classes[int(order[-1])], classes[int(order[0])]
@@ -308,11 +306,9 @@ def detections_section(runs):
 
 def _sheets(sheets, folder, cycle):
     """best1 … and worst1 …, three of each."""
-    chosen = [
-        sheet
-        for kind in ("best", "worst")
-        for sheet in [sheet for sheet in sheets if sheet.name.startswith(kind)][:3]
-    ]
+    chosen = []
+    for kind in ("best", "worst"):
+        chosen += [sheet for sheet in sheets if sheet.name.startswith(kind)][:3]
     figures = []
     for sheet in chosen:
         tag, _, name = sheet.stem.partition("_")

@@ -48,10 +48,13 @@ def group_of(name):
 
 def grouped(names):
     """The names in the order of GROUPS, and [(group, how many)]."""
-    parts = [(title, [name for name in names if group_of(name) == title]) for title in GROUPS]
-    return [name for _, part in parts for name in part], [
-        (title, len(part)) for title, part in parts if part
-    ]
+    ordered, groups = [], []
+    for title in GROUPS:
+        part = [name for name in names if group_of(name) == title]
+        ordered += part
+        if part:
+            groups.append((title, len(part)))
+    return ordered, groups
 
 
 def short(name):
@@ -72,21 +75,12 @@ def score_table(variants, caption, names):
         here = {
             variant: rows for variant, rows in variants.items() if by_seed(rows, cycle, "cycle")
         }
-        if (
-            len(here) > 1
-            and len(
-                {str([by_seed(rows, cycle, name) for name in names]) for rows in here.values()}
-            )
-            == 1
-        ):
+        if len(here) > 1 and _all_alike(here.values(), cycle, names):
             here = {"all (shared start)": next(iter(here.values()))}
-        scores = {
-            variant: [mean_of(by_seed(rows, cycle, name).values()) for name in names]
-            for variant, rows in here.items()
-        }
-        tops = [
-            best_of([means[place] for means in scores.values()]) for place in range(len(names))
-        ]
+        scores = {}
+        for variant, rows in here.items():
+            scores[variant] = [mean_of(by_seed(rows, cycle, name).values()) for name in names]
+        tops = [best_of(means) for means in zip(*scores.values(), strict=True)]
         for variant, means in scores.items():
             cells = [
                 (mean_cell(mean), "best" if mean and round(mean.mean, 1) == top else "")
@@ -106,6 +100,14 @@ def score_table(variants, caption, names):
     return html.table(
         caption, head, lines, [("", 2), *groups, ("labels so far", 4), ("", 1)], blocks
     )
+
+
+def _all_alike(variants, cycle, names):
+    """Whether all variants have the same scores of every seed."""
+    found = set()
+    for rows in variants:
+        found.add(str([by_seed(rows, cycle, name) for name in names]))
+    return len(found) == 1
 
 
 def best_of(means):
@@ -137,16 +139,11 @@ def random_of(variants):
     """The variant that chooses at random and differs in nothing else; None where there is
     none.
     """
-    return next(
-        (
-            name
-            for name, rows in variants.items()
-            if {row["method"] for row in rows} == {"random"}
-            and {row["strategy"] for row in rows} == {"hybrid"}
-            and len(budgets_of({name: rows})) > 1
-        ),
-        None,
-    )
+    for name, rows in variants.items():
+        rules = {(row["method"], row["strategy"]) for row in rows}
+        if rules == {("random", "hybrid")} and len(budgets_of({name: rows})) > 1:
+            return name
+    return None
 
 
 def paired_table(variants, base):
@@ -217,19 +214,10 @@ def difference_cell(mean):
 
 def agreement_table(variants):
     """Experiment r: what other numbers of passes choose."""
-    lines = [
-        [
-            name,
-            *(
-                mean_cell(mean_of(by_seed(rows, 1, column).values()))
-                if "correlation" not in column
-                else correlation_cell(mean_of(by_seed(rows, 1, column).values()))
-                for column in AGREEMENT
-            ),
-            mean_cell(mean_of(by_seed(rows, 1, "seconds").values())),
-        ]
-        for name, rows in variants.items()
-    ]
+    lines = []
+    for name, rows in variants.items():
+        seconds = mean_cell(mean_of(by_seed(rows, 1, "seconds").values()))
+        lines.append([name, *agreement_cells(rows), seconds])
     return html.table(
         "Choice for the next cycle compared with that of the most passes, same weights "
         "(mean ± standard "
@@ -237,6 +225,15 @@ def agreement_table(variants):
         ["passes", *AGREEMENT, "seconds"],
         lines,
     )
+
+
+def agreement_cells(rows):
+    """A cell for each of AGREEMENT, of the rows of one number of passes."""
+    cells = []
+    for column in AGREEMENT:
+        mean = mean_of(by_seed(rows, 1, column).values())
+        cells.append(correlation_cell(mean) if "correlation" in column else mean_cell(mean))
+    return cells
 
 
 def correlation_cell(mean):
@@ -313,10 +310,9 @@ def picked_classes(folder, names):
 
 
 def _counts_table(caption, what, names, columns):
-    lines = [
-        [name, *(str(values[place]) for values in columns.values())]
-        for place, name in enumerate(names)
-    ]
+    lines = []
+    for place, name in enumerate(names):
+        lines.append([name, *(str(values[place]) for values in columns.values())])
     return html.table(caption, [what, *columns], lines)
 
 

@@ -206,13 +206,9 @@ def main(argv=None):
         for part in ("train", "test")
     }
     if args.limit:
-        parts = {
-            part: [
-                names[i]
-                for i in np.unique(np.linspace(0, len(names) - 1, args.limit).astype(int))
-            ]
-            for part, names in parts.items()
-        }
+        for part, names in parts.items():
+            places = np.unique(np.linspace(0, len(names) - 1, args.limit).astype(int))
+            parts[part] = [names[place] for place in places]
     about = {
         "level": args.level,
         "seed": args.seed,

@@ -120,15 +120,12 @@ def make_domains(knobs, seed):
             rng.uniform(15, 45),
         )
 
-    found = [
-        Domain(
-            (style(), style()),
-            tuple(style() for _ in range(3)),
-            float(rng.choice((0.3, 1.0, 1.7))),
-            rng.uniform(0, 1),
-        )
-        for _ in range(knobs.domains)
-    ]
+    found = []
+    for _ in range(knobs.domains):
+        grounds = style(), style()
+        others = style(), style(), style()
+        camera = float(rng.choice((0.3, 1.0, 1.7)))
+        found.append(Domain(grounds, others, camera, rng.uniform(0, 1)))
     weights = (1 + np.arange(knobs.domains)) ** -float(knobs.rarity)
     return found, weights / weights.sum()
 
