@@ -49,7 +49,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Scor
     add_hardware_flags(parser.add_argument_group("hardware").add_argument)
     group = parser.add_argument_group("resuming").add_argument
     add_shard_flag(group)
-    add_resume_flags(group, "the pair of pickles")
+    add_resume_flags(group, "features.pkl")
     args = parser.parse_args(argv)
     check_dataset(args, parser)
     if args.workers is None:
