@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from claus.datasets import table
+from claus.datasets.table import DATASETS, check_split, data_folder
 from claus.utils.runtime import HelpFormatter, whole_number
 
 
@@ -81,49 +81,46 @@ def add_dataset_flags(add, dataset=None):
     if dataset is None:
         add(
             "--dataset",
-            choices=table.MODULES,
+            choices=DATASETS,
             default="ucf101",
             help="data set (default: %(default)s)",
         )
-    known = [name for name in table.MODULES if dataset in (None, name)]
-    folders = ", ".join(table.MODULES[name].DATA for name in known)
+    names = [dataset] if dataset else list(DATASETS)
+    folders = ", ".join(DATASETS[name].DATA for name in names)
     add(
         "--data",
-        help=f"folder with the videos, as the download unpacks (default: {folders})",
+        help="folder with the videos, as the download unpacks "
+        f"(default: {folders}; then Datasets/ instead of data/)",
     )
 
 
 def add_split_flags(add):
     """Which videos are the test part."""
+    with_splits = [name for name, module in DATASETS.items() if module.SPLITS]
+    names = ", ".join(with_splits)
     add(
         "--test-list",
-        help="text file naming the test videos (testlist01.txt); for jhmdb, instead of a split",
+        help=f"text file naming the test videos (testlist01.txt); for {names}, instead of a "
+        "split",
     )
+    every = {number for name in with_splits for number in DATASETS[name].SPLITS}
     add(
         "--split",
         type=int,
-        choices=table.SPLITS,
-        help="official split, jhmdb alone (default: 1)",
+        choices=sorted(every),
+        help=f"official split, {names} alone (default: 1)",
     )
 
 
 def check_dataset(args, parser, needs_list=False):
-    """Fill in --data where it was not given; stop where flags do not belong to the data set."""
-    args.data = args.data or table.MODULES[args.dataset].DATA
+    """Fill in --data and --split; stop where flags do not belong to the data set."""
+    args.data = args.data or data_folder(args.dataset)
     if not hasattr(args, "split"):
         return
-    if args.dataset == "ucf101":
-        if args.split is not None:
-            parser.error("--split is for --dataset jhmdb; ucf101 has --test-list")
-        if needs_list and not args.test_list:
-            parser.error(
-                "--dataset ucf101 needs --test-list, the text file naming the test "
-                "videos (testlist01.txt)"
-            )
-    elif args.split is None:
-        args.split = 1
-    elif args.test_list:
-        parser.error("give --split or --test-list, not both")
+    try:
+        args.split = check_split(args.dataset, args.split, args.test_list, needs_list)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 # ------------------------------------------------------------------------ hardware, resuming

@@ -49,7 +49,7 @@ def take_lists(settings, cycle):
         place.dataset,
         lists.pkl_file_label,
         lists.pkl_file_unlabel,
-        table.video_finder(place),
+        table.video_finder(place.dataset, place.data),
         cycle.run.frame_counts,
         lists.oracle or place.data,
         resume.strict,

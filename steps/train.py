@@ -79,7 +79,7 @@ def prove_writable(cycle):
 
 def labeled_videos(settings, labels):
     """training.Videos of the labeled videos whose file exists."""
-    find_video = table.video_finder(settings.place)
+    find_video = table.video_finder(settings.place.dataset, settings.place.data)
     names, missing = readable(labels, find_video, settings.resume.strict)
     held_out = []
     if settings.validate:
