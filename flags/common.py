@@ -9,8 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from claus.datasets.table import DATASETS, check_split, data_folder
-from claus.utils.runtime import HelpFormatter, whole_number
+from claus.datasets import table
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,30 @@ class Hardware:
     amp: bool
     cache_gb: float
     cache_dir: str | None
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """The description as it is written, and after each flag the default that its help does
+    not name itself.
+    """
+
+    def _get_help_string(self, action):
+        value, untold = action.default, "default" not in action.help
+        if untold and value not in ("", argparse.SUPPRESS) and type(value) in (str, int, float):
+            return f"{action.help} (default: %(default)s)"
+        return action.help
+
+
+def whole_number(text: str) -> int:
+    """argparse type of seeds and counts: an int from 0 on that fits 32 bits, as k-means
+    wants its seed.
+    """
+    number = int(text)
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(
+            f"{text} is {'below 0' if number < 0 else 'above 4294967295'}"
+        )
+    return number
 
 
 def new_parser(about):
@@ -81,44 +104,50 @@ def add_dataset_flags(add, dataset=None):
     if dataset is None:
         add(
             "--dataset",
-            choices=DATASETS,
+            choices=table.DATASETS,
             default="ucf101",
             help="data set (default: %(default)s)",
         )
-    names = [dataset] if dataset else list(DATASETS)
-    folders = ", ".join(DATASETS[name].DATA for name in names)
+    known = [name for name in table.DATASETS if dataset in (None, name)]
+    folders = ", ".join(table.DATASETS[name].DATA for name in known)
     add(
         "--data",
-        help="folder with the videos, as the download unpacks "
-        f"(default: {folders}; then Datasets/ instead of data/)",
+        help=f"folder with the videos, as the download unpacks (default: {folders}; then "
+        "Datasets/ instead of data/)",
     )
+
+
+def truth_words():
+    """What the ground truth of each data set is, for help texts."""
+    described = [f"for {name} {module.TRUTH}" for name, module in table.DATASETS.items()]
+    return f"ground truth of all videos: {'; '.join(described)}"
 
 
 def add_split_flags(add):
     """Which videos are the test part."""
-    with_splits = [name for name, module in DATASETS.items() if module.SPLITS]
+    with_splits = [name for name, module in table.DATASETS.items() if module.SPLITS]
     names = ", ".join(with_splits)
+    splits = set().union(*(table.DATASETS[name].SPLITS for name in with_splits))
     add(
         "--test-list",
-        help=f"text file naming the test videos (testlist01.txt); for {names}, instead of a "
-        "split",
+        help=f"text file naming the test videos (testlist01.txt); for {names}, instead of "
+        "a split",
     )
-    every = {number for name in with_splits for number in DATASETS[name].SPLITS}
     add(
         "--split",
         type=int,
-        choices=sorted(every),
+        choices=sorted(splits),
         help=f"official split, {names} alone (default: 1)",
     )
 
 
 def check_dataset(args, parser, needs_list=False):
     """Fill in --data and --split; stop where flags do not belong to the data set."""
-    args.data = args.data or data_folder(args.dataset)
+    args.data = args.data or table.data_folder(args.dataset)
     if not hasattr(args, "split"):
         return
     try:
-        args.split = check_split(args.dataset, args.split, args.test_list, needs_list)
+        args.split = table.check_split(args.dataset, args.split, args.test_list, needs_list)
     except ValueError as error:
         parser.error(str(error))
 

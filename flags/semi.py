@@ -8,8 +8,8 @@ import re
 import sys
 from dataclasses import fields
 
+from claus.datasets import table
 from claus.datasets.labels.mask_interp import INTERPOLATIONS
-from claus.datasets.table import DATASETS
 from claus.engine import SCHEDULES
 from claus.flags.common import (
     add_dataset_flags,
@@ -112,7 +112,7 @@ def add_everyday_flags(add):
     add_network_flags(add)
     add(
         "--crop",
-        choices=DATASETS["ucf101"].CROPS,
+        choices=table.DATASETS["ucf101"].CROPS,
         help="224x296 resized to a square (default), or 224x224 straight; ucf101 alone",
     )
     add(
@@ -288,10 +288,10 @@ def fill_in(args, parser):
         if getattr(args, name, None) is None:
             setattr(args, name, value)
     check_dataset(args, parser)
-    crops = DATASETS[args.dataset].CROPS
+    crops = table.DATASETS[args.dataset].CROPS
     if args.crop and args.crop not in crops:
         parser.error("--crop is for --dataset ucf101")
-    if args.mask_interp and DATASETS[args.dataset].ANSWERS != "masks":
+    if args.mask_interp and table.DATASETS[args.dataset].ANSWERS != "masks":
         parser.error("--mask-interp is for --dataset jhmdb, whose labels are masks")
     chosen = {
         **BACKBONES[args.model].training,

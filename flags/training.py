@@ -2,8 +2,8 @@
 
 from dataclasses import fields
 
+from claus.datasets import table
 from claus.datasets.labels.mask_interp import INTERPOLATIONS
-from claus.datasets.table import DATASETS
 from claus.engine import SCHEDULES
 from claus.flags.common import (
     Hardware,
@@ -20,13 +20,13 @@ from claus.flags.common import (
     default_workers,
     hidden,
     new_parser,
+    whole_number,
 )
 from claus.losses.criterion import LossSettings
 from claus.losses.stew import PSEUDO_LABEL_LOSSES
 from claus.models import BACKBONES
 from claus.models.input import PIXEL_RANGE
 from claus.training import BATCH_NORM, OptimizerSettings, TrainingSettings
-from claus.utils.runtime import whole_number
 
 # of the published code, for every flag that is not given
 AUTHORS = {
@@ -53,7 +53,7 @@ def parse(argv=None, dataset="ucf101", about=None):
     its --help begins with.
     """
     parser = new_parser(about)
-    module = DATASETS[dataset]
+    module = table.DATASETS[dataset]
     parser.set_defaults(dataset=dataset, crop=module.CROPS[0], mask_interp=INTERPOLATIONS[0])
     add_everyday_flags(parser.add_argument_group("everyday").add_argument, dataset)
     add_loss_flags(parser.add_argument_group("loss").add_argument)
@@ -72,7 +72,7 @@ def parse(argv=None, dataset="ucf101", about=None):
 
 
 def add_everyday_flags(add, dataset):
-    module = DATASETS[dataset]
+    module = table.DATASETS[dataset]
     add_run_flags(add)
     add_dataset_flags(add, dataset)
     add_network_flags(add)
