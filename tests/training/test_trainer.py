@@ -12,13 +12,13 @@ from claus.utils.runtime import UserError
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    return toy.make(tmp_path_factory.mktemp("data") / "toy", seed=3, train=4, test=2)
+    return toy.make(tmp_path_factory.mktemp("data") / "toy", seed=3, train=6, test=6)
 
 
 @pytest.fixture
 def command(videos, tmp_path):
     """The flags of a training of one step on two labeled videos."""
-    place = ["--run", str(tmp_path / "run"), "--data", str(videos)]
+    place = ["--run", str(tmp_path / "run"), "--cycle", "0", "--data", str(videos)]
     truth = [
         "--oracle",
         str(videos / "pyannot.pkl"),
