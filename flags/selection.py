@@ -381,7 +381,7 @@ def _of(kind, args):
 
 
 def _budget(args) -> BudgetSettings:
-    dataset = table.MODULES[args.dataset]
+    dataset = table.DATASETS[args.dataset]
     if args.videos is None:
         args.videos = f"{dataset.VIDEOS_PERCENT}%"
     if args.frames is None:

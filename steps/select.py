@@ -5,8 +5,10 @@ next annotation file. claus_select.py says which files are read and written.
 import contextlib
 from dataclasses import replace
 
-from claus.annotators import oracle
+from claus.annotators.answers import check_answers, merge_answers
+from claus.annotators.form import read_form, request_form, write_form
 from claus.annotators.request_frames import FRAMES, clear_frames, write_frames
+from claus.annotators.simulated import answer, strip_labels
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.ledger import Prices, write_ledger
 from claus.artifacts.pool_reader import NamedPool, pool_of_labels, read_pool
@@ -65,14 +67,14 @@ def choose_next(settings: SelectSettings, cycle: Cycle) -> int:
     }
     report = make_report(head, rule, known, chosen, asked, len(before.videos))
     request = request_of(settings.source, before, report)
-    answers = oracle.answer(truth, request) if truth else None
+    answers = answer(truth, request) if truth else None
 
     keep_filled_form(cycle.request)
     # with --force: it no longer belongs to what follows
     cycle.annotations.unlink(missing_ok=True)
     save_selection(report, cycle.selection)
     draw_picture(cycle.clusters_picture, report, known.pool, chosen)
-    oracle.write_form(cycle.request, request)
+    write_form(cycle.request, request)
     print_report(report)
     if answers is not None:
         return finish(settings, cycle, before, answers)
@@ -88,13 +90,19 @@ def read_truth(source: Source) -> Annotations:
     """Ground truth of the training part; of all videos, with a warning, where nothing says
     which are test videos.
     """
-    if source.test_list or source.split:
-        return table.read_ground_truth(source, "train")
-    print(
-        f"note: no --test-list, so every video of {source.oracle} is in the pool, "
-        f"test videos too"
+    listed = source.test_list or source.split
+    if not listed:
+        print(
+            f"note: no --test-list, so every video of {source.oracle} is in the pool, "
+            f"test videos too"
+        )
+    return table.read_ground_truth(
+        source.dataset,
+        source.oracle,
+        source.test_list,
+        source.split,
+        "train" if listed else "all",
     )
-    return table.read_ground_truth(source, "all")
 
 
 def labels_so_far(
@@ -113,14 +121,14 @@ def labels_so_far(
             )
         return load_labels(path, source.dataset), {}
     if truth is not None:
-        hidden = oracle.strip_labels(truth)
+        hidden = strip_labels(truth)
         return (on_disk(hidden, source) if source.on_disk else hidden), {}
     if not source.test_list:
         print(
             f"note: no --test-list, so every video below {source.data} is in the pool, "
             f"test videos too"
         )
-    dataset = table.MODULES[source.dataset]
+    dataset = table.DATASETS[source.dataset]
     pool, failed = own_videos.read_pool(
         source.data,
         own_videos.read_classes(source.classes, dataset),
@@ -143,7 +151,7 @@ def load_labels(path, dataset: str) -> Annotations:
 
 def on_disk(pool: Annotations, source: Source) -> Annotations:
     """The pool's videos that are found below --data; UserError where none is."""
-    find, present = table.video_finder(source), {}
+    find, present = table.video_finder(source.dataset, source.data), {}
     for name, video in pool.videos.items():
         with contextlib.suppress(UserError):
             find(name)
@@ -229,9 +237,9 @@ def take_answers(settings: SelectSettings, cycle: Cycle) -> int:
     path = cycle.before().annotations if cycle.number else cycle.run.pool
     before = load_labels(path, source.dataset)
     request = request_of(source, before, report)
-    answers = oracle.read_form(source.answers)
+    answers = read_form(source.answers)
     with annotation_file.naming(source.answers):
-        oracle.check_answers(request, answers, before)
+        check_answers(request, answers, before)
     return finish(settings, cycle, before, answers)
 
 
@@ -239,8 +247,8 @@ def finish(settings: SelectSettings, cycle: Cycle, before: Annotations, answers:
     """Keep the answers, write the annotation file and the ledger, and say what the cycle
     came to.
     """
-    merged = oracle.merge_answers(before, answers)
-    oracle.write_form(cycle.answers, answers)
+    merged = merge_answers(before, answers)
+    write_form(cycle.answers, answers)
     annotation_file.save(merged, cycle.annotations)
     in_memory = {cycle.number - 1: before, cycle.number: merged}
     row = write_ledger(cycle.run, in_memory)[-1]
@@ -259,9 +267,9 @@ def finish(settings: SelectSettings, cycle: Cycle, before: Annotations, answers:
 
 def request_of(source: Source, before: Annotations, report: dict) -> dict:
     """The form that asks for what a selection's report has chosen."""
-    kind = table.MODULES[source.dataset].ANSWERS
+    kind = table.DATASETS[source.dataset].ANSWERS
     picks = request_picks(report)
-    return oracle.request_form(before, picks, report["run"], report["cycle"], kind)
+    return request_form(before, picks, report["run"], report["cycle"], kind)
 
 
 def check_nothing_built_on(cycle: Cycle) -> None:
@@ -283,7 +291,9 @@ def show_request(settings: SelectSettings, cycle: Cycle) -> None:
     """
     source = settings.source
     picks = request_picks(load_selection(cycle.selection))
-    failed = write_frames(picks, cycle.folder / FRAMES, table.video_finder(source))
+    failed = write_frames(
+        picks, cycle.folder / FRAMES, table.video_finder(source.dataset, source.data)
+    )
     if failed:
         print(
             f"note: no pictures of the frames of {len(failed)} videos "
@@ -302,7 +312,7 @@ def show_request(settings: SelectSettings, cycle: Cycle) -> None:
 
 def data_of(source: Source) -> str:
     """--data, where it is not the data set's own folder."""
-    default = table.MODULES[source.dataset].DATA
+    default = table.data_folder(source.dataset)
     return "" if source.data == default else f" --data {source.data}"
 
 

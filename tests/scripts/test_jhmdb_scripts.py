@@ -18,7 +18,7 @@ import evaluate
 import run_cycles
 import train_jhmdb
 import train_ucf101
-from claus.annotators import oracle
+from claus.annotators.form import read_form, write_form
 from claus.artifacts import checkpoint, handoffs
 from claus.datasets import jhmdb
 from claus.datasets.clips.geometry import GEOMETRY, transform
@@ -181,10 +181,10 @@ def test_default_budgets_are_those_of_the_data_set():
     start = ["--run", "r", "--cycle", "0"]
     asked = parse([*start, "--dataset", "jhmdb"])
     assert (asked.budget.videos, asked.budget.frames) == ("5%", "3%")
-    assert asked.source.data == "Datasets/JHMDB"
+    assert asked.source.data == "data/JHMDB"
     asked = parse([*start, "--frames", "2%"])
     assert (asked.budget.videos, asked.budget.frames) == ("5%", "2%")
-    assert asked.source.data == "Datasets/UCF101"
+    assert asked.source.data == "data/UCF101"
 
 
 def test_answers_of_people_hold_masks(data, tmp_path):
@@ -193,7 +193,7 @@ def test_answers_of_people_hold_masks(data, tmp_path):
     select(tmp_path / "mine", data, 0, *flags)
     path = tmp_path / "mine" / "cycle0" / "request.json"
     truth = jhmdb.read_ground_truth(data, part="train")
-    form = oracle.read_form(path)
+    form = read_form(path)
     assert form["answer_with"] == "masks" and {v["video"] for v in form["videos"]} <= set(
         truth.videos
     )
@@ -202,7 +202,7 @@ def test_answers_of_people_hold_masks(data, tmp_path):
         entry["class"] = entry["video"].partition("/")[0]
         for frame in entry["frames"]:
             frame["actors"] = [{"track": 1, "mask": encode_rle(tube.masks[frame["frame"]])}]
-    oracle.write_form(tmp_path / "answers.json", form)
+    write_form(tmp_path / "answers.json", form)
     select(tmp_path / "mine", data, 0, "--answers", str(tmp_path / "answers.json"))
     labels = annotations.load(tmp_path / "mine" / "cycle0" / "annotations.pkl")
     video = labels.labeled()[0]
