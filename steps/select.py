@@ -90,19 +90,14 @@ def read_truth(source: Source) -> Annotations:
     """Ground truth of the training part; of all videos, with a warning, where nothing says
     which are test videos.
     """
-    listed = source.test_list or source.split
-    if not listed:
-        print(
-            f"note: no --test-list, so every video of {source.oracle} is in the pool, "
-            f"test videos too"
-        )
-    return table.read_ground_truth(
-        source.dataset,
-        source.oracle,
-        source.test_list,
-        source.split,
-        "train" if listed else "all",
+    where = source.dataset, source.oracle, source.test_list, source.split
+    if source.test_list or source.split:
+        return table.read_ground_truth(*where, "train")
+    print(
+        f"note: no --test-list, so every video of {source.oracle} is in the pool, "
+        f"test videos too"
     )
+    return table.read_ground_truth(*where, "all")
 
 
 def labels_so_far(
