@@ -124,8 +124,8 @@ class Start:
         if unknown := [name for name in self.names if name not in truth.videos]:
             raise UserError(
                 f"{args.oracle} has no training video {unknown[0]}, which "
-                f"{folder / 'features.pkl'} has; "
-                "give the ground truth and the split of these runs"
+                f"{folder / 'features.pkl'} has; give the ground truth and the split of "
+                "these runs"
             )
         self.videos = [truth.videos[name] for name in self.names]
         self.offsets, self.lengths_N = (
@@ -266,8 +266,7 @@ def scores_table(starts):
             rows,
         )
         + f"\n\nClusters: {purity[1]:.1f} that hold a video; normalized mutual "
-        f"information with the class "
-        f"{purity[0]:.3f} (1: the same, 0: nothing in common)."
+        f"information with the class {purity[0]:.3f} (1: the same, 0: nothing in common)."
     )
 
 

@@ -63,8 +63,7 @@ ABOUT = {
     "lambda": "weight of the cluster loss, in multiples of the network's own; every "
     "value trains from the first cycle",
     "frames": "which frames of a video: damping as in the paper, as in the authors' "
-    "code, none, coverage; equidistant; "
-    "random",
+    "code, none, coverage; equidistant; random",
     "semi": "training on the unlabeled videos too, by method, under random choice and "
     "under CLAUS",
     "full": "every frame of every video labeled: the line to reach",

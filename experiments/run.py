@@ -91,8 +91,8 @@ def parse_args(argv=None):
     add(
         "--schedule",
         help="cumulative percent of frames / percent of videos of each cycle, such as "
-        "\"0.25/5,1/20\" "
-        "(default: the experiment's; a report of several experiments wants the same for all)",
+        "\"0.25/5,1/20\" (default: the experiment's; a report of several experiments wants "
+        "the same for all)",
     )
     add(
         "--values",
@@ -200,9 +200,8 @@ def check_varied(args, parser):
         for name in varied:
             if given[name[2:].replace("-", "_")] is not None:
                 parser.error(
-                    f"--{step} \"{name} …\" would be that of every cell, whatever the "
-                    f"table says of it; "
-                    f"leave it out{INSTEAD.get(name, '')}"
+                    f"--{step} \"{name} …\" would be that of every cell, whatever the table "
+                    f"says of it; leave it out{INSTEAD.get(name, '')}"
                 )
 
 
@@ -226,8 +225,8 @@ def main(argv=None):
         check_writable(folder, clear=False)  # another experiments/run.py may be writing there
     print(
         f"{len(cells)} cells, {len(tasks)} runs with their starts, "
-        f"{sum(task.finished for task in tasks)} finished; "
-        f"{remaining(tasks, args.jobs)}; table: {args.csv}",
+        f"{sum(task.finished for task in tasks)} finished; {remaining(tasks, args.jobs)}; "
+        f"table: {args.csv}",
         flush=True,
     )
 
@@ -337,7 +336,7 @@ def print_list():
     for dataset in SHORT:
         print(
             f"  {dataset}: {SHORT[dataset]}; table1: {TABLE1[dataset]}; fig7: the same "
-            f"without the last"
+            "without the last"
         )
 
 
@@ -349,8 +348,8 @@ def print_plan(tasks, devices, jobs):
             or "shared first cycle"
         )
         print(
-            f"{'finished' if task.finished else 'to run  '}  {task.folder}  ({used}; "
-            f"seed {task.settings['seed']})"
+            f"{'finished' if task.finished else 'to run  '}  {task.folder}  ({used}; seed "
+            f"{task.settings['seed']})"
         )
         if not task.finished:
             print(

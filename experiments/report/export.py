@@ -53,8 +53,7 @@ def page(variants):
     names = [name for name in tables.MAIN if name in metrics_of(every)]
     parts = [
         "Mean ± standard deviation over seeds, percent. `capsule`: masks, whatever the "
-        "class (`aware`: of the "
-        "right class); `act`: boxes and tubes of the right class.",
+        "class (`aware`: of the right class); `act`: boxes and tubes of the right class.",
         table(["% of frames", "", "seeds", *names], score_lines(variants, names)),
     ]
     base = tables.random_of(variants)
@@ -66,9 +65,8 @@ def page(variants):
                 cells = [marked(tables.difference_cell(mean)) for mean in found]
                 lines.append([percent, variant, seeds, *cells])
         parts += [
-            f"Percentage points more than {base}, with the same seed; in brackets the "
-            f"95% interval of the mean "
-            "(Student's t), bold where it leaves out 0.",
+            f"Percentage points more than {base}, with the same seed; in brackets the 95% "
+            "interval of the mean (Student's t), bold where it leaves out 0.",
             table(["% of frames", "", "seeds", *compared], lines),
         ]
     return "\n\n".join(parts)

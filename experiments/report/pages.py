@@ -32,11 +32,9 @@ SAID = ("capsule f-mAP@.5", "capsule f-mAP@.5 aware")  # of these the first para
 FLOORS = {"capsule f-mAP@.5": "capsule floor f@.5", "capsule v-mAP@.5": "capsule floor v@.5"}
 PROTOCOLS = (
     "Two protocols, never compared with each other. capsule asks whether the predicted "
-    "mask overlaps the actors, "
-    "whatever the predicted class (the paper's tables are in it), so class-aware "
-    "scores and the accuracy stand beside. "
-    "act is the frame-mAP and video-mAP of the detection field: boxes and tubes of the "
-    "right class. All scores are "
+    "mask overlaps the actors, whatever the predicted class (the paper's tables are in "
+    "it), so class-aware scores and the accuracy stand beside. act is the frame-mAP and "
+    "video-mAP of the detection field: boxes and tubes of the right class. All scores are "
     "percent."
 )
 
@@ -99,8 +97,8 @@ def scores_section(variants, rows, published):
         else (f"one seed ({seeds[0]}), so there are no error bars")
     )
     lead = html.paragraph(
-        f"{what_of(every)}. {len(variants)} "
-        f"{'line' if len(variants) == 1 else 'lines'}, {bars}."
+        f"{what_of(every)}. {len(variants)} {'line' if len(variants) == 1 else 'lines'}, "
+        f"{bars}."
     )
     if not names:
         return lead + html.absent("No scores are in the table.")
@@ -286,11 +284,9 @@ def passes_section(variants):
         for column in ("same videos %", "same frames %", "rank correlation of frames")
     ]
     lead = html.paragraph(
-        "The same weights, scored with fewer dropout passes. Fewer passes are the "
-        "first of the many, so their "
-        "agreement is an upper bound; the line of other passes, as many but drawn "
-        "anew, says how much two full "
-        "scorings agree."
+        "The same weights, scored with fewer dropout passes. Fewer passes are the first of "
+        "the many, so their agreement is an upper bound; the line of other passes, as many "
+        "but drawn anew, says how much two full scorings agree."
     )
     return lead + html.gallery(figures) + tables.agreement_table(variants)
 
@@ -304,9 +300,8 @@ def published_table(dataset):
     for row in rows:
         lines.append([row["method"], *(row[name] or "-" for name in names)])
     return html.table(
-        "published numbers, capsule protocol as far as its lineage shows; a percentage "
-        "of videos means "
-        "densely labeled videos in the semi-supervised rows",
+        "published numbers, capsule protocol as far as its lineage shows; a percentage of "
+        "videos means densely labeled videos in the semi-supervised rows",
         ["method", *head],
         lines,
     )
@@ -389,8 +384,8 @@ def ledgers(rows):
         lead + "".join(parts)
         if parts
         else html.absent(
-            "No ledger: the folders of the runs are not here; cost by "
-            "budget stands in the tables above."
+            "No ledger: the folders of the runs are not here; cost by budget stands in the "
+            "tables above."
         )
     )
 
@@ -414,17 +409,15 @@ def made_section(rows):
     if unknown:
         parts.append(
             html.absent(
-                f"{unknown} {'run does' if unknown == 1 else 'runs do'} not say on "
-                f"which machine and "
-                "with which versions; those of experiments/run.py do."
+                f"{unknown} {'run does' if unknown == 1 else 'runs do'} not say on which "
+                "machine and with which versions; those of experiments/run.py do."
             )
         )
     if not commands:
         parts.append(
             html.absent(
                 "The folders of the runs are not here, so their commands, versions and "
-                "machines are "
-                "not known."
+                "machines are not known."
             )
         )
     parts += [

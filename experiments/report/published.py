@@ -46,9 +46,9 @@ def check_real(dataset, rows):
     folders = {row["run"] for row in rows if row["run"] is not None}
     if not folders:
         raise UserError(
-            f"--published {dataset}: none of the runs' folders is here, so nothing "
-            f"proves that their data "
-            "set is the paper's; leave it out, or put the folders beside the table"
+            f"--published {dataset}: none of the runs' folders is here, so nothing proves "
+            "that their data set is the paper's; leave it out, or put the folders beside "
+            "the table"
         )
     for folder in sorted(folders):
         evaluation, settings = (
@@ -66,9 +66,8 @@ def check_real(dataset, rows):
         if drawn or known != (NAMES[dataset], TEST_VIDEOS[dataset]):
             raise UserError(
                 f"--published {dataset}: {folder} was tested on "
-                f"{evaluation.get('test_videos', '?')} "
-                f"videos of "
+                f"{evaluation.get('test_videos', '?')} videos of "
                 f"{'a made-up data set' if drawn else evaluation.get('dataset', '?')}, the "
-                f"paper's numbers are for the {TEST_VIDEOS[dataset]} of "
-                f"{NAMES[dataset]}; leave it out"
+                f"paper's numbers are for the {TEST_VIDEOS[dataset]} of {NAMES[dataset]}; "
+                "leave it out"
             )

@@ -39,12 +39,12 @@ def main(argv=None):
     if not (args.source / LISTS[0]).is_file():
         raise UserError(
             f"there is no {args.source / LISTS[0]}; give the folder that "
-            f"experiments/silhouettes/make.py wrote"
+            "experiments/silhouettes/make.py wrote"
         )
     if args.output.resolve() == args.source.resolve():
         raise UserError(
-            f"--output {args.output} is --source itself, whose split would be lost; "
-            f"give another folder"
+            f"--output {args.output} is --source itself, whose split would be lost; give "
+            "another folder"
         )
     clips = (args.source / LISTS[0]).read_text(encoding="utf-8").split()
     scored = held_out(clips)

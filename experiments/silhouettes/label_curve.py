@@ -167,8 +167,8 @@ def main(argv=None):
             )
         if not todo:
             print(
-                f"every cell is in {table} already and none is run; --results PATH "
-                f"starts a table of your own"
+                f"every cell is in {table} already and none is run; --results PATH starts a "
+                "table of your own"
             )
         lock = threading.Lock()
 
@@ -336,9 +336,8 @@ def check_same_settings(rows, settings, path):
     for row in rows:
         if (row["steps"], row["model"]) != (str(settings.steps), settings.model):
             raise UserError(
-                f"{path} has cells of --steps {row['steps']} --model {row['model']}; "
-                f"give the same, or "
-                "another --results"
+                f"{path} has cells of --steps {row['steps']} --model {row['model']}; give "
+                "the same, or another --results"
             )
 
 
@@ -365,10 +364,9 @@ def report(rows):
     heads = ("f@.5", "v@.5", "v@.2", "f@.5 class-aware", "v@.5 class-aware", "accuracy")
     seconds = [float(row["seconds"]) for row in rows if row.get("seconds")]
     lines = [
-        f"Silhouette benchmark, split 1, `capsule` protocol, percent, mean ± deviation "
-        f"over seeds; random "
-        f"selection; {rows[0]['model']} network, {rows[0]['steps']} optimizer steps "
-        f"for every row.",
+        "Silhouette benchmark, split 1, `capsule` protocol, percent, mean ± deviation over "
+        f"seeds; random selection; {rows[0]['model']} network, {rows[0]['steps']} optimizer "
+        "steps for every row.",
         "",
         f"| % frames / % videos | videos | frames | {' | '.join(heads)} | seeds |",
         "|" + "---|" * (len(heads) + 4),
@@ -384,10 +382,9 @@ def report(rows):
     lines += [
         "",
         f"A cell took {np.median(seconds):.0f} s (median; "
-        f"{min(seconds):.0f}…{max(seconds):.0f}): selection, "
-        f"training, evaluation. {platform.machine()}, torch {torch.__version__}, on a "
-        f"CPU one thread a cell; "
-        "made by `python experiments/silhouettes/label_curve.py`.",
+        f"{min(seconds):.0f}…{max(seconds):.0f}): selection, training, evaluation. "
+        f"{platform.machine()}, torch {torch.__version__}, on a CPU one thread a cell; made "
+        "by `python experiments/silhouettes/label_curve.py`.",
         "",
     ]
     return "\n".join(lines)

@@ -87,10 +87,9 @@ def main(argv=None):
     found = [accuracy(labels, seed) for seed in range(3)]
     chance = [accuracy(rng.permutation(labels), seed) for seed in range(SHUFFLES)]
     print(
-        f"class from looks: {np.mean(found):.1f}% of {len(test_labels)} test videos; "
-        f"with shuffled labels "
-        f"{np.mean(chance):.1f} ± {np.std(chance, ddof=1):.1f}%; most frequent class "
-        f"{100 * np.bincount(test_labels).max() / len(test_labels):.1f}%"
+        f"class from looks: {np.mean(found):.1f}% of {len(test_labels)} test videos; with "
+        f"shuffled labels {np.mean(chance):.1f} ± {np.std(chance, ddof=1):.1f}%; most "
+        f"frequent class {100 * np.bincount(test_labels).max() / len(test_labels):.1f}%"
     )
     return 0
 

@@ -276,9 +276,8 @@ def read_finished(path, about):
         raise UserError(f"{path} is damaged; remove {path.parent} and render again") from error
     if there != json.loads(json.dumps(about)):
         raise UserError(
-            f"{path} says that {path.parent} was rendered with other knobs; give "
-            f"another --output, or "
-            "remove it"
+            f"{path} says that {path.parent} was rendered with other knobs; give another "
+            "--output, or remove it"
         )
     return clips
 

@@ -57,7 +57,7 @@ def main(argv=None):
         if not clips:
             raise UserError(
                 f"there is no mask below {source / 'puppet_mask'}; give a folder in "
-                f"J-HMDB's layout"
+                "J-HMDB's layout"
             )
         sums = sum(overlaps(np.asarray(read_masks(clip)[:], bool)) for clip in clips)
         lines.append(
