@@ -73,9 +73,8 @@ def main(argv=None):
     rows = gather(args.inputs)
     if args.published:
         check_real(args.published, rows)
-    check_writable(
-        output.parent, clear=False
-    )  # the table's folder: experiments/run.py may be writing there
+    # the table's folder: experiments/run.py may be writing there
+    check_writable(output.parent, clear=False)
     words = shlex.join(["python", "report.py", *(sys.argv[1:] if argv is None else argv)])
     made_from = f"Made on {time.strftime('%Y-%m-%d')} from {', '.join(args.inputs)}."
     lead = html.paragraph(made_from) + html.paragraph(PROTOCOLS)

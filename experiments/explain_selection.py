@@ -82,9 +82,8 @@ def main(argv=None):
         )
     truth, starts, contrasts, runs = which.read_ground_truth(args, "train"), {}, {}, {}
     for row in rows:
-        source = handoffs.fingerprint(
-            row["run"] / "cycle0" / "detector.pt"
-        )  # the same for runs with a shared start
+        # the same for runs with a shared start
+        source = handoffs.fingerprint(row["run"] / "cycle0" / "detector.pt")
         runs[row["run"]] = row["variant"], source
         if source not in starts:
             starts[source] = Start(row["run"] / "cycle0", truth, contrasts, args)

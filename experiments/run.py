@@ -45,10 +45,8 @@ from claus.experiments.runner import (  # noqa: E402
 )
 from claus.utils.runtime import UserError, check_writable, run_script, whole_number  # noqa: E402
 
-STEPS = {
-    "full": 4000,
-    "small": 300,
-}  # optimizer steps of every training, whatever the number of labels
+# optimizer steps of every training, whatever the number of labels
+STEPS = {"full": 4000, "small": 300}
 EPOCHS = {"full": 40, "small": 6}
 VARIED = {
     "select": (

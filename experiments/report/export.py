@@ -11,10 +11,8 @@ from claus.experiments.table import AGREEMENT
 from claus.utils.markdown import table
 from claus.utils.runtime import atomic_write, check_writable, write_text
 
-CURVES = {
-    "capsule f-mAP@.5": "frames",
-    "capsule v-mAP@.5": "videos",
-}  # and how their files' names end
+# and how their files' names end
+CURVES = {"capsule f-mAP@.5": "frames", "capsule v-mAP@.5": "videos"}
 
 
 def export(rows, folder, command):

@@ -11,10 +11,8 @@ from claus.utils.runtime import UserError
 TABLE = Path(__file__).resolve().parent / "published.csv"
 TEST_VIDEOS = {"ucf101": 910, "jhmdb": 268}  # of the split that the paper tests on
 NAMES = {"ucf101": "ucf101-24", "jhmdb": "jhmdb-21"}
-MADE_UP = (
-    "silhouettes.json",
-    "toy.json",
-)  # what a data set that was drawn here has in its folder
+# what a data set that was drawn here has in its folder
+MADE_UP = ("silhouettes.json", "toy.json")
 
 
 def published_rows(dataset):
