@@ -194,7 +194,7 @@ def metric_title(metric):
         if ("aware" in name)
         else "class of the video"
         if name == "accuracy"
-        else "masks, whatever the class"
+        else "masks, regardless of class"
     )
     return name, f"{protocol} protocol: {about}"
 

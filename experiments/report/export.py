@@ -50,7 +50,7 @@ def page(variants):
     every = [row for of in variants.values() for row in of]
     names = [name for name in tables.MAIN if name in metrics_of(every)]
     parts = [
-        "Mean ± standard deviation over seeds, percent. `capsule`: masks, whatever the "
+        "Mean ± standard deviation over seeds, percent. `capsule`: masks, regardless of "
         "class (`aware`: of the right class); `act`: boxes and tubes of the right class.",
         table(["% of frames", "", "seeds", *names], score_lines(variants, names)),
     ]

@@ -53,13 +53,13 @@ def clusters_section(folders, seed):
         )
     if not figures:
         return html.absent(
-            "No picture of the clusters: none of the runs here has both pickles of its "
+            "No cluster plot: none of the runs here has both pickles of its "
             "first cycle and a second selection."
         )
     lead = html.paragraph(
-        "Every point is a video of the pool, at its latent's two main directions after the "
-        f"first cycle (seed {seed}); colors are clusters, squares were labeled before, "
-        "stars were picked next."
+        "Each point is a video of the pool: its latent after the first cycle, projected on "
+        f"two principal components (seed {seed}). Colors are clusters, squares were already "
+        "labeled, stars were picked next."
     )
     return (
         lead
@@ -120,9 +120,9 @@ def classes_section(runs):
             "No chart of the classes: none of the runs here has an evaluation and its labels."
         )
     lead = html.paragraph(
-        "Bars: class-aware f-AP@.5 on the test videos; red marks: the same whatever the "
-        "class; yellow: the share of all labeled frames that fell on the class, with equal "
-        "shares as a dotted line."
+        "Bars: class-aware f-AP@.5 on the test videos; red marks: the same "
+        "regardless of class; yellow: the class's share of all labeled frames; dotted line: "
+        "equal shares."
     )
     return (
         lead
@@ -245,7 +245,9 @@ def strips_section(folder, data, variant):
         f"and the lowest score. Orange: frames picked now. Score: {name}."
     )
     note = (
-        html.absent(f"Frames are not shown: {unread[0]}. --data says where the videos lie.")
+        html.absent(
+            f"Frames are not shown: {unread[0]}. Give --data, the folder with the videos."
+        )
         if unread
         else ""
     )
@@ -318,7 +320,7 @@ def _sheets(sheets, folder, cycle):
             )
         )
     lead = html.paragraph(
-        "Test videos of the highest and the lowest overlap (capsule protocol: whatever the "
+        "Test videos of the highest and the lowest overlap (capsule protocol: regardless of "
         f"class), cycle {cycle} of {folder.name}. Green: ground truth; orange: prediction; "
         "dimmed: outside the crop."
     )

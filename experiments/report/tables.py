@@ -22,7 +22,7 @@ COMPARED = (
     "act video-mAP@.5",
 )
 GROUPS = (
-    "capsule: masks, whatever the class",
+    "capsule: masks, regardless of class",
     "capsule: masks of the right class",
     "capsule: class",
     "act: boxes and tubes of the right class",
