@@ -3,7 +3,7 @@
 PYTHON ?= .venv/bin/python
 BASE_PYTHON ?= python3
 DEMO ?= files/demo
-TOY ?= Datasets/toy
+TOY ?= data/toy
 
 ifeq ($(PYTHON),.venv/bin/python)
 SETUP = .venv/ready

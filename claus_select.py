@@ -230,11 +230,11 @@ def read_truth(args):
     which are test videos.
     """
     if args.test_list or args.split:
-        return read_ground_truth(args, "train")
+        return read_ground_truth(args.dataset, args.oracle, args.test_list, args.split, "train")
     print(
         f"note: no --test-list, so every video of {args.oracle} is in the pool, test videos too"
     )
-    return read_ground_truth(args, "all")
+    return read_ground_truth(args.dataset, args.oracle, args.test_list, args.split, "all")
 
 
 def labels_so_far(args, truth):
@@ -276,7 +276,7 @@ def labels_so_far(args, truth):
 
 def on_disk(pool, args):
     """The pool's videos that are found below --data; UserError where none is."""
-    find, present = which.video_finder(args), {}
+    find, present = which.video_finder(args.dataset, args.data), {}
     for name, video in pool.videos.items():
         with contextlib.suppress(UserError):
             find(name)
@@ -518,7 +518,7 @@ def show_request(args, folder):
     what comes next.
     """
     picks = request_picks(handoffs.load_selection(folder / "selection.json"))
-    failed = write_frames(picks, folder / FRAMES, which.video_finder(args))
+    failed = write_frames(picks, folder / FRAMES, which.video_finder(args.dataset, args.data))
     if failed:
         print(
             f"note: no pictures of the frames of {len(failed)} videos "

@@ -234,7 +234,7 @@ def extract(trained, videos, mine, parts, args, device):
     )
     tiles = VideoTiles(
         [videos[index] for index in mine],
-        which.video_finder(args),
+        which.video_finder(args.dataset, args.data),
         trained.geometry,
         args.phases,
         fill=args.tail,

@@ -384,7 +384,9 @@ def score_videos(trained, videos, geometry, parts, args):
     todo = [
         video for place, video in enumerate(videos) if not (parts / f"{place}.npz").exists()
     ]
-    tiles = VideoTiles(todo, which.video_finder(args), geometry, phases=2, fill="black")
+    tiles = VideoTiles(
+        todo, which.video_finder(args.dataset, args.data), geometry, phases=2, fill="black"
+    )
     scored = Scored()
     for item in tqdm(
         tile_loader(tiles, workers), desc="evaluate", unit="video", leave=False, disable=None
@@ -509,7 +511,7 @@ def draw_pictures(trained, scored, report, classes, geometry, switches, args, fo
         for overlap in scored.overlaps
         for counted in [overlap.counted_frames(switches)]
     ]
-    find_video = which.video_finder(args)
+    find_video = which.video_finder(args.dataset, args.data)
     for tag, index in visualize.pick_examples(iou_V, args.visualize):
         video, overlap = scored.videos[index], scored.overlaps[index]
         item = VideoTiles([video], find_video, geometry, phases=2, fill="black")[0]

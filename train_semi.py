@@ -37,7 +37,7 @@ from claus.artifacts.handoffs import cycle_dir, run_dir
 from claus.datasets import table as which
 from claus.datasets.clips.geometry import PIXEL_RANGE
 from claus.datasets.labels import annotations as annotation_file
-from claus.datasets.labels.mask_interp import METHODS as INTERPOLATIONS
+from claus.datasets.labels.mask_interp import INTERPOLATIONS
 from claus.losses.cluster import LAMBDA
 from claus.models.detector import PRESETS
 from claus.semi.lists import read_lists
@@ -494,7 +494,7 @@ def main(argv=None):
     check_pretrained(args)
     check_writable(folder / "tensorboard")
     check_writable(folder)
-    find_video = which.video_finder(args)
+    find_video = which.video_finder(args.dataset, args.data)
     path = args.annotations or folder / "annotations.pkl"
     left_out = take_lists(args, path, find_video) if args.pkl_file_label else {}
     labels = annotation_file.load(path)

@@ -30,7 +30,7 @@ from claus.artifacts.handoffs import cycle_dir
 from claus.datasets import table as which
 from claus.datasets.clips.geometry import PIXEL_RANGE
 from claus.datasets.labels import annotations as annotation_file
-from claus.datasets.labels.mask_interp import METHODS
+from claus.datasets.labels.mask_interp import INTERPOLATIONS
 from claus.losses.cluster import LAMBDA
 from claus.losses.margin import LAST_MARGIN
 from claus.models.detector import PRESETS
@@ -123,12 +123,12 @@ def parse_args(argv=None, dataset="ucf101", about=__doc__):
     if which.MODULES[dataset].ANSWERS == "masks":
         add(
             "--mask-interp",
-            choices=METHODS,
-            default=METHODS[0],
+            choices=INTERPOLATIONS,
+            default=INTERPOLATIONS[0],
             help="how masks between two labels are made; flow "
             "follows the pixels and is slow (default: %(default)s)",
         )
-    parser.set_defaults(dataset=dataset, crop=crops[0], mask_interp=METHODS[0])
+    parser.set_defaults(dataset=dataset, crop=crops[0], mask_interp=INTERPOLATIONS[0])
     add("--pixel-range", choices=PIXEL_RANGE, help="of the network's input (default -1..1)")
     add(
         "--pseudo-label-loss",
@@ -299,7 +299,7 @@ def main(argv=None, dataset="ucf101", about=__doc__):
     if first:
         check_writable(folder / "tensorboard")
         check_writable(folder)
-    find_video = which.video_finder(args)
+    find_video = which.video_finder(args.dataset, args.data)
     names, missing = readable(labels, find_video, args)
     training, validation = split_validation(labels, names, args)
     state = Training(args, labels, training, missing, find_video, folder, validation)

@@ -1,21 +1,24 @@
-"""How actors are marked in a request and its answers: with boxes or with masks. See
-oracle.py for the forms.
+"""How actors are marked in a request and its answers: with boxes or with masks.
 
-boxes   {"track": 1, "box": [x, y, w, h]}                                  pixels from 0, top left corner and size
-masks   {"track": 1, "mask": {"size": [height, width], "counts": [int, ...]}}    run lengths, see masks.encode_rle
+boxes   {"track": 1, "box": [x, y, w, h]}
+        pixels from 0, top left corner and size
+masks   {"track": 1, "mask": {"size": [height, width], "counts": [int, ...]}}
+        run lengths, see datasets.labels.masks.encode_rle
 """
 
 import json
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from claus.datasets.labels.annotations import Video
 from claus.datasets.labels.masks import decode_rle, encode_rle, rle_problem
 from claus.utils.runtime import UserError
 
 KINDS = ("boxes", "masks")
 
 
-def answers_with(form):
+def answers_with(form: Mapping) -> str:
     """Whether a form asks for "boxes" (where it does not say) or "masks". Raises UserError."""
     kind = form.get("answer_with", KINDS[0])
     if kind not in KINDS:
@@ -23,17 +26,17 @@ def answers_with(form):
     return kind
 
 
-def actors_in(video, asked, kind):
+def actors_in(video: Video, asked: Iterable[int], kind: str) -> dict[int, list[dict]]:
     """frame -> list of {"track", "box" or "mask"}, for the frames asked for; tubes that
     agree in all count once.
     """
     actors, seen = {frame: [] for frame in asked}, set()
     for tube in video.tubes:
         if (tube.boxes if kind == "boxes" else tube.masks) is None:
+            has = "masks" if kind == "boxes" else "boxes"
             raise UserError(
-                f"video {video.name}: has {'masks' if kind == 'boxes' else 'boxes'}, "
-                f"the request is for "
-                f"{kind}; request what the video has"
+                f"video {video.name}: has {has}, the request is for {kind}; "
+                "request what the video has"
             )
         visible = np.flatnonzero(np.isin(tube.frames, asked))
         shapes = _boxes_of(tube, visible) if kind == "boxes" else _masks_of(tube, visible)
@@ -56,7 +59,7 @@ def _masks_of(tube, places):
     return [{"mask": encode_rle(tube.masks[int(place)])} for place in places]
 
 
-def shape_of(actor, kind):
+def shape_of(actor: Mapping, kind: str) -> np.ndarray:
     """Corners (4,) int, or mask (H,W) bool, of an answered actor."""
     if kind == "masks":
         return decode_rle(actor["mask"])
@@ -64,7 +67,7 @@ def shape_of(actor, kind):
     return np.array([x, y, x + w, y + h])
 
 
-def actor_problems(actors, video, kind):
+def actor_problems(actors: object, video: Video, kind: str) -> list[str]:
     """Texts: what is wrong with the actors of one frame."""
     if actors is None:
         return ["is unanswered (actors null; [] says no action)"]
@@ -97,12 +100,8 @@ def _box_problems(box, video):
         return [f"box {box!r} is not four whole numbers x, y, width, height"]
     if box[2] < 1 or box[3] < 1:
         return [f"box {box} has no area (x, y, width, height)"]
-    if (
-        box[0] < 0
-        or box[1] < 0
-        or box[0] + box[2] > video.width
-        or box[1] + box[3] > video.height
-    ):
+    x, y, width, height = box
+    if x < 0 or y < 0 or x + width > video.width or y + height > video.height:
         return [
             f"box {box} (x, y, width, height) leaves the picture of "
             f"{video.width}x{video.height} pixels"
@@ -110,6 +109,6 @@ def _box_problems(box, video):
     return []
 
 
-def is_whole(value):
+def is_whole(value: object) -> bool:
     """Whether a JSON value is a whole number (true and false are not)."""
     return isinstance(value, int) and not isinstance(value, bool)

@@ -1,6 +1,8 @@
 """Pictures of the frames that an annotator is asked to label."""
 
 import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from PIL import Image
 from tqdm import tqdm
@@ -10,7 +12,7 @@ from claus.utils.runtime import UserError, atomic_write
 FRAMES = "frames"  # folder beside request.json
 
 
-def clear_frames(folder):
+def clear_frames(folder: Path) -> None:
     """Remove the pictures of write_frames, and nothing else: annotators keep files of their
     tools beside them.
     """
@@ -22,17 +24,20 @@ def clear_frames(folder):
             place.rmdir()
 
 
-def write_frames(picks, folder, find_video):
+def write_frames(
+    picks: Sequence[Mapping],
+    folder: Path,
+    find_video: Callable[[str], Path],
+) -> dict[str, str]:
     """Write <folder>/<video>/frame_<number>.png for every frame of picks (see
-    oracle.request_form).
+    form.request_form).
 
-    Original size, so that pixels are those of the boxes and masks to answer with. Pictures
-    that are there already are not made again. Returns {video: reason} of the videos that
-    are missing or cannot be read.
+    Original size, so that pixels are those of the boxes and masks to answer with. Existing
+    pictures are kept. Returns {video: reason} of the videos that are missing or cannot be
+    read.
     """
-    from claus.datasets.video.reader import (
-        read_frames,
-    )  # here, so that runs with ground truth need no video library
+    # here, so that runs with ground truth need no video library
+    from claus.datasets.video.reader import read_frames
 
     failed = {}
     for pick in tqdm(picks, desc="pictures", unit="video", disable=None):

@@ -31,7 +31,7 @@ import numpy as np  # noqa: E402
 
 from claus.benchmarks.timing import RESULTS, SHARED, lacks  # noqa: E402
 from claus.datasets import jhmdb  # noqa: E402
-from claus.datasets.labels.mask_interp import METHODS, interpolate  # noqa: E402
+from claus.datasets.labels.mask_interp import INTERPOLATIONS, interpolate  # noqa: E402
 from claus.datasets.labels.pseudo_labels import REACH  # noqa: E402
 from claus.datasets.video.reader import read_frames  # noqa: E402
 from claus.utils.machine import processor  # noqa: E402
@@ -41,7 +41,7 @@ from claus.utils.runtime import write_text  # noqa: E402
 DATA = SHARED / "jhmdb"
 GAPS = (2, 4, 8, 16)
 # yardsticks first
-WITHOUT_PIXELS = [method for method in reversed(METHODS) if method != "flow"]
+WITHOUT_PIXELS = [method for method in reversed(INTERPOLATIONS) if method != "flow"]
 WITH_PIXELS = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
 
 

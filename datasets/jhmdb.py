@@ -1,18 +1,22 @@
 """J-HMDB-21: its puppet masks in the official layout, its splits, and where its videos lie
 on disk.
 
-    <root>/puppet_mask/<class>/<clip>/puppet_mask.mat      key part_mask, uint8 {0,1}, height x width x frames
-    <root>/trainlist_split1.txt, testlist_split1.txt       "<class>/<clip>" a line; or, as the download has it,
-    <root>/splits/<class>_test_split1.txt                  "<clip>.avi 1" (training) or "<clip>.avi 2" (test) a line
+    <root>/puppet_mask/<class>/<clip>/puppet_mask.mat
+        key part_mask, uint8 {0,1}, height x width x frames
+    <root>/trainlist_split1.txt, testlist_split1.txt
+        "<class>/<clip>" a line; or, as the download has it,
+    <root>/splits/<class>_test_split1.txt
+        "<clip>.avi 1" (training) or "<clip>.avi 2" (test) a line
 
 A clip has one actor, in every frame, and as many frames as its mask. Split 1 has 660 clips
 with 22,712 frames to train on and 268 with 9,126 to test on. A file of masks is read when
-the first of its masks is asked for.
+the first of its masks is needed.
 """
 
 import functools
 import struct
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -47,26 +51,31 @@ CLASSES = (
     "wave",
 )
 KEY = "part_mask"
-NAME, DATA, ANSWERS = "jhmdb-21", "Datasets/JHMDB", "masks"
-VIDEOS_PERCENT, FRAMES_PERCENT = (
-    "5",
-    "3",
-)  # V and A of a cycle (paper): 33 clips and 34 frames of split 1
-CROP = "jhmdb"  # of datasets.clips.GEOMETRY
-CROPS = (CROP,)
+NAME, DATA, ANSWERS = "jhmdb-21", "data/JHMDB", "masks"
+TRUTH = "the folder that holds puppet_mask/ and the splits"
+# V and A of a cycle (paper): 33 clips and 34 frames of split 1
+VIDEOS_PERCENT, FRAMES_PERCENT = "5", "3"
+CROPS = ("jhmdb",)  # of clips.geometry.GEOMETRY
+SPLITS = (1, 2, 3)
 # folders between the root and <class>/<clip>.avi or <class>/<clip>/00001.png: videos and
 # images as downloads unpack
 LAYOUTS = ("", "videos", "ReCompress_Videos", "JHMDB_video/ReCompress_Videos", "Rename_Images")
 
 
-def read_ground_truth(root, test_list=None, part="all", split=1, clips=None):
+def read_ground_truth(
+    root: str | Path,
+    test_list: str | Path | None = None,
+    part: str = "all",
+    split: int | None = None,
+    clips: Iterable[str] | None = None,
+) -> Annotations:
     """Dense ground truth: every frame of every clip is labeled, its mask in one tube.
 
     root: folder with puppet_mask/ and, for the parts train and test, the lists of `split`
-    (1, 2 or 3) in one of the two forms above. test_list: a text file "<class>/<clip>" a
-    line, instead of these: the listed clips are the test part, all others the training
-    part. clips: names; the masks of all others are left alone. Returns Annotations, clips
-    sorted by name; masks are checked (0 and 1, none empty) when they are read. Raises
+    (one of SPLITS; None: 1) in one of the two forms above. test_list: a text file with a
+    "<class>/<clip>" a line, instead of these: the listed clips are the test part, all others the training
+    part. clips: names to keep; the masks of all others are not opened. Returns Annotations,
+    clips sorted by name; masks are checked (0 and 1, none empty) when they are read. Raises
     UserError naming the file.
     """
     if part not in ("train", "test", "all"):
@@ -78,24 +87,21 @@ def read_ground_truth(root, test_list=None, part="all", split=1, clips=None):
     if not files:
         raise UserError(
             f"{root}: no puppet_mask/<class>/<clip>/puppet_mask.mat there; unpack "
-            f"puppet_mask.zip of "
-            "J-HMDB there, or correct the path"
+            "puppet_mask.zip of J-HMDB there, or correct the path"
         )
     names = sorted(files)
     if part != "all":
+        split = SPLITS[0] if split is None else split
         names = sorted(_part(Path(root), names, test_list, part, split))
     if clips is not None:
         names = sorted(set(names) & set(clips))
     classes = tuple(sorted({name.partition("/")[0] for name in files}))
     classes = CLASSES if set(classes) <= set(CLASSES) else classes
-    return Annotations(
-        NAME if classes == CLASSES else "own",
-        classes,
-        {name: _video(name, files[name], classes) for name in names},
-    )
+    videos = {name: _video(name, files[name], classes) for name in names}
+    return Annotations(NAME if classes == CLASSES else "own", classes, videos)
 
 
-def find_video(root, name):
+def find_video(root: str | Path, name: str) -> Path:
     """Path of a clip, `<root>/<layout>/<name>.avi` or the folder `<root>/<layout>/<name>/`
     of PNGs; UserError if none.
 
@@ -104,7 +110,7 @@ def find_video(root, name):
     return find_below(root, name, LAYOUTS, images=True)
 
 
-def scan_videos(root):
+def scan_videos(root: str | Path) -> list[str]:
     """Sorted names "<class>/<clip>" of the clips in the first of LAYOUTS that has any;
     UserError if none has.
     """
@@ -112,18 +118,19 @@ def scan_videos(root):
 
 
 def _video(name, path, classes):
-    """Video, all its frames labeled, of which only the header of its masks has been read."""
+    """Video, all its frames labeled; of its masks only the header is read."""
     with naming(str(path)):
         shape = _mask_shape(path)
         label, frames = classes.index(name.partition("/")[0]), np.arange(shape[0])
         masks = PackedMasks(shape, functools.partial(read_masks, path))
-        return Video(name, *shape, label, frames, (Tube(label, 1, frames, masks=masks),))
+        tube = Tube(label, 1, frames, masks=masks)
+        return Video(name, *shape, label, frames, (tube,))
 
 
 # ------------------------------------------------------------------------------------ masks
 
 
-def read_masks(path):
+def read_masks(path: str | Path) -> np.ndarray:
     """Masks (F,H,W) bool of one puppet_mask.mat; UserError unless it is zeros and ones and
     every frame has an actor.
     """
@@ -151,14 +158,15 @@ def read_masks(path):
 
 
 def _mask_shape(path):
-    """(frames, height, width) of the masks in a file. Only its first bytes are looked at,
-    where they say it.
+    """(frames, height, width) of the masks in a file, from its first bytes where they hold
+    it.
     """
     try:
         with open(path, "rb") as file:
             shape = _shape_in_header(file.read(4096))
         if shape is None:
-            shape = {name: shape for name, shape, _ in scipy.io.whosmat(path)}.get(KEY)
+            shapes = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
+            shape = shapes.get(KEY)
     except Exception as error:
         raise _unreadable(None, error) from error
     if shape is None or len(shape) not in (2, 3) or not all(shape):
@@ -184,19 +192,19 @@ def _shape_in_header(head):
     # tags (type, bytes): the variable, 8 bytes of flags, three int32 of shape and padding,
     # the name
     tags = [struct.unpack(order + "II", body[at : at + 8]) for at in (0, 8, 24, 48)]
-    if (tags[0][0], *tags[1:]) != (14, (6, 8), (5, 12), (1, len(KEY))) or body[
-        56 : 56 + len(KEY)
-    ] != KEY.encode():
+    kinds = tags[0][0], *tags[1:]
+    if kinds != (14, (6, 8), (5, 12), (1, len(KEY))):
+        return None
+    if body[56 : 56 + len(KEY)] != KEY.encode():
         return None
     return struct.unpack(order + "3I", body[32:44])
 
 
 def _unreadable(path, error):
     reason = getattr(error, "strerror", None) or "not a MATLAB file, or a damaged one"
+    where = f"{path}: " if path else ""
     return UserError(
-        f"{f'{path}: ' if path else ''}cannot be read ({reason.lower()}); unpack "
-        f"puppet_mask.zip of "
-        "J-HMDB again"
+        f"{where}cannot be read ({reason.lower()}); unpack puppet_mask.zip of J-HMDB again"
     )
 
 
@@ -209,10 +217,8 @@ def _part(root, names, test_list, part, split):
     """
     if test_list is not None:
         test = _read_list(test_list)
-        lists = {
-            "test": (test, test_list),
-            "train": ([name for name in names if name not in set(test)], test_list),
-        }
+        rest = sorted(set(names) - set(test))
+        lists = {"test": (test, test_list), "train": (rest, test_list)}
     else:
         lists = _official_lists(root, names, split)
     both = set(lists["train"][0]) & set(lists["test"][0])
@@ -225,8 +231,8 @@ def _part(root, names, test_list, part, split):
     if missing:
         raise UserError(
             f"{source}: {len(missing)} of {len(listed)} clips have no mask below "
-            f"{root / 'puppet_mask'}, "
-            f"the first is {missing[0]}; unpack puppet_mask.zip again, or correct the list"
+            f"{root / 'puppet_mask'}, the first is {missing[0]}; "
+            "unpack puppet_mask.zip again, or correct the list"
         )
     if not listed:
         raise UserError(
@@ -246,19 +252,18 @@ def _official_lists(root, names, split):
         if not path.is_file():
             raise UserError(
                 f"{root}: neither {flat['train'].name} and {flat['test'].name} nor "
-                f"splits/{path.name} is "
-                "there; unpack the splits of J-HMDB there, or name a test list"
+                f"splits/{path.name} is there; unpack the splits of J-HMDB there, or name "
+                "a test list"
             )
         for line in _lines(path):
-            clip, _, which = line.rpartition(" ")
-            if which not in ("1", "2") or not clip:
+            clip, _, number = line.rpartition(" ")
+            if number not in ("1", "2") or not clip:
                 raise UserError(
                     f'{path}: line {line!r} is not "<clip>.avi 1" (training) or '
                     f'"<clip>.avi 2" (test)'
                 )
-            lists["train" if which == "1" else "test"].append(
-                f"{name}/{clip.strip().removesuffix('.avi')}"
-            )
+            part = "train" if number == "1" else "test"
+            lists[part].append(f"{name}/{clip.strip().removesuffix('.avi')}")
     return {part: (listed, folder) for part, listed in lists.items()}
 
 
@@ -271,9 +276,9 @@ def _lines(path):
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"{path}: the list of clips cannot be read "
-            f"({getattr(error, 'strerror', None) or error}); "
+            f"{path}: the list of clips cannot be read ({reason}); "
             "get the split files of J-HMDB again"
         ) from error
     return [line.strip() for line in lines if line.strip()]

@@ -3,7 +3,9 @@ to simulate with.
 """
 
 import json
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from tqdm import tqdm
 
@@ -13,50 +15,63 @@ from claus.utils.runtime import UserError
 
 
 def read_pool(
-    root, classes, test_list=None, *, known, strict=False, dataset=ucf101, any_folder=False
-):
+    root: str | Path,
+    classes: Sequence[str],
+    test_list: str | Path | None = None,
+    *,
+    known: str | Path,
+    strict: bool = False,
+    dataset: ModuleType = ucf101,
+    any_folder: bool = False,
+) -> tuple[Annotations, dict[str, str]]:
     """Every readable video `<Class>/<name>` below `root` whose class is in `classes` ->
     (Annotations, failed).
 
-    Videos named in `test_list` (a text file, one a line) stay out. Each video is decoded
-    once to count its frames; the counts go line by line to the file `known`, so that an
-    interrupted count goes on where it was and a second one costs nothing. A video that
-    cannot be read is left out: failed is {name: reason}; with `strict` it raises instead.
-    dataset: the module that knows where the videos lie (see which.py). any_folder: folders
-    are not classes; videos of all of them are in the pool. Raises UserError where no video
-    is found.
+    Videos named in `test_list` (a text file, one a line) are left out. Each video is
+    decoded once to count its frames; the counts are appended to the file `known`, so an
+    interrupted count is resumable and a second one costs nothing. A video that cannot be
+    read is skipped: failed is {name: reason}; with `strict` it raises instead. dataset: one
+    of table.DATASETS, which knows where the videos lie. any_folder: folders are not
+    classes; videos of all of them are in the pool. Raises UserError where no video is
+    found.
     """
-    hidden = _listed(test_list) if test_list else set()
-    names = [
-        name
-        for name in dataset.scan_videos(root)
-        if name not in hidden and (any_folder or name.partition("/")[0] in classes)
-    ]
+    tested = _listed(test_list) if test_list else set()
+    names = [name for name in dataset.scan_videos(root) if name not in tested]
+    if not any_folder:
+        names = [name for name in names if name.partition("/")[0] in classes]
     if not names:
-        named = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
-        raise UserError(
-            f"{root}: no video of the classes "
-            f"{named}{' that is not in the test list' if hidden else ''}; "
-            "videos lie in folders named as their classes, <class>/<video>.avi: name "
-            "the folder above with "
-            "--data and the classes with --classes, or give --any-folder where folders "
-            "are not classes"
-        )
-    sizes, failed = count_frames(
-        names, lambda name: dataset.find_video(root, name), known, strict
-    )
+        raise UserError(_no_video(root, classes, tested))
+
+    def find_video(name):
+        return dataset.find_video(root, name)
+
+    sizes, failed = count_frames(names, find_video, known, strict)
     videos = {name: Video(name, *size) for name, size in sizes.items()}
     if not videos:
         raise UserError(
             f"none of the {len(names)} videos below {root} can be read: "
             f"{next(iter(failed.values()))}"
         )
-    return Annotations(
-        dataset.NAME if tuple(classes) == dataset.CLASSES else "own", classes, videos
-    ), failed
+    name = dataset.NAME if tuple(classes) == dataset.CLASSES else "own"
+    return Annotations(name, classes, videos), failed
 
 
-def count_frames(names, find_video, known, strict=False):
+def _no_video(root, classes, tested):
+    named = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
+    beside = " that is not in the test list" if tested else ""
+    return (
+        f"{root}: no video of the classes {named}{beside}; videos lie in folders named as "
+        "their classes, <class>/<video>.avi: name the folder above with --data and the "
+        "classes with --classes, or give --any-folder where folders are not classes"
+    )
+
+
+def count_frames(
+    names: Iterable[str],
+    find_video: Callable[[str], Path],
+    known: str | Path,
+    strict: bool = False,
+) -> tuple[dict[str, tuple[int, int, int]], dict[str, str]]:
     """Decode each video once -> ({name: (frames, height, width)}, failed {name: reason});
     known: see read_pool.
     """
@@ -79,7 +94,7 @@ def count_frames(names, find_video, known, strict=False):
     return sizes, failed
 
 
-def read_classes(text, dataset=ucf101):
+def read_classes(text: str | None, dataset: ModuleType = ucf101) -> tuple[str, ...]:
     """Class names from a comma-separated list, or a text file with one name a line; those
     of `dataset` for None.
     """
@@ -93,22 +108,21 @@ def read_classes(text, dataset=ucf101):
     if not names or len(set(names)) < len(names):
         raise UserError(
             f"--classes {text}: give class names (the videos' folders), each once, or "
-            f"a file of one a line"
+            "a file with one a line"
         )
     return names
 
 
 def _probe(path):
-    from claus.datasets.video.reader import (
-        probe,
-    )  # here, so that runs with ground truth need no video library
+    # here, so that runs with ground truth need no video library
+    from claus.datasets.video.reader import probe
 
     return probe(path)
 
 
 def _read_known(path):
-    """name -> [bytes, mtime, frames, height, width] of an earlier count; a last line cut
-    short is passed over.
+    """name -> [bytes, mtime, frames, height, width] of an earlier count; an incomplete last
+    line is ignored.
     """
     counted = {}
     if Path(path).is_file():
@@ -123,9 +137,7 @@ def _read_known(path):
 
 
 def _append(path, line):
-    """Add a line to a file; it starts on a line of its own even where the one before was
-    cut short.
-    """
+    """Append a line to a file, on a new line even where the last one is incomplete."""
     try:
         with open(path, "a+b") as file:
             if file.tell() and (file.seek(-1, 2), file.read(1))[1] != b"\n":

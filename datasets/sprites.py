@@ -1,12 +1,14 @@
-"""Textured patches that move over a textured ground: drawing, filming, boxes, and writing
-the film as a real .avi.
+"""Textured patches that move over a textured ground: drawing, rendering, boxes, and writing
+the video as a real .avi.
 
 Knows nothing of classes: the toy data set decides what moves and how, and so may anything
-else that needs made videos. Colors are RGB in 0…255; positions are x, y in frame pixels,
-the center of the first pixel being 0, 0.
+else that needs synthetic videos. Colors are RGB in 0…255; positions are x, y in frame
+pixels, the center of the first pixel being 0, 0.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import av
 import cv2
@@ -25,7 +27,9 @@ class Actor:
     alpha: np.ndarray
 
 
-def random_texture(rng, height, width, grain=1.0):
+def random_texture(
+    rng: np.random.Generator, height: int, width: int, grain: float = 1.0
+) -> np.ndarray:
     """A texture (height,width,3) float32 in 0…255: color noise at three scales, stripes on
     top in some.
 
@@ -60,12 +64,12 @@ def random_texture(rng, height, width, grain=1.0):
     return np.clip(texture + rng.uniform(50, 205, 3), 0, 255).astype(np.float32)
 
 
-def random_shape(rng, diameter):
-    """The alpha (S,S) float32 in 0…1 of a random, longish blob or polygon, as large as a
-    disc of `diameter` pixels.
+def random_shape(rng: np.random.Generator, diameter: float) -> np.ndarray:
+    """The alpha (S,S) float32 in 0…1 of a random, elongated blob or polygon, of the area of
+    a disc of `diameter` pixels.
 
-    The edge is soft over about one frame pixel, so that a patch moved by parts of a pixel
-    has no steps.
+    The edge is soft over about one frame pixel, so that a patch moved by a fraction of a
+    pixel has no steps.
     """
     if rng.random() < 0.5:
         angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
@@ -80,29 +84,26 @@ def random_shape(rng, diameter):
     points = np.stack(
         [radius * np.cos(angles), radius * np.sin(angles) * rng.uniform(0.6, 0.85)], 1
     )
-    area = (
-        abs(
-            np.sum(
-                points[:, 0] * np.roll(points[:, 1], -1)
-                - np.roll(points[:, 0], -1) * points[:, 1]
-            )
-        )
-        / 2
-    )
+    x, y = points.T
+    area = abs(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)) / 2
     points *= SOURCE * diameter / 2 * np.sqrt(np.pi / area)
     side = int(2 * np.ceil(np.abs(points).max() + 2 * SOURCE)) + 1
     alpha = np.zeros((side, side), np.uint8)
-    cv2.fillPoly(
-        alpha, [np.round((points + side // 2) * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4
-    )
+    corners_16 = np.round((points + side // 2) * 16).astype(np.int32)  # 1/16 pixels
+    cv2.fillPoly(alpha, [corners_16], 255, cv2.LINE_AA, shift=4)
     return cv2.GaussianBlur(alpha, (0, 0), SOURCE * 0.35).astype(np.float32) / 255
 
 
-def random_actor(rng, diameter, ground=None, separation=None):
+def random_actor(
+    rng: np.random.Generator,
+    diameter: float,
+    ground: np.ndarray | None = None,
+    separation: float | None = None,
+) -> Actor:
     """An Actor of random shape and texture; with `ground` (h,w,3), its mean color is
     `separation` gray levels away.
 
-    The distance is Euclidean in RGB; the texture is always a draw of its own, so even
+    The distance is Euclidean in RGB; the texture is always drawn separately, so even
     separation 0 leaves an edge.
     """
     alpha = random_shape(rng, diameter)
@@ -117,7 +118,7 @@ def random_actor(rng, diameter, ground=None, separation=None):
     return Actor(texture, alpha)
 
 
-def paste(frame, actor, pose):
+def paste(frame: np.ndarray, actor: Actor, pose: Sequence[float]) -> np.ndarray:
     """Draw `actor` at `pose` (x, y, scale, angle) into `frame` (H,W,3) float32 in place;
     returns its alpha (H,W).
 
@@ -126,11 +127,8 @@ def paste(frame, actor, pose):
     """
     x, y, scale, angle = pose
     middle = (actor.alpha.shape[0] - 1) / 2
-    turn = (
-        scale
-        / SOURCE
-        * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    )
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = scale / SOURCE * rotation
     matrix = np.column_stack([turn, np.array([x, y]) - turn @ (middle, middle)])
     source = np.dstack([actor.texture * actor.alpha[..., None], actor.alpha])
     warped = cv2.warpAffine(source, matrix, frame.shape[1::-1], flags=cv2.INTER_LINEAR)
@@ -139,8 +137,16 @@ def paste(frame, actor, pose):
     return warped[..., 3]
 
 
-def render(background, actors, poses, camera, size, noise=0.0, rng=None):
-    """Film actors on a ground.
+def render(
+    background: np.ndarray,
+    actors: Sequence[Actor],
+    poses: np.ndarray,
+    camera: np.ndarray,
+    size: tuple[int, int],
+    noise: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Render actors on a ground.
 
     background (h,w,3) float32, larger than the frame; actors: A of Actor, later ones in
     front; poses (A,F,4): x, y, scale, angle in the frame (see `paste`), NaN where the actor
@@ -172,7 +178,7 @@ def render(background, actors, poses, camera, size, noise=0.0, rng=None):
     return frames, masks, visible
 
 
-def tight_boxes(masks):
+def tight_boxes(masks: np.ndarray) -> np.ndarray:
     """masks (F,H,W) bool → int32 (F,4): half-open corners x0, y0, x1, y1 around each mask,
     all 0 where it is empty.
     """
@@ -184,7 +190,7 @@ def tight_boxes(masks):
     return boxes
 
 
-def write_video(path, frames, rate=25):
+def write_video(path: str | Path, frames: np.ndarray, rate: int = 25) -> None:
     """Write frames (F,H,W,3) uint8 RGB, H and W even, as .avi: MPEG-4 part 2, key frame
     every 12, no B-frames.
     """
@@ -198,9 +204,7 @@ def write_video(path, frames, rate=25):
         context.gop_size, context.thread_count = 12, 1
         context.options = {**context.options, "global_quality": str(3 * 118)}
         for frame in frames:
-            container.mux(
-                stream.encode(
-                    av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-                )
-            )
+            pixels = np.ascontiguousarray(frame)
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(picture))
         container.mux(stream.encode())

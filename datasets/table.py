@@ -1,20 +1,113 @@
-"""From the name of a data set, as the scripts' --dataset takes it, to the module that reads
-it.
+"""DATASETS: every data set that the scripts' --dataset takes, and what is asked of all alike.
 
-Such a module has NAME (as annotation files and checkpoints call it), CLASSES, DATA (default
-folder), VIDEOS_PERCENT and FRAMES_PERCENT (the paper's budget of a cycle), CROPS (of
-datasets.clips.GEOMETRY, the default first), ANSWERS (what actors are marked with, see
-oracle.request_form), read_ground_truth, find_video and scan_videos.
+A data set is a module and one line of the table. The module declares
+
+    NAME             what annotation files and checkpoints call it, such as "ucf101-24"
+    CLASSES          class names, in the order of their labels
+    DATA             default folder of its videos, "data/<folder>"
+    ANSWERS          "boxes" or "masks": what actors are marked with
+    VIDEOS_PERCENT   the paper's budget of a cycle, percent of the training videos, a text
+    FRAMES_PERCENT   and of their frames
+    CROPS            keys of clips.geometry.GEOMETRY, the default first
+    SPLITS           numbers of its official splits, the default first; () where a list of
+                     test videos says which they are
+    TRUTH            what --oracle names, for messages
+
+    read_ground_truth(path, test_list, part, split) -> Annotations, every frame labeled
+    find_video(root, name) -> Path of a video, a file or a folder of images
+    scan_videos(root) -> sorted names of the videos below root
 """
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 from claus.datasets import jhmdb, ucf101
+from claus.datasets.labels.annotations import Annotations
+from claus.datasets.layouts import default_folder
 from claus.utils.runtime import UserError
 
-MODULES = {"ucf101": ucf101, "jhmdb": jhmdb}
-SPLITS = (1, 2, 3)  # of J-HMDB; UCF-101-24 has one list of test videos
+DATASETS = {"ucf101": ucf101, "jhmdb": jhmdb}
+MODULES = DATASETS  # until flags/ and steps/ say DATASETS
+
+
+def read_ground_truth(
+    dataset: str,
+    oracle: str | Path,
+    test_list: str | Path | None = None,
+    split: int | None = None,
+    part: str = "all",
+) -> Annotations:
+    """Dense ground truth of one part ("train", "test" or "all") of a data set.
+
+    oracle: the file or folder that TRUTH of its module describes. test_list: text file with
+    the test videos, one a line; split: number of an official split (None: the first).
+    Raises UserError naming the file and what to give instead.
+    """
+    return DATASETS[dataset].read_ground_truth(oracle, test_list, part, split)
+
+
+def video_finder(dataset: str, folder: str | Path) -> Callable[[str], Path]:
+    """Function from the name of a video to its path below `folder`; it raises UserError
+    where there is none.
+    """
+    return functools.partial(DATASETS[dataset].find_video, folder)
+
+
+def data_folder(dataset: str) -> str:
+    """Where the videos of a data set lie if --data does not say: "data/<folder>", or
+    "Datasets/<folder>" where only that exists.
+    """
+    return default_folder(DATASETS[dataset].DATA)
+
+
+def check_same(dataset: str, stored: str, path: str | Path) -> None:
+    """Raise UserError where a file says it is of another data set.
+
+    stored: NAME as the file has it; "own", or one that is not in the table, may be either.
+    """
+    for name, module in DATASETS.items():
+        if stored == module.NAME and name != dataset:
+            raise UserError(
+                f"{path} is of {stored}, not of {DATASETS[dataset].NAME}; "
+                f"give --dataset {name} (training: train_{name}.py), or another --run"
+            )
+
+
+def check_split(
+    dataset: str,
+    split: int | None,
+    test_list: str | Path | None,
+    needs_list: bool = False,
+) -> int | None:
+    """The split to use: `split`, or the first official one; None where there are none.
+
+    Raises ValueError where --split and --test-list do not suit the data set. needs_list:
+    a data set without splits must have a list of test videos.
+    """
+    splits = DATASETS[dataset].SPLITS
+    if split is not None and split not in splits:
+        raise ValueError(_wrong_split(dataset, splits))
+    if not splits:
+        if needs_list and not test_list:
+            raise ValueError(
+                f"--dataset {dataset} needs --test-list, the text file naming the test "
+                "videos (testlist01.txt)"
+            )
+        return None
+    if split is not None and test_list:
+        raise ValueError("give --split or --test-list, not both")
+    return splits[0] if split is None else split
+
+
+def _wrong_split(dataset, splits):
+    if splits:
+        return f"--split of {dataset} is one of {', '.join(map(str, splits))}"
+    others = [name for name, module in DATASETS.items() if module.SPLITS]
+    return f"--split is for --dataset {' or '.join(others)}; {dataset} has --test-list"
+
+
+# ------------------------------------------------- flags, until flags/common.py has them
 
 
 def add_flags(add, dataset=None):
@@ -24,82 +117,52 @@ def add_flags(add, dataset=None):
     if dataset is None:
         add(
             "--dataset",
-            choices=MODULES,
+            choices=DATASETS,
             default="ucf101",
             help="data set (default: %(default)s)",
         )
+    folders = [DATASETS[name].DATA for name in DATASETS if dataset in (None, name)]
     add(
         "--data",
-        help="folder with the videos, as the download unpacks (default: "
-        f"{', '.join(MODULES[name].DATA for name in MODULES if dataset in (None, name))})",
+        help="folder with the videos, as the download unpacks "
+        f"(default: {', '.join(folders)}; then Datasets/ instead of data/)",
     )
 
 
 def add_truth_flags(add, required):
     """The flags that say where the ground truth lies, and what of it is the test part."""
+    described = [f"for {name} {module.TRUTH}" for name, module in DATASETS.items()]
     add(
         "--oracle",
         required=required,
-        help="ground truth of all videos: pyannot.pkl; for jhmdb the folder that holds "
-        "puppet_mask/ and the splits",
+        help=f"ground truth of all videos: {'; '.join(described)}",
     )
     add_split_flags(add)
 
 
 def add_split_flags(add):
+    with_splits = [name for name, module in DATASETS.items() if module.SPLITS]
+    names = ", ".join(with_splits)
     add(
         "--test-list",
-        help="text file naming the test videos (testlist01.txt); for jhmdb, instead of a split",
+        help=f"text file naming the test videos (testlist01.txt); for {names}, instead of "
+        "a split",
     )
-    add("--split", type=int, choices=SPLITS, help="official split, jhmdb alone (default: 1)")
+    every = sorted({number for name in with_splits for number in DATASETS[name].SPLITS})
+    add(
+        "--split",
+        type=int,
+        choices=every,
+        help=f"official split, {names} alone (default: 1)",
+    )
 
 
 def check_flags(args, parser, needs_list=False):
-    """Fill in --data where it was not given; stop where flags do not belong to the data set."""
-    args.data = args.data or MODULES[args.dataset].DATA
+    """Fill in --data and --split; stop where flags do not belong to the data set."""
+    args.data = args.data or data_folder(args.dataset)
     if not hasattr(args, "split"):
         return
-    if args.dataset == "ucf101":
-        if args.split is not None:
-            parser.error("--split is for --dataset jhmdb; ucf101 has --test-list")
-        if needs_list and not args.test_list:
-            parser.error(
-                "--dataset ucf101 needs --test-list, the text file naming the test "
-                "videos (testlist01.txt)"
-            )
-    elif args.split is None:
-        args.split = 1
-    elif args.test_list:
-        parser.error("give --split or --test-list, not both")
-
-
-def read_ground_truth(args, part):
-    """Dense ground truth, part "train", "test" or "all", as --dataset, --oracle,
-    --test-list and --split say.
-    """
-    if args.dataset == "ucf101" and Path(args.oracle).is_dir():
-        raise UserError(
-            f"{args.oracle} is a folder, --dataset ucf101 reads the file pyannot.pkl; "
-            f"give that, or "
-            "--dataset jhmdb for a folder with puppet_mask/"
-        )
-    more = {} if args.split is None else {"split": args.split}
-    return MODULES[args.dataset].read_ground_truth(args.oracle, args.test_list, part, **more)
-
-
-def video_finder(args):
-    """Function from a video's name to its path below --data."""
-    return functools.partial(MODULES[args.dataset].find_video, args.data)
-
-
-def check_same(dataset, stored, path):
-    """UserError where a file says it is of another data set; "own", or one not known here,
-    may be either.
-    """
-    for name, module in MODULES.items():
-        if stored == module.NAME and name != dataset:
-            raise UserError(
-                f"{path} is of {stored}, not of {MODULES[dataset].NAME}; give "
-                f"--dataset {name} (training: "
-                f"train_{name}.py), or another --run"
-            )
+    try:
+        args.split = check_split(args.dataset, args.split, args.test_list, needs_list)
+    except ValueError as error:
+        parser.error(str(error))

@@ -1,9 +1,9 @@
-"""Make a small data set shaped like UCF-101-24, so that the whole cycle runs with nothing
-on disk.
+"""Make a small data set in the form of UCF-101-24, so that the whole cycle runs without a
+download.
 
-    python -m claus.datasets.toy Datasets/toy
+    python -m claus.datasets.toy data/toy
 
-writes below that folder, in some seconds on one core:
+writes below that folder, in a few seconds on one core:
 
     videos/<Class>/v_<Class>_gXX_cYY.avi   MPEG-4 part 2, 25 fps, a key frame every 12, no
                                            B-frames
@@ -11,27 +11,27 @@ writes below that folder, in some seconds on one core:
                                            boxes in UCF's convention
     testlist01.txt                         names of the test videos, one a line; all others
                                            are training
-    toy.json                               the parameters, so that a second call knows that
-                                           nothing is to be done
+    toy.json                               the parameters, so that a second call does
+                                           nothing
 
 A fair miniature of the problem:
-- Six classes that differ in the motion of their actors only: Bounce (up and down), Circle
-  (an orbit), Pulse (grows and shrinks), Rock (turns to and fro), Spin (turns round and
-  round), Sway (left and right). Color, texture, shape, size, number and place of the
-  actors are drawn alike for every class of the same difficulty.
+- Six classes that differ only in the motion of their actors: Bounce (up and down), Circle
+  (an orbit), Pulse (grows and shrinks), Rock (rotates back and forth), Spin (rotates),
+  Sway (left and right). Color, texture, shape, size, number and position of the actors are
+  drawn from the same distributions for every class of the same difficulty.
 - Actors are textured patches on a textured ground that a camera pans over; an actor lives
-  on the ground, so what counts is motion against the ground. A still patch (an actor before
-  or after its action, or a distractor in some videos) is never annotated.
-- Videos are untrimmed: actors come and go at their own times, most videos have stretches
-  without any action.
+  on the ground, so an action is motion relative to the ground. A still patch (an actor
+  before or after its action, or a distractor in some videos) is never annotated.
+- Videos are untrimmed: each actor comes and goes at its own time, and most videos have
+  stretches without any action.
 - Training videos have a long tail: Bounce and Spin are frequent and easy, with a few groups
   (gXX) of near-duplicates; the other four are rarer, in many small groups whose difficulty
   (low contrast, small, several actors, fast ground, noise) runs over the whole range. Test
-  videos are balanced over the classes, all in new groups, and their difficulty is drawn
-  alike for every class.
+  videos are balanced over the classes, all in new groups, with the same difficulties in
+  every class.
 - Textures and shapes come from a few scenes that all classes of the training part share, so
-  that no look stands for a class even where few videos are labeled; every test video has a
-  scene of its own.
+  that appearance does not reveal the class even where few videos are labeled; every test
+  video has its own scene.
 """
 
 import argparse
@@ -74,7 +74,14 @@ VERSION = 3  # of what is drawn; raise it when the same parameters give other vi
 # ---- what the classes are ----------------------------------------------------------------
 
 
-def motion(kind, times, period, strength, direction, phase):
+def motion(
+    kind: str,
+    times: np.ndarray,
+    period: float,
+    strength: float,
+    direction: int,
+    phase: float,
+) -> np.ndarray:
     """The displacement (n,4) = dx, dy, ln scale, angle of an actor of class `kind` at
     `times` (frames, n).
 
@@ -124,7 +131,7 @@ class Plan:
     test: bool
 
 
-def plan(train, test):
+def plan(train: int, test: int) -> list[Plan]:
     """The Plans of `train` + `test` videos, sorted by name; test groups come first in each
     class, as in UCF-101.
     """
@@ -162,8 +169,10 @@ def _apportion(total, shares):
     return counts
 
 
-def film(seed, index, item, size=(72, 96)):
-    """Make video `index`, a Plan `item`: frames (F,H,W,3) uint8 and its record (see
+def draw_video(
+    seed: int, index: int, item: Plan, size: tuple[int, int] = (72, 96)
+) -> tuple[np.ndarray, dict]:
+    """Draw video `index`, a Plan `item`: frames (F,H,W,3) uint8 and its record (see
     `record`).
 
     The look comes from the scene's random numbers, its use (contrast, sizes, actors) from
@@ -283,7 +292,13 @@ def _timeline(rng, length):
     return acting, shown
 
 
-def record(label, length, size, masks, annotated):
+def record(
+    label: int,
+    length: int,
+    size: tuple[int, int],
+    masks: np.ndarray,
+    annotated: np.ndarray,
+) -> dict:
     """What pyannot.pkl holds of one video, in the conventions of the corrected UCF-101-24
     annotations.
 
@@ -312,11 +327,17 @@ def record(label, length, size, masks, annotated):
 # ---- the folder --------------------------------------------------------------------------
 
 
-def make(folder, seed=0, train=80, test=30, size=(72, 96)):
+def make(
+    folder: str | Path,
+    seed: int = 0,
+    train: int = 80,
+    test: int = 30,
+    size: tuple[int, int] = (72, 96),
+) -> Path:
     """Make the data set at `folder`, whole or not at all; returns the folder as a Path.
 
     `train` and `test` videos (6 or more each), frames of `size` (H,W; even, 48 or more). A
-    folder that already holds this set is left as it is; UserError for one that holds
+    folder that already holds this set is not changed. Raises UserError for one that holds
     anything else, for parameters out of range, a full disk.
     """
     folder = Path(os.path.abspath(folder))
@@ -363,8 +384,7 @@ def _check(folder, stamp):
     if not all(isinstance(value, int) for value in (seed, train, test, *size)) or seed < 0:
         raise UserError(
             f"toy data set at {folder}: seed {seed}, {train} and {test} videos, size "
-            f"{size} cannot be "
-            "made; give whole numbers, the seed 0 or more"
+            f"{size} cannot be made; give whole numbers, the seed 0 or more"
         )
     if min(train, test) < len(CLASSES):
         raise UserError(
@@ -428,7 +448,9 @@ def _runs(number):
 def _fill(folder, stamp):
     plans, records = plan(stamp["train"], stamp["test"]), {}
     for index, item in enumerate(plans):
-        frames, records[item.name] = film(stamp["seed"], index, item, tuple(stamp["size"]))
+        frames, records[item.name] = draw_video(
+            stamp["seed"], index, item, tuple(stamp["size"])
+        )
         path = folder / "videos" / f"{item.name}.avi"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_video(path, frames)
@@ -444,7 +466,7 @@ def main(argv=None):
         prog="python -m claus.datasets.toy", description=__doc__.split("\n")[0]
     )
     parser.add_argument(
-        "folder", nargs="?", default="Datasets/toy", help="where to (default: %(default)s)"
+        "folder", nargs="?", default="data/toy", help="where to (default: %(default)s)"
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="another seed, another set (default: %(default)s)"

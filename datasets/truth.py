@@ -19,7 +19,9 @@ def read_truth(args, folder):
     the run was trained on one.
     """
     if not args.labels:
-        return which.read_ground_truth(args, "test")
+        return which.read_ground_truth(
+            args.dataset, args.oracle, args.test_list, args.split, "test"
+        )
     labels = annotation_file.load(args.labels)
     which.check_same(args.dataset, labels.dataset, args.labels)
     tested = {video.name: video for video in labels.labeled() if len(video.tubes)}
@@ -103,7 +105,9 @@ def no_model_floor(args, folder, classes, videos, geometry, switches):
         own = folder / "annotations.pkl"
         training = annotation_file.load(own).labeled() if own.exists() else []
     else:
-        training = which.read_ground_truth(args, "train").videos.values()
+        training = which.read_ground_truth(
+            args.dataset, args.oracle, args.test_list, args.split, "train"
+        ).videos.values()
     rectangle = floor.choose_rectangle(truths(training), classes, switches)
     if rectangle is None:
         return None

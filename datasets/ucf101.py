@@ -2,11 +2,12 @@
 
 The pickle maps a name "Class/v_Class_gXX_cYY" to {"numf", "label", "annotations": [{"sf",
 "ef", "label", "boxes"}]}: sf 0-based, ef exclusive, boxes (ef - sf, 4) x, y, width, height,
-1-based with inclusive corners. Boxes and numf come as uint8 or uint16, in which x + w would
-wrap: everything becomes int32 before any arithmetic. Optional keys "height" and "width" of
-a video stand for other picture sizes than UCF-101's 240 x 320.
+1-based with inclusive corners. Boxes and numf are uint8 or uint16, in which x + w would
+wrap around: everything is cast to int32 before any arithmetic. Optional keys "height" and
+"width" of a video give a picture size other than UCF-101's 240 x 320.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -50,61 +51,63 @@ CLASSES = (
     "VolleyballSpiking",
     "WalkingWithDog",
 )
-NAME, DATA, ANSWERS = "ucf101-24", "Datasets/UCF101", "boxes"
-VIDEOS_PERCENT, FRAMES_PERCENT = (
-    "5",
-    "5",
-)  # V and A of a cycle (paper): 114 videos and 989 frames
-CROPS = ("wide", "square")  # of datasets.clips.GEOMETRY
+NAME, DATA, ANSWERS = "ucf101-24", "data/UCF101", "boxes"
+TRUTH = "pyannot.pkl"
+# V and A of a cycle (paper): 114 videos and 989 frames
+VIDEOS_PERCENT, FRAMES_PERCENT = "5", "5"
+CROPS = ("wide", "square")  # of clips.geometry.GEOMETRY
+SPLITS = ()  # a list of test videos instead
 HEIGHT, WIDTH = 240, 320
-LAYOUTS = (
-    "",
-    "UCF-101",
-    "UCF101_Videos",
-    "videos",
-)  # folders that may lie between the root and <Class>/<name>.avi
+# folders that may lie between the root and <Class>/<name>.avi
+LAYOUTS = ("", "UCF-101", "UCF101_Videos", "videos")
 
 
-def read_ground_truth(pickle_path, test_list=None, part="all"):
+def read_ground_truth(
+    pickle_path: str | Path,
+    test_list: str | Path | None = None,
+    part: str = "all",
+    split: None = None,
+) -> Annotations:
     """Dense ground truth: every frame of every video is labeled (no tube in it = no action
     there).
 
     pickle_path: pyannot.pkl, or a file of the same form. test_list: text file, one test
-    video a line (a trailing ".avi" or label number does no harm). part: "test" takes the
+    video a line (a trailing ".avi" or label number is ignored). part: "test" takes the
     listed videos, "train" the others, "all" both. Returns Annotations, videos sorted by
     name. A tube's track is its place (from 1) in the pickle's list, in the pickle's order
-    (not always that of time); exact duplicates are kept. Raises UserError naming file and
-    video.
+    (not always that of time); exact duplicates are kept. split: None, this data set has a
+    list instead. Raises UserError naming file and video.
     """
+    if split is not None:
+        raise UserError(f"split {split!r}: {NAME} has none; give a list of test videos")
+    if Path(pickle_path).is_dir():
+        raise UserError(
+            f"{pickle_path} is a folder, --dataset ucf101 reads the file pyannot.pkl; "
+            "give that, or --dataset jhmdb for a folder with puppet_mask/"
+        )
     if part not in ("train", "test", "all"):
         raise UserError(f"part {part!r}: give train, test or all")
     if part != "all" and test_list is None:
         raise UserError(
-            f"the {part} part of {pickle_path} needs the list of test videos; give "
-            f"testlist01.txt"
+            f"the {part} part of {pickle_path} needs the list of test videos; "
+            "give testlist01.txt"
         )
     truth = safe_load(pickle_path)
     with naming(str(pickle_path)):
-        if (
-            not isinstance(truth, dict)
-            or not truth
-            or not all(isinstance(name, str) for name in truth)
-        ):
+        named = isinstance(truth, dict) and all(isinstance(name, str) for name in truth)
+        if not named or not truth:
             raise UserError(
                 "is not ground truth in the pyannot form (video name -> numf, label, "
-                "annotations); "
-                "give the corrected UCF-101-24 annotations, pyannot.pkl"
+                "annotations); give the corrected UCF-101-24 annotations, pyannot.pkl"
             )
-        truth = {
-            str(name): entry for name, entry in truth.items()
-        }  # the names are numpy's kind of text
+        # the names are numpy's string type
+        truth = {str(name): entry for name, entry in truth.items()}
         classes = classes_of({name: _get(truth[name], "label", name) for name in truth})
     names = sorted(truth)
     if test_list is not None:
         listed = _read_list(test_list, truth, pickle_path)
-        names = [
-            name for name in names if part == "all" or (name in listed) == (part == "test")
-        ]
+        if part != "all":
+            names = [name for name in names if (name in listed) == (part == "test")]
     with naming(str(pickle_path)):
         return Annotations(NAME, classes, {name: _video(name, truth[name]) for name in names})
 
@@ -125,17 +128,14 @@ def _tube(entry, track, numf, label):
     """Tube from {"sf", "ef", "label", "boxes"}; numf and label are its video's."""
     if not isinstance(entry, dict) or not {"sf", "ef", "label", "boxes"} <= entry.keys():
         raise UserError(
-            f"tube {track} has not the keys sf, ef, label, boxes; take the corrected "
-            f"annotations"
+            f"tube {track} has not the keys sf, ef, label, boxes; use the corrected annotations"
         )
-    start, end = (
-        whole_number(entry["sf"], f"tube {track}: sf"),
-        whole_number(entry["ef"], f"tube {track}: ef"),
-    )
+    start = whole_number(entry["sf"], f"tube {track}: sf")
+    end = whole_number(entry["ef"], f"tube {track}: ef")
     if not start < end <= numf:
         raise UserError(
             f"tube {track} covers frames {start} to {end} (exclusive) of {numf}; "
-            f"correct sf, ef or numf"
+            "correct sf, ef or numf"
         )
     if whole_number(entry["label"], f"tube {track}: label") != label:
         raise UserError(
@@ -145,8 +145,7 @@ def _tube(entry, track, numf, label):
     if len(boxes) != end - start:
         raise UserError(
             f"tube {track} has {len(boxes)} boxes for the {end - start} frames {start} "
-            f"to {end} "
-            "(exclusive); give one box a frame"
+            f"to {end} (exclusive); give one box a frame"
         )
     return Tube(label, track, np.arange(start, end), corners_from_xywh(boxes, one_based=True))
 
@@ -155,17 +154,17 @@ def _get(entry, key, name):
     """entry[key] of the video `name`; UserError where it is missing."""
     if not isinstance(entry, dict) or key not in entry:
         raise UserError(
-            f"video {name}: has no '{key}'; take the corrected annotations, pyannot.pkl"
+            f"video {name}: has no '{key}'; use the corrected annotations, pyannot.pkl"
         )
     return entry[key]
 
 
-def classes_of(labels):
+def classes_of(labels: Mapping[str, int]) -> tuple[str, ...]:
     """Class names in label order, from name -> label: the folder in front of a video's name
     is its class.
 
     Any part of UCF-101-24 keeps all 24 classes. Elsewhere labels count from 0 without a
-    hole. Raises UserError.
+    gap. Raises UserError.
     """
     folder_of, label_of = {}, {}
     for name, label in labels.items():
@@ -176,17 +175,14 @@ def classes_of(labels):
         if folder_of.setdefault(label, folder) != folder:
             raise UserError(
                 f"video {name}: label {label} is {folder_of[label]} in other videos; "
-                f"correct the label"
+                "correct the label"
             )
         if label_of.setdefault(folder, label) != label:
             raise UserError(
                 f"video {name}: has label {label}, other videos of {folder} have "
-                f"{label_of[folder]}; "
-                "correct the label"
+                f"{label_of[folder]}; correct the label"
             )
-    if all(
-        label < len(CLASSES) and CLASSES[label] == folder for label, folder in folder_of.items()
-    ):
+    if folder_of.items() <= dict(enumerate(CLASSES)).items():
         return CLASSES
     if max(folder_of) >= len(folder_of):
         name = max(labels, key=labels.get)
@@ -202,10 +198,9 @@ def _read_list(path, truth, pickle_path):
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"{path}: the list of test videos cannot be read "
-            f"({getattr(error, 'strerror', 0) or error}); "
-            "give testlist01.txt"
+            f"{path}: the list of test videos cannot be read ({reason}); give testlist01.txt"
         ) from error
     names = {line.split()[0].removesuffix(".avi") for line in lines if line.strip()}
     if not names:
@@ -214,8 +209,7 @@ def _read_list(path, truth, pickle_path):
     if unknown:
         raise UserError(
             f"{path}: {len(unknown)} of {len(names)} videos are not in {pickle_path}, "
-            f"the first is "
-            f"{unknown[0]}; give the list that belongs to it"
+            f"the first is {unknown[0]}; give the list that belongs to it"
         )
     return names
 
@@ -223,17 +217,17 @@ def _read_list(path, truth, pickle_path):
 # --------------------------------------------------------------------------- videos on disk
 
 
-def find_video(root, name):
+def find_video(root: str | Path, name: str) -> Path:
     """Path of a video, `<root>/<layout>/<name>.avi` for the first of LAYOUTS that has it;
     UserError otherwise.
     """
     return find_below(root, name, LAYOUTS)
 
 
-def scan_videos(root):
+def scan_videos(root: str | Path) -> list[str]:
     """Sorted names "Class/v_Class_gXX_cYY" of the .avi files in the first of LAYOUTS that
     has any; UserError if none.
 
-    Hidden files are passed over, as find_video would not be asked for them.
+    Hidden files are ignored, as find_video is never asked for them.
     """
     return scan_below(root, LAYOUTS)

@@ -80,7 +80,10 @@ def main(argv=None):
             f"{args.table} has runs of {args.experiment} with different settings "
             f"({', '.join(SETTING)}): {' and '.join(settings)}; give a table of one"
         )
-    truth, starts, contrasts, runs = which.read_ground_truth(args, "train"), {}, {}, {}
+    truth = which.read_ground_truth(
+        args.dataset, args.oracle, args.test_list, args.split, "train"
+    )
+    starts, contrasts, runs = {}, {}, {}
     for row in rows:
         # the same for runs with a shared start
         source = handoffs.fingerprint(row["run"] / "cycle0" / "detector.pt")
@@ -137,7 +140,7 @@ class Start:
         self.label_N = np.array([video.label for video in self.videos])
         self.fresh_N = np.array([not labels.videos[name].is_labeled for name in self.names])
         self.error_N, self.size_N, self.predicted_N = errors(folder, self.videos, args)
-        find_video = which.video_finder(args)
+        find_video = which.video_finder(args.dataset, args.data)
         for video in self.videos:
             if video.name not in contrasts:
                 contrasts[video.name] = contrast(video, find_video(video.name))

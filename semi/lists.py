@@ -200,7 +200,7 @@ def _lengthened(sizes, records):
     sizes = dict(sizes)
     for name, tubes in records:
         frames, *picture = sizes[name]
-        last = max((tube.end + 1 for tube in tubes if tube.is_labeled), default=0)
+        last = max((tube.last + 1 for tube in tubes if tube.is_labeled), default=0)
         if frames < last <= frames + SHORT_TAIL:
             sizes[name] = (last, *picture)
     return sizes
@@ -232,7 +232,7 @@ def _completed(video, tubes):
     """Where every tube is labeled in each of its frames, all frames of the video are:
     outside them is no action.
     """
-    dense = all(len(tube.labeled_frames) == tube.end - tube.start + 1 for tube in tubes)
+    dense = all(len(tube.labeled_frames) == tube.last - tube.start + 1 for tube in tubes)
     return replace(video, labeled_frames=np.arange(video.frames)) if tubes and dense else video
 
 

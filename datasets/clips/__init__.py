@@ -1,0 +1,1 @@
+"""Clips: which frames the network sees, cropped and resized with their masks."""

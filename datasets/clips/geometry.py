@@ -2,10 +2,11 @@
 their masks.
 
 Nothing here sees a label: the frames follow from the length of the video and an anchor,
-crop and flip from a generator.
+crop and flip from a random generator.
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import cv2
@@ -34,7 +35,7 @@ class ClipGeometry:
         if any(c > f for c, f in zip(self.crop, self.frame, strict=True)):
             raise ValueError(f"crop {self.crop} is larger than the frame {self.frame}")
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         return asdict(self)
 
 
@@ -55,7 +56,13 @@ PIXEL_RANGE = {
 }  # -1..1 is what the I3D weights were trained on
 
 
-def clip_indices(frames, anchor, length=8, stride=STRIDE, position=POSITION):
+def clip_indices(
+    frames: int,
+    anchor: int,
+    length: int = 8,
+    stride: int = STRIDE,
+    position: int = POSITION,
+) -> np.ndarray:
     """Frame indices (length,) of the clip with `anchor` at `position`, int64 in [0,
     frames).
 
@@ -68,27 +75,31 @@ def clip_indices(frames, anchor, length=8, stride=STRIDE, position=POSITION):
     for step in (stride, 1):
         start, span = anchor - position * step, (length - 1) * step
         start += max(0, -(start // step)) * step  # up to the first start >= 0
-        start -= (
-            max(0, -((frames - 1 - span - start) // step)) * step
-        )  # down until the end fits
+        room = frames - 1 - span - start
+        start -= max(0, -(room // step)) * step  # down until the end fits
         if 0 <= start and start + span < frames:
             return start + step * np.arange(length)
     return np.minimum(np.arange(length), frames - 1)
 
 
-def random_crop(geometry, rng):
+def random_crop(geometry: ClipGeometry, rng: np.random.Generator) -> tuple[int, int]:
     """(top, left) of a crop drawn uniformly, int."""
-    return tuple(
-        int(rng.integers(f - c + 1)) for f, c in zip(geometry.frame, geometry.crop, strict=True)
-    )
+    sides = zip(geometry.frame, geometry.crop, strict=True)
+    return tuple(int(rng.integers(frame - crop + 1)) for frame, crop in sides)
 
 
-def center_crop(geometry):
+def center_crop(geometry: ClipGeometry) -> tuple[int, int]:
     """(top, left) of the centered crop, int."""
-    return tuple((f - c) // 2 for f, c in zip(geometry.frame, geometry.crop, strict=True))
+    sides = zip(geometry.frame, geometry.crop, strict=True)
+    return tuple((frame - crop) // 2 for frame, crop in sides)
 
 
-def transform(clip, geometry, corner, flip=False):
+def transform(
+    clip: np.ndarray,
+    geometry: ClipGeometry,
+    corner: tuple[int, int],
+    flip: bool = False,
+) -> torch.Tensor:
     """Resize, crop, resize and flip frames, masks, or both, jointly.
 
     clip: uint8 frames (T,H,W,3) or masks (T,H,W); corner (top, left) in the resized frame.
@@ -102,35 +113,40 @@ def transform(clip, geometry, corner, flip=False):
     return torch.from_numpy(np.ascontiguousarray(clip).take(columns, 2).take(rows, 1))
 
 
-def resize(clip, size):
+def resize(clip: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Frames uint8 (T,H,W,3) -> (T,h,w,3), bilinearly with antialiasing; the same array
     where they have that size.
     """
     if clip.shape[1:3] == tuple(size):
         return clip
     channels_last = torch.from_numpy(clip).permute(0, 3, 1, 2)
-    return (
-        TF.resize(channels_last, list(size), InterpolationMode.BILINEAR)
-        .permute(0, 2, 3, 1)
-        .numpy()
-    )
+    resized = TF.resize(channels_last, list(size), InterpolationMode.BILINEAR)
+    return resized.permute(0, 2, 3, 1).numpy()
 
 
-def cut(clip, geometry, corner, flip=False):
+def cut(
+    clip: np.ndarray,
+    geometry: ClipGeometry,
+    corner: tuple[int, int],
+    flip: bool = False,
+) -> torch.Tensor:
     """Frames of the size geometry.frame, uint8 (T,h,w,3) -> cropped, resized and flipped, a
     tensor (T,3,S,S).
     """
     (top, left), (height, width) = corner, geometry.crop
     clip = resize(clip[:, top : top + height, left : left + width], [geometry.size] * 2)
     planes = np.empty((len(clip), 3, geometry.size, geometry.size), np.uint8)
-    for frame, plane in zip(
-        clip, planes, strict=True
-    ):  # several times as fast as one copy of all
+    for frame, plane in zip(clip, planes, strict=True):  # several times as fast as one copy
         cv2.split(cv2.flip(frame, 1) if flip else frame, list(plane))
     return torch.from_numpy(planes)
 
 
-def sources(shape, geometry, corner, flip=False):
+def sources(
+    shape: tuple[int, int],
+    geometry: ClipGeometry,
+    corner: tuple[int, int],
+    flip: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
     """(rows (S,), columns (S,)) int64: which pixel of a mask of `shape` (H,W) each pixel of
     a finished clip shows.
     """
@@ -148,13 +164,12 @@ def _nearest(before, after):
     nearest-exact resize of uint8 does.
     """
     places = torch.arange(before)
-    low, high = (
-        TF.resize(
-            part.to(torch.uint8)[None, :, None], [after, 1], InterpolationMode.NEAREST_EXACT
-        )[0, :, 0]
-        for part in (places % 256, places // 256)
-    )
-    return low.numpy().astype(np.int64) + 256 * high.numpy().astype(np.int64)
+    digits = []
+    for part in (places % 256, places // 256):
+        column = part.to(torch.uint8)[None, :, None]
+        resized = TF.resize(column, [after, 1], InterpolationMode.NEAREST_EXACT)
+        digits.append(resized[0, :, 0].numpy().astype(np.int64))
+    return digits[0] + 256 * digits[1]
 
 
 def normalize(frames, pixel_range):

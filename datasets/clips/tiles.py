@@ -1,20 +1,23 @@
-"""A whole video as clips, decoded once: what scoring, clustering and evaluation go through.
+"""A whole video as clips, decoded once: for scoring, clustering and evaluation.
 
 Only frames that a clip shows are converted to RGB and resized: with one phase, every second.
 
 A tile is T*stride = 16 frames. Phase p of a tile is the clip of its frames p, p + stride,
 ...; two phases cover every frame. The last tile of a video is filled up by its last frame
 (scoring, as published) or by black (the evaluation protocol); or it begins earlier, so that
-it is whole and moves as any other (scoring, our own rules).
+it is complete and shows motion throughout (scoring, our own rules).
 """
 
 import itertools
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from claus.datasets.clips.geometry import STRIDE, center_crop, transform
+from claus.datasets.clips.geometry import STRIDE, ClipGeometry, center_crop, transform
+from claus.datasets.labels.annotations import Video
 from claus.datasets.video.reader import read_runs
 from claus.utils.runtime import UserError
 
@@ -32,7 +35,14 @@ class VideoTiles(Dataset):
     """
 
     def __init__(
-        self, videos, find_video, geometry, phases=1, fill="repeat", length=8, stride=STRIDE
+        self,
+        videos: Iterable[Video],
+        find_video: Callable[[str], Path],
+        geometry: ClipGeometry,
+        phases: int = 1,
+        fill: str = "repeat",
+        length: int = 8,
+        stride: int = STRIDE,
     ):
         if fill not in FILLS:
             raise ValueError(f"fill must be one of {', '.join(FILLS)}, not {fill!r}")
@@ -44,29 +54,13 @@ class VideoTiles(Dataset):
 
     def __getitem__(self, index):
         video = self.videos[index]
-        clips = self.plan(video.frames)
-        wanted = np.unique([shown for tile in clips for shown, _, _ in tile])
-        runs = [
-            wanted[wanted // (self.length * self.stride) == tile] for tile in range(len(clips))
-        ]
-        pictures, before = [], []
+        plan = self.plan(video.frames)
         try:
-            blocks = read_runs(
-                self.find_video(video.name), video.frames, [run.tolist() for run in runs]
-            )
-            for tile, run, block in zip(clips, runs, blocks, strict=True):
-                now = [(run, transform(block, self.geometry, center_crop(self.geometry)))]
-                if self.fill == "black":
-                    now.insert(0, (np.array([-1]), torch.zeros_like(now[0][1][:1])))
-                numbers, finished = (list(column) for column in zip(*before, *now, strict=True))
-                numbers, finished = np.concatenate(numbers), torch.cat(finished)
-                pictures += [finished[np.searchsorted(numbers, shown)] for shown, _, _ in tile]
-                before = now if self.fill == "shift" else []
+            pictures = self._pictures(video, plan)
         except UserError as error:
             return {"name": video.name, "failed": str(error)}
-        frames, tiles, phases = (
-            np.stack(column) for column in zip(*itertools.chain(*clips), strict=True)
-        )
+        columns = zip(*itertools.chain(*plan), strict=True)
+        frames, tiles, phases = (np.stack(column) for column in columns)
         return {
             "name": video.name,
             "clips": torch.stack(pictures),
@@ -75,8 +69,28 @@ class VideoTiles(Dataset):
             "phase": phases,
         }
 
-    def plan(self, frames):
-        """Of a video of `frames` frames, for each tile its clips: (frame numbers (T,),
+    def _pictures(self, video, plan):
+        """The clips of a plan, uint8 (T,3,S,S) each, from one pass over the video."""
+        wanted = np.unique([shown for tile in plan for shown, _, _ in tile])
+        tile_of = wanted // (self.length * self.stride)
+        runs = [wanted[tile_of == tile] for tile in range(len(plan))]
+        path, corner = self.find_video(video.name), center_crop(self.geometry)
+        blocks = read_runs(path, video.frames, [run.tolist() for run in runs])
+        pictures, before = [], []
+        for tile, run, block in zip(plan, runs, blocks, strict=True):
+            now = [(run, transform(block, self.geometry, corner))]
+            if self.fill == "black":
+                now.insert(0, (np.array([-1]), torch.zeros_like(now[0][1][:1])))
+            # a shifted tile also shows frames of the tile before
+            numbers = np.concatenate([numbers for numbers, _ in (*before, *now)])
+            finished = torch.cat([frames for _, frames in (*before, *now)])
+            for shown, _, _ in tile:
+                pictures.append(finished[np.searchsorted(numbers, shown)])
+            before = now if self.fill == "shift" else []
+        return pictures
+
+    def plan(self, frames: int) -> list[list[tuple[np.ndarray, int, int]]]:
+        """For each tile of a video of `frames` frames, its clips: (frame numbers (T,),
         tile, phase).
         """
         size, tiles = self.length * self.stride, []
@@ -94,14 +108,14 @@ class VideoTiles(Dataset):
         return tiles
 
 
-def shifted_start(frames, size, stride, phases):
+def shifted_start(frames: int, size: int, stride: int, phases: int) -> int:
     """First frame of a last tile that shows the last frame of the video last, in its last
     phase; at least 0.
     """
     return max(frames - size + stride - phases, 0)
 
 
-def tile_loader(tiles, workers):
+def tile_loader(tiles: VideoTiles, workers: int) -> DataLoader:
     """Iterate over a VideoTiles in order, decoding ahead in `workers` processes."""
     return DataLoader(
         tiles,

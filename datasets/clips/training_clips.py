@@ -7,12 +7,15 @@ interruption changes a clip.
 
 import contextlib
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from claus.datasets.clips.geometry import (
+    ClipGeometry,
     center_crop,
     clip_indices,
     cut,
@@ -20,6 +23,7 @@ from claus.datasets.clips.geometry import (
     resize,
     sources,
 )
+from claus.datasets.labels.annotations import Annotations, Video
 from claus.datasets.labels.masks import PackedMasks
 from claus.datasets.labels.pseudo_labels import INTERPOLATION, clip_labels, pseudo_masks
 from claus.datasets.video.frame_cache import FrameCache
@@ -34,11 +38,18 @@ class ClipSampler(Sampler):
     """Yields (epoch, position, video name): every labeled video `per_epoch` times,
     shuffled, cut at `length` clips.
 
-    stream: numbers that the shuffling draws from beside the seed; another sampler of the
-    same seed has others.
+    stream: seeds the shuffling beside `seed`; two samplers of the same seed need different
+    ones. `epoch` is set by the training loop.
     """
 
-    def __init__(self, names, seed, length=None, per_epoch=2, stream=(1,)):
+    def __init__(
+        self,
+        names: Iterable[str],
+        seed: int,
+        length: int | None = None,
+        per_epoch: int = 2,
+        stream: tuple[int, ...] = (1,),
+    ):
         self.names, self.seed, self.epoch, self.stream = list(names), seed, 0, stream
         self.length = length or per_epoch * len(self.names)
 
@@ -47,12 +58,8 @@ class ClipSampler(Sampler):
 
     def __iter__(self):
         rng = np.random.default_rng([self.seed, *self.stream, self.epoch])
-        order = np.concatenate(
-            [
-                rng.permutation(len(self.names))
-                for _ in range(-(-self.length // len(self.names)))
-            ]
-        )
+        rounds = -(-self.length // len(self.names))
+        order = np.concatenate([rng.permutation(len(self.names)) for _ in range(rounds)])
         for position, index in enumerate(order[: self.length]):
             yield self.epoch, position, self.names[index]
 
@@ -63,29 +70,26 @@ class TrainingClips(Dataset):
     frames uint8 (T,3,S,S), target uint8 {0,1} (T,S,S), weight φ float32 (T,S,S), label int,
     name str, on_label bool (T,), anchor int: index of the labeled frame the clip was made
     around. A video that is missing or cannot be read gives {"name", "failed": reason}
-    instead. interpolation: of masks, one of mask_interp.METHODS. folder: where what saves
-    time is kept: indices of the videos, and up to `cache_gb` of decoded clips.
+    instead. loss, weighting: see pseudo_labels.clip_labels. interpolation: of masks, one of
+    mask_interp.INTERPOLATIONS. folder: for indices of the videos, and up to `cache_gb` of
+    decoded clips (1e9 bytes).
     """
 
     def __init__(
         self,
-        annotations,
-        find_video,
-        geometry,
-        seed,
-        loss="stew",
-        weighting="paper",
-        interpolation=INTERPOLATION,
-        folder=None,
-        cache_gb=0,
+        annotations: Annotations,
+        find_video: Callable[[str], Path],
+        geometry: ClipGeometry,
+        seed: int,
+        loss: str = "stew",
+        weighting: str = "paper",
+        interpolation: str = INTERPOLATION,
+        folder: str | Path | None = None,
+        cache_gb: float = 0,
     ):
         self.annotations, self.find_video, self.geometry = annotations, find_video, geometry
-        self.seed, self.loss, self.weighting, self.interpolation = (
-            seed,
-            loss,
-            weighting,
-            interpolation,
-        )
+        self.seed, self.loss, self.weighting = seed, loss, weighting
+        self.interpolation = interpolation
         self.videos = IndexedVideos(folder)
         self.cache = FrameCache(folder, cache_gb) if folder and cache_gb else None
         self._dense = OrderedDict()  # video name -> its pseudo-labels, where these are masks
@@ -96,15 +100,15 @@ class TrainingClips(Dataset):
         rng = np.random.default_rng([self.seed, 2, epoch, position])
         return self.clip(video, int(rng.choice(video.labeled_frames)), rng)
 
-    def clip(self, video, anchor, rng=None):
+    def clip(self, video: Video, anchor: int, rng: np.random.Generator | None = None) -> dict:
         """The clip of `video` around frame `anchor`; center crop without flip where rng is
         None.
         """
         indices = clip_indices(video.frames, anchor)
-        corner = (
-            random_crop(self.geometry, rng) if rng is not None else center_crop(self.geometry)
-        )
-        flip = rng is not None and bool(rng.random() < 0.5)
+        corner, flip = center_crop(self.geometry), False
+        if rng is not None:
+            corner = random_crop(self.geometry, rng)
+            flip = bool(rng.random() < 0.5)
         try:
             frames = self.frames(self.find_video(video.name), indices, video.frames)
             masks = self.pseudo_masks(video, indices)
@@ -124,25 +128,25 @@ class TrainingClips(Dataset):
             "on_label": torch.from_numpy(np.isin(indices, video.labeled_frames)),
         }
 
-    def frames(self, path, indices, frames):
+    def frames(self, path: Path, indices: np.ndarray, frames: int) -> np.ndarray:
         """Frames of a video of `frames` frames, resized to geometry.frame: uint8 (T,h,w,3)."""
-        place = None
-        with contextlib.suppress(OSError):  # reading it says what is wrong
-            place = self.cache and self.cache.place(path, indices, self.geometry.frame)
-        if place is None:
-            return resize(self.videos.read_frames(path, indices, frames), self.geometry.frame)
-        clip = self.cache.load(place, (len(indices), *self.geometry.frame, 3))
+        size, place, clip = self.geometry.frame, None, None
+        with contextlib.suppress(OSError):  # reading the video says what is wrong
+            place = self.cache and self.cache.path_of(path, indices, size)
+        if place is not None:
+            clip = self.cache.load(place, (len(indices), *size, 3))
         if clip is None:
-            clip = resize(self.videos.read_frames(path, indices, frames), self.geometry.frame)
-            self.cache.keep(place, clip)
+            clip = resize(self.videos.read_frames(path, indices, frames), size)
+            if place is not None:
+                self.cache.store(place, clip)
         return clip
 
-    def pseudo_masks(self, video, frames):
+    def pseudo_masks(self, video: Video, frames: np.ndarray) -> np.ndarray | None:
         """Pseudo-labels uint8 {0,1} (T,H,W) at `frames` (T,), None where all labels are
         boxes.
 
-        Masks are made for a whole video at once, and kept, compressed, up to IN_MEMORY
-        bytes of them.
+        Masks are made for a whole video at once; up to IN_MEMORY bytes of them stay in
+        memory, compressed.
         """
         if all(tube.masks is None for tube in video.tubes):
             return None
@@ -154,23 +158,22 @@ class TrainingClips(Dataset):
                 lambda: self._pictures(video),
             )
             self._dense[video.name] = PackedMasks.pack(every.view(bool))
-            while (
-                len(self._dense) > 1
-                and sum(masks.nbytes for masks in self._dense.values()) > IN_MEMORY
-            ):
+            while len(self._dense) > 1 and self._dense_bytes() > IN_MEMORY:
                 self._dense.popitem(last=False)
         self._dense.move_to_end(video.name)
         return self._dense[video.name][frames].view(np.uint8)
+
+    def _dense_bytes(self):
+        return sum(masks.nbytes for masks in self._dense.values())
 
     def _pictures(self, video):
         path = self.find_video(video.name)
         pictures = read_frames(path, range(video.frames), video.frames)
         if pictures.shape[1:3] != (video.height, video.width):
+            size = f"{pictures.shape[2]}x{pictures.shape[1]}"
             raise UserError(
-                f"{path}: has {pictures.shape[2]}x{pictures.shape[1]} pixels, its "
-                f"masks {video.width}x"
-                f"{video.height}; give the videos that belong to the masks, or another "
-                f"--mask-interp"
+                f"{path}: has {size} pixels, its masks {video.width}x{video.height}; give "
+                "the videos that belong to the masks, or another --mask-interp"
             )
         return pictures
 
@@ -185,7 +188,7 @@ class LabeledFrames(TrainingClips):
         return self.clip(self.annotations.videos[name], frame)
 
 
-def collate(items):
+def collate(items: list[dict]) -> dict:
     """Stack the clips of a batch; `failed` is a list of (name, reason) of the videos that
     could not be read.
     """
@@ -202,7 +205,7 @@ def collate(items):
     return batch
 
 
-def loader(dataset, sampler, batch_size, workers):
+def loader(dataset: Dataset, sampler: Sampler, batch_size: int, workers: int) -> DataLoader:
     """DataLoader over `sampler` that draws nothing from the global random state."""
     return DataLoader(
         dataset,

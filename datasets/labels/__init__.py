@@ -1,0 +1,1 @@
+"""Labels: the annotation file, masks, and pseudo-labels between labeled frames."""

@@ -6,14 +6,13 @@ sparse by construction: a frame that is not among a video's `labeled_frames` has
 anywhere, and a labeled frame that is in no tube says "no action here". Frames are 0-based
 and ends exclusive; boxes are half-open pixel corners x0, y0, x1, y1 (0-based).
 
-On disk (a pickle of builtins and numpy arrays, gone through `safe_load` on the way in):
+On disk (a pickle of builtins and numpy arrays, read by `safe_load`):
 
     {"format": "claus-annotations", "version": 1, "dataset": str, "classes": [str],
-     "videos": [{"name": str, "frames": int, "height": int, "width": int, "label": int or None,
-                 "labeled_frames": (m,) int, "tubes": [{"label": int, "track": int,
-                 "frames": (n,) int,
-                                                         "boxes": (n, 4) int and/or "masks":
-                                                         packed}]}]}
+     "videos": [{"name": str, "frames": int, "height": int, "width": int,
+                 "label": int or None, "labelled_frames": (m,) int,
+                 "tubes": [{"label": int, "track": int, "frames": (n,) int,
+                            "boxes": (n, 4) int and/or "masks": packed}]}]}
 
 A tube's start and end follow from its frames and are not stored twice. A packed mask is
 {"shape": (n, H, W), "zlib": zlib of np.packbits}.
@@ -21,7 +20,10 @@ A tube's start and end follow from its frames and are not stored twice. A packed
 
 import contextlib
 import pickle
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -36,13 +38,14 @@ NOTHING.flags.writeable = False
 
 @dataclass(frozen=True, eq=False)
 class Tube:
-    """One actor: where it is in the labeled frames of its video.
+    """One actor: where it is in the labeled frames of its video, from `start` to before
+    `end`.
 
     label: class index. track: number of the actor, unique in its video. frames: (n,) int32,
     strictly increasing, n >= 1: the labeled frames in which this actor is visible. boxes:
     (n, 4) int32 half-open corners x0, y0, x1, y1, or None. masks: (n, H, W) bool, kept as
-    PackedMasks, or None. None of them is empty; a PackedMasks is believed in that, for it
-    may not have been read yet. Raises UserError unless everything fits together; the arrays
+    PackedMasks, or None. No box or mask is empty (not checked of a PackedMasks, which may
+    not have been read yet). Raises UserError unless everything fits together; the arrays
     become read-only.
     """
 
@@ -72,9 +75,9 @@ class Tube:
             if empty.any():
                 i = int(empty.argmax())
                 raise UserError(
-                    f"{where}, frame {frames[i]}: box {boxes[i].tolist()} (x0, y0, x1, "
-                    f"y1) has no area; "
-                    "corners are half-open, so x0 < x1 and y0 < y1"
+                    f"{where}, frame {frames[i]}: box {boxes[i].tolist()} "
+                    "(x0, y0, x1, y1) has no area; corners are half-open, so x0 < x1 and "
+                    "y0 < y1"
                 )
             _set(self, boxes=boxes)
         if self.masks is not None:
@@ -108,8 +111,7 @@ class Tube:
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """One video of the pool; label None and no labeled frame where the annotator has not
-    been.
+    """One video of the pool; before it is annotated, label is None and no frame labeled.
 
     name: "Class/v_Class_gXX_cYY" or any printable text. frames, height, width: positive
     (frames, pixels). label: class index or None. labeled_frames: (m,) int32, strictly
@@ -136,12 +138,12 @@ class Video:
             raise UserError(f"video {self.name}: {error}") from error
 
     def _check(self):
-        """Settle every field, or raise UserError."""
+        """Convert every field to its type and check it. Raises UserError."""
         frames = int32_array(self.labeled_frames, "labeled_frames", (None,))
         _set(
             self,
-            name=str(self.name),
-            frames=whole_number(self.frames, "frames", least=1),  # not numpy's kind of text
+            name=str(self.name),  # not numpy's string type
+            frames=whole_number(self.frames, "frames", least=1),
             height=whole_number(self.height, "height", least=1),
             width=whole_number(self.width, "width", least=1),
             label=None if self.label is None else whole_number(self.label, "label"),
@@ -176,9 +178,8 @@ class Video:
         known = np.append(self.labeled_frames, -1)[place] == tube.frames
         if not known.all():
             raise UserError(
-                f"tube {tube.track} has frame {tube.frames[known.argmin()]}, which is "
-                f"not labeled; "
-                "add it to labeled_frames or drop it"
+                f"tube {tube.track} has frame {tube.frames[known.argmin()]}, which is not "
+                "labeled; add it to labeled_frames or drop it"
             )
         if tube.boxes is not None:
             check_boxes_inside(
@@ -220,12 +221,11 @@ class Annotations:
         for name, video in self.videos.items():
             if name != video.name:
                 raise UserError(
-                    f"video {video.name} is filed under the name {name}; use its own "
-                    f"name as the key"
+                    f"video {video.name} is stored under the key {name}; use its own name"
                 )
-            labels = [tube.label for tube in video.tubes] + (
-                [] if video.label is None else [video.label]
-            )
+            labels = [tube.label for tube in video.tubes]
+            if video.label is not None:
+                labels.append(video.label)
             wrong = [label for label in labels if not 0 <= label < len(self.classes)]
             if wrong:
                 raise UserError(
@@ -233,11 +233,11 @@ class Annotations:
                     f"there are {len(self.classes)}, numbered from 0"
                 )
 
-    def labeled(self):
+    def labeled(self) -> list[Video]:
         """List of the videos with at least one labeled frame, in canonical order."""
         return [video for video in self.videos.values() if video.is_labeled]
 
-    def counts(self):
+    def counts(self) -> dict[str, int]:
         """What is labeled: dict of videos, frames (with or without action) and boxes (one
         per actor and frame).
         """
@@ -248,7 +248,7 @@ class Annotations:
             "boxes": sum(len(tube.frames) for video in videos for tube in video.tubes),
         }
 
-    def total_frames(self):
+    def total_frames(self) -> int:
         """Frames of all videos of the pool, labeled or not."""
         return sum(video.frames for video in self.videos.values())
 
@@ -256,18 +256,16 @@ class Annotations:
 # --------------------------------------------------------------------------------- the file
 
 
-def load(path):
-    """Read an annotation file. Returns Annotations; raises UserError (one line, naming
-    file, video and mend).
-    """
+def load(path: str | Path) -> Annotations:
+    """Read an annotation file. Raises UserError (one line, naming file, video and fix)."""
     content = safe_load(path)
     with naming(str(path)):
         _check_format(content)
         videos = [_video_from(record) for record in _field(content, "videos", list)]
         names = [video.name for video in videos]
         if len(set(names)) < len(names):
-            twice = next(name for i, name in enumerate(names) if name in names[:i])
-            raise UserError(f"video {twice} is in it twice; make the file anew")
+            twice, _ = Counter(names).most_common(1)[0]
+            raise UserError(f"video {twice} is in it twice; write the file again")
         return Annotations(
             _field(content, "dataset", str),
             tuple(_field(content, "classes", list)),
@@ -275,20 +273,9 @@ def load(path):
         )
 
 
-def save(annotations, path):
+def save(annotations: Annotations, path: str | Path) -> None:
     """Write an annotation file, whole or not at all. Raises UserError."""
-    videos = [
-        {
-            "name": video.name,
-            "frames": video.frames,
-            "height": video.height,
-            "width": video.width,
-            "label": video.label,
-            "labelled_frames": _compact(video.labeled_frames),
-            "tubes": [_tube_to(tube) for tube in video.tubes],
-        }
-        for video in annotations.videos.values()
-    ]
+    videos = [_video_to(video) for video in annotations.videos.values()]
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -307,40 +294,45 @@ def _check_format(content):
     if isinstance(content, list | tuple):
         raise UserError(
             "is in the older list format (name, tubes), not an annotation file; "
-            "convert it with datasets.list_format.from_records"
+            "convert it with claus.datasets.labels.list_format.from_records"
         )
     if not isinstance(content, dict):
         raise UserError(
             f"holds a {type(content).__name__}, not annotations; give a file that "
             f"claus_select.py wrote"
         )
-    if content and all(
-        isinstance(entry, dict) and "annotations" in entry for entry in content.values()
-    ):
+    entries = [isinstance(entry, dict) and "annotations" in entry for entry in content.values()]
+    if entries and all(entries):
         raise UserError(
             "is dense ground truth (pyannot form), not an annotation file; give it as "
-            "the oracle "
-            "(--oracle), or read it with datasets.ucf101.read_ground_truth"
+            "--oracle, or read it with claus.datasets.ucf101.read_ground_truth"
         )
-    if content.get("format") != FORMAT:
-        what = (
-            f"a {content['format']} file"
-            if isinstance(content.get("format"), str)
-            else "a pickle of another kind"
-        )
+    stored = content.get("format")
+    if stored != FORMAT:
+        what = f"a {stored} file" if isinstance(stored, str) else "a pickle of another kind"
         raise UserError(
             f"is {what}, not an annotation file; give a file that claus_select.py wrote"
         )
     version = content.get("version")
     if version != VERSION:
-        mend = (
-            "update this program"
-            if isinstance(version, int) and version > VERSION
-            else "make the file anew"
-        )
+        newer = isinstance(version, int) and version > VERSION
+        fix = "update this program" if newer else "write the file again"
         raise UserError(
-            f"is an annotation file of version {version}, this program reads {VERSION}; {mend}"
+            f"is an annotation file of version {version}, this program reads {VERSION}; {fix}"
         )
+
+
+def _video_to(video):
+    """Record on disk of a video."""
+    return {
+        "name": video.name,
+        "frames": video.frames,
+        "height": video.height,
+        "width": video.width,
+        "label": video.label,
+        "labelled_frames": _compact(video.labeled_frames),
+        "tubes": [_tube_to(tube) for tube in video.tubes],
+    }
 
 
 def _video_from(record):
@@ -383,12 +375,13 @@ def _field(record, key, kind):
     """record[key], which must be a `kind`; UserError otherwise."""
     if not isinstance(record, dict) or key not in record:
         raise UserError(
-            f"a record has no '{key}'; the file is damaged or of another program, make it anew"
+            f"a record has no '{key}'; the file is damaged or of another program, "
+            "write it again"
         )
     if not isinstance(record[key], kind):
         raise UserError(
-            f"'{key}' is a {type(record[key]).__name__}, not a {kind.__name__}; make "
-            f"the file anew"
+            f"'{key}' is a {type(record[key]).__name__}, not a {kind.__name__}; "
+            "write the file again"
         )
     return record[key]
 
@@ -405,7 +398,7 @@ def _compact(values):
 
 
 @contextlib.contextmanager
-def naming(where):
+def naming(where: str) -> Iterator[None]:
     """Put `where` (a file, a video) in front of a UserError raised inside."""
     try:
         yield
@@ -413,7 +406,7 @@ def naming(where):
         raise UserError(f"{where}: {error}") from error
 
 
-def corners_from_xywh(boxes, one_based=False):
+def corners_from_xywh(boxes: np.ndarray, one_based: bool = False) -> np.ndarray:
     """(n, 4) int32 half-open corners from (n, 4) x, y, width, height of any integer type,
     cast before arithmetic.
 
@@ -427,7 +420,9 @@ def corners_from_xywh(boxes, one_based=False):
     return corners
 
 
-def check_boxes_inside(boxes, frames, height, width, where):
+def check_boxes_inside(
+    boxes: np.ndarray, frames: np.ndarray, height: int, width: int, where: str
+) -> None:
     """Raise UserError at the first of boxes (n, 4) corners that leaves a picture of height
     x width pixels.
     """
@@ -436,8 +431,8 @@ def check_boxes_inside(boxes, frames, height, width, where):
         i = int(outside.argmax())
         raise UserError(
             f"{where}, frame {frames[i]}: box {boxes[i].tolist()} (x0, y0, x1, y1) "
-            f"leaves the picture of "
-            f"{width}x{height} pixels; correct the box, or the video's size"
+            f"leaves the picture of {width}x{height} pixels; correct the box, or the "
+            "video's size"
         )
 
 
@@ -446,19 +441,16 @@ def _set(instance, **fields):
     instance.__dict__.update(fields)
 
 
-def whole_number(value, what, least=0):
+def whole_number(value: object, what: str, least: int = 0) -> int:
     """`value` as int; UserError unless it is a whole number >= least."""
-    if (
-        isinstance(value, bool | np.bool_)
-        or not isinstance(value, int | np.integer)
-        or value < least
-    ):
+    truth_value = isinstance(value, bool | np.bool_)
+    if truth_value or not isinstance(value, int | np.integer) or value < least:
         shown = value if isinstance(value, np.number) else repr(value)
         raise UserError(f"{what} is {shown}; give a whole number of at least {least}")
     return int(value)
 
 
-def int32_array(values, what, shape):
+def int32_array(values: object, what: str, shape: tuple[int | None, ...]) -> np.ndarray:
     """Read-only int32 copy of whole numbers of the given shape (None: any length);
     UserError otherwise.
     """
@@ -472,17 +464,15 @@ def int32_array(values, what, shape):
         ) from error
     if not array.size and shape[0] in (None, 0):
         array = np.empty((0, *shape[1:]), np.int32)
-    wanted = tuple(
-        have if want is None else want for want, have in zip(shape, array.shape, strict=False)
-    )
+    pairs = zip(shape, array.shape, strict=False)
+    wanted = tuple(have if want is None else want for want, have in pairs)
     if array.ndim != len(shape) or array.shape != wanted:
         wanted = str(shape).replace("None", "any")
         raise UserError(f"{what} have shape {array.shape}; expected {wanted}")
-    if array.dtype.kind not in "iu" or (
-        array.dtype.itemsize >= 4
-        and array.size
-        and (array.min() < -(2**31) or array.max() >= 2**31)
-    ):
+    fits = array.dtype.kind in "iu"
+    if fits and array.dtype.itemsize >= 4 and array.size:
+        fits = array.min() >= -(2**31) and array.max() < 2**31
+    if not fits:
         raise UserError(f"{what} are {array.dtype}; give whole numbers of 32 bits")
     array = array.astype(np.int32)
     array.flags.writeable = False

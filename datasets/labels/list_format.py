@@ -1,7 +1,8 @@
-"""The field's older annotation files: lists of (name, tubes), with dense boxes and
-inclusive ends.
+"""The field's older annotation files: lists of (name, tubes), with dense boxes and the
+number of the last frame instead of an exclusive end.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,43 +22,51 @@ from claus.utils.runtime import UserError
 
 
 class TubeRecord(NamedTuple):
-    """A tube of the list format, checked. Of one that is not labeled nothing but its time
-    is known.
+    """A tube of the list format, checked. Of one that is not labeled, only `start` and
+    `last` are known.
+
+    last: number of its last frame (inclusive, as in the file). boxes: (last - start + 1, 4)
+    int32 x, y, width, height. labeled_frames: (n,) int32, increasing, from start to last.
     """
 
     start: int
-    end: int  # inclusive
+    last: int
     label: int | None
-    boxes: np.ndarray  # (end - start + 1, 4) int32 x, y, width, height; not labeled: none
-    labeled_frames: np.ndarray  # (n,) int32, increasing, from start to end; not labeled: none
+    boxes: np.ndarray
+    labeled_frames: np.ndarray
 
     @property
-    def is_labeled(self):
+    def is_labeled(self) -> bool:
         """Whether it has a labeled frame."""
         return len(self.labeled_frames) > 0
 
 
-def from_records(records, classes, sizes, dataset, one_based=False):
+def from_records(
+    records: Sequence,
+    classes: Sequence[str],
+    sizes: Mapping[str, tuple[int, int, int]],
+    dataset: str,
+    one_based: bool = False,
+) -> Annotations:
     """Annotations from the field's older list format.
 
     records: [(name, [(start, end, label, boxes, labeled_frames[, flag]), ...]), ...];
-    `end` is inclusive, boxes are
-        (end - start + 1, 4) x, y, width, height for every frame from start to end,
-        labeled_frames are absolute frame numbers. A tube whose sixth field is 0, or
-        without labeled frames, is not labeled and left out: nothing but its start and end
-        is looked at.
+        `end` is inclusive, boxes are (end - start + 1, 4) x, y, width, height for every
+        frame from start to end, labeled_frames are absolute frame numbers. A tube whose
+        sixth field is 0, or without labeled frames, is not labeled and left out: only its
+        start and end are read.
     sizes: name -> (frames, height, width), for every video. one_based: see
-    corners_from_xywh. Only boxes of really labeled frames are kept (the others were
+    corners_from_xywh. Only boxes of labeled frames are kept (the others were
     interpolated). Raises UserError.
 
-    Where a video also has tubes that are not labeled, its labels do not say all about the
-    frames that these are in: such an actor would be taken for background. Labeled frames
-    from REACH before the start of one to REACH after its end are therefore dropped; the
-    frames that show it are then so far from every label that STeW gives them weight 0.
+    Where a video also has tubes that are not labeled, its labels are incomplete in the
+    frames of these: such an actor would count as background. Labeled frames from REACH
+    before the start of one to REACH after its end are therefore dropped; the frames that
+    show it are then so far from every label that STeW gives them weight 0.
 
-    Lost against our own form: labeled frames without action (a video with no other becomes
-    unlabeled), track numbers (they become 1, 2, ... by position), and whether an actor is
-    absent, or merely not labeled, in a frame in which only another actor of its video is:
+    What the older format does not hold: labeled frames without action (a video with no
+    other becomes unlabeled), track numbers (they become 1, 2, ... by position), and whether
+    an actor is absent, or only not labeled, in a frame that has labels of another actor:
     here it counts as absent.
     """
     videos = {}
@@ -77,8 +86,10 @@ def from_records(records, classes, sizes, dataset, one_based=False):
                 raise UserError(
                     "tubes of several classes; a video has one class here, split it"
                 )
-            hidden = [record for record in found if not record.is_labeled]
-            tubes = [_tube(record, i + 1, hidden, one_based) for i, record in enumerate(found)]
+            unlabeled = [record for record in found if not record.is_labeled]
+            tubes = [
+                _tube(record, i + 1, unlabeled, one_based) for i, record in enumerate(found)
+            ]
             tubes = tuple(tube for tube in tubes if tube is not None)
         label = tubes[0].label if tubes else None
         labeled = np.unique(np.concatenate([tube.frames for tube in tubes])) if tubes else ()
@@ -86,17 +97,17 @@ def from_records(records, classes, sizes, dataset, one_based=False):
     return Annotations(dataset, classes, videos)
 
 
-def tube_records(name, tubes):
+def tube_records(name: str, tubes: object) -> list[TubeRecord]:
     """The TubeRecords of the video `name`; UserError naming video, tube and field where it
     is not as in from_records.
 
-    They are themselves tubes in the list format; what is one already has been checked.
+    A TubeRecord is itself a tube in the list format, and not checked again.
     """
     with naming(f"video {name}"):
         if not isinstance(tubes, list | tuple):
             raise UserError(
-                f"its tubes are a {type(tubes).__name__}; give a list of tubes, an "
-                f"empty one where none is"
+                f"its tubes are a {type(tubes).__name__}; give a list of tubes, empty "
+                "where there is none"
             )
         return [
             record if isinstance(record, TubeRecord) else _tube_record(record, f"tube {i + 1}")
@@ -116,39 +127,37 @@ def _tube_record(record, where):
             f"{where} is not (start, end, label, boxes, labeled_frames[, flag]): it "
             f"{found}; give these"
         )
-    start, end = (
-        whole_number(record[0], f"{where}: start"),
-        whole_number(record[1], f"{where}: end"),
-    )
-    if end < start:
+    start = whole_number(record[0], f"{where}: start")
+    last = whole_number(record[1], f"{where}: end")
+    if last < start:
         raise UserError(
-            f"{where} ends at frame {end}, before its start {start}; `end` is the "
-            f"number of its last frame"
+            f"{where} ends at frame {last}, before its start {start}; `end` is the "
+            "number of its last frame"
         )
     flag = record[5] if len(record) == 6 else 1
     if not isinstance(flag, int | float | np.bool_ | np.number) or flag not in (0, 1):
         raise UserError(
             f"{where}: the sixth field is {_short(flag)}; give 1 where the tube is "
-            f"labeled, else 0"
+            "labeled, else 0"
         )
-    frames = (
-        np.unique(_numbers(record[4], f"{where}: labeled_frames", (None,))) if flag else NOTHING
-    )
+    frames = NOTHING
+    if flag:
+        frames = np.unique(_numbers(record[4], f"{where}: labeled_frames", (None,)))
     if not len(frames):
-        return TubeRecord(start, end, None, NOTHING, NOTHING)
-    if frames[0] < start or frames[-1] > end:
+        return TubeRecord(start, last, None, NOTHING, NOTHING)
+    if frames[0] < start or frames[-1] > last:
         raise UserError(
             f"{where} is labeled at frames {frames[0]} to {frames[-1]}, outside "
-            f"{start} to {end}; "
-            "labeled_frames are frame numbers of the video"
+            f"{start} to {last}; labeled_frames are frame numbers of the video"
         )
     boxes = _numbers(record[3], f"{where}: boxes", (None, 4))
-    if len(boxes) != end - start + 1:
+    if len(boxes) != last - start + 1:
         raise UserError(
-            f"{where} has {len(boxes)} boxes for frames {start} to {end} inclusive; "
-            f"give {end - start + 1}"
+            f"{where} has {len(boxes)} boxes for frames {start} to {last} inclusive; "
+            f"give {last - start + 1}"
         )
-    return TubeRecord(start, end, whole_number(record[2], f"{where}: label"), boxes, frames)
+    label = whole_number(record[2], f"{where}: label")
+    return TubeRecord(start, last, label, boxes, frames)
 
 
 def _numbers(values, what, shape):
@@ -160,38 +169,32 @@ def _numbers(values, what, shape):
 
 def _short(value):
     """A value as a message shows it: itself where it is a number or None, else its type."""
-    return (
-        str(value)
-        if value is None or isinstance(value, int | float | np.number)
-        else f"a {type(value).__name__}"
-    )
+    if value is None or isinstance(value, int | float | np.number):
+        return str(value)
+    return f"a {type(value).__name__}"
 
 
-def _tube(record, track, hidden, one_based):
+def _tube(record, track, unlabeled, one_based):
     """Tube from a TubeRecord, or None where no labeled frame of it is far enough from the
-    tubes `hidden`.
+    `unlabeled` tubes.
     """
     frames = record.labeled_frames
-    for other in hidden:
-        frames = frames[(frames < other.start - REACH) | (frames > other.end + REACH)]
+    for other in unlabeled:
+        frames = frames[(frames < other.start - REACH) | (frames > other.last + REACH)]
     if not len(frames):
         return None
-    return Tube(
-        record.label,
-        track,
-        frames,
-        corners_from_xywh(record.boxes[frames - record.start], one_based),
-    )
+    boxes = corners_from_xywh(record.boxes[frames - record.start], one_based)
+    return Tube(record.label, track, frames, boxes)
 
 
-def to_records(annotations):
+def to_records(annotations: Annotations) -> list:
     """The field's older list format (see from_records): boxes (n, 4) int32 x, y, width,
     height, 0-based.
 
     The boxes between labeled frames are linear in the four corners, rounded half up (so no
-    box loses its area). It says less than our form, see from_records; a tube's gap (a
-    labeled frame without this actor) is bridged in the boxes, and not among its
-    labeled_frames. Raises UserError for masks, which it cannot hold.
+    box loses its area). What is lost: see from_records; a gap in a tube (a labeled frame
+    without this actor) is bridged in the boxes, and not among its labeled_frames. Raises
+    UserError for masks, which it cannot hold.
     """
     records = []
     for video in annotations.videos.values():
@@ -200,7 +203,7 @@ def to_records(annotations):
             if tube.boxes is None:
                 raise UserError(
                     f"video {video.name}: tube {tube.track} has masks; the list format "
-                    f"holds boxes only"
+                    "holds boxes only, keep the annotation file"
                 )
             every = np.arange(tube.start, tube.end)
             corners = [np.interp(every, tube.frames, tube.boxes[:, i]) for i in range(4)]

@@ -3,19 +3,20 @@
 Between two labeled frames a < b, t = (f - a)/(b - a), S the signed distance to a mask's
 outline (pixels, > 0 inside):
 
-    hold      the nearer mask (yardstick)
-    sdf       (1-t) S_a + t S_b > 0 (yardstick)
-    aligned   the same, both first moved to the centroid that lies between theirs
-    blend     the default. Three guesses of each mask at f: where it was; moved and
-              stretched as centroid and second moments say, the centroid on a cubic spline
-              through all labels; warped by an optical flow that needs no pixels, for it is
-              taken between the two distance maps. tanh(S / softness) of the six, weighted
-              by their distance in time, is summed, and its highest pixels are taken, as
-              many as lie between the two areas.
+    hold      the nearer mask (baseline)
+    sdf       (1-t) S_a + t S_b > 0 (baseline)
+    aligned   the same, after moving both to the interpolated centroid
+    blend     the default. Three predictions of each mask at f: unmoved; moved and stretched
+              by centroid and second moments, the centroid on a cubic spline through all
+              labels; warped by an optical flow that needs no pixels, since it is computed
+              between the two distance maps. tanh(S / softness) of the six, weighted by
+              distance in time, is summed, and its highest pixels are the mask, whose area
+              is interpolated between the two.
     flow      both masks warped frame by frame along the optical flow of the video itself,
-              then blended likewise
+              then blended in the same way
 
-Before the first and after the last label the nearest mask is held (by `flow`: warped on).
+Before the first and after the last label the nearest mask is repeated (`flow` keeps
+warping it).
 Mean IoU with the true masks of J-HMDB's 928 clips at every 8th frame labeled: see
 benchmarks/results/mask_interp.md.
 """
@@ -26,18 +27,22 @@ import cv2
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-METHODS = ("blend", "aligned", "flow", "sdf", "hold")
-SOFTNESS = (
-    0.08  # times the side of a square of the mask's area: where the outline's pull levels off
-)
-# weight of b is t^n / (t^n + (1-t)^n): a little more to the nearer label than its share of
-# time
+INTERPOLATIONS = ("blend", "aligned", "flow", "sdf", "hold")  # the default first
+# times the side of a square of the mask's area: scale of the distance in tanh
+SOFTNESS = 0.08
+# weight of b is t^n / (t^n + (1-t)^n): the nearer label counts slightly more than linearly
 NEARNESS = 1.5
 FLOW_REACH = 20  # pixels from the outline that the flow between distance maps can see
 FLOW_SIDE = 64  # least side of a picture for the flow
 
 
-def interpolate(masks, frames, wanted, method="blend", pictures=None):
+def interpolate(
+    masks: np.ndarray,
+    frames: np.ndarray,
+    wanted: np.ndarray,
+    method: str = INTERPOLATIONS[0],
+    pictures: np.ndarray | None = None,
+) -> np.ndarray:
     """Masks of one actor at the frames `wanted` (k,), in any order: bool (k,H,W). A
     labeled frame gives its own mask.
 
@@ -47,8 +52,9 @@ def interpolate(masks, frames, wanted, method="blend", pictures=None):
     another size.
     """
     frames, wanted = np.asarray(frames), np.asarray(wanted)
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
+    if method not in INTERPOLATIONS:
+        known = ", ".join(INTERPOLATIONS)
+        raise ValueError(f"method must be one of {known}, not {method!r}")
     result = masks[_nearest(frames, wanted)]
     if method == "hold" or (method != "flow" and len(frames) == 1):
         return result
@@ -62,7 +68,7 @@ def interpolate(masks, frames, wanted, method="blend", pictures=None):
     )
     if len(between):
         window = _window(masks)
-        labels = [Label.of(mask[window]) for mask in masks]
+        labels = [LabeledMask.of(mask[window]) for mask in masks]
         pairs = np.searchsorted(frames, wanted[between]) - 1
         for i in np.unique(pairs):
             places = between[pairs == i]
@@ -101,7 +107,7 @@ def _window(masks):
 
 
 @dataclass(frozen=True, eq=False)
-class Label:
+class LabeledMask:
     """A labeled mask inside the window: signed distance (h,w) float32, area in pixels,
     centroid (x, y), spread (2,2).
 
@@ -115,18 +121,17 @@ class Label:
     spread: np.ndarray
 
     @classmethod
-    def of(cls, mask):
+    def of(cls, mask: np.ndarray) -> "LabeledMask":
         m = cv2.moments(mask.astype(np.uint8), binaryImage=True)
-        covariance = np.array([[m["mu20"], m["mu11"]], [m["mu11"], m["mu02"]]]) / m["m00"]
-        return cls(
-            signed_distance(mask),
-            m["m00"],
-            np.array([m["m10"], m["m01"]]) / m["m00"],
-            _root(covariance + np.eye(2) / 12),
-        )  # a pixel is a square, not a point
+        area = m["m00"]
+        center = np.array([m["m10"], m["m01"]]) / area
+        covariance = np.array([[m["mu20"], m["mu11"]], [m["mu11"], m["mu02"]]]) / area
+        # a pixel is a square, not a point: its own variance is 1/12
+        spread = _root(covariance + np.eye(2) / 12)
+        return cls(signed_distance(mask), area, center, spread)
 
 
-def signed_distance(mask):
+def signed_distance(mask: np.ndarray) -> np.ndarray:
     """Distance (H,W) float32 of each pixel to the outline of a mask, pixels: > 0 inside, <
     0 outside, never 0.
     """
@@ -157,12 +162,11 @@ def _between(labels, frames, i, wanted, method):
             (1 - t) * _affine(a, center) + t * _affine(b, center) > 0
             for t, center in zip(shares, centers, strict=True)
         ]
-    bends = 0 * centers  # how far the spline is from the straight way
+    bends = 0 * centers  # offset of the spline from the straight line
     if len(labels) > 2:
-        bends = (
-            CubicSpline(frames, [label.center for label in labels], bc_type="natural")(wanted)
-            - centers
-        )
+        known = [label.center for label in labels]
+        spline = CubicSpline(frames, known, bc_type="natural")
+        bends = spline(wanted) - centers
     stretch = _stretch(a, b)
     forth, back = _flow_between(a, b), _flow_between(b, a)
     shapes = []
@@ -181,8 +185,8 @@ def _between(labels, frames, i, wanted, method):
 
 
 def _highest(guesses, area_a, area_b, t):
-    """Mask of the highest pixels of the blended guesses (pairs of signed distances), as
-    many as between the areas.
+    """Mask of the highest pixels of the blended predictions (pairs of signed distances), of
+    an area between the two.
     """
     weight = t**NEARNESS / (t**NEARNESS + (1 - t) ** NEARNESS)
     area = (1 - weight) * area_a + weight * area_b
@@ -213,7 +217,7 @@ def _affine(label, center, matrix=None):
 
 
 def _stretch(a, b):
-    """The symmetric matrix (2,2) that takes a's ellipse to b's without turning it (optimal
+    """The symmetric matrix (2,2) that takes a's ellipse to b's without rotation (optimal
     transport).
     """
     back = np.linalg.inv(a.spread)
@@ -221,22 +225,21 @@ def _stretch(a, b):
 
 
 def _flow_between(a, b):
-    """Flow (h,w,2) that takes the outline of label a to that of b: the way of the centroids
-    and what is left of it.
+    """Flow (h,w,2) that takes the outline of label a to that of b: the shift of the
+    centroids and the residual flow.
     """
-    way = b.center - a.center
+    shift = b.center - a.center
 
     def picture(distance):
         return np.uint8(np.clip(distance / FLOW_REACH, -1, 1) * 127 + 128)
 
-    return optical_flow(picture(a.distance), picture(_affine(b, a.center))) + way.astype(
-        np.float32
-    )
+    residual = optical_flow(picture(a.distance), picture(_affine(b, a.center)))
+    return residual + shift.astype(np.float32)
 
 
 def _warp(values, flow, share, offset):
-    """`values` (h,w) moved by `share` of their flow (h,w,2), and by offset (x, y): found
-    backwards, step by step.
+    """`values` (h,w) moved by `share` of their flow (h,w,2), and by offset (x, y): the
+    source of each pixel is found by fixed-point iteration.
     """
     x, y = _grid(values.shape)
     x, y = x - np.float32(offset[0]), y - np.float32(offset[1])
@@ -247,7 +250,11 @@ def _warp(values, flow, share, offset):
     return _sample(values, from_x, from_y)
 
 
-def optical_flow(first, second, preset=cv2.DISOPTICAL_FLOW_PRESET_FAST):
+def optical_flow(
+    first: np.ndarray,
+    second: np.ndarray,
+    preset: int = cv2.DISOPTICAL_FLOW_PRESET_FAST,
+) -> np.ndarray:
     """DIS optical flow (H,W,2) float32 x, y: what is at p in `first` is at p + flow in
     `second`. Both uint8 (H,W).
     """
@@ -276,10 +283,10 @@ def _along_the_video(masks, frames, wanted, pictures):
     along the video's flow.
     """
     if pictures is None or pictures.shape[1:3] != masks.shape[1:]:
+        given = None if pictures is None else pictures.shape
         raise ValueError(
-            f"the flow needs all frames of the video, of the masks' size "
-            f"{masks.shape[1:]}, not "
-            f"{None if pictures is None else pictures.shape}"
+            "the flow needs all frames of the video, of the masks' size "
+            f"{masks.shape[1:]}, not {given}"
         )
     gray = {}
 
@@ -307,9 +314,8 @@ def _along_the_video(masks, frames, wanted, pictures):
                 shapes[place] = (carried[0] or carried[1])[f] > 0
             else:
                 share = (f - frames[i - 1]) / (frames[i] - frames[i - 1])
-                shapes[place] = _highest(
-                    [(carried[0][f], carried[1][f])], before.sum(), behind.sum(), share
-                )
+                pair = carried[0][f], carried[1][f]
+                shapes[place] = _highest([pair], before.sum(), behind.sum(), share)
     return shapes
 
 

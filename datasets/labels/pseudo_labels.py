@@ -7,10 +7,12 @@ looked at.
 """
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
-from claus.datasets.labels.mask_interp import METHODS, interpolate
+from claus.datasets.labels.annotations import Tube, Video
+from claus.datasets.labels.mask_interp import INTERPOLATIONS, interpolate
 
 SIGMA = 8 / 3  # of the temporal weight, video frames (paper Eq. 4)
 REACH = 8  # beyond so many video frames the temporal weight is 0
@@ -19,72 +21,84 @@ WINDOW = 2  # consistency looks at this many sampled frames to each side
 P_LOW, P_HIGH = 0.1, 0.9
 
 
-INTERPOLATION = METHODS[0]
+INTERPOLATION = INTERPOLATIONS[0]
 
 
-def neighbors(tube, labeled, frames):
-    """Which labels of a track speak for each of `frames` (T,): (index0, index1, share,
+def neighbors(
+    tube: Tube, labeled: np.ndarray, frames: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Which labels of a track define each of `frames` (T,): (index0, index1, share,
     present), each (T,).
 
-    Between two labeled frames that both show the actor, they are number index0 and index1
-    of the track's own, and share in (0,1) is the way from one to the other. Where only one
-    neighboring labeled frame shows it, that label is held (index0 = index1), up to the
-    frame beside the one that shows it absent; before the first and after the last labeled
-    frame likewise. Not `present`: the labels say that the actor is not there. `labeled`:
-    all labeled frames of the video, sorted.
+    Between two labeled frames that both show the actor, index0 and index1 are the numbers
+    of these among the track's own, and share in (0,1) is the position between them. Where
+    only one neighboring labeled frame shows the actor, its label is repeated (index0 =
+    index1) up to the frame beside the other one; likewise before the first and after the
+    last labeled frame. Where not `present`, the labels say that the actor is absent.
+    `labeled`: all labeled frames of the video, sorted.
     """
+    final = len(labeled) - 1
     right = np.searchsorted(labeled, frames)  # first labeled frame >= f
     left = np.searchsorted(labeled, frames, side="right") - 1  # last labeled frame <= f
+    before, after = np.maximum(left, 0), np.minimum(right, final)
     if len(tube.frames) == len(labeled):  # a tube's frames are all labeled
-        index0, index1 = np.maximum(left, 0), np.minimum(right, len(labeled) - 1)
-        index0, index1 = np.minimum(index0, index1), np.maximum(index0, index1)
+        index0, index1 = np.minimum(before, after), np.maximum(before, after)
         f0 = labeled[index0]
         share = (frames - f0) / np.maximum(labeled[index1] - f0, 1)
         share[(left < 0) | (right == len(labeled))] = 0
         return index0, index1, share, np.ones(len(frames), bool)
     place = np.minimum(np.searchsorted(tube.frames, labeled), len(tube.frames) - 1)
     shown = tube.frames[place] == labeled
-    on_left = (left >= 0) & shown[np.maximum(left, 0)]
-    on_right = (right < len(labeled)) & shown[np.minimum(right, len(labeled) - 1)]
-    f0 = np.where(
-        on_left, labeled[np.maximum(left, 0)], labeled[np.minimum(right, len(labeled) - 1)]
-    )
-    f1 = np.where(on_right, labeled[np.minimum(right, len(labeled) - 1)], f0)
+    on_left = (left >= 0) & shown[before]
+    on_right = (right < len(labeled)) & shown[after]
+    f0 = np.where(on_left, labeled[before], labeled[after])
+    f1 = np.where(on_right, labeled[after], f0)
     share = (frames - f0) / np.maximum(f1 - f0, 1)
+    share = np.where(on_left & on_right, share, 0)
     index0 = np.minimum(np.searchsorted(tube.frames, f0), len(tube.frames) - 1)
     index1 = np.minimum(np.searchsorted(tube.frames, f1), len(tube.frames) - 1)
-    return index0, index1, np.where(on_left & on_right, share, 0), on_left | on_right
+    return index0, index1, share, on_left | on_right
 
 
-def dense_boxes(tube, labeled, frames):
+def dense_boxes(
+    tube: Tube, labeled: np.ndarray, frames: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Boxes of one track at `frames` (T,): (boxes (T,4) float64 half-open corners, present
     (T,) bool).
 
-    Linear in the four corners between two labels, held elsewhere, see neighbors().
+    Linear in the four corners between two labels, repeated elsewhere, see neighbors().
     """
     index0, index1, share, present = neighbors(tube, labeled, np.asarray(frames))
     boxes, share = tube.boxes.astype(np.float64), share[:, None]
     return boxes[index0] * (1 - share) + boxes[index1] * share, present
 
 
-def dense_masks(tube, labeled, frames, interpolation=INTERPOLATION, pictures=None):
+def dense_masks(
+    tube: Tube,
+    labeled: np.ndarray,
+    frames: np.ndarray,
+    interpolation: str = INTERPOLATION,
+    pictures: Callable[[], np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Masks of one track at `frames` (T,): (masks (T,H,W) bool, present (T,) bool).
 
-    The rules are those of the boxes; what lies between two labels is one of mask_interp's
-    METHODS. It looks at all labels of the track that no labeled frame without the actor
-    separates. `pictures`: a function that returns all frames of the video, uint8 (F,H,W,3),
-    which only `flow` calls; it warps a label on where the others hold it.
+    The rules are those of the boxes; between two labels, one of mask_interp's
+    INTERPOLATIONS is used. It sees all labels of the track up to a labeled frame without
+    the actor. `pictures`: a function that returns all frames of the video, uint8
+    (F,H,W,3), called by `flow` only, which keeps warping a label where the others repeat
+    it.
     """
     frames = np.asarray(frames)
     index0, index1, _, present = neighbors(tube, labeled, frames)
     masks = np.zeros((len(frames), *tube.masks.shape[1:]), bool)
-    ready = present & (
-        (index0 == index1) if interpolation != "flow" else np.isin(frames, tube.frames)
-    )
+    known = index0 == index1
+    if interpolation == "flow":
+        known = np.isin(frames, tube.frames)
+    ready = present & known
     masks[ready] = tube.masks[index0[ready]]
-    runs = np.searchsorted(
-        np.setdiff1d(labeled, tube.frames), tube.frames
-    )  # of labels without an absence between
+    # runs of labels without an absence between them
+    absent = np.setdiff1d(labeled, tube.frames)
+    runs = np.searchsorted(absent, tube.frames)
     rest = present & ~ready
     for run in np.unique(runs[index0[rest]]):
         wanted, own = rest & (runs[index0] == run), np.flatnonzero(runs == run)
@@ -98,23 +112,29 @@ def dense_masks(tube, labeled, frames, interpolation=INTERPOLATION, pictures=Non
     return masks, present
 
 
-def first_inside(corners):
+def first_inside(corners: np.ndarray) -> np.ndarray:
     """Of any corner coordinates, the number of the first pixel whose center is not before
     it, int.
     """
     return np.ceil(corners - 0.5).astype(int)
 
 
-def tube_masks(video, tube, frames, interpolation=INTERPOLATION, pictures=None):
-    """(Pseudo-)label of one track at `frames` (T,): uint8 {0,1} (T,H,W). In a box is a
-    pixel whose center is.
+def tube_masks(
+    video: Video,
+    tube: Tube,
+    frames: np.ndarray,
+    interpolation: str = INTERPOLATION,
+    pictures: Callable[[], np.ndarray] | None = None,
+) -> np.ndarray:
+    """(Pseudo-)label of one track at `frames` (T,): uint8 {0,1} (T,H,W). A pixel is in a
+    box if its center is.
     """
+    labeled = video.labeled_frames
     if tube.masks is not None:
-        return dense_masks(tube, video.labeled_frames, frames, interpolation, pictures)[0].view(
-            np.uint8
-        )
+        masks, _ = dense_masks(tube, labeled, frames, interpolation, pictures)
+        return masks.view(np.uint8)
     masks = np.zeros((len(frames), video.height, video.width), np.uint8)
-    boxes, present = dense_boxes(tube, video.labeled_frames, frames)
+    boxes, present = dense_boxes(tube, labeled, frames)
     corners = first_inside(boxes)
     for t in np.flatnonzero(present):
         x0, y0, x1, y1 = corners[t]
@@ -122,7 +142,12 @@ def tube_masks(video, tube, frames, interpolation=INTERPOLATION, pictures=None):
     return masks
 
 
-def pseudo_masks(video, frames, interpolation=INTERPOLATION, pictures=None):
+def pseudo_masks(
+    video: Video,
+    frames: np.ndarray,
+    interpolation: str = INTERPOLATION,
+    pictures: Callable[[], np.ndarray] | None = None,
+) -> np.ndarray:
     """Union of all actors' (pseudo-)labels, boxes or masks, at `frames` (T,): uint8 {0,1}
     (T,H,W).
 
@@ -134,17 +159,25 @@ def pseudo_masks(video, frames, interpolation=INTERPOLATION, pictures=None):
     return masks
 
 
-def clip_labels(video, frames, rows, columns, loss="stew", rule="paper", masks=None):
+def clip_labels(
+    video: Video,
+    frames: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    loss: str = "stew",
+    rule: str = "paper",
+    masks: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Pseudo-labels of a finished clip, and their weights: (target uint8 {0,1} (T,S,S),
     weight float32 (T,S,S)).
 
     frames (T,): frame numbers. rows, columns (S,): the pixel of the video that each pixel
-    of the clip shows (see clips.sources). loss, rule: see clip_weight. masks: pseudo_masks
-    at these frames, where the labels are masks.
+    of the clip shows (see clips.geometry.sources). loss, rule: see clip_weight. masks:
+    pseudo_masks at these frames, where the labels are masks.
 
-    Between two neighboring edges of all boxes of the clip every pixel has one label and
-    one weight, so these are made once for each such cell, a few hundred, and then spread
-    over the pixels.
+    Between two neighboring edges of all boxes of the clip every pixel has the same label
+    and weight, so both are computed once for each such cell, a few hundred, and then
+    expanded to pixels.
     """
     if masks is not None:
         target = masks.take(columns, 2).take(rows, 1)
@@ -156,7 +189,7 @@ def clip_labels(video, frames, rows, columns, loss="stew", rule="paper", masks=N
     return tuple(values.take(column_cells, 2).take(row_cells, 1) for values in (cells, weights))
 
 
-def box_cells(video, frames):
+def box_cells(video: Video, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Union of all actors' boxes at `frames` (T,) on the grid of their edges.
 
     Returns cells uint8 {0,1} (T,n,m), row edges (n,), column edges (m,): cell i, j holds

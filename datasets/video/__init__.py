@@ -1,0 +1,1 @@
+"""Videos: frames decoded by number, the index and the cache that save decoding."""

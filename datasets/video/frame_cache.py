@@ -1,13 +1,13 @@
-"""Decoded clips on disk, under a limit: the eight frames of a clip, resized to the frame
+"""Decoded clips on disk, up to a limit: the eight frames of a clip, resized to the frame
 size of the geometry, uint8.
 
-Around a labeled frame there is one clip (crop and flip come after), so what is kept is
-only what training looks at: 1.8 MB a labeled frame at 240x320, a quarter of that or less
-for the small network. A clip is a file of its own, found by its video's path, size and time
-of change, the frame numbers and the frame size; processes share them. The limit is kept by
-not adding: clips are drawn at random, so to throw out one for the other would only cost.
-Those that nobody has looked at for a day do make room. Files of other names than the cache
-gives are not looked at.
+Around a labeled frame there is one clip (crop and flip come after), so only what training
+looks at is stored: 1.8 MB a labeled frame at 240x320, a quarter of that or less for the
+small network. Each clip is one file, found by its video's path, size and modification time,
+the frame numbers and the frame size; processes share them. A full cache takes no more
+clips: they are drawn at random, so replacing one by another would gain nothing. Clips not
+used for a day are deleted where room is needed. Files whose names are not the cache's own
+are never touched.
 """
 
 import contextlib
@@ -15,66 +15,65 @@ import hashlib
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 
-from claus.datasets.video.disk_cache import keep_sealed, read_sealed, signature
+from claus.datasets.video.disk_cache import read_checked, signature, write_checked
 from claus.utils.runtime import TEMPORARY
 
 VERSION = 1
-UNUSED = 24 * 3600  # seconds after which a clip may make room for others
-# of the limit is used: several processes add at a time, and look at the whole but now and
-# then
+UNUSED = 24 * 3600  # seconds after which a clip may be deleted to make room
+# part of the limit that is used: several processes add at a time, and each measures the
+# folder only now and then
 MARGIN = 0.9
 
 
 class FrameCache:
-    """Keeps clips below `folder`, in all at most `gigabytes` (1e9 bytes)."""
+    """Stores clips below `folder`, in all at most `gigabytes` (1e9 bytes)."""
 
-    def __init__(self, folder, gigabytes):
+    def __init__(self, folder: str | Path, gigabytes: float):
         self.folder, self.limit = Path(folder) / "frames", int(gigabytes * 1e9)
-        self._used, self._added, self._full, self._broken = None, 0, False, False
+        self._used, self._added = None, 0
+        self._full, self._broken = False, False
 
-    def place(self, path, indices, size):
-        """The file that holds the clip of these frames of a video at this frame size (h, w)."""
-        about = f"{VERSION} {signature(path)} {list(map(int, indices))} {tuple(size)} {av.library_versions}"
+    def path_of(self, video: str | Path, indices: Sequence[int], size: tuple[int, int]) -> Path:
+        """The file for the clip of these frames of a video at this frame size (h, w)."""
+        frames = list(map(int, indices))
+        about = f"{VERSION} {signature(video)} {frames} {tuple(size)} {av.library_versions}"
         key = hashlib.sha1(about.encode(), usedforsecurity=False).hexdigest()
         return self.folder / key[:2] / key
 
-    def load(self, place, shape):
-        """The clip uint8 `shape` (T,h,w,3) that was kept there, None where there is none or
-        it is damaged.
+    def load(self, path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+        """The clip uint8 `shape` (T,h,w,3) stored there, None where it is missing or
+        damaged.
         """
-        content = read_sealed(place)
+        content = read_checked(path)
         if len(content) != np.prod(shape):
             return None
-        with contextlib.suppress(OSError):  # another's file, or gone meanwhile
-            os.utime(place)
+        with contextlib.suppress(OSError):  # of another user, or deleted meanwhile
+            os.utime(path)
         return content.reshape(shape)
 
-    def keep(self, place, clip):
-        """Keep a clip, if there is room."""
+    def store(self, path: Path, clip: np.ndarray) -> None:
+        """Store a clip, if there is room."""
         if self._broken or self._full:
             return
-        room = MARGIN * self.limit - (
-            self._used or 0
-        )  # others write too: look again sooner where little is left
-        if (
-            self._used is None
-            or self._added > min(self.limit // 256, max(room, 0) / 64)
-            or clip.nbytes > room
-        ):
+        room = MARGIN * self.limit - (self._used or 0)
+        # others write too: measure the folder sooner where little room is left
+        due = min(self.limit // 256, max(room, 0) / 64)
+        if self._used is None or self._added > due or clip.nbytes > room:
             self._used, self._added = self._make_room(clip.nbytes), 0
             self._full = self._used + clip.nbytes > MARGIN * self.limit
         if not self._full:
-            self._broken = not keep_sealed(place, np.ascontiguousarray(clip))
+            self._broken = not write_checked(path, np.ascontiguousarray(clip))
             self._used, self._added = self._used + clip.nbytes, self._added + clip.nbytes
 
     def _make_room(self, needed):
-        """Bytes in use, after what has not been used for long has gone, where there is no
-        room for `needed` more.
+        """Bytes in use, after deleting clips not used for long where there is no room for
+        `needed` more.
         """
         files = []
         for file in filter(is_ours, self.folder.glob("[0-9a-f][0-9a-f]/*")):
@@ -93,16 +92,12 @@ class FrameCache:
         return used
 
 
-def is_ours(file):
+def is_ours(file: Path) -> bool:
     """Whether the cache has named this file: 40 hex digits in a folder of the first two, or
-    a temporary one of those.
+    a temporary file of such a name.
 
-    The folder is the user's choice, and may hold frames of their own that nothing can bring
-    back.
+    The folder is the user's choice, and may hold their own irreplaceable frames.
     """
-    key = (
-        file.name[1:41]
-        if file.name.startswith(".") and file.name.endswith(TEMPORARY)
-        else file.name
-    )
+    temporary = file.name.startswith(".") and file.name.endswith(TEMPORARY)
+    key = file.name[1:41] if temporary else file.name
     return re.fullmatch("[0-9a-f]{40}", key) is not None and file.parent.name == key[:2]

@@ -1,14 +1,14 @@
-"""Any frame of a video file without decoding those before its group of pictures, and never
-another frame than asked.
+"""Random access to the frames of a video file, exact to the frame: only the group of
+pictures that holds a frame is decoded.
 
 No header, timestamp or seek is trusted. An index is made once per file, by decoding it
-twice: from the start to the end, which says what frame k is, and then group by group (a
-group begins at each packet that is marked as a key frame), each with a new decoder that is
-given the bytes of the group's packets alone, read straight from the file. Only if both give
-the same pictures, all of them and in the same order, is the index used; then it says which
-bytes of the file hold the packets of a group, and which frames come out. Else it says that
-this file is to be decoded from its start (open groups of pictures, where B-frames lean on
-the group before; containers whose packets are not whole in the file).
+twice: from start to end, which defines frame k, and then group by group (a group begins at
+each packet marked as a key frame), each with a new decoder that gets only the bytes of the
+group's packets, read directly from the file. The index is used only if both give the same
+pictures, all of them and in the same order; it then holds which bytes of the file are the
+packets of a group, and which frames these decode to. Otherwise it says that the file must
+be decoded from its start (open groups of pictures, whose B-frames refer to the group
+before; containers that do not store packets in one piece).
 """
 
 import base64
@@ -17,22 +17,23 @@ import hashlib
 import itertools
 import json
 from collections import OrderedDict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from claus.datasets.video.disk_cache import keep_sealed, read_sealed, signature
+from claus.datasets.video.disk_cache import read_checked, signature, write_checked
 from claus.datasets.video.reader import VideoError, check_length, packet_of, pixels, read_frames
 from claus.utils.runtime import UserError
 
 VERSION = 1
-# a container puts no more bytes than this between what it calls a packet's place and its
-# content
+# most bytes that a container puts between a packet's stated position and its content
 HEADER = 64
-IN_MEMORY = 2000  # indices a process keeps at hand, some kilobytes each
+IN_MEMORY = 2000  # indices a process keeps in memory, some kilobytes each
 UNREADABLE = (av.error.FFmpegError, OSError, ValueError)
 
 
@@ -40,21 +41,21 @@ UNREADABLE = (av.error.FFmpegError, OSError, ValueError)
 class FrameIndex:
     """Where the frames of one file are.
 
-    frames: how many it decodes. groups: (number of the first packet, number of the first
+    frames: how many it decodes to. groups: (number of the first packet, number of the first
     frame) of each group that can be decoded by itself; none where the file must be decoded
-    from its start. packets: (first byte, bytes) of each. The rest is what a decoder needs
-    beforehand; extradata is base64.
+    from its start. packets: (first byte, bytes) of each. The rest initializes a decoder:
+    size is (width, height), extradata base64.
     """
 
     frames: int
-    groups: tuple = ()
-    packets: tuple = ()
+    groups: tuple[tuple[int, int], ...] = ()
+    packets: tuple[tuple[int, int], ...] = ()
     codec: str = ""
     tag: str = ""
-    size: tuple = (0, 0)
+    size: tuple[int, int] = (0, 0)
     extradata: str = ""
 
-    def decode(self, file, group):
+    def decode(self, file: BinaryIO, group: int) -> Iterator[av.VideoFrame]:
         """Yield the frames of a group, from an open file."""
         context = av.CodecContext.create(self.codec, "r")
         context.thread_count = 1
@@ -68,15 +69,18 @@ class FrameIndex:
             yield from context.decode(packet_of(file.read(size)))
         yield from context.decode(None)
 
-    def read(self, path, wanted):
-        """{frame number: uint8 RGB (H,W,3)} for some of this file's frames. OSError,
-        FFmpegError or ValueError.
+    def read(self, path: str | Path, wanted: Collection[int]) -> dict[int, np.ndarray]:
+        """{frame number: uint8 RGB (H,W,3)} for some of this file's frames. Raises OSError,
+        FFmpegError or ValueError where the file no longer fits the index.
         """
-        converter, firsts, found = VideoReformatter(), [first for _, first in self.groups], {}
+        firsts = [first for _, first in self.groups]
+        converter, found = VideoReformatter(), {}
+
+        def group_of(k):
+            return bisect.bisect_right(firsts, k) - 1
+
         with open(path, "rb") as file:
-            for group, members in itertools.groupby(
-                sorted(wanted), lambda k: bisect.bisect_right(firsts, k) - 1
-            ):
+            for group, members in itertools.groupby(sorted(wanted), group_of):
                 members = list(members)
                 for k, frame in enumerate(self.decode(file, group), start=firsts[group]):
                     if k in members:
@@ -88,9 +92,9 @@ class FrameIndex:
         return found
 
 
-def build(path):
-    """The FrameIndex of a file, proved frame by frame. VideoError for one that cannot be
-    decoded to its end.
+def build(path: str | Path) -> FrameIndex:
+    """The FrameIndex of a file, verified frame by frame. VideoError for a file that cannot
+    be decoded to its end.
     """
     try:
         with (
@@ -118,14 +122,14 @@ def build(path):
             )
             if None in packets:
                 return FrameIndex(len(digests))
-            return _proved(index, file, digests)
+            return _verified(index, file, digests)
     except (*UNREADABLE, IndexError) as error:
-        raise VideoError(f"{path}: decoding fails; fetch this video again") from error
+        raise VideoError(f"{path}: decoding fails; download this video again") from error
 
 
-def _proved(index, file, digests):
-    """The index with the frames of its groups counted, or one without groups where these
-    give other pictures.
+def _verified(index, file, digests):
+    """The index with the first frame of each group, or one without groups where these
+    decode to other pictures.
     """
     firsts, count = [], 0
     try:
@@ -146,7 +150,7 @@ def _proved(index, file, digests):
 
 
 def _place(file, packet):
-    """(first byte, bytes) of a packet's content in the file, or None where it is not there
+    """(first byte, bytes) of a packet's content in the file, None where it is not stored
     in one piece.
     """
     if packet.pos is None or packet.pos < 0:
@@ -157,27 +161,27 @@ def _place(file, packet):
 
 
 def _digest(frame):
-    """What two frames have in common that are the same picture in every respect."""
-    about = f"{frame.format.name} {frame.width} {frame.height} {frame.colorspace} {frame.color_range}"
-    return hashlib.sha1(
-        np.ascontiguousarray(frame.to_ndarray()), usedforsecurity=False
-    ).digest(), about
+    """Equal for two frames that are the same picture in every respect."""
+    size = f"{frame.width} {frame.height}"
+    about = f"{frame.format.name} {size} {frame.colorspace} {frame.color_range}"
+    planes = np.ascontiguousarray(frame.to_ndarray())
+    return hashlib.sha1(planes, usedforsecurity=False).digest(), about
 
 
 class IndexedVideos:
     """Reads frames through the index of each file, which it makes where there is none.
 
-    folder: where indices are kept for the next process, one small file each; None keeps
-    them in memory alone. They are found by path, size and time of change; one that is
-    damaged, or of another FFmpeg, is made anew.
+    folder: where indices are stored for the next process, one small file each; None keeps
+    them in memory only. They are found by path, size and modification time; one that is
+    damaged, or of another version of FFmpeg, is made again.
     """
 
-    def __init__(self, folder=None):
+    def __init__(self, folder: str | Path | None = None):
         self.folder = Path(folder) / "index" if folder else None
         self._known = OrderedDict()
 
-    def read_frames(self, path, indices, frames):
-        """As datasets.video.read_frames: the same frames, the same errors."""
+    def read_frames(self, path: str | Path, indices: Sequence[int], frames: int) -> np.ndarray:
+        """The same frames and errors as reader.read_frames: uint8 (len(indices),H,W,3)."""
         path = Path(path)
         index = self.index(path) if path.is_file() else None
         if index is None or not index.groups:
@@ -188,15 +192,13 @@ class IndexedVideos:
             if max(indices) > final:
                 check_length(path, index.frames, frames)
             return np.stack([found[min(int(k), final)] for k in indices])
-        except UNREADABLE:  # it has changed under our hands: what there is to say, this says
+        except UNREADABLE:  # the file has changed since; this reads it, or says what is wrong
             return read_frames(path, indices, frames)
 
-    def index(self, path):
+    def index(self, path: Path) -> FrameIndex | None:
         """The FrameIndex of a file, None where it cannot be decoded to its end."""
-        sign = signature(path)
-        key = hashlib.sha1(
-            f"{VERSION} {sign} {av.library_versions}".encode(), usedforsecurity=False
-        ).hexdigest()
+        about = f"{VERSION} {signature(path)} {av.library_versions}"
+        key = hashlib.sha1(about.encode(), usedforsecurity=False).hexdigest()
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
@@ -208,7 +210,7 @@ class IndexedVideos:
             except UserError:
                 index = None
             if file and index is not None:
-                keep_sealed(file, json.dumps(asdict(index)).encode())
+                write_checked(file, json.dumps(asdict(index)).encode())
         self._known[key] = index
         if len(self._known) > IN_MEMORY:
             self._known.popitem(last=False)
@@ -216,12 +218,11 @@ class IndexedVideos:
 
 
 def _load(file):
-    """The index kept in this file, None where there is none or it is damaged."""
+    """The index stored in this file, None where it is missing or damaged."""
     try:
-        stored = json.loads(read_sealed(file).tobytes())
-        lists = ("groups", "packets")
-        return FrameIndex(
-            **{**stored, **{name: tuple(map(tuple, stored[name])) for name in lists}}
-        )
+        stored = json.loads(read_checked(file).tobytes())
+        for name in ("groups", "packets"):
+            stored[name] = tuple(map(tuple, stored[name]))
+        return FrameIndex(**stored)
     except (ValueError, TypeError, KeyError):
         return None

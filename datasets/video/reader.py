@@ -1,5 +1,5 @@
 """Video file, or folder of numbered PNGs -> frames, or an error that names the file. Frame
-k is the k-th decoded frame.
+k is the k-th decoded frame, from 0.
 
 Of a folder, frame k is the k-th image in the order of the numbers their names end with
 (00001.png, 00002.png, ...). Decoding is PyAV's (FFmpeg). Some containers claim more frames
@@ -8,6 +8,7 @@ time.
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -16,11 +17,10 @@ from av.video.reformatter import VideoReformatter
 
 from claus.utils.runtime import UserError
 
-# so many frames fewer than announced are met by repeating the last one; more means a
-# damaged file
+# up to this many missing frames at the end repeat the last one; more means a damaged file
 SHORT_TAIL = 8
-# PyAV converts a frame with as many threads as there are cores, unless told not to; before
-# version 17 it had but one
+# PyAV converts a frame with as many threads as there are cores unless told otherwise;
+# before version 17 it used one
 ONE_THREAD = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 18 else {}
 
 
@@ -28,12 +28,14 @@ class VideoError(UserError):
     """A video that is missing, empty, damaged or shorter than its annotation says."""
 
 
-def iter_frames(path, wanted=None):
+def iter_frames(
+    path: str | Path, wanted: set[int] | None = None
+) -> Iterator[av.VideoFrame | None]:
     """Yield every decoded frame as av.VideoFrame, in display order. VideoError for a file
     that cannot be decoded.
 
     wanted: set of frame numbers. Of a folder of images, only these and the last are
-    decoded; None stands for the rest.
+    decoded; None is yielded for the others.
     """
     path = Path(path)
     if path.is_dir():
@@ -44,33 +46,35 @@ def iter_frames(path, wanted=None):
             f"no video at {path}; put it there or point --data at the folder that holds it"
         )
     if path.stat().st_size == 0:
-        raise VideoError(f"{path} is empty; fetch this video again")
+        raise VideoError(f"{path} is empty; download this video again")
     decoded, size = 0, None
     try:
-        with av.open(
-            str(path), metadata_errors="ignore"
-        ) as container:  # a title need not be UTF-8
+        # a title need not be UTF-8
+        with av.open(str(path), metadata_errors="ignore") as container:
             if not container.streams.video:
-                raise VideoError(f"{path} holds no video stream; fetch this video again")
-            container.streams.video[
-                0
-            ].codec_context.thread_count = 1  # the processes of a loader share the cores
-            for frame in container.decode(container.streams.video[0]):
+                raise VideoError(f"{path} holds no video stream; download this video again")
+            stream = container.streams.video[0]
+            # the processes of a loader share the cores
+            stream.codec_context.thread_count = 1
+            for frame in container.decode(stream):
                 size = size or (frame.height, frame.width)
                 if (frame.height, frame.width) != size:
                     raise VideoError(
-                        f"{path}: changes its picture size at frame {decoded}; fetch "
-                        f"this video again"
+                        f"{path}: changes its picture size at frame {decoded}; "
+                        "download this video again"
                     )
                 yield frame
                 decoded += 1
     except (av.error.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise VideoError(
-            f"{path}: decoding fails after {decoded} frames ({reason}); fetch this video again"
+            f"{path}: decoding fails after {decoded} frames ({reason}); "
+            "download this video again"
         ) from error
     if not decoded:
-        raise VideoError(f"{path} holds no frame that can be decoded; fetch this video again")
+        raise VideoError(
+            f"{path} holds no frame that can be decoded; download this video again"
+        )
 
 
 def _iter_images(folder, wanted):
@@ -89,14 +93,13 @@ def _iter_images(folder, wanted):
         except (av.error.FFmpegError, OSError, ValueError, IndexError) as error:
             reason = getattr(error, "strerror", None) or "it holds no image"
             raise VideoError(
-                f"{file}: decoding fails ({reason}); fetch this video again"
+                f"{file}: decoding fails ({reason}); download this video again"
             ) from error
         size = size or (frame.height, frame.width)
         if (frame.height, frame.width) != size:
             raise VideoError(
                 f"{file}: is {frame.width}x{frame.height} pixels, other images of its "
-                f"folder are "
-                f"{size[1]}x{size[0]}; fetch this video again"
+                f"folder are {size[1]}x{size[0]}; download this video again"
             )
         yield frame
 
@@ -113,35 +116,32 @@ def _numbered_images(folder):
         if digits is None:
             raise VideoError(
                 f"{file}: has no frame number at the end of its name; rename it, or "
-                f"move it elsewhere"
+                "move it elsewhere"
             )
-        if int(digits[0]) in numbers:
+        number = int(digits[0])
+        if number in numbers:
             raise VideoError(
-                f"{file}: has the same frame number as {numbers[int(digits[0])].name}; "
-                f"keep one of them"
+                f"{file}: has the same frame number as {numbers[number].name}; keep one of them"
             )
-        numbers[int(digits[0])] = file
+        numbers[number] = file
     if not numbers:
         raise VideoError(
-            f"no video at {folder}: the folder holds no PNG; fetch this video again"
+            f"no video at {folder}: the folder holds no PNG; download this video again"
         )
     return [numbers[number] for number in sorted(numbers)]
 
 
-def pixels(frame, converter=None):
-    """av.VideoFrame -> uint8 RGB (H,W,3). converter: a VideoReformatter; sharing one over a
-    video halves the time.
+def pixels(frame: av.VideoFrame, converter: VideoReformatter | None = None) -> np.ndarray:
+    """av.VideoFrame -> uint8 RGB (H,W,3). converter: sharing one over a video halves the
+    time.
     """
-    return (
-        (converter or VideoReformatter())
-        .reformat(frame, format="rgb24", **ONE_THREAD)
-        .to_ndarray()
-    )
+    converter = converter or VideoReformatter()
+    return converter.reformat(frame, format="rgb24", **ONE_THREAD).to_ndarray()
 
 
-def packet_of(content):
-    """av.Packet of these bytes, with the zeros behind them that decoders look at;
-    av.Packet(bytes) has none.
+def packet_of(content: bytes) -> av.Packet:
+    """av.Packet of these bytes, padded with the zeros that decoders read past the end;
+    av.Packet(bytes) is not.
     """
     packet = av.Packet(len(content))
     if content:
@@ -149,7 +149,7 @@ def packet_of(content):
     return packet
 
 
-def probe(path):
+def probe(path: str | Path) -> tuple[int, int, int]:
     """Decode all of `path`: (frames, height, width), frames counted as decoded."""
     count = 0
     for count, frame in enumerate(iter_frames(path), start=1):  # noqa: B007
@@ -157,8 +157,8 @@ def probe(path):
     return count, frame.height, frame.width
 
 
-def read_frames(path, indices, frames):
-    """The frames with these indices of a video of `frames` frames: uint8 (len(indices),H,W,3).
+def read_frames(path: str | Path, indices: Sequence[int], frames: int) -> np.ndarray:
+    """Frames by number, of a video of `frames` frames: uint8 RGB (len(indices),H,W,3).
 
     Indices may repeat and need not be sorted. Decodes from the start to the last one wanted.
     VideoError where it meets the end of the file more than SHORT_TAIL frames before `frames`.
@@ -168,27 +168,30 @@ def read_frames(path, indices, frames):
     return block if np.array_equal(wanted, indices) else block[places]
 
 
-def read_blocks(path, frames, size):
+def read_blocks(path: str | Path, frames: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
     """Yield a whole video in blocks: (start, uint8 (n,H,W,3)), n = size but for the last
     block. Decodes it once.
 
-    Gives exactly `frames` frames: more are left alone, up to SHORT_TAIL missing ones repeat
-    the last.
+    Gives exactly `frames` frames: more are ignored, up to SHORT_TAIL missing ones repeat the
+    last.
     """
     starts = range(0, frames, size)
     runs = [range(start, min(start + size, frames)) for start in starts]
     yield from zip(starts, read_runs(path, frames, runs), strict=True)
 
 
-def read_runs(path, frames, runs):
+def read_runs(
+    path: str | Path, frames: int, runs: Sequence[Sequence[int]]
+) -> Iterator[np.ndarray]:
     """Yield some frames of a video in runs: uint8 (n,H,W,3) for each run, a sorted list of
     n frame numbers.
 
-    A run begins behind the end of the one before. The video is decoded once, up to the last
+    A run begins after the end of the one before. The video is decoded once, up to the last
     frame wanted; only wanted frames are converted to RGB. Up to SHORT_TAIL frames that are
     missing of `frames` repeat the last.
     """
-    decoder, converter = iter_frames(path, {k for run in runs for k in run}), VideoReformatter()
+    wanted = {k for run in runs for k in run}
+    decoder, converter = iter_frames(path, wanted), VideoReformatter()
     count, frame, final = 0, None, None
     for run in runs:
         block = []
@@ -203,11 +206,10 @@ def read_runs(path, frames, runs):
         yield np.stack(block)
 
 
-def check_length(path, decoded, frames):
+def check_length(path: str | Path, decoded: int, frames: int) -> None:
     """VideoError where a file is more than SHORT_TAIL frames short."""
     if decoded < frames - SHORT_TAIL:
         raise VideoError(
-            f"{path} decodes {decoded} frames where the annotation has {frames}; the "
-            f"file is truncated, "
-            "fetch this video again"
+            f"{path} decodes {decoded} frames where the annotation has {frames}; "
+            "the file is truncated, download this video again"
         )

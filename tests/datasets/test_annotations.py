@@ -237,7 +237,7 @@ def test_labels_must_be_classes():
     for wrong in (video(label=1), video(tubes=(Tube(1, 1, [3], [[0, 0, 1, 1]]),))):
         with pytest.raises(UserError, match="video A/v_A: label 1 is not a class; there are 1"):
             Annotations("x", ("A",), {"A/v_A": wrong})
-    with pytest.raises(UserError, match="filed under the name other"):
+    with pytest.raises(UserError, match="stored under the key other"):
         Annotations("x", ("A",), {"other": video()})
     for classes in ((), ("A", "A"), ("A", "")):
         with pytest.raises(UserError, match="classes"):

@@ -10,12 +10,11 @@ import time
 import numpy as np
 import pytest
 
-from claus.datasets.video import disk_cache as kept_files
-from claus.datasets.video import frame_cache
+from claus.datasets.video import disk_cache, frame_cache
 from claus.datasets.video.frame_cache import FrameCache
 from claus.utils.runtime import TEMPORARY
 
-SHAPE = (8, 6, 10, 3)  # 1440 bytes and 8 of the seal
+SHAPE = (8, 6, 10, 3)  # 1440 bytes and 8 of the checksum
 PLENTY = 1e-3  # 1 MB
 
 
@@ -30,7 +29,7 @@ def video(tmp_path):
 
 
 def place(cache, video, first=0, size=(6, 10)):
-    return cache.place(video, np.arange(first, first + 16, 2), size)
+    return cache.path_of(video, np.arange(first, first + 16, 2), size)
 
 
 def bytes_in(cache):
@@ -40,8 +39,8 @@ def bytes_in(cache):
 def test_what_was_kept_comes_back(video, tmp_path):
     cache = FrameCache(tmp_path / "cache", PLENTY)
     assert cache.load(place(cache, video), SHAPE) is None
-    cache.keep(place(cache, video), clip(0))
-    cache.keep(place(cache, video, 3), clip(1))
+    cache.store(place(cache, video), clip(0))
+    cache.store(place(cache, video, 3), clip(1))
     other = FrameCache(tmp_path / "cache", PLENTY)  # of another process
     for first, seed in ((0, 0), (3, 1)):
         found = other.load(place(other, video, first), SHAPE)
@@ -69,10 +68,10 @@ def test_a_folder_of_images_is_known_by_all_of_them(tmp_path):
     folder.mkdir()
     for k in range(3):
         (folder / f"{k}.png").write_bytes(b"image")
-    before = kept_files.signature(folder)
+    before = disk_cache.signature(folder)
     (folder / "1.png").write_bytes(b"another")
-    changed = kept_files.signature(folder)
-    assert changed != before and changed == kept_files.signature(folder)
+    changed = disk_cache.signature(folder)
+    assert changed != before and changed == disk_cache.signature(folder)
 
 
 @pytest.mark.parametrize(
@@ -85,22 +84,22 @@ def test_a_folder_of_images_is_known_by_all_of_them(tmp_path):
         lambda c: c[:700] + bytes([c[700] ^ 1]) + c[701:],
         lambda c: c + b"x",
     ],
-    ids=["empty", "cut", "cut in the seal", "zeros", "one bit", "longer"],
+    ids=["empty", "cut", "cut in the checksum", "zeros", "one bit", "longer"],
 )
-def test_a_damaged_clip_is_made_anew(video, tmp_path, spoil):
+def test_a_damaged_clip_is_made_again(video, tmp_path, spoil):
     cache = FrameCache(tmp_path / "cache", PLENTY)
     file = place(cache, video)
-    cache.keep(file, clip(0))
+    cache.store(file, clip(0))
     file.write_bytes(spoil(file.read_bytes()))
     assert cache.load(file, SHAPE) is None
-    cache.keep(file, clip(0))
+    cache.store(file, clip(0))
     assert np.array_equal(cache.load(file, SHAPE), clip(0))
 
 
 def test_the_limit_is_kept_by_not_adding(video, tmp_path):
     cache = FrameCache(tmp_path / "cache", 1e-5)  # 10 kB: room for six clips below nine tenths
     for k in range(20):
-        cache.keep(place(cache, video, k), clip(k))
+        cache.store(place(cache, video, k), clip(k))
     assert 8000 < bytes_in(cache) <= 10_000
     assert [cache.load(place(cache, video, k), SHAPE) is not None for k in range(20)] == [
         True
@@ -110,19 +109,19 @@ def test_the_limit_is_kept_by_not_adding(video, tmp_path):
 def test_several_processes_keep_one_limit(video, tmp_path):
     caches = [FrameCache(tmp_path / "cache", 5e-5) for _ in range(4)]
     for k in range(60):
-        caches[k % 4].keep(place(caches[0], video, k), clip(k))
+        caches[k % 4].store(place(caches[0], video, k), clip(k))
     assert 40_000 < bytes_in(caches[0]) <= 50_000
 
 
 def test_what_nobody_looked_at_for_a_day_makes_room(video, tmp_path):
     cache = FrameCache(tmp_path / "cache", 1e-5)
     for k in range(6):
-        cache.keep(place(cache, video, k), clip(k))
+        cache.store(place(cache, video, k), clip(k))
     for k in (1, 2, 3):
         os.utime(place(cache, video, k), (0, time.time() - frame_cache.UNUSED - k))
     assert cache.load(place(cache, video, 2), SHAPE) is not None  # looked at: no longer old
     later = FrameCache(tmp_path / "cache", 1e-5)
-    later.keep(place(later, video, 10), clip(10))
+    later.store(place(later, video, 10), clip(10))
     there = [k for k in (*range(6), 10) if place(later, video, k).exists()]
     assert there == [0, 1, 2, 4, 5, 10]  # the oldest went, no more than needed
 
@@ -134,7 +133,7 @@ def test_files_that_the_cache_has_not_named_stay_and_do_not_count(video, tmp_pat
     cache = FrameCache(tmp_path / "cache", 1e-5)
     clips = [place(cache, video, k) for k in range(6)]
     for k, file in enumerate(clips):
-        cache.keep(file, clip(k))
+        cache.store(file, clip(k))
     key = clips[0].name
     kept = [
         cache.folder / "v_run" / "00001.jpg",
@@ -156,7 +155,7 @@ def test_files_that_the_cache_has_not_named_stay_and_do_not_count(video, tmp_pat
     for file in (*kept, *gone):
         os.utime(file, (0, 0))
     later = FrameCache(tmp_path / "cache", 1e-5)
-    later.keep(place(later, video, 10), clip(10))
+    later.store(place(later, video, 10), clip(10))
     assert [file for file in kept if not file.exists()] == []
     assert (
         not gone[0].exists()
@@ -172,44 +171,44 @@ def test_files_that_the_cache_has_not_named_stay_and_do_not_count(video, tmp_pat
 def test_others_may_read_what_the_umask_lets_them(video, tmp_path, mask, rights):
     cache, before = FrameCache(tmp_path / "cache", PLENTY), os.umask(mask)
     try:
-        cache.keep(place(cache, video), clip(0))
+        cache.store(place(cache, video), clip(0))
     finally:
         os.umask(before)
     assert stat.S_IMODE(place(cache, video).stat().st_mode) == rights
 
 
 def test_a_full_disk_is_one_warning_and_nothing_else(video, tmp_path, monkeypatch, capsys):
-    kept_files._warned.clear()
+    disk_cache._warned.clear()
 
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(kept_files.os, "replace", full)
+    monkeypatch.setattr(disk_cache.os, "replace", full)
     cache = FrameCache(tmp_path / "cache", PLENTY)
     for k in range(3):
-        cache.keep(place(cache, video, k), clip(k))
+        cache.store(place(cache, video, k), clip(k))
     said = capsys.readouterr().err
     assert said.count("WARNING") == 1 and "the disk is full" in said and said.count("\n") == 1
     assert bytes_in(cache) == 0  # no half-written file stays
 
 
 def test_a_folder_that_is_none_is_one_warning(video, tmp_path, capsys):
-    kept_files._warned.clear()
+    disk_cache._warned.clear()
     (tmp_path / "cache").write_text("in the way")
     cache = FrameCache(tmp_path / "cache", PLENTY)
     for k in range(3):
         assert cache.load(place(cache, video, k), SHAPE) is None
-        cache.keep(place(cache, video, k), clip(k))
+        cache.store(place(cache, video, k), clip(k))
     assert capsys.readouterr().err.count("WARNING: cannot write below") == 1
 
 
-def test_a_seal_sees_every_byte():
+def test_the_checksum_depends_on_every_byte():
     content = np.random.default_rng(0).integers(0, 256, 37, dtype=np.uint8)
     for k in range(37):
         other = content.copy()
         other[k] ^= 128
-        assert kept_files.seal_of(other) != kept_files.seal_of(content)
-    assert kept_files.seal_of(np.zeros(16, np.uint8)) not in (
+        assert disk_cache.checksum(other) != disk_cache.checksum(content)
+    assert disk_cache.checksum(np.zeros(16, np.uint8)) not in (
         bytes(8),
-        kept_files.seal_of(np.zeros(24, np.uint8)),
+        disk_cache.checksum(np.zeros(24, np.uint8)),
     )

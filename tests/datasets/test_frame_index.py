@@ -17,7 +17,14 @@ from claus.datasets.sprites import write_video
 from claus.datasets.ucf101 import find_video
 from claus.datasets.video import frame_index
 from claus.datasets.video.frame_index import FrameIndex, IndexedVideos, build
-from claus.datasets.video.reader import SHORT_TAIL, VideoError, iter_frames, pixels, read_frames
+from claus.datasets.video.reader import (
+    SHORT_TAIL,
+    VideoError,
+    iter_frames,
+    pixels,
+    probe,
+    read_frames,
+)
 
 JHMDB_CLIP = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2.avi"
 
@@ -107,6 +114,7 @@ def test_gaps_in_the_time_stamps(tmp_path):
         )  # or it proves nothing: the header counts the gaps
     index = every_frame_is_exact(tmp_path / "gaps.avi")
     assert index.frames == 40 and len(index.groups) == 4
+    assert probe(tmp_path / "gaps.avi") == (40, 48, 64), "frames are counted, not announced"
 
 
 def test_a_packet_that_only_seems_to_be_a_key_frame_is_no_way_in(tmp_path, monkeypatch):
@@ -114,7 +122,7 @@ def test_a_packet_that_only_seems_to_be_a_key_frame_is_no_way_in(tmp_path, monke
     must fail.
     """
     write_video(tmp_path / "v.avi", moving(30))
-    real = frame_index._proved
+    real = frame_index._verified
 
     def shifted(index, file, digests):
         groups = (index.groups[0], (index.groups[1][0] + 3, 0), *index.groups[2:])
@@ -124,9 +132,44 @@ def test_a_packet_that_only_seems_to_be_a_key_frame_is_no_way_in(tmp_path, monke
         return index.packets, index.codec, index.tag, index.size, index.extradata
 
     assert len(build(tmp_path / "v.avi").groups) == 3
-    monkeypatch.setattr(frame_index, "_proved", shifted)
+    monkeypatch.setattr(frame_index, "_verified", shifted)
     assert build(tmp_path / "v.avi").groups == ()
     every_frame_is_exact(tmp_path / "v.avi")
+
+
+@pytest.mark.parametrize("wrong", ["one missing", "one more", "empty group"])
+def test_groups_that_give_other_frames_than_the_whole_file_are_not_used(
+    wrong, tmp_path, monkeypatch
+):
+    """The pictures that come are the right ones, but one is missing or comes twice at the
+    end, or a group decodes to none of its own.
+    """
+    write_video(tmp_path / "v.avi", moving(30))
+    real = FrameIndex.decode
+
+    def decode(index, file, group):
+        frames = list(real(index, file, group))
+        if wrong == "empty group":
+            before = list(real(index, file, 0))
+            return iter([[], before + frames, frames][group])
+        if group == len(index.groups) - 1:
+            frames = frames[:-1] if wrong == "one missing" else frames + frames[-1:]
+        return iter(frames)
+
+    assert len(build(tmp_path / "v.avi").groups) == 3
+    monkeypatch.setattr(FrameIndex, "decode", decode)
+    index = build(tmp_path / "v.avi")
+    assert index.groups == () and index.frames == 30
+
+
+def test_no_frame_of_a_sound_file_is_read_from_the_start(tmp_path, monkeypatch):
+    write_video(tmp_path / "v.avi", moving(30))
+    videos, whole = IndexedVideos(), all_frames(tmp_path / "v.avi")
+    assert len(videos.index(tmp_path / "v.avi").groups) == 3
+    monkeypatch.setattr(frame_index, "read_frames", lambda *_: pytest.fail("from the start"))
+    for k in range(30):
+        frame = videos.read_frames(tmp_path / "v.avi", [k], 30)[0]
+        assert np.array_equal(frame, whole[k])
 
 
 @pytest.mark.parametrize(
@@ -240,7 +283,7 @@ def test_an_index_is_made_once_and_kept(films, tmp_path, monkeypatch):
     ],
     ids=["empty", "cut", "zeros", "another"],
 )
-def test_a_damaged_index_is_made_anew(films, tmp_path, spoil):
+def test_a_damaged_index_is_made_again(films, tmp_path, spoil):
     IndexedVideos(tmp_path).read_frames(films / "gray40.avi", [3], 40)
     (file,) = kept(tmp_path)
     whole = file.read_bytes()

@@ -10,7 +10,7 @@ import scipy.io
 from films import gray_frames, numbers
 from jhmdb_maker import square_masks, write_mat, write_pngs, write_set
 
-from claus.annotators.oracle import strip_labels
+from claus.annotators.simulated import strip_labels
 from claus.datasets import jhmdb
 from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry
 from claus.datasets.labels.annotations import load, save
@@ -280,8 +280,8 @@ def test_a_missing_video_is_named_with_where_it_was_looked_for(tmp_path):
 
 
 def test_the_geometry_is_resize_and_crop():
-    assert GEOMETRY["full", jhmdb.CROP] == ClipGeometry((256, 256), (224, 224), 224)
-    small = GEOMETRY["small", jhmdb.CROP]
+    assert GEOMETRY["full", jhmdb.CROPS[0]] == ClipGeometry((256, 256), (224, 224), 224)
+    small = GEOMETRY["small", jhmdb.CROPS[0]]
     assert small.size == GEOMETRY["small", "wide"].size == small.crop[0] == small.crop[1]
     assert small.frame[0] / small.size == pytest.approx(256 / 224, abs=0.01)
 

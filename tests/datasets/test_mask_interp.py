@@ -9,7 +9,7 @@ import pytest
 from claus.datasets import jhmdb
 from claus.datasets.labels import mask_interp
 from claus.datasets.labels.mask_interp import (
-    METHODS,
+    INTERPOLATIONS,
     interpolate,
     optical_flow,
     signed_distance,
@@ -18,8 +18,8 @@ from claus.datasets.labels.masks import PackedMasks
 from claus.datasets.video.reader import read_frames
 
 HEIGHT, WIDTH = 60, 80
-WITHOUT_PIXELS = [method for method in METHODS if method != "flow"]
-FILMED = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
+WITHOUT_PIXELS = [method for method in INTERPOLATIONS if method != "flow"]
+CLIP = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
 
 
 def box(x0, y0, x1, y1):
@@ -37,7 +37,7 @@ def iou(first, second):
     return (first & second).sum() / (first | second).sum()
 
 
-def film(path, radius=16, height=96, width=128, seed=0):
+def moving_disc(path, radius=16, height=96, width=128, seed=0):
     """(pictures (F,H,W,3), masks): a bright textured disc that moves along `path`, centers
     (x, y), on darker ground.
     """
@@ -59,9 +59,9 @@ def film(path, radius=16, height=96, width=128, seed=0):
 # ---- all methods ----
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INTERPOLATIONS)
 def test_labeled_frames_keep_their_masks(method):
-    pictures, masks = film([(30 + 3 * f, 40) for f in range(9)])
+    pictures, masks = moving_disc([(30 + 3 * f, 40) for f in range(9)])
     labeled = [0, 4, 8]
     result = interpolate(masks[labeled], labeled, np.array([8, 0, 4, 4]), method, pictures)
     assert result.dtype == bool and np.array_equal(result, masks[[8, 0, 4, 4]])
@@ -81,9 +81,9 @@ def test_what_does_not_change_stays(method):
     assert np.array_equal(interpolate(masks, [0, 7, 9], np.arange(10), method), masks[[0] * 10])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INTERPOLATIONS)
 def test_the_answer_for_a_frame_does_not_depend_on_what_else_is_asked(method):
-    pictures, masks = film([(20 + 3 * f, 40 + (f % 5)) for f in range(21)])
+    pictures, masks = moving_disc([(20 + 3 * f, 40 + (f % 5)) for f in range(21)])
     labeled, wanted = np.array([0, 6, 12, 20]), np.array([15, 3, 7, 1, 19, 3])
     whole = interpolate(masks[labeled], labeled, np.arange(21), method, pictures)
     assert np.array_equal(
@@ -93,7 +93,7 @@ def test_the_answer_for_a_frame_does_not_depend_on_what_else_is_asked(method):
     assert np.array_equal(interpolate(packed, labeled, wanted, method, pictures), whole[wanted])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INTERPOLATIONS)
 def test_small_pictures_and_masks_at_the_border(method):
     masks = np.zeros((2, 6, 8), bool)
     masks[0, 0:2, 0:3] = masks[1, 4:6, 5:8] = True
@@ -182,7 +182,7 @@ def test_the_guesses_of_the_blend_meet_the_other_label():
     """Each way of moving one label, all the way, lands on the other, and half the way in
     the middle.
     """
-    a, b = (mask_interp.Label.of(mask) for mask in (disc(24, 26, 12), disc(44, 34, 12)))
+    a, b = (mask_interp.LabeledMask.of(mask) for mask in (disc(24, 26, 12), disc(44, 34, 12)))
     forth, still = mask_interp._flow_between(a, b), np.zeros(2)
     for share, goal in ((1, disc(44, 34, 12)), (0.5, disc(34, 30, 12)), (0, disc(24, 26, 12))):
         assert iou(mask_interp._warp(a.distance, forth, share, still) > 0, goal) > 0.93, share
@@ -198,7 +198,7 @@ def test_the_guesses_of_the_blend_meet_the_other_label():
         (np.indices((HEIGHT, WIDTH)) - 30) / np.array(axes)[:, None, None]
         for axes in ((8, 20), (20, 8))
     )
-    wide, tall = (mask_interp.Label.of((field**2).sum(0) <= 1) for field in (wide, tall))
+    wide, tall = (mask_interp.LabeledMask.of((field**2).sum(0) <= 1) for field in (wide, tall))
     stretch = mask_interp._stretch(wide, tall)
     np.testing.assert_allclose(stretch, [[8 / 20, 0], [0, 20 / 8]], rtol=0.05, atol=0.01)
     assert iou(mask_interp._affine(wide, tall.center, stretch) > 0, tall.distance > 0) > 0.95
@@ -209,7 +209,7 @@ def test_the_flow_moves_the_part_that_moved():
     cannot.
     """
     body = box(30, 10, 42, 50)
-    high, low = (mask_interp.Label.of(body | box(42, y, 62, y + 8)) for y in (18, 24))
+    high, low = (mask_interp.LabeledMask.of(body | box(42, y, 62, y + 8)) for y in (18, 24))
     flow = mask_interp._flow_between(high, low)
     warped, aligned = (
         mask_interp._warp(high.distance, flow, 1, np.zeros(2)),
@@ -252,11 +252,29 @@ def test_blend_follows_a_bent_way_through_more_than_two_labels():
     assert many > two + 0.03
 
 
+@pytest.mark.parametrize("moved", [1, 2], ids=["stretched", "warped"])
+def test_each_moved_prediction_follows_the_spline(moved, monkeypatch):
+    frames = np.arange(25)
+    masks = np.stack([disc(15 + 2 * f, 12 + 0.25 * (f - 12) ** 2, 9) for f in frames])
+    seen, real = [], mask_interp._highest
+
+    def highest(guesses, *rest):
+        seen.append(guesses)
+        return real(guesses, *rest)
+
+    monkeypatch.setattr(mask_interp, "_highest", highest)
+    labeled = frames[::8]
+    interpolate(masks[labeled], labeled, [12])
+    window = mask_interp._window(masks[labeled])
+    for prediction in seen[0][moved]:
+        assert iou(prediction > 0, masks[12][window]) > 0.6
+
+
 def test_flow_follows_the_pixels_where_labels_cannot():
     path = [(20 + 4 * f, 45) for f in range(13)] + [
         (68, 45 - 3 * f) for f in range(1, 9)
     ]  # to the right, then up
-    pictures, masks = film(path)
+    pictures, masks = moving_disc(path)
     wanted = np.arange(1, 20)
     mean = {
         method: np.mean(
@@ -296,6 +314,33 @@ def test_flow_between_pictures_points_to_where_things_went():
     np.testing.assert_allclose(flow[disc(30, 30, 11)].mean(0), (5, 2), atol=0.3)
 
 
+def test_the_blend_is_the_documented_sum_of_saturated_distances():
+    """Computed from the docstring's formula, with the numbers as in the module's head."""
+    rng = np.random.default_rng(0)
+    guesses = [rng.normal(0, 4, (2, 30, 40)).astype(np.float32) for _ in range(3)]
+    area_a, area_b, t = 400, 900, 0.3
+    weight = t**1.5 / (t**1.5 + 0.7**1.5)
+    area = round((1 - weight) * area_a + weight * area_b)
+    scale = 0.08 * ((1 - weight) * area_a + weight * area_b) ** 0.5
+    score = np.zeros((30, 40))
+    for a, b in guesses:
+        score += (1 - weight) * np.tanh(a / scale) + weight * np.tanh(b / scale)
+    mask = mask_interp._highest([tuple(pair) for pair in guesses], area_a, area_b, t)
+    highest = np.sort(score, axis=None)[-area:]
+    assert mask.sum() == area
+    assert score[mask].min() == pytest.approx(highest.min(), abs=1e-5)
+
+
+def test_a_line_one_pixel_wide_has_a_spread_that_can_be_inverted():
+    """A pixel is a square of variance 1/12, so no mask is infinitely thin."""
+    line = box(10, 20, 40, 21)
+    spread = mask_interp.LabeledMask.of(line).spread
+    np.testing.assert_allclose(spread, np.diag([(30**2 / 12) ** 0.5, (1 / 12) ** 0.5]))
+    below = box(10, 24, 40, 25)
+    (between,) = interpolate(np.stack([line, below]), [0, 4], [2], "blend")
+    assert between.sum() == 30
+
+
 # ---- real masks ----
 
 
@@ -325,8 +370,8 @@ def test_flow_on_the_real_clip(shared_data):
     still has him.
     """
     root = shared_data / "jhmdb"
-    masks = jhmdb.read_ground_truth(root).videos[FILMED].tubes[0].masks
-    pictures = read_frames(jhmdb.find_video(root, FILMED), range(len(masks)), len(masks))
+    masks = jhmdb.read_ground_truth(root).videos[CLIP].tubes[0].masks
+    pictures = read_frames(jhmdb.find_video(root, CLIP), range(len(masks)), len(masks))
     wanted = np.array([12, 16, 24, 28])
     flow, hold = (
         np.mean(

@@ -23,6 +23,7 @@ from claus.datasets.labels.pseudo_labels import (
     consistency,
     dense_boxes,
     label_distance,
+    neighbors,
     pseudo_masks,
     temporal_weight,
     tube_masks,
@@ -52,6 +53,16 @@ def test_before_the_first_and_after_the_last_label_the_box_is_held():
     actor = tube([10, 20], [[0, 10, 20, 30], [10, 0, 40, 50]])
     boxes, present = dense_boxes(actor, np.array([10, 20]), np.array([0, 9, 21, 300]))
     assert boxes.tolist() == [[0, 10, 20, 30]] * 2 + [[10, 0, 40, 50]] * 2 and present.all()
+
+
+def test_neighbors_are_numbers_of_the_track_s_labels_and_a_share_between_them():
+    actor = tube([10, 20], [[0, 10, 20, 30], [10, 0, 40, 50]])
+    frames = np.array([0, 9, 10, 12, 20, 33])
+    expected = [0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1], [0, 0, 0, 0.2, 0, 0]
+    found = neighbors(actor, np.array([10, 20]), frames)
+    for values, wanted in zip(found[:3], expected, strict=True):
+        assert values.tolist() == wanted
+    assert found[3].all()
 
 
 def test_a_track_is_held_up_to_the_frame_beside_one_that_shows_it_absent():

@@ -25,12 +25,12 @@ def small(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def filmed():
+def drawn_videos():
     """Fifteen test videos of each class, not written to disk: list of (Plan, frames,
     record).
     """
     plans = [item for item in toy.plan(6, 90) if item.test]
-    return [(item, *toy.film(5, index, item)) for index, item in enumerate(plans)]
+    return [(item, *toy.draw_video(5, index, item)) for index, item in enumerate(plans)]
 
 
 def files_of(folder):
@@ -81,7 +81,7 @@ def test_every_video_decodes_as_many_frames_as_its_record_says_and_shows_what_wa
             assert container.streams.video[0].codec_context.name == "mpeg4"
             pictures = list(container.decode(video=0))
         assert len(pictures) == int(records[item.name]["numf"])
-        drawn, record = toy.film(3, index, item)
+        drawn, record = toy.draw_video(3, index, item)
         decoded = np.stack([picture.to_ndarray(format="rgb24") for picture in pictures])
         assert np.abs(decoded.astype(int) - drawn).mean() < 8
         for made, read in zip(
@@ -178,12 +178,12 @@ def test_boxes_are_tight_around_what_is_visible(monkeypatch):
     monkeypatch.setattr(
         toy,
         "render",
-        lambda *args, **more: kept.setdefault("film", sprites.render(*args, **more)),
+        lambda *args, **more: kept.setdefault("rendered", sprites.render(*args, **more)),
     )
     for index, item in enumerate(toy.plan(6, 6)[:6]):
         kept.clear()
-        _, record = toy.film(1, index, item)
-        masks = kept["film"][1]
+        _, record = toy.draw_video(1, index, item)
+        masks = kept["rendered"][1]
         for tube in record["annotations"]:
             for f, (x0, y0, x1, y1) in zip(
                 range(tube["sf"], tube["ef"]), half_open(tube["boxes"]), strict=True
@@ -228,9 +228,9 @@ def test_each_class_moves_in_its_own_way_and_enough_in_sixteen_frames():
     assert angle[1] - angle[0] == pytest.approx(2 * np.pi)
 
 
-def test_one_picture_does_not_tell_the_class_but_the_boxes_in_time_do(filmed):
+def test_one_picture_does_not_tell_the_class_but_the_boxes_in_time_do(drawn_videos):
     looks, moves, labels = [], [], []
-    for _, frames, record in filmed:
+    for _, frames, record in drawn_videos:
         tube = max(record["annotations"], key=lambda item: len(item["boxes"]))
         boxes = half_open(tube["boxes"])
         x0, y0, x1, y1 = boxes[0]
@@ -271,8 +271,8 @@ def test_one_picture_does_not_tell_the_class_but_the_boxes_in_time_do(filmed):
     assert accuracy(moves) > 0.6
 
 
-def test_videos_are_untrimmed_with_one_to_three_actors_and_gaps(filmed):
-    counts = [action(record) for _, _, record in filmed]
+def test_videos_are_untrimmed_with_one_to_three_actors_and_gaps(drawn_videos):
+    counts = [action(record) for _, _, record in drawn_videos]
     assert all(40 <= len(count) <= 80 and (count > 0).sum() >= 15 for count in counts)
     assert np.mean([(count == 0).any() for count in counts]) > 0.7
     assert 0.55 < np.concatenate([count > 0 for count in counts]).mean() < 0.9
@@ -324,7 +324,9 @@ def test_a_frequent_group_repeats_one_scene_and_other_groups_do_not():
     ]
     (first, other), last = bounce[:2], bounce[-1]
     assert first[1].group == other[1].group != last[1].group
-    a, b, c = (toy.film(0, *video)[0].astype(float).mean(0) for video in (first, other, last))
+    a, b, c = (
+        toy.draw_video(0, *video)[0].astype(float).mean(0) for video in (first, other, last)
+    )
 
     def alike(p, q):
         return np.corrcoef(p.ravel(), q.ravel())[0, 1]
@@ -424,5 +426,5 @@ def test_the_command_makes_it_in_an_empty_folder_and_in_any_size(tmp_path, capsy
     (tmp_path / "set").mkdir()
     toy.main([str(tmp_path / "set"), "--train", "6", "--test", "6"])
     assert "6 training and 6 test videos" in capsys.readouterr().out
-    frames, record = toy.film(0, 0, toy.plan(6, 6)[0], size=(120, 160))
+    frames, record = toy.draw_video(0, 0, toy.plan(6, 6)[0], size=(120, 160))
     assert frames.shape == (int(record["numf"]), 120, 160, 3)

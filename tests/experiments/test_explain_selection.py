@@ -76,7 +76,10 @@ def test_a_page_about_a_real_run(run, data, table, tmp_path, capsys):  # noqa: F
     assert "nan" not in page.split("## What was picked")[1]
 
     args = explain_selection.parse_args(flags)
-    truth, find = which.read_ground_truth(args, "train"), which.video_finder(args)
+    truth = which.read_ground_truth(
+        args.dataset, args.oracle, args.test_list, args.split, "train"
+    )
+    find = which.video_finder(args.dataset, args.data)
     contrasts = {
         name: explain_selection.contrast(video, find(name))
         for name, video in truth.videos.items()

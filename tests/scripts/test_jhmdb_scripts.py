@@ -177,12 +177,12 @@ def test_the_detector_knows_its_data_set_and_crop(run):
 
 def test_default_budgets_are_those_of_the_data_set():
     args = claus_select.parse_args(["--run", "r", "--cycle", "0", "--dataset", "jhmdb"])
-    assert (args.videos_percent, args.frames_percent, args.data) == ("5", "3", "Datasets/JHMDB")
+    assert (args.videos_percent, args.frames_percent, args.data) == ("5", "3", "data/JHMDB")
     args = claus_select.parse_args(["--run", "r", "--cycle", "0", "--frames-percent", "2"])
     assert (args.videos_percent, args.frames_percent, args.data) == (
         "5",
         "2",
-        "Datasets/UCF101",
+        "data/UCF101",
     )
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import claus_select
-from claus.datasets import own_videos as pool
+from claus.annotators.form import read_form, write_form
+from claus.datasets import own_videos as own_videos
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.own_videos import read_classes, read_pool
 from claus.datasets.ucf101 import CLASSES, find_video, scan_videos
@@ -50,7 +51,9 @@ def test_videos_of_the_classes_are_counted_once(data, tmp_path, monkeypatch):
 
     known.write_text(known.read_text()[:-7])  # killed while it wrote the last line
     counted = []
-    monkeypatch.setattr(pool, "_probe", lambda path: counted.append(path.stem) or (10, 24, 32))
+    monkeypatch.setattr(
+        own_videos, "_probe", lambda path: counted.append(path.stem) or (10, 24, 32)
+    )
     read_pool(data, ("Biking", "Diving"), known=known)
     read_pool(data, ("Biking", "Diving"), known=known)
     assert counted == ["v_c"], "only the video whose line was cut is counted again, and once"
@@ -189,7 +192,7 @@ def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):
     assert claus_select.main(start) == 0
     assert "set aside: 1 video that could not be read, Diving/v_c" in capsys.readouterr().out
     folder = tmp_path / "mine" / "cycle0"
-    form = claus_select.oracle.read_form(folder / "request.json")
+    form = read_form(folder / "request.json")
     assert (
         len(form["videos"]) == 2 and sum(len(video["frames"]) for video in form["videos"]) == 3
     )
@@ -222,7 +225,7 @@ def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):
         video["class"] = video["video"].split("/")[0]
         for frame in video["frames"]:
             frame["actors"] = [{"track": 1, "box": [1, 2, 10, 12]}]
-    claus_select.oracle.write_form(folder / "filled.json", form)
+    write_form(folder / "filled.json", form)
     assert claus_select.main([*run, "--answers", str(folder / "filled.json")]) == 0
     labels = annotation_file.load(folder / "annotations.pkl")
     assert labels.counts() == {"videos": 2, "frames": 3, "boxes": 3} and len(labels.videos) == 3

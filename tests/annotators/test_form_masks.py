@@ -7,15 +7,9 @@ import numpy as np
 import pytest
 from jhmdb_maker import square_masks
 
-from claus.annotators.oracle import (
-    answer,
-    check_answers,
-    merge_answers,
-    read_form,
-    request_form,
-    strip_labels,
-    write_form,
-)
+from claus.annotators.answers import check_answers, merge_answers
+from claus.annotators.form import read_form, request_form, write_form
+from claus.annotators.simulated import answer, strip_labels
 from claus.datasets import jhmdb
 from claus.datasets.labels.annotations import Annotations, Tube, Video, load, save
 from claus.datasets.labels.masks import encode_rle

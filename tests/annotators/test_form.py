@@ -8,15 +8,9 @@ import json
 import numpy as np
 import pytest
 
-from claus.annotators.oracle import (
-    answer,
-    check_answers,
-    merge_answers,
-    read_form,
-    request_form,
-    strip_labels,
-    write_form,
-)
+from claus.annotators.answers import check_answers, merge_answers
+from claus.annotators.form import read_form, request_form, write_form
+from claus.annotators.simulated import answer, strip_labels
 from claus.datasets.labels.annotations import Annotations, Tube, Video, load, save
 from claus.datasets.ucf101 import read_ground_truth
 from claus.utils.runtime import UserError
@@ -70,7 +64,7 @@ def answered():
     return answer(truth(), asked())
 
 
-def test_hide_shows_no_label():
+def test_strip_labels_leaves_no_label():
     hidden = strip_labels(truth())
     assert list(hidden.videos) == list(truth().videos) and hidden.classes == truth().classes
     assert (
@@ -263,6 +257,18 @@ def test_good_answers_pass_in_any_order():
         "frames": 4,
         "boxes": 5,
     }
+
+
+@pytest.mark.parametrize("box", [[0, 0, 80, 60], [79, 59, 1, 1], [0, 0, 1, 1]])
+def test_a_box_may_touch_the_edges_of_the_picture(box):
+    answers = answered()
+    answers["videos"][0]["frames"][1]["actors"][0]["box"] = box
+    check_answers(asked(), answers, strip_labels(truth()))
+    merged = merge_answers(strip_labels(truth()), answers)
+    x, y, width, height = box
+    corners = [x, y, x + width, y + height]
+    shown = [tube.boxes.tolist() for tube in merged.videos["run/a"].tubes]
+    assert any(corners in boxes for boxes in shown)
 
 
 def change(path, value):
