@@ -450,7 +450,8 @@ class Process:
                 seconds=round(time.perf_counter() - self.began, 1),
             )
         else:
-            self.error = f"{last_line(self.task.folder / 'log.txt')} (status {status}, {self.task.folder / 'log.txt'})"
+            log = self.task.folder / "log.txt"
+            self.error = f"{last_line(log)} (status {status}, {log})"
         os.close(self.lock)
         return True
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from claus.artifacts import handoffs
-from claus.datasets import table as which
 from claus.datasets.labels import annotations as annotation_file
+from claus.datasets.table import DATASETS, data_folder
 from claus.experiments.report import html, pictures
 from claus.experiments.report.gather import read_json
 from claus.utils.runtime import UserError
@@ -257,12 +257,11 @@ def strips_section(folder, data, variant):
 def _reader(folder, data, video):
     """(function that reads frames of a video, None) or (None, why it is not to be found)."""
     settings = read_json(folder / "run.json")
-    data = data or _data_of(folder)
-    dataset = which.MODULES.get(settings.get("dataset", "ucf101"))
+    dataset = settings.get("dataset", "ucf101")
+    data = data or _data_of(folder) or data_folder(dataset)
     try:
-        return pictures.frame_reader(
-            dataset.find_video(data or dataset.DATA, video.name), video.frames
-        ), None
+        path = DATASETS[dataset].find_video(data, video.name)
+        return pictures.frame_reader(path, video.frames), None
     except UserError as error:
         return None, str(error)
 

@@ -1,12 +1,14 @@
 """A split of the training clips alone, to choose on: the test clips stay unseen until what
 was chosen is confirmed.
 
-    python experiments/silhouettes/inner_split.py --source Datasets/silhouettes --output Datasets/silhouettes_inner
+    python experiments/silhouettes/inner_split.py \\
+        --source data/silhouettes --output data/silhouettes_inner
 
 Reads   a data set in the layout of J-HMDB (experiments/silhouettes/make.py makes one); split 1's
         training part counts
-Writes  <--output>   the same layout by links, its split 1 the new one: of the silhouettes' 660 training clips 512 to
-        train on and 148 to score. Clips of one source video stay together; of no class more than a quarter goes to scoring
+Writes  <--output>   the same layout by links, its split 1 the new one: of the silhouettes'
+        660 training clips 512 to train on and 148 to score. Clips of one source video stay
+        together; of no class more than a quarter goes to scoring
 Expect  a second; the same split for the same clips.
 """
 

@@ -311,7 +311,7 @@ def test_single_scripts_run_by_hand_are_a_run_too(cells, tmp_path, capsys):
     )
     page = (run / "report.html").read_text()
     assert (
-        "their flags are not recorded" in page
+        "whose flags are not recorded" in page
         and ", unknown network" in page
         and "claus has f-mAP@.5" in page
     )
