@@ -3,7 +3,7 @@ a single HTML file.
 
     python report.py files/my_run
     python report.py files/run_a files/run_b files/run_c --output compared.html
-    python report.py files/experiments/results.csv --data Datasets/toy
+    python report.py files/experiments/results.csv --data data/toy
 
 Reads   the folders of runs of run_cycles.py, tables of experiments/run.py and, where
         they are on this machine, the folders of their cells; the videos below --data for
@@ -74,9 +74,8 @@ def main(argv=None):
     rows = gather(args.inputs)
     if args.published:
         check_real(args.published, rows)
-    check_writable(
-        output.parent, clear=False
-    )  # the table's folder: experiments/run.py may be writing there
+    # the table's folder: experiments/run.py may be writing there
+    check_writable(output.parent, clear=False)
     words = shlex.join(["python", "report.py", *(sys.argv[1:] if argv is None else argv)])
     made_from = f"Made on {time.strftime('%Y-%m-%d')} from {', '.join(args.inputs)}."
     lead = html.paragraph(made_from) + html.paragraph(PROTOCOLS)

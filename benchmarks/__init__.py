@@ -1,0 +1,1 @@
+"""Stopwatches: how fast the product is, beside the plain reference. They write results/."""

@@ -55,9 +55,8 @@ def main(argv=None):
     found = Boxes.concat([jittered(i, video) for i, video in enumerate(videos)], scored=True)
     print(
         f"{len(videos)} videos, {sum(v.frames for v in videos):,} frames; truth "
-        f"{len(truth):,} boxes in "
-        f"{len(truth_tubes):,} tubes; {len(found):,} detections; peak memory so far "
-        f"{peak():.2f} GiB"
+        f"{len(truth):,} boxes in {len(truth_tubes):,} tubes; {len(found):,} detections; "
+        f"peak memory so far {peak():.2f} GiB"
     )
     result = timed(
         "frame-AP at six thresholds (limit 20 s)", frame_ap, truth, found, ucf101.CLASSES, SIX
@@ -111,9 +110,8 @@ def timed(what, function, *args):
     wall, cpu = time.perf_counter(), time.process_time()
     result = function(*args)
     print(
-        f"{what}: {time.process_time() - cpu:.1f} s CPU, "
-        f"{time.perf_counter() - wall:.1f} s wall, "
-        f"peak memory {peak():.2f} GiB",
+        f"{what}: {time.process_time() - cpu:.1f} s CPU, {time.perf_counter() - wall:.1f} s "
+        f"wall, peak memory {peak():.2f} GiB",
         flush=True,
     )
     return result
@@ -207,9 +205,8 @@ def agrees(truth, truth_tubes, found):
             )
         worst = worst if same else np.inf
     print(
-        f"sample: {len(SAMPLE)} videos, {len(found):,} boxes; largest difference of an "
-        f"AP from the slow program: "
-        f"{worst:.1e}"
+        f"sample: {len(SAMPLE)} videos, {len(found):,} boxes; largest difference of an AP "
+        f"from the slow program: {worst:.1e}"
     )
     return worst < 1e-9
 

@@ -114,7 +114,7 @@ def check(bench):
     difference = float((half.float().sigmoid() - fast.sigmoid()).mean(0).abs().max())
     print(
         f"bf16 against float32, mean probability: {difference:.2g} (made-up weights; "
-        f"nothing is asked of it)"
+        "nothing is asked of it)"
     )
     torch.backends.cudnn.allow_tf32 = tf32
 
@@ -382,8 +382,8 @@ def main(argv=None):
     args = parse_args(argv)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         print(
-            "bench_gpu: no CUDA device here, so nothing was measured (--device cpu "
-            "--tiny proves the way through)"
+            "bench_gpu: no CUDA device here, so nothing was measured (--device cpu --tiny "
+            "proves the way through)"
         )
         return 0
     if args.tiny:
@@ -399,9 +399,8 @@ def main(argv=None):
         f"# One GPU: {name}",
         machine_line(),
         f"`python benchmarks/bench_gpu.py {' '.join(argv or sys.argv[1:])}`",
-        f"Measured in the same call: bf16 matrix product {rates[0] / 1e12:.3g} "
-        f"TFLOP/s, copy {rates[1] / 1e12:.3g} "
-        "TB/s (read and written).",
+        f"Measured in the same call: bf16 matrix product {rates[0] / 1e12:.3g} TFLOP/s, "
+        f"copy {rates[1] / 1e12:.3g} TB/s (read and written).",
     ]
     print("\n".join(text), flush=True)
     check(bench)
@@ -416,22 +415,21 @@ def main(argv=None):
     print(scored, flush=True)
     text += [
         "Roofline: every operation at the measured rates, each reading its inputs and "
-        "writing its results once; "
-        "fusing operations can beat it.",
+        "writing its results once; fusing operations can beat it.",
         parts_table(bench, rates),
     ]
     text += [step_table(bench, rates, (train_rates["ours, bf16"], score_rates["ours, bf16"]))]
     best_train, best_score = best_of_ours(train_rates), best_of_ours(score_rates)
     text += [
         f"A cycle on UCF-101-24 ({VIDEOS} videos, {FRAMES} frames, {EPOCHS} epochs) at "
-        f"these rates, if loading "
-        f"keeps up ({best_train:.0f} clips/s); selecting takes seconds more:",
+        f"these rates, if loading keeps up ({best_train:.0f} clips/s); selecting takes "
+        "seconds more:",
         cycle_table(best_train, best_score, encoder_rate(bench), args.batch_size),
     ]
     if args.annotations:
         text += [
-            f"Training through the loader, {args.workers} workers: "
-            f"{loader_rate(bench):.1f} clips/s."
+            f"Training through the loader, {args.workers} workers: {loader_rate(bench):.1f} "
+            "clips/s."
         ]
     if args.tiny:
         print("\n\n".join(text))

@@ -224,8 +224,8 @@ def check_clip(video, path, geometry, anchor, direct, cached, seed):
         for theirs in (frames, alone[0])
     ):
         sys.exit(
-            f"{video.name}: pixels of the clip around frame {anchor} differ by more "
-            f"than one level a resize"
+            f"{video.name}: pixels of the clip around frame {anchor} differ by more than "
+            "one level a resize"
         )
 
 

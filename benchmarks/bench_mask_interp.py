@@ -40,9 +40,8 @@ from claus.utils.runtime import write_text  # noqa: E402
 
 DATA = SHARED / "jhmdb"
 GAPS = (2, 4, 8, 16)
-WITHOUT_PIXELS = [
-    method for method in reversed(INTERPOLATIONS) if method != "flow"
-]  # yardsticks first
+# yardsticks first
+WITHOUT_PIXELS = [method for method in reversed(INTERPOLATIONS) if method != "flow"]
 WITH_PIXELS = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
 
 
@@ -58,10 +57,8 @@ def main(argv=None):
     videos = jhmdb.read_ground_truth(DATA).videos
     test = set(jhmdb.read_ground_truth(DATA, part="test").videos)
     names = list(videos)[:: args.every]
-    ious, seconds = (
-        defaultdict(list),
-        defaultdict(float),
-    )  # (method, gap, class, part) -> IoUs; (method, gap) -> s
+    # (method, gap, class, part) -> IoUs; (method, gap) -> s
+    ious, seconds = (defaultdict(list), defaultdict(float))
     for number, name in enumerate(names):
         masks = videos[name].tubes[0].masks[:]
         for gap in GAPS:

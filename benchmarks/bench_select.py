@@ -254,8 +254,8 @@ def disagreements(run, whole=False, count=150):
 def limits_exceeded(rows):
     """Texts: what took too long, too much memory, or grew too fast."""
     wrong = [
-        f"{row[0]} videos, {row[2]}: {row[4]:.0f} CPU s and {row[5]:.1f} GiB, over 60 "
-        f"s or 8 GiB"
+        f"{row[0]} videos, {row[2]}: {row[4]:.0f} CPU s and {row[5]:.1f} GiB, over 60 s or "
+        "8 GiB"
         for row in rows
         if row[4] > 60 or row[5] > 8
     ]
@@ -264,8 +264,8 @@ def limits_exceeded(rows):
         # half as much again is allowed for caches; a quadratic step would be ten times too slow
         if many[4] > 1.5 * few[4] * many[0] * log(many[0]) / (few[0] * log(few[0])):
             wrong.append(
-                f"from {few[0]} to {many[0]} videos CPU time grows from {few[4]:.1f} "
-                f"to {many[4]:.1f} s"
+                f"from {few[0]} to {many[0]} videos CPU time grows from {few[4]:.1f} to "
+                f"{many[4]:.1f} s"
             )
     return wrong
 

@@ -154,7 +154,7 @@ def lacks(*paths):
     if missing:
         print(
             f"skipped: needs {missing[0]}, set CLAUS_SHARED=... to the folder that has "
-            f"data/ with it"
+            "data/ with it"
         )
     return bool(missing)
 
@@ -167,8 +167,7 @@ def write_results(name, text, real=True):
     if not real:
         print(
             f"measured on a made-up video: {RESULTS / name}.md stays as it was "
-            f"(CLAUS_SHARED=... names the folder "
-            "that has data/ with real videos)"
+            "(CLAUS_SHARED=... names the folder that has data/ with real videos)"
         )
         return
     write_text(RESULTS / f"{name}.md", text.rstrip() + "\n")

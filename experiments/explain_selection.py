@@ -2,7 +2,8 @@
 the ground truth.
 
     python experiments/explain_selection.py experiments/results/silhouettes.csv --dataset jhmdb \\
-        --data Datasets/silhouettes --oracle Datasets/silhouettes --output experiments/results/silhouettes_why.md
+        --data data/silhouettes --oracle data/silhouettes \\
+        --output experiments/results/silhouettes_why.md
 
 Reads   a table of experiments/run.py and the folders of its runs, the ground truth, all
         training videos below --data
@@ -94,9 +95,8 @@ def main(argv=None):
     )
     starts, contrasts, runs = {}, {}, {}
     for row in rows:
-        source = handoffs.fingerprint(
-            row["run"] / "cycle0" / "detector.pt"
-        )  # the same for runs with a shared start
+        # the same for runs with a shared start
+        source = handoffs.fingerprint(row["run"] / "cycle0" / "detector.pt")
         runs[row["run"]] = row["variant"], source
         if source not in starts:
             starts[source] = Start(row["run"] / "cycle0", truth, contrasts, args)
@@ -136,8 +136,8 @@ class Start:
         if unknown := [name for name in self.names if name not in truth.videos]:
             raise UserError(
                 f"{args.oracle} has no training video {unknown[0]}, which "
-                f"{folder / 'features.pkl'} has; "
-                "give the ground truth and the split of these runs"
+                f"{folder / 'features.pkl'} has; give the ground truth and the split of "
+                "these runs"
             )
         self.videos = [truth.videos[name] for name in self.names]
         self.offsets, self.lengths_N = (
@@ -278,8 +278,7 @@ def scores_table(starts):
             rows,
         )
         + f"\n\nClusters: {purity[1]:.1f} that hold a video; normalized mutual "
-        f"information with the class "
-        f"{purity[0]:.3f} (1: the same, 0: nothing in common)."
+        f"information with the class {purity[0]:.3f} (1: the same, 0: nothing in common)."
     )
 
 

@@ -18,21 +18,13 @@ TABLE1 = {
     "ucf101": "0.25/5,0.5/10,0.75/15,1/20,1.25/25,1.5/30,2/40,2.5/50,5/80,90/90",
     "jhmdb": "0.15/5,0.3/10,0.45/15,0.6/20,0.75/25,0.9/30,1.2/40,1.5/50,5.4/80,90/90",
 }
-SHORT = {
-    "ucf101": "0.25/5,1/20,5/80",
-    "jhmdb": "0.15/5,1/33,5/80",
-}  # the random start, 1% and 5%
+# the random start, 1% and 5%
+SHORT = {"ucf101": "0.25/5,1/20,5/80", "jhmdb": "0.15/5,1/33,5/80"}
 FRAMES = "1/5,2/10,4/20"  # several frames a video, so that the rule within a video shows
 K_VALUES = (2, 3, 5, 7, 10, 15, 20)
 R_VALUES = tuple(range(1, 21))
-LAMBDA_FACTORS = (
-    0,
-    0.01,
-    0.1,
-    1,
-    10,
-    100,
-)  # times the network's own weight of the cluster loss
+# times the network's own weight of the cluster loss
+LAMBDA_FACTORS = (0, 0.01, 0.1, 1, 10, 100)
 SEMI = {
     "consistency": (),
     "consistency, variance mask": ("--bv",),
@@ -63,8 +55,7 @@ ABOUT = {
     "lambda": "weight of the cluster loss, in multiples of the network's own; every "
     "value trains from the first cycle",
     "frames": "which frames of a video: damping as in the paper, as in the authors' "
-    "code, none, coverage; equidistant; "
-    "random",
+    "code, none, coverage; equidistant; random",
     "semi": "training on the unlabeled videos too, by method, under random choice and "
     "under CLAUS",
     "full": "every frame of every video labeled: the line to reach",
@@ -201,9 +192,8 @@ def _variants(name, model, values):
             "train": ("--labeled-half",),
         }
         ways = [{"variant": "supervised", "semi": "supervised"}, half, *ways]
-        chosen = [
-            {**way, "variant": f"claus, {way['variant']}"} for way in ways
-        ]  # the best is known afterwards
+        # the best is known afterwards
+        chosen = [{**way, "variant": f"claus, {way['variant']}"} for way in ways]
         return [*({"method": "random", **way} for way in ways), *chosen]
     if name == "full":
         return [

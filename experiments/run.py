@@ -2,13 +2,15 @@
 table.
 
     python experiments/run.py --list
-    python experiments/run.py table2 --data Datasets/toy --oracle Datasets/toy/pyannot.pkl \\
-        --test-list Datasets/toy/testlist01.txt --model small --seeds 0,1,2 --jobs 2 --device cpu
-    python experiments/run.py table2 fig6 … --dry-run        # what would run, and for how long
+    python experiments/run.py table2 --data data/toy --oracle data/toy/pyannot.pkl \\
+        --test-list data/toy/testlist01.txt \\
+        --model small --seeds 0,1,2 --jobs 2 --device cpu
+    python experiments/run.py table2 fig6 … --dry-run     # what would run, for how long
 
 Reads   the videos below --data, the ground truth (only for the simulated annotator and the
         final scoring)
-Writes  <--files>/<cell>/   each cell a run of run_cycles.py in its own folder, with cell.json and log.txt
+Writes  <--files>/<cell>/   each cell a run of run_cycles.py in its own folder, with
+                            cell.json and log.txt
         <--csv>             a row per cell and cycle: rule, loss, seed, labels, cost, every
                             metric, seconds
 Expect  all cells of a seed to share the first cycle: the same random labels, the same
@@ -51,10 +53,8 @@ from claus.flags.common import (  # noqa: E402
 )
 from claus.utils.runtime import UserError, check_writable, run_script  # noqa: E402
 
-STEPS = {
-    "full": 4000,
-    "small": 300,
-}  # optimizer steps of every training, whatever the number of labels
+# optimizer steps of every training, whatever the number of labels
+STEPS = {"full": 4000, "small": 300}
 EPOCHS = {"full": 40, "small": 6}
 VARIED = {
     "select": (
@@ -98,8 +98,8 @@ def parse_args(argv=None):
     add(
         "--schedule",
         help="cumulative percent of frames / percent of videos of each cycle, such as "
-        "\"0.25/5,1/20\" "
-        "(default: the experiment's; a report of several experiments wants the same for all)",
+        "\"0.25/5,1/20\" (default: the experiment's; a report of several experiments wants "
+        "the same for all)",
     )
     add(
         "--values",
@@ -207,9 +207,8 @@ def check_varied(args, parser):
         for name in varied:
             if given[name[2:].replace("-", "_")] is not None:
                 parser.error(
-                    f"--{step} \"{name} …\" would be that of every cell, whatever the "
-                    f"table says of it; "
-                    f"leave it out{INSTEAD.get(name, '')}"
+                    f"--{step} \"{name} …\" would be that of every cell, whatever the table "
+                    f"says of it; leave it out{INSTEAD.get(name, '')}"
                 )
 
 
@@ -233,8 +232,8 @@ def main(argv=None):
         check_writable(folder, clear=False)  # another experiments/run.py may be writing there
     print(
         f"{len(cells)} cells, {len(tasks)} runs with their starts, "
-        f"{sum(task.finished for task in tasks)} finished; "
-        f"{remaining(tasks, args.jobs)}; table: {args.csv}",
+        f"{sum(task.finished for task in tasks)} finished; {remaining(tasks, args.jobs)}; "
+        f"table: {args.csv}",
         flush=True,
     )
 
@@ -344,7 +343,7 @@ def print_list():
     for dataset in SHORT:
         print(
             f"  {dataset}: {SHORT[dataset]}; table1: {TABLE1[dataset]}; fig7: the same "
-            f"without the last"
+            "without the last"
         )
 
 
@@ -356,8 +355,8 @@ def print_plan(tasks, devices, jobs):
             or "shared first cycle"
         )
         print(
-            f"{'finished' if task.finished else 'to run  '}  {task.folder}  ({used}; "
-            f"seed {task.settings['seed']})"
+            f"{'finished' if task.finished else 'to run  '}  {task.folder}  ({used}; seed "
+            f"{task.settings['seed']})"
         )
         if not task.finished:
             print(

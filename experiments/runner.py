@@ -26,10 +26,8 @@ from claus.utils.machine import about_machine
 from claus.utils.runtime import link_or_copy, read_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
-START_FILES = (
-    "annotations.pkl",
-    "detector.pt",
-)  # what a second scoring of the same weights needs
+# what a second scoring of the same weights needs
+START_FILES = ("annotations.pkl", "detector.pt")
 
 
 @dataclass(frozen=True)
@@ -452,7 +450,8 @@ class Process:
                 seconds=round(time.perf_counter() - self.began, 1),
             )
         else:
-            self.error = f"{last_line(self.task.folder / 'log.txt')} (status {status}, {self.task.folder / 'log.txt'})"
+            log = self.task.folder / "log.txt"
+            self.error = f"{last_line(log)} (status {status}, {log})"
         os.close(self.lock)
         return True
 
@@ -494,9 +493,8 @@ def go_on_from_shorter(task):
             if path.is_file():
                 link_or_copy(path, task.folder / path.relative_to(folder))
         task.write_record(finished=None, goes_on_from=str(folder))
-        link_or_copy(
-            folder / "run.json", task.folder / "run.json"
-        )  # the last: now the run has these cycles
+        # the last: now the run has these cycles
+        link_or_copy(folder / "run.json", task.folder / "run.json")
         return
 
 

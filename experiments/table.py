@@ -205,8 +205,7 @@ def read(path):
         raise UserError(
             f"{path} is not a table of experiments/run.py: the column "
             f"{next(name for name in (*WHAT, 'cycle') if name not in (reader.fieldnames or ()))} "
-            f"is "
-            "missing; give another --csv"
+            "is missing; give another --csv"
         )
     return rows
 

@@ -134,9 +134,8 @@ class ConvCaps(nn.Module):
         places, classes = pose.shape[:3], self.weights.shape[2]
         pose, activation = pose.flatten(0, 2), activation.flatten(0, 2)  # (N, I, 4, 4), (N, I)
         weights = self.weights.repeat(len(pose), 1, 1, 1, 1)  # (N, I, C, 4, 4)
-        votes = (pose[:, :, None].repeat(1, 1, classes, 1, 1) @ weights).flatten(
-            3
-        )  # (N, I, C, 16)
+        # (N, I, C, 16)
+        votes = (pose[:, :, None].repeat(1, 1, classes, 1, 1) @ weights).flatten(3)
         r = votes.new_full(votes.shape[:3], 1 / classes)  # (N, I, C)
         mu = variance = a = None
         for _ in range(3):

@@ -1,0 +1,1 @@
+"""Sections, curves and tables of the page that report.py writes."""

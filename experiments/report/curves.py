@@ -32,11 +32,12 @@ OTHERS = (
     "#5c6770",
 )
 MARKERS = "osD^vPX*"
+# of the first variants, and of those for which no color is left
 LINES = (
     "-",
     (0, (5, 2)),
     (0, (1, 1)),
-)  # of the first variants, and of those for which no color is left
+)
 # points between the lines at a budget, so that bars of equal scores do not hide each other
 ASIDE = 3
 SETTINGS = {
@@ -193,7 +194,7 @@ def metric_title(metric):
         if ("aware" in name)
         else "class of the video"
         if name == "accuracy"
-        else "masks, whatever the class"
+        else "masks, regardless of class"
     )
     return name, f"{protocol} protocol: {about}"
 

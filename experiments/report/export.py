@@ -11,10 +11,8 @@ from claus.experiments.table import AGREEMENT
 from claus.utils.markdown import table
 from claus.utils.runtime import atomic_write, check_writable, write_text
 
-CURVES = {
-    "capsule f-mAP@.5": "frames",
-    "capsule v-mAP@.5": "videos",
-}  # and how their files' names end
+# and how their files' names end
+CURVES = {"capsule f-mAP@.5": "frames", "capsule v-mAP@.5": "videos"}
 
 
 def export(rows, folder, command):
@@ -52,9 +50,8 @@ def page(variants):
     every = [row for of in variants.values() for row in of]
     names = [name for name in tables.MAIN if name in metrics_of(every)]
     parts = [
-        "Mean ± standard deviation over seeds, percent. `capsule`: masks, whatever the "
-        "class (`aware`: of the "
-        "right class); `act`: boxes and tubes of the right class.",
+        "Mean ± standard deviation over seeds, percent. `capsule`: masks, regardless of "
+        "class (`aware`: of the right class); `act`: boxes and tubes of the right class.",
         table(["% of frames", "", "seeds", *names], score_lines(variants, names)),
     ]
     base = tables.random_of(variants)
@@ -66,9 +63,8 @@ def page(variants):
                 cells = [marked(tables.difference_cell(mean)) for mean in found]
                 lines.append([percent, variant, seeds, *cells])
         parts += [
-            f"Percentage points more than {base}, with the same seed; in brackets the "
-            f"95% interval of the mean "
-            "(Student's t), bold where it leaves out 0.",
+            f"Percentage points more than {base}, with the same seed; in brackets the 95% "
+            "interval of the mean (Student's t), bold where it leaves out 0.",
             table(["% of frames", "", "seeds", *compared], lines),
         ]
     return "\n\n".join(parts)

@@ -55,14 +55,13 @@ def gather(paths):
         else:
             raise UserError(
                 f"{path} is neither the folder of a run nor a table (.csv) of "
-                f"experiments/run.py; give one of "
-                "these"
+                "experiments/run.py; give one of these"
             )
     rows = apart(rows + [row for new in runs for row in new])
     if not rows:
         raise UserError(
-            f"{', '.join(map(str, paths))}: there is no finished cycle in it; wait for "
-            f"the first one"
+            f"{', '.join(map(str, paths))}: there is no finished cycle in it; wait for the "
+            "first one"
         )
     return rows
 
@@ -147,15 +146,14 @@ def rows_of_cycles(folder):
     ]
     if not done and any(run.glob("cycle*/evaluation.json")):
         raise UserError(
-            f"{folder}: no cycle of it has both annotations.pkl and evaluation.json; "
-            f"put the annotation "
-            "file it was trained on there, for labels and cost are counted in it"
+            f"{folder}: no cycle of it has both annotations.pkl and evaluation.json; put "
+            "the annotation file it was trained on there, for labels and cost are counted "
+            "in it"
         )
     if not done:
         raise UserError(
-            f"{folder} has no results.csv and no cycle with an evaluation.json; give "
-            f"the folder of a run, "
-            "after evaluate.py or run_cycles.py has finished a cycle"
+            f"{folder} has no results.csv and no cycle with an evaluation.json; give the "
+            "folder of a run, after evaluate.py or run_cycles.py has finished a cycle"
         )
     ledger = handoffs.count_ledger(run)
     return [cycle_row(Run(Path(run)).cycle(cycle), ledger) for cycle in done]

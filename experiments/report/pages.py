@@ -28,16 +28,14 @@ CURVES = (
     "act frame-mAP@.5",
     "act video-mAP@.5",
 )
-SAID = ("capsule f-mAP@.5", "capsule f-mAP@.5 aware")  # of these the first paragraphs speak
+SAID = ("capsule f-mAP@.5", "capsule f-mAP@.5 aware")  # the first paragraphs are about these
 FLOORS = {"capsule f-mAP@.5": "capsule floor f@.5", "capsule v-mAP@.5": "capsule floor v@.5"}
 PROTOCOLS = (
-    "Two protocols, never compared with each other. capsule asks whether the predicted "
-    "mask overlaps the actors, "
-    "whatever the predicted class (the paper's tables are in it), so class-aware "
-    "scores and the accuracy stand beside. "
-    "act is the frame-mAP and video-mAP of the detection field: boxes and tubes of the "
-    "right class. All scores are "
-    "percent."
+    "Two protocols, whose numbers must not be compared with each other. capsule scores the "
+    "overlap of the predicted mask with the actors, regardless of the predicted class (the "
+    "paper's tables use it), so class-aware scores and the accuracy are given as well. act "
+    "is the frame-mAP and video-mAP of the detection literature: boxes and tubes of the "
+    "right class. All scores are in percent."
 )
 
 
@@ -99,8 +97,8 @@ def scores_section(variants, rows, published):
         else (f"one seed ({seeds[0]}), so there are no error bars")
     )
     lead = html.paragraph(
-        f"{what_of(every)}. {len(variants)} "
-        f"{'line' if len(variants) == 1 else 'lines'}, {bars}."
+        f"{what_of(every)}. {len(variants)} {'line' if len(variants) == 1 else 'lines'}, "
+        f"{bars}."
     )
     if not names:
         return lead + html.absent("No scores are in the table.")
@@ -286,11 +284,9 @@ def passes_section(variants):
         for column in ("same videos %", "same frames %", "rank correlation of frames")
     ]
     lead = html.paragraph(
-        "The same weights, scored with fewer dropout passes. Fewer passes are the "
-        "first of the many, so their "
-        "agreement is an upper bound; the line of other passes, as many but drawn "
-        "anew, says how much two full "
-        "scorings agree."
+        "The same weights, scored with fewer dropout passes. The fewer passes are a subset "
+        "of all passes, so their agreement is an upper bound; the row of other passes, as "
+        "many but drawn anew, shows how well two full scorings agree."
     )
     return lead + html.gallery(figures) + tables.agreement_table(variants)
 
@@ -304,9 +300,8 @@ def published_table(dataset):
     for row in rows:
         lines.append([row["method"], *(row[name] or "-" for name in names)])
     return html.table(
-        "published numbers, capsule protocol as far as its lineage shows; a percentage "
-        "of videos means "
-        "densely labeled videos in the semi-supervised rows",
+        "published numbers, presumably by the capsule protocol, as in the work it builds "
+        "on; the semi-supervised rows count densely labeled videos",
         ["method", *head],
         lines,
     )
@@ -329,8 +324,8 @@ def run_sections(experiments, data):
             (
                 "What was picked",
                 html.absent(
-                    "The folders of the runs are not here, so nothing is shown of what "
-                    "they picked, of their classes and of their detections."
+                    "The run folders are not on this machine, so picks, classes and "
+                    "detections are not shown."
                 ),
             )
         ]
@@ -382,15 +377,13 @@ def ledgers(rows):
         )
         if content:
             parts.append(html.details(name, content))
-    lead = html.paragraph(
-        "Counted in the annotation files; prices as the runs were given them."
-    )
+    lead = html.paragraph("Counted in the annotation files, at the prices given to each run.")
     return (
         lead + "".join(parts)
         if parts
         else html.absent(
-            "No ledger: the folders of the runs are not here; cost by "
-            "budget stands in the tables above."
+            "No ledger: the run folders are not on this machine. The tables above give the "
+            "cost of every budget."
         )
     )
 
@@ -414,17 +407,15 @@ def made_section(rows):
     if unknown:
         parts.append(
             html.absent(
-                f"{unknown} {'run does' if unknown == 1 else 'runs do'} not say on "
-                f"which machine and "
-                "with which versions; those of experiments/run.py do."
+                f"{unknown} {'run' if unknown == 1 else 'runs'} did not record the machine "
+                "and the versions; runs of experiments/run.py do."
             )
         )
     if not commands:
         parts.append(
             html.absent(
-                "The folders of the runs are not here, so their commands, versions and "
-                "machines are "
-                "not known."
+                "The run folders are not on this machine, so their commands, versions and "
+                "machines are unknown."
             )
         )
     parts += [
@@ -437,7 +428,7 @@ def command_of(folder):
     """The run_cycles.py command of a run, by its run.json."""
     settings = read_json(folder / "run.json")
     if not settings:
-        return f"# {folder}: the single scripts, cycle by cycle; their flags are not kept"
+        return f"# {folder}: made by single scripts, whose flags are not recorded"
     flags = [
         f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
         for name, value in settings.items()

@@ -122,7 +122,7 @@ def class_bars(classes, aware_C, agnostic_C, share_C, title):
             color="#d1495b",
             ms=11,
             mew=2.4,
-            label="f-AP@.5, whatever the class",
+            label="f-AP@.5, regardless of class",
         )
         right.barh(
             at,

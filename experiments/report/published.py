@@ -11,10 +11,8 @@ from claus.utils.runtime import UserError
 TABLE = Path(__file__).resolve().parent / "published.csv"
 TEST_VIDEOS = {"ucf101": 910, "jhmdb": 268}  # of the split that the paper tests on
 NAMES = {"ucf101": "ucf101-24", "jhmdb": "jhmdb-21"}
-MADE_UP = (
-    "silhouettes.json",
-    "toy.json",
-)  # what a data set that was drawn here has in its folder
+# what a data set that was drawn here has in its folder
+MADE_UP = ("silhouettes.json", "toy.json")
 
 
 def published_rows(dataset):
@@ -46,9 +44,9 @@ def check_real(dataset, rows):
     folders = {row["run"] for row in rows if row["run"] is not None}
     if not folders:
         raise UserError(
-            f"--published {dataset}: none of the runs' folders is here, so nothing "
-            f"proves that their data "
-            "set is the paper's; leave it out, or put the folders beside the table"
+            f"--published {dataset}: none of the runs' folders is here, so nothing proves "
+            "that their data set is the paper's; leave it out, or put the folders beside "
+            "the table"
         )
     for folder in sorted(folders):
         evaluation, settings = (
@@ -66,9 +64,8 @@ def check_real(dataset, rows):
         if drawn or known != (NAMES[dataset], TEST_VIDEOS[dataset]):
             raise UserError(
                 f"--published {dataset}: {folder} was tested on "
-                f"{evaluation.get('test_videos', '?')} "
-                f"videos of "
+                f"{evaluation.get('test_videos', '?')} videos of "
                 f"{'a made-up data set' if drawn else evaluation.get('dataset', '?')}, the "
-                f"paper's numbers are for the {TEST_VIDEOS[dataset]} of "
-                f"{NAMES[dataset]}; leave it out"
+                f"paper's numbers are for the {TEST_VIDEOS[dataset]} of {NAMES[dataset]}; "
+                "leave it out"
             )

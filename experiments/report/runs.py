@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from claus.artifacts import handoffs
-from claus.datasets import table as which
 from claus.datasets.labels import annotations as annotation_file
+from claus.datasets.table import DATASETS, data_folder
 from claus.experiments.report import html, pictures
 from claus.experiments.report.gather import read_json
 from claus.utils.runtime import UserError
@@ -47,21 +47,19 @@ def clusters_section(folders, seed):
                 ),
                 html.PNG,
                 f"{variant}: {len(picked)} picked videos among {len(features.videos)}, "
-                f"lying in {spread} of "
-                f"{len(features.centers)} clusters; the plane shows "
+                f"lying in {spread} of {len(features.centers)} clusters; the plane shows "
                 f"{100 * shares.sum():.0f}% of the variance",
             )
         )
     if not figures:
         return html.absent(
-            "No picture of the clusters: none of the runs here has both pickles of its "
-            "first cycle and "
-            "a second selection."
+            "No cluster plot: none of the runs here has both pickles of its "
+            "first cycle and a second selection."
         )
     lead = html.paragraph(
-        f"Every point is a video of the pool, at its latent's two main directions "
-        f"after the first cycle (seed {seed}); "
-        "colors are clusters, squares were labeled before, stars were picked next."
+        "Each point is a video of the pool: its latent after the first cycle, projected on "
+        f"two principal components (seed {seed}). Colors are clusters, squares were already "
+        "labeled, stars were picked next."
     )
     return (
         lead
@@ -111,11 +109,10 @@ def classes_section(runs):
                     f"{variant} · capsule protocol · last cycle, {seeds}",
                 ),
                 html.SVG,
-                f"{variant}: {high} got {100 * share[order[0]]:.0f}% of the labeled "
-                f"frames and scores "
-                f"{100 * np.nan_to_num(aware[order[0]]):.0f}% class-aware f-AP@.5; "
-                f"{low} got {100 * share[order[-1]]:.0f}% "
-                f"and scores {100 * np.nan_to_num(aware[order[-1]]):.0f}%",
+                f"{variant}: {high} got {100 * share[order[0]]:.0f}% of the labeled frames "
+                f"and scores {100 * np.nan_to_num(aware[order[0]]):.0f}% class-aware "
+                f"f-AP@.5; {low} got {100 * share[order[-1]]:.0f}% and scores "
+                f"{100 * np.nan_to_num(aware[order[-1]]):.0f}%",
             )
         )
     if not figures:
@@ -123,9 +120,9 @@ def classes_section(runs):
             "No chart of the classes: none of the runs here has an evaluation and its labels."
         )
     lead = html.paragraph(
-        "Bars: class-aware f-AP@.5 on the test videos; red marks: the same whatever "
-        "the class; yellow: the share of "
-        "all labeled frames that fell on the class, with equal shares as a dotted line."
+        "Bars: class-aware f-AP@.5 on the test videos; red marks: the same "
+        "regardless of class; yellow: the class's share of all labeled frames; dotted line: "
+        "equal shares."
     )
     return (
         lead
@@ -244,12 +241,13 @@ def strips_section(folder, data, variant):
             )
         )
     lead = html.paragraph(
-        f"{variant}, choice for cycle {cycle}: the picked video of the highest, a "
-        f"middle and the "
-        f"lowest score. Orange: frames picked now. Score: {name}."
+        f"{variant}, choice for cycle {cycle}: the picked video of the highest, a middle "
+        f"and the lowest score. Orange: frames picked now. Score: {name}."
     )
     note = (
-        html.absent(f"Frames are not shown: {unread[0]}. --data says where the videos lie.")
+        html.absent(
+            f"Frames are not shown: {unread[0]}. Give --data, the folder with the videos."
+        )
         if unread
         else ""
     )
@@ -259,12 +257,11 @@ def strips_section(folder, data, variant):
 def _reader(folder, data, video):
     """(function that reads frames of a video, None) or (None, why it is not to be found)."""
     settings = read_json(folder / "run.json")
-    data = data or _data_of(folder)
-    dataset = which.DATASETS.get(settings.get("dataset", "ucf101"))
+    dataset = settings.get("dataset", "ucf101")
+    data = data or _data_of(folder) or data_folder(dataset)
     try:
-        return pictures.frame_reader(
-            dataset.find_video(data or dataset.DATA, video.name), video.frames
-        ), None
+        path = DATASETS[dataset].find_video(data, video.name)
+        return pictures.frame_reader(path, video.frames), None
     except UserError as error:
         return None, str(error)
 
@@ -299,8 +296,7 @@ def detections_section(runs):
                 return _sheets(sheets, folder, cycle)
     return html.absent(
         "No detections are shown: none of the runs here has pictures; evaluate.py "
-        "--visualize 3 on a "
-        "run's last cycle draws the best and the worst."
+        "--visualize 3 on a run's last cycle draws the best and the worst."
     )
 
 
@@ -316,16 +312,16 @@ def _sheets(sheets, folder, cycle):
             html.figure(
                 pictures.as_jpeg(sheet),
                 html.JPEG,
-                f"Frames of {name} with ground truth (green) and prediction (orange), "
-                f"and the overlap of every frame ({tag} of the test videos)",
+                f"Frames of {name} with ground truth (green) and prediction (orange), and "
+                f"the overlap of every frame ({tag} of the test videos)",
                 f"{tag}: {name}",
                 wide=True,
             )
         )
     lead = html.paragraph(
-        f"Test videos of the highest and the lowest overlap (capsule protocol: "
-        f"whatever the class), cycle {cycle} of "
-        f"{folder.name}. Green: ground truth; orange: prediction; dimmed: outside the crop."
+        "Test videos of the highest and the lowest overlap (capsule protocol: regardless of "
+        f"class), cycle {cycle} of {folder.name}. Green: ground truth; orange: prediction; "
+        "dimmed: outside the crop."
     )
     return lead + "".join(figures)
 

@@ -22,7 +22,7 @@ COMPARED = (
     "act video-mAP@.5",
 )
 GROUPS = (
-    "capsule: masks, whatever the class",
+    "capsule: masks, regardless of class",
     "capsule: masks of the right class",
     "capsule: class",
     "act: boxes and tubes of the right class",
@@ -163,8 +163,7 @@ def paired_table(variants, base):
         return ""
     return html.table(
         f"Percentage points more than {base}, with the same seed; in brackets the 95% "
-        f"interval of the mean (Student's "
-        "t), colored where it leaves out 0",
+        "interval of the mean (Student's t), colored where it leaves out 0",
         ["", "% of frames", "seeds", *map(short, names)],
         lines,
         [("", 3), *groups],
@@ -220,8 +219,7 @@ def agreement_table(variants):
         lines.append([name, *agreement_cells(rows), seconds])
     return html.table(
         "Choice for the next cycle compared with that of the most passes, same weights "
-        "(mean ± standard "
-        "deviation over seeds)",
+        "(mean ± standard deviation over seeds)",
         ["passes", *AGREEMENT, "seconds"],
         lines,
     )

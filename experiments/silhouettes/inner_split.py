@@ -1,12 +1,14 @@
 """A split of the training clips alone, to choose on: the test clips stay unseen until what
 was chosen is confirmed.
 
-    python experiments/silhouettes/inner_split.py --source Datasets/silhouettes --output Datasets/silhouettes_inner
+    python experiments/silhouettes/inner_split.py \\
+        --source data/silhouettes --output data/silhouettes_inner
 
 Reads   a data set in the layout of J-HMDB (experiments/silhouettes/make.py makes one); split 1's
         training part counts
-Writes  <--output>   the same layout by links, its split 1 the new one: of the silhouettes' 660 training clips 512 to
-        train on and 148 to score. Clips of one source video stay together; of no class more than a quarter goes to scoring
+Writes  <--output>   the same layout by links, its split 1 the new one: of the silhouettes'
+        660 training clips 512 to train on and 148 to score. Clips of one source video stay
+        together; of no class more than a quarter goes to scoring
 Expect  a second; the same split for the same clips.
 """
 
@@ -39,12 +41,12 @@ def main(argv=None):
     if not (args.source / LISTS[0]).is_file():
         raise UserError(
             f"there is no {args.source / LISTS[0]}; give the folder that "
-            f"experiments/silhouettes/make.py wrote"
+            "experiments/silhouettes/make.py wrote"
         )
     if args.output.resolve() == args.source.resolve():
         raise UserError(
-            f"--output {args.output} is --source itself, whose split would be lost; "
-            f"give another folder"
+            f"--output {args.output} is --source itself, whose split would be lost; give "
+            "another folder"
         )
     clips = (args.source / LISTS[0]).read_text(encoding="utf-8").split()
     scored = held_out(clips)

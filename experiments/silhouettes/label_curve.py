@@ -1,13 +1,15 @@
 """The label-efficiency curve of the silhouette benchmark: how good a detector is by how
 much of its data is labeled.
 
-    python experiments/silhouettes/make.py --output Datasets/silhouettes
-    python experiments/silhouettes/label_curve.py --data Datasets/silhouettes                        # small network, on a CPU
+    python experiments/silhouettes/make.py
+    python experiments/silhouettes/label_curve.py           # small network, on a CPU
 
 and with the full network on a GPU:
 
-    python experiments/silhouettes/make.py --output Datasets/silhouettes_large --knob height=240 --knob width=320
-    python experiments/silhouettes/label_curve.py --data Datasets/silhouettes_large --model full --device cuda --steps 4000 \\
+    python experiments/silhouettes/make.py --output data/silhouettes_large \\
+        --knob height=240 --knob width=320
+    python experiments/silhouettes/label_curve.py --data data/silhouettes_large \\
+        --model full --device cuda --steps 4000 \\
         --files files/label_curve_full --results experiments/results/label_curve_full
 
 Videos and frames are chosen at random; official split 1; every cell is trained for the same
@@ -44,6 +46,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from claus.datasets.labels import annotations as annotation_file  # noqa: E402
+from claus.datasets.layouts import default_folder  # noqa: E402
 from claus.flags.common import whole_number  # noqa: E402
 from claus.utils.runtime import UserError, check_writable, run_script, write_text  # noqa: E402
 
@@ -78,7 +81,7 @@ def parse_args(argv=None):
     add = parser.add_argument
     add(
         "--data",
-        default="Datasets/silhouettes",
+        default=default_folder("data/silhouettes"),
         help="the rendered data set (default: %(default)s)",
     )
     add(
@@ -168,8 +171,8 @@ def main(argv=None):
             )
         if not todo:
             print(
-                f"every cell is in {table} already and none is run; --results PATH "
-                f"starts a table of your own"
+                f"every cell is in {table} already and none is run; --results PATH starts a "
+                "table of your own"
             )
         lock = threading.Lock()
 
@@ -337,9 +340,8 @@ def check_same_settings(rows, settings, path):
     for row in rows:
         if (row["steps"], row["model"]) != (str(settings.steps), settings.model):
             raise UserError(
-                f"{path} has cells of --steps {row['steps']} --model {row['model']}; "
-                f"give the same, or "
-                "another --results"
+                f"{path} has cells of --steps {row['steps']} --model {row['model']}; give "
+                "the same, or another --results"
             )
 
 
@@ -366,10 +368,9 @@ def report(rows):
     heads = ("f@.5", "v@.5", "v@.2", "f@.5 class-aware", "v@.5 class-aware", "accuracy")
     seconds = [float(row["seconds"]) for row in rows if row.get("seconds")]
     lines = [
-        f"Silhouette benchmark, split 1, `capsule` protocol, percent, mean ± deviation "
-        f"over seeds; random "
-        f"selection; {rows[0]['model']} network, {rows[0]['steps']} optimizer steps "
-        f"for every row.",
+        "Silhouette benchmark, split 1, `capsule` protocol, percent, mean ± deviation over "
+        f"seeds; random selection; {rows[0]['model']} network, {rows[0]['steps']} optimizer "
+        "steps for every row.",
         "",
         f"| % frames / % videos | videos | frames | {' | '.join(heads)} | seeds |",
         "|" + "---|" * (len(heads) + 4),
@@ -385,10 +386,9 @@ def report(rows):
     lines += [
         "",
         f"A cell took {np.median(seconds):.0f} s (median; "
-        f"{min(seconds):.0f}…{max(seconds):.0f}): selection, "
-        f"training, evaluation. {platform.machine()}, torch {torch.__version__}, on a "
-        f"CPU one thread a cell; "
-        "made by `python experiments/silhouettes/label_curve.py`.",
+        f"{min(seconds):.0f}…{max(seconds):.0f}): selection, training, evaluation. "
+        f"{platform.machine()}, torch {torch.__version__}, on a CPU one thread a cell; made "
+        "by `python experiments/silhouettes/label_curve.py`.",
         "",
     ]
     return "\n".join(lines)

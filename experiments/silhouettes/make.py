@@ -1,8 +1,8 @@
 """The silhouette benchmark: the 928 real J-HMDB masks rendered into videos, in the official
 layout of J-HMDB-21.
 
-    python experiments/silhouettes/make.py --source ../shared/data/jhmdb --output Datasets/silhouettes
-    python train_jhmdb.py --run my_run --data Datasets/silhouettes --model small ...
+    python experiments/silhouettes/make.py --source ../shared/data/jhmdb
+    python train_jhmdb.py --run my_run --data data/silhouettes --model small ...
 
 A textured actor in the real silhouette, over a textured ground, among things that move but
 are not the actor: silhouettes of other clips of the same part of the split, frozen and
@@ -11,10 +11,12 @@ the class: class and place can be learned from shape and motion alone.
 
 Reads   <source>/puppet_mask/<class>/<clip>/puppet_mask.mat, trainlist_split1.txt,
         testlist_split1.txt
-Writes  <output>/videos/<class>/<clip>.avi          as many frames as the mask
-        <output>/puppet_mask/<class>/<clip>/puppet_mask.mat     the mask as the camera sees it, less what hides it
-        <output>/trainlist_split1.txt, testlist_split1.txt      as they are in <source>
-        <output>/silhouettes.json                   every knob, the seed, and each clip's domain
+Writes  below <output>, data/silhouettes if it is not given:
+        videos/<class>/<clip>.avi   as many frames as the mask
+        puppet_mask/<class>/<clip>/puppet_mask.mat   the mask as the camera sees it, less
+                                    what hides it
+        trainlist_split1.txt, testlist_split1.txt   as they are in <source>
+        silhouettes.json            every knob, the seed, and each clip's domain
 Expect  one to four minutes on two CPU cores, 120 MB. The same seed and knobs give the same
         files, whatever the order and the number of processes; what is there of an
         interrupted run with the same knobs is kept.
@@ -40,7 +42,12 @@ sys.path.insert(0, str(ROOT))
 
 from claus.datasets import jhmdb  # noqa: E402
 from claus.datasets.sprites import write_video  # noqa: E402
-from claus.experiments.silhouettes.scenes import LEVELS, Knobs, make_domains, render_scene  # noqa: E402
+from claus.experiments.silhouettes.scenes import (  # noqa: E402
+    LEVELS,
+    Knobs,
+    make_domains,
+    render_scene,
+)
 from claus.flags.common import whole_number  # noqa: E402
 from claus.utils.runtime import (  # noqa: E402
     UserError,
@@ -66,7 +73,7 @@ def parse_args(argv=None):
     )
     add(
         "--output",
-        default="Datasets/silhouettes",
+        default="data/silhouettes",
         help="folder to write (default: %(default)s)",
     )
     add(
@@ -276,9 +283,8 @@ def read_finished(path, about):
         raise UserError(f"{path} is damaged; remove {path.parent} and render again") from error
     if there != json.loads(json.dumps(about)):
         raise UserError(
-            f"{path} says that {path.parent} was rendered with other knobs; give "
-            f"another --output, or "
-            "remove it"
+            f"{path} says that {path.parent} was rendered with other knobs; give another "
+            "--output, or remove it"
         )
     return clips
 

@@ -1,7 +1,7 @@
 """How well a mask still fits some frames later: what a pseudo-label held from one labeled
 frame is worth.
 
-    python experiments/silhouettes/mask_motion.py Datasets/JHMDB Datasets/silhouettes
+    python experiments/silhouettes/mask_motion.py data/JHMDB data/silhouettes
 
 Reads   puppet_mask/ below each folder, every fourth clip (--every)
 Writes  experiments/results/mask_motion.md: mean IoU of a mask with that of the same clip 1
@@ -57,7 +57,7 @@ def main(argv=None):
         if not clips:
             raise UserError(
                 f"there is no mask below {source / 'puppet_mask'}; give a folder in "
-                f"J-HMDB's layout"
+                "J-HMDB's layout"
             )
         sums = sum(overlaps(np.asarray(read_masks(clip)[:], bool)) for clip in clips)
         lines.append(
@@ -67,7 +67,8 @@ def main(argv=None):
             ]
         )
     text = table(["frames from the label", *map(str, distances)], lines)
-    command = f"python experiments/silhouettes/mask_motion.py {' '.join(map(str, args.sources))} --every {args.every}"
+    sources = " ".join(map(str, args.sources))
+    command = f"python experiments/silhouettes/mask_motion.py {sources} --every {args.every}"
     write_text(
         args.output,
         f"# Mean IoU of a mask with the mask some frames before or "

@@ -40,15 +40,11 @@ class Knobs:
     objects: float = 0.4  # mean number of blobs and polygons that move rigidly (Poisson)
     most_things: int = 4  # silhouettes and objects together, at most
     thing_speed: tuple = (0.0, 5.0)  # world pixels a frame
-    visibility: tuple = (
-        0.15,
-        1.0,
-    )  # 1: a texture of its own; 0: a shifted piece of the ground's
+    # 1: a texture of its own; 0: a shifted piece of the ground's
+    visibility: tuple = (0.15, 1.0)
     visible: float = 2.5  # the higher, the fewer are hard to see; 1: all visibilities alike
-    actor_speed: tuple = (
-        1.0,
-        9.0,
-    )  # of the actor across the world, world pixels a frame, where it has room
+    # of the actor across the world, world pixels a frame, where it has room
+    actor_speed: tuple = (1.0, 9.0)
     camera_drift: float = 0.5  # deviation of the camera's speed, world pixels a frame
     camera_shake: float = 0.5  # deviation of its jitter, world pixels
     zoom: float = 0.003  # deviation of its growth per frame, natural logarithm
@@ -265,9 +261,8 @@ def silhouette_thing(rng, knobs, domain, ground, donor, frames):
 
 def object_thing(rng, knobs, domain, ground, frames, world, still=False):
     """A Thing of a random shape; `still`: one that does not move."""
-    alpha = random_shape(
-        rng, rng.uniform(25, 80) / 2
-    )  # which draws two pixels per pixel of its own
+    # which draws two pixels per pixel of its own
+    alpha = random_shape(rng, rng.uniform(25, 80) / 2)
     dressing = dressed(rng, domain, ground, len(alpha), draw_visibility(rng, knobs), [])
     start = rng.uniform(0, world[0]), rng.uniform(0.2 * world[1], world[1])
     path = moving_path(rng, knobs, frames, start, True)

@@ -311,7 +311,7 @@ def test_single_scripts_run_by_hand_are_a_run_too(cells, tmp_path, capsys):
     )
     page = (run / "report.html").read_text()
     assert (
-        "their flags are not kept" in page
+        "whose flags are not recorded" in page
         and ", unknown network" in page
         and "claus has f-mAP@.5" in page
     )
@@ -521,12 +521,12 @@ def test_page_says_what_was_measured(page):
     assert "all (shared start)" in said
     assert (
         "At 3% of the frames claus has the highest f-mAP@.5 (capsule protocol: masks, "
-        "whatever the class): 55.0 ± "
+        "regardless of class): 55.0 ± "
         "1.4; against random +5.0 [-7.7, +17.7] (2 seeds, 95% interval in brackets)."
     ) in said
     assert (
-        "capsule asks whether the predicted mask overlaps the actors, whatever the "
-        "predicted class" in said
+        "capsule scores the overlap of the predicted mask with the actors, regardless of "
+        "the predicted class" in said
     )
     assert "A Processor, Python 3.11" in said and "python run_cycles.py --data" in said
     assert (
@@ -539,7 +539,7 @@ def test_page_says_what_was_measured(page):
         "No detections" not in said
         and "Frames are not shown" not in said
         and "paper"
-        not in said.replace("the paper's tables are in it", "").replace("Score: paper", "")
+        not in said.replace("the paper's tables use it", "").replace("Score: paper", "")
     )
 
 
@@ -699,7 +699,7 @@ def test_what_is_missing_is_said(cells, tmp_path):
     report.main([str(tmp_path / "t.csv"), "--output", str(tmp_path / "out" / "r.html")])
     said = " ".join(parse(tmp_path / "out" / "r.html").text)
     for sentence in (
-        "The folders of the runs are not here, so nothing is shown",
+        "The run folders are not on this machine",
         "No ledger",
         "commands, versions",
     ):
@@ -719,7 +719,7 @@ def test_runs_without_pickles_pictures_or_videos_still_make_a_page(cells, tmp_pa
     assert (
         "Frames are not shown" in said
         and "No detections are shown" in said
-        and "do not say on which machine" in (said.replace("does not say", "do not say"))
+        and "did not record the machine" in said
     )
     assert "No differences against random choice" in said
     for name in ("features.pkl", "uncertainty.pkl", "evaluation.json"):
@@ -728,7 +728,7 @@ def test_runs_without_pickles_pictures_or_videos_still_make_a_page(cells, tmp_pa
     report.main([str(run)])
     said = " ".join(parse(run / "report.html").text)
     for sentence in (
-        "No picture of the clusters",
+        "No cluster plot",
         "No uncertainty over time",
         "No chart of the classes",
     ):
