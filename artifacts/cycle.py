@@ -51,11 +51,15 @@ class Run:
             raise UserError(f"--cycle must be 0 or more, not {number}")
         return Cycle(self, number)
 
+    def numbers(self) -> list[int]:
+        """Numbers of the cycles that have an annotation file, rising."""
+        names = [path.parent.name for path in self.folder.glob("cycle*/annotations.pkl")]
+        found = [re.fullmatch(r"cycle(0|[1-9]\d*)", name) for name in names]
+        return sorted(int(match[1]) for match in found if match)
+
     def cycles(self) -> list["Cycle"]:
         """The cycles that have an annotation file, by rising number."""
-        names = [path.parent.name for path in self.folder.glob("cycle*/annotations.pkl")]
-        numbers = [int(name[5:]) for name in names if re.fullmatch(r"cycle(0|[1-9]\d*)", name)]
-        return [Cycle(self, number) for number in sorted(numbers)]
+        return [Cycle(self, number) for number in self.numbers()]
 
     @property
     def ledger(self) -> Path:

@@ -36,7 +36,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import numpy as np  # noqa: E402
 from golden.make_selection import extraction  # noqa: E402
 
-from claus.artifacts import handoffs  # noqa: E402
+from claus.artifacts.scores import (  # noqa: E402
+    FRAME_ARRAYS,
+    Features,
+    Uncertainty,
+    load_features,
+    load_uncertainty,
+    save_features,
+    save_uncertainty,
+)
+from claus.artifacts.selection_file import load_selection  # noqa: E402
 from claus.benchmarks.timing import RESULTS, SHARED  # noqa: E402
 from claus.datasets.labels import annotations as annotation_file  # noqa: E402
 from claus.reference import selection as slow  # noqa: E402
@@ -126,17 +135,14 @@ def make_run(run, size):
         generator.random((count, DIMS), dtype=np.float32) for count in (size, CLUSTERS)
     )
     latents += centers[clusters]
-    handoffs.save_features(
-        handoffs.Features("made-up", names, latents, clusters, centers), folder / "features.pkl"
+    save_features(
+        Features("made-up", names, latents, clusters, centers), folder / "features.pkl"
     )
     del latents
-    scores = {
-        name: generator.random(size * FRAMES, dtype=np.float32)
-        for name in handoffs.FRAME_ARRAYS
-    }
+    scores = {name: generator.random(size * FRAMES, dtype=np.float32) for name in FRAME_ARRAYS}
     scores["paper"][scores["paper"] < 0.3] = 0
-    handoffs.save_uncertainty(
-        handoffs.Uncertainty(
+    save_uncertainty(
+        Uncertainty(
             "made-up", {"passes": 10}, names, np.arange(0, size * FRAMES + 1, FRAMES), **scores
         ),
         folder / "uncertainty.pkl",
@@ -198,12 +204,10 @@ def disagreements(run, whole=False, count=150):
     a video must have been chosen if and only if its score is among the best of its cluster,
     as many as the cluster's exact share.
     """
-    report = handoffs.load_selection(run / "cycle1" / "selection.json")
+    report = load_selection(run / "cycle1" / "selection.json")
     before = annotation_file.load(run / "cycle0" / "annotations.pkl").videos
-    features = handoffs.load_features(run / "cycle0" / "features.pkl")
-    scores = handoffs.load_uncertainty(run / "cycle0" / "uncertainty.pkl").paper.reshape(
-        -1, FRAMES
-    )
+    features = load_features(run / "cycle0" / "features.pkl")
+    scores = load_uncertainty(run / "cycle0" / "uncertainty.pkl").paper.reshape(-1, FRAMES)
     chosen = {row["video"]: row for row in report["videos"]}
     free = np.array([not before[name].is_labeled for name in features.videos])
     quotas = slow.quotas(
@@ -289,8 +293,8 @@ def time_ucf101():
             n_clusters=CLUSTERS,
             dims=DIMS,
         )
-        handoffs.save_features(made[0], folder / "run" / "cycle0" / "features.pkl")
-        handoffs.save_uncertainty(made[1], folder / "run" / "cycle0" / "uncertainty.pkl")
+        save_features(made[0], folder / "run" / "cycle0" / "features.pkl")
+        save_uncertainty(made[1], folder / "run" / "cycle0" / "uncertainty.pkl")
         later = timed([*command, "1"])
     finally:
         shutil.rmtree(folder)

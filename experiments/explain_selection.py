@@ -32,7 +32,15 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from scipy.stats import spearmanr
 from sklearn.metrics import normalized_mutual_info_score
 
-from claus.artifacts import checkpoint, handoffs
+from claus.artifacts import checkpoint
+from claus.artifacts.parts import fingerprint
+from claus.artifacts.scores import (
+    FRAME_SCORES,
+    check_same_source,
+    load_features,
+    load_uncertainty,
+)
+from claus.artifacts.selection_file import load_selection
 from claus.datasets import table as which
 from claus.datasets.clips.geometry import STRIDE
 from claus.datasets.labels import annotations as annotation_file
@@ -96,7 +104,7 @@ def main(argv=None):
     starts, contrasts, runs = {}, {}, {}
     for row in rows:
         # the same for runs with a shared start
-        source = handoffs.fingerprint(row["run"] / "cycle0" / "detector.pt")
+        source = fingerprint(row["run"] / "cycle0" / "detector.pt")
         runs[row["run"]] = row["variant"], source
         if source not in starts:
             starts[source] = Start(row["run"] / "cycle0", truth, contrasts, args)
@@ -125,9 +133,9 @@ class Start:
 
     def __init__(self, folder, truth, contrasts, args):
         """contrasts: {video: contrast} as far as known; what is missing is added."""
-        self.features = handoffs.load_features(folder / "features.pkl")
-        self.uncertainty = handoffs.load_uncertainty(folder / "uncertainty.pkl")
-        handoffs.check_same_source(
+        self.features = load_features(folder / "features.pkl")
+        self.uncertainty = load_uncertainty(folder / "uncertainty.pkl")
+        check_same_source(
             self.features, self.uncertainty, folder / "features.pkl", folder / "uncertainty.pkl"
         )
         labels = annotation_file.load(folder / "annotations.pkl")
@@ -144,9 +152,7 @@ class Start:
             self.uncertainty.offsets,
             np.diff(self.uncertainty.offsets),
         )
-        self.scores = {
-            name: self.uncertainty.frame_score(name) for name in handoffs.FRAME_SCORES
-        }
+        self.scores = {name: self.uncertainty.frame_score(name) for name in FRAME_SCORES}
         self.label_N = np.array([video.label for video in self.videos])
         self.fresh_N = np.array([not labels.videos[name].is_labeled for name in self.names])
         self.error_N, self.size_N, self.predicted_N = errors(folder, self.videos, args)
@@ -246,7 +252,7 @@ def scores_table(starts):
     measure.
     """
     rows = []
-    for name in handoffs.FRAME_SCORES:
+    for name in FRAME_SCORES:
         values = []
         for start in starts.values():
             score = start.mean_score(name)[start.fresh_N]
@@ -345,7 +351,7 @@ def picks_table(runs, starts):
             key=lambda path: int(path.parent.name[5:]),
         ):
             cells.setdefault((int(path.parent.name[5:]), variant), []).append(
-                of_picks(handoffs.load_selection(path), starts[source])
+                of_picks(load_selection(path), starts[source])
             )
     rows = []
     for (cycle, variant), values in sorted(cells.items()):

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from claus.artifacts import handoffs
 from claus.artifacts.cycle_row import percent_at
+from claus.artifacts.scores import load_uncertainty
+from claus.artifacts.selection_file import load_selection
 from claus.experiments.grids import ABOUT, cells_of
 from claus.utils.runtime import UserError, read_json, write_text
 
@@ -68,7 +69,7 @@ def rows_of(cell, task, setup):
         )
     )
     if cell.kind == "passes":
-        chosen = handoffs.load_selection(task.folder / "cycle1" / "selection.json")
+        chosen = load_selection(task.folder / "cycle1" / "selection.json")
         return [
             what
             | {
@@ -153,7 +154,7 @@ def agreement(run, reference):
     )
     near = {(video, frame + shift) for video, frame in frames for shift in range(-2, 3)}
     scores, wanted_scores = (
-        handoffs.load_uncertainty(Path(folder) / "cycle0" / "uncertainty.pkl").paper
+        load_uncertainty(Path(folder) / "cycle0" / "uncertainty.pkl").paper
         for folder in (run, reference)
     )
     values = (
@@ -167,7 +168,7 @@ def agreement(run, reference):
 
 def picks_of(folder):
     """({video}, {(video, frame)}) of a run's choice for cycle 1."""
-    chosen = handoffs.load_selection(folder / "cycle1" / "selection.json")["videos"]
+    chosen = load_selection(folder / "cycle1" / "selection.json")["videos"]
     return (
         {row["video"] for row in chosen},
         {(row["video"], frame["frame"]) for row in chosen for frame in row["frames"]},

@@ -11,9 +11,9 @@ import json
 import shlex
 from pathlib import Path
 
-from claus.artifacts import handoffs
 from claus.artifacts.cycle import Run
 from claus.artifacts.cycle_row import cycle_row
+from claus.artifacts.ledger import count_ledger
 from claus.experiments import table
 from claus.utils.runtime import UserError
 
@@ -141,7 +141,7 @@ def rows_of_cycles(folder):
     run = folder.resolve()  # with a slash, so that no other folder is meant by it
     done = [
         cycle
-        for cycle in handoffs.existing_cycles(run)
+        for cycle in Run.of(run).numbers()
         if (run / f"cycle{cycle}" / "evaluation.json").exists()
     ]
     if not done and any(run.glob("cycle*/evaluation.json")):
@@ -155,7 +155,7 @@ def rows_of_cycles(folder):
             f"{folder} has no results.csv and no cycle with an evaluation.json; give the "
             "folder of a run, after evaluate.py or run_cycles.py has finished a cycle"
         )
-    ledger = handoffs.count_ledger(run)
+    ledger = count_ledger(Run.of(run))
     return [cycle_row(Run(Path(run)).cycle(cycle), ledger) for cycle in done]
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from claus.artifacts import handoffs
+from claus.artifacts.cycle import Run
+from claus.artifacts.scores import FRAME_SCORES, load_features, load_uncertainty
+from claus.artifacts.selection_file import load_selection
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.table import DATASETS, data_folder
 from claus.experiments.report import html, pictures
@@ -24,8 +26,8 @@ def clusters_section(folders, seed):
     figures, missing = [], []
     for variant, folder in list(folders.items())[:MOST]:
         try:
-            features = handoffs.load_features(folder / "cycle0" / "features.pkl")
-            chosen = handoffs.load_selection(folder / "cycle1" / "selection.json")["videos"]
+            features = load_features(folder / "cycle0" / "features.pkl")
+            chosen = load_selection(folder / "cycle1" / "selection.json")["videos"]
             before = {
                 video.name
                 for video in annotation_file.load(
@@ -146,7 +148,7 @@ def class_scores(folder):
     """
     cycles = [
         cycle
-        for cycle in handoffs.existing_cycles(folder.resolve())
+        for cycle in Run.of(folder.resolve()).numbers()
         if (folder / f"cycle{cycle}" / "evaluation.json").exists()
     ]
     if not cycles:
@@ -185,16 +187,14 @@ def strips_section(folder, data, variant):
     """For some picked videos of the run's last choice by uncertainty: frames, uncertainty,
     and what was picked.
     """
-    for cycle in reversed(handoffs.existing_cycles(folder.resolve())):
+    for cycle in reversed(Run.of(folder.resolve()).numbers()):
         paths = [
             folder / f"cycle{cycle - 1}" / name
             for name in ("uncertainty.pkl", "annotations.pkl")
         ]
         try:
             chosen = (
-                handoffs.load_selection(folder / f"cycle{cycle}" / "selection.json")
-                if cycle
-                else None
+                load_selection(folder / f"cycle{cycle}" / "selection.json") if cycle else None
             )
         except UserError:
             continue
@@ -205,9 +205,9 @@ def strips_section(folder, data, variant):
         return html.absent(
             "No uncertainty over time: no run here chose by uncertainty and kept its pickles."
         )
-    scores, before = handoffs.load_uncertainty(paths[0]), annotation_file.load(paths[1])
+    scores, before = load_uncertainty(paths[0]), annotation_file.load(paths[1])
     name = chosen.get("settings", {}).get("frame_score", "paper")
-    values = scores.frame_score(name if name in handoffs.FRAME_SCORES else "paper")
+    values = scores.frame_score(name if name in FRAME_SCORES else "paper")
     place = {video: number for number, video in enumerate(scores.videos)}
     rows = [
         row for row in chosen["videos"] if row["video"] in place and row["score"] is not None
@@ -289,7 +289,7 @@ def detections_section(runs):
     folders.
     """
     for folder in runs:
-        for cycle in reversed(handoffs.existing_cycles(folder.resolve())):
+        for cycle in reversed(Run.of(folder.resolve()).numbers()):
             sheets = sorted((folder / f"cycle{cycle}" / "pictures").glob("*[0-9]_*.png"))
             sheets = [sheet for sheet in sheets if sheet.name.startswith(("best", "worst"))]
             if sheets:

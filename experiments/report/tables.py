@@ -5,7 +5,8 @@ import math
 
 import numpy as np
 
-from claus.artifacts import handoffs
+from claus.artifacts.scores import load_features
+from claus.artifacts.selection_file import load_selection
 from claus.datasets.labels import annotations as annotation_file
 from claus.experiments.report import html
 from claus.experiments.report.gather import budgets_of, by_seed, metrics_of
@@ -250,16 +251,14 @@ def picks_tables(folders):
         try:
             names = [
                 row["video"]
-                for row in handoffs.load_selection(folder / "cycle1" / "selection.json")[
-                    "videos"
-                ]
+                for row in load_selection(folder / "cycle1" / "selection.json")["videos"]
             ]
         except UserError:
             continue
         by_class[variant] = picked_classes(folder, names)
         path = folder / "cycle0" / "features.pkl"
         if path.exists():
-            features = handoffs.load_features(path)
+            features = load_features(path)
             clusters = np.arange(len(features.centers))
             picked = features.clusters[np.isin(features.videos, names)]
             columns = by_cluster.setdefault(

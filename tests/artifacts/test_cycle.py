@@ -29,6 +29,7 @@ def test_existing_cycles_are_those_with_labels_in_the_order_of_their_numbers(tmp
         (tmp_path / "r" / name).mkdir(parents=True)
         (tmp_path / "r" / name / "annotations.pkl").touch()
     (tmp_path / "r" / "cycle1").mkdir()
+    assert Run.of("r", tmp_path).numbers() == [0, 2, 10]
     cycles = Run.of("r", tmp_path).cycles()
     assert [cycle.number for cycle in cycles] == [0, 2, 10]
 

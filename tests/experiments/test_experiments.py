@@ -16,7 +16,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from claus.artifacts import handoffs
+from claus.artifacts.parts import fingerprint
+from claus.artifacts.scores import Uncertainty, save_uncertainty
+from claus.artifacts.selection_file import save_selection
 from claus.datasets import toy
 from claus.experiments import commands
 from claus.experiments import run as experiments
@@ -722,7 +724,7 @@ def selection(folder, picks):
         {"video": name, "frames": [{"frame": frame} for frame in frames]}
         for name, frames in picks.items()
     ]
-    handoffs.save_selection(
+    save_selection(
         {
             "run": "x",
             "cycle": 1,
@@ -734,8 +736,8 @@ def selection(folder, picks):
     )
     scores = np.arange(8, dtype=np.float32)
     (folder / "cycle0").mkdir()
-    handoffs.save_uncertainty(
-        handoffs.Uncertainty("s", {}, ["a"], np.array([0, 8]), *[scores] * 5),
+    save_uncertainty(
+        Uncertainty("s", {}, ["a"], np.array([0, 8]), *[scores] * 5),
         folder / "cycle0/uncertainty.pkl",
     )
 
@@ -852,4 +854,4 @@ def test_a_real_cell_goes_on_from_its_start(tmp_path):
     ]
     assert all(row["capsule f-mAP@.5"] and row["capsule v-mAP@.3"] for row in rows)
     folders = [next(cells.glob("start-*")), Path(rows[0]["run"])]
-    assert len({handoffs.fingerprint(folder / "cycle0/detector.pt") for folder in folders}) == 1
+    assert len({fingerprint(folder / "cycle0/detector.pt") for folder in folders}) == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_jhmdb_scripts import data, run  # noqa: F401
 
-from claus.artifacts import handoffs
+from claus.artifacts.scores import load_uncertainty
 from claus.datasets import table as which
 from claus.datasets.labels import annotations
 from claus.experiments import explain_selection
@@ -89,7 +89,7 @@ def test_a_page_about_a_real_run(run, data, table, tmp_path, capsys):  # noqa: F
     assert ((start.contrast_N > 4) & (start.contrast_N < 30)).all()
     labels = annotations.load(run / "cycle0" / "annotations.pkl")
     assert start.fresh_N.sum() == len(labels.videos) - 4
-    scores = handoffs.load_uncertainty(run / "cycle0" / "uncertainty.pkl")
+    scores = load_uncertainty(run / "cycle0" / "uncertainty.pkl")
     first = scores.paper[: scores.offsets[1]]
     assert start.mean_score("paper")[0] == pytest.approx(first.mean(dtype=np.float64))
     # squares of 14 pixels in frames of 36 x 48: the actor covers 196/1728 of the frame,

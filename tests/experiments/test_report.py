@@ -17,7 +17,13 @@ from PIL import Image
 
 import claus_select
 import report
-from claus.artifacts import handoffs
+from claus.artifacts.scores import (
+    FRAME_ARRAYS,
+    Features,
+    Uncertainty,
+    save_features,
+    save_uncertainty,
+)
 from claus.datasets import toy
 from claus.datasets.labels import annotations
 from claus.experiments import table as experiment_table
@@ -48,16 +54,14 @@ def fill_cycle(folder, score):
     names, lengths = list(labels.videos), [video.frames for video in labels.videos.values()]
     clusters = np.arange(len(names), dtype=np.int32) % 3
     latents = rng.normal(size=(len(names), 5)).astype(np.float32) + 4 * clusters[:, None]
-    handoffs.save_features(
-        handoffs.Features("weights", names, latents, clusters, latents[:3].copy()),
+    save_features(
+        Features("weights", names, latents, clusters, latents[:3].copy()),
         folder / "features.pkl",
     )
-    arrays = {
-        name: rng.random(sum(lengths)).astype(np.float32) for name in handoffs.FRAME_ARRAYS
-    }
+    arrays = {name: rng.random(sum(lengths)).astype(np.float32) for name in FRAME_ARRAYS}
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    handoffs.save_uncertainty(
-        handoffs.Uncertainty("weights", {}, names, offsets, **arrays),
+    save_uncertainty(
+        Uncertainty("weights", {}, names, offsets, **arrays),
         folder / "uncertainty.pkl",
     )
     rates = [score] * len(THRESHOLDS)

@@ -59,7 +59,7 @@ def extraction(videos, generator, failed=(), blank=(), n_clusters=3, dims=8):
     """Made-up (Features, Uncertainty) for `videos`, {name: frames}: peaks of a few heights,
     zeros between them.
     """
-    from claus.artifacts.handoffs import Features, Uncertainty
+    from claus.artifacts.scores import Features, Uncertainty
 
     names = [name for name in videos if name not in failed]
     centers = generator.normal(0, 3, (n_clusters, dims))
@@ -118,7 +118,7 @@ def make(folder):
     uncertainty.pkl.
     """
     import claus_select
-    from claus.artifacts.handoffs import save_features, save_uncertainty
+    from claus.artifacts.scores import save_features, save_uncertainty
 
     generator = np.random.default_rng(2023)
     truth = ground_truth(generator)

@@ -16,7 +16,15 @@ import pytest
 from golden import make_selection
 
 import claus_select
-from claus.artifacts import handoffs
+from claus.artifacts import scores as scores_file
+from claus.artifacts.scores import (
+    FRAME_ARRAYS,
+    load_features,
+    load_uncertainty,
+    save_features,
+    save_uncertainty,
+)
+from claus.artifacts.selection_file import load_selection
 from claus.datasets import table
 from claus.datasets.labels import annotations as annotation_file
 from claus.flags.selection import METHODS
@@ -69,8 +77,8 @@ def test_the_pinned_selection_is_chosen(run, rule):
 
 def test_the_pinned_selection_is_what_the_slow_version_says():
     before = annotation_file.load(GOLDEN / "cycle0" / "annotations.pkl")
-    features = handoffs.load_features(GOLDEN / "cycle0" / "features.pkl")
-    scores = handoffs.load_uncertainty(GOLDEN / "cycle0" / "uncertainty.pkl")
+    features = load_features(GOLDEN / "cycle0" / "features.pkl")
+    scores = load_uncertainty(GOLDEN / "cycle0" / "uncertainty.pkl")
     names = [name for name in features.videos if not before.videos[name].is_labeled]
     frames = [
         scores.paper[scores.offsets[i] : scores.offsets[i + 1]]
@@ -118,9 +126,9 @@ def test_the_random_start_spends_its_budget_and_writes_its_files(tmp_path, capsy
 
 
 def test_a_video_that_could_not_be_read_is_no_candidate_and_is_counted_aloud(run, capsys):
-    failed = handoffs.load_features(run / "cycle0" / "features.pkl").failed
+    failed = load_features(run / "cycle0" / "features.pkl").failed
     select(run, 1, budget=["--videos-count", "13", "--frames-count", "20"])
-    report = handoffs.load_selection(run / "cycle1" / "selection.json")
+    report = load_selection(run / "cycle1" / "selection.json")
     assert report["candidates"] == 13 and report["set_aside"] == failed
     assert not set(failed) & {row["video"] for row in report["videos"]}
     assert (
@@ -131,7 +139,7 @@ def test_a_video_that_could_not_be_read_is_no_candidate_and_is_counted_aloud(run
 
 def test_the_report_explains_every_video_and_frame(run, capsys):
     select(run, 1, "--video-cost", "2")
-    report = handoffs.load_selection(run / "cycle1" / "selection.json")
+    report = load_selection(run / "cycle1" / "selection.json")
     assert report["settings"] == {
         "method": "claus",
         "strategy": "hybrid",
@@ -192,15 +200,15 @@ def test_same_pickles_same_bytes(run, tmp_path):
 def test_the_order_of_videos_in_the_pickles_does_not_matter(run):
     select(run, 1)
     expected = contents(run / "cycle1")
-    features = handoffs.load_features(run / "cycle0" / "features.pkl")
-    scores = handoffs.load_uncertainty(run / "cycle0" / "uncertainty.pkl")
+    features = load_features(run / "cycle0" / "features.pkl")
+    scores = load_uncertainty(run / "cycle0" / "uncertainty.pkl")
     order = np.random.default_rng(0).permutation(len(features.videos))
     names = [features.videos[i] for i in order]
     frames = np.concatenate(
         [np.arange(scores.offsets[i], scores.offsets[i + 1]) for i in order]
     )
     offsets = np.concatenate([[0], np.cumsum(np.diff(scores.offsets)[order])])
-    handoffs.save_features(
+    save_features(
         replace(
             features,
             videos=names,
@@ -209,8 +217,8 @@ def test_the_order_of_videos_in_the_pickles_does_not_matter(run):
         ),
         run / "cycle0" / "features.pkl",
     )
-    arrays = {name: getattr(scores, name)[frames] for name in handoffs.FRAME_ARRAYS}
-    handoffs.save_uncertainty(
+    arrays = {name: getattr(scores, name)[frames] for name in FRAME_ARRAYS}
+    save_uncertainty(
         replace(scores, videos=names, offsets=offsets, **arrays),
         run / "cycle0" / "uncertainty.pkl",
     )
@@ -238,7 +246,7 @@ def test_the_cycle_is_part_of_the_seed(run):
     """
     shutil.copytree(run / "cycle0", run / "cycle1")
     before = annotation_file.load(run / "cycle0" / "annotations.pkl")
-    failed = handoffs.load_features(run / "cycle0" / "features.pkl").failed
+    failed = load_features(run / "cycle0" / "features.pkl").failed
     names = [name for name in before.videos if name not in failed]
     left = [place for place, name in enumerate(names) if not before.videos[name].is_labeled]
     drawn = []
@@ -409,7 +417,7 @@ def test_a_budget_beyond_what_is_left(run):
     )
     assert not contents(run / "cycle1")
     select(run, 1, "--take-rest", budget=budget)
-    report = handoffs.load_selection(run / "cycle1" / "selection.json")
+    report = load_selection(run / "cycle1" / "selection.json")
     assert report["spent"] == {"videos": 13, "frames": 20} and report["shortfall"] == {
         "videos": 1,
         "frames": 0,
@@ -448,12 +456,12 @@ def test_impossible_settings(run, budget, named):
 
 def spoil(run, which, **changes):
     path = run / "cycle0" / f"{which}.pkl"
-    load, save = getattr(handoffs, f"load_{which}"), getattr(handoffs, f"save_{which}")
+    load, save = getattr(scores_file, f"load_{which}"), getattr(scores_file, f"save_{which}")
     save(replace(load(path), **changes), path)
 
 
 def test_files_that_do_not_belong_together_are_named_with_the_command_that_mends_it(run):
-    features = handoffs.load_features(run / "cycle0" / "features.pkl")
+    features = load_features(run / "cycle0" / "features.pkl")
     paths = {
         name: str(run / "cycle0" / f"{name}.pkl")
         for name in ("features", "uncertainty", "annotations")
@@ -489,7 +497,7 @@ def test_files_that_do_not_belong_together_are_named_with_the_command_that_mends
     )
     spoil(run, "uncertainty", videos=["Jump/other", *features.videos[1:]])
     check(paths["features"], "has 1 videos that", paths["annotations"], "Jump/other")
-    offsets = handoffs.load_uncertainty(paths["uncertainty"]).offsets.copy()
+    offsets = load_uncertainty(paths["uncertainty"]).offsets.copy()
     offsets[1] -= 1
     spoil(run, "uncertainty", offsets=offsets)
     check(paths["uncertainty"], paths["annotations"], features.videos[0])
@@ -572,8 +580,8 @@ def test_real_ucf101_cycles_spend_exactly_their_budget(shared_data, tmp_path, ca
     made = make_selection.extraction(
         videos, np.random.default_rng(0), failed=list(videos)[:2], n_clusters=5
     )
-    handoffs.save_features(made[0], tmp_path / "run" / "cycle0" / "features.pkl")
-    handoffs.save_uncertainty(made[1], tmp_path / "run" / "cycle0" / "uncertainty.pkl")
+    save_features(made[0], tmp_path / "run" / "cycle0" / "features.pkl")
+    save_uncertainty(made[1], tmp_path / "run" / "cycle0" / "uncertainty.pkl")
     claus_select.main(["--run", run, "--cycle", "1", *truth])
     rows = [
         line.split(",") for line in (tmp_path / "run" / "ledger.csv").read_text().splitlines()

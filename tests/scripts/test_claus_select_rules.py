@@ -24,7 +24,10 @@ from test_claus_select import (  # noqa: F401
     select,
 )  # noqa: F401
 
-from claus.artifacts import handoffs
+from claus.artifacts.cycle import Run
+from claus.artifacts.ledger import write_ledger
+from claus.artifacts.scores import load_features, load_uncertainty, save_features
+from claus.artifacts.selection_file import load_selection
 from claus.datasets.labels import annotations as annotation_file
 from claus.flags.selection import METHODS, parse
 from claus.reference.selection import entropy_frames, greedy, pool
@@ -39,12 +42,12 @@ def picks(run, cycle=1):  # noqa: F811
 
 
 def report(run, cycle=1):  # noqa: F811
-    return handoffs.load_selection(run / f"cycle{cycle}" / "selection.json")
+    return load_selection(run / f"cycle{cycle}" / "selection.json")
 
 
 def candidates(name):
     """(names, scores of their frames) of the unlabeled videos of the golden pickles."""
-    scores = handoffs.load_uncertainty(GOLDEN / "cycle0" / "uncertainty.pkl")
+    scores = load_uncertainty(GOLDEN / "cycle0" / "uncertainty.pkl")
     place = {video: index for index, video in enumerate(scores.videos)}
     names = [
         video
@@ -139,7 +142,7 @@ def test_equidistant_frames_of_the_videos_that_random_draws(run):  # noqa: F811
 
 @pytest.mark.parametrize("method", ["random", "equidistant"])
 def test_rules_without_scores_know_what_could_not_be_read(run, method, capsys):  # noqa: F811
-    failed = handoffs.load_features(run / "cycle0" / "features.pkl").failed
+    failed = load_features(run / "cycle0" / "features.pkl").failed
     everything = ["--videos-count", "13", "--frames-count", "20"]
     select(run, 1, "--method", method, budget=everything)
     assert report(run)["set_aside"] == failed and not set(failed) & set(picks(run))
@@ -239,7 +242,7 @@ def test_rules_of_diversity_need_features_alone(run, method):  # noqa: F811
     (run / "cycle0" / "uncertainty.pkl").unlink()
     select(run, 1, "--method", method)
     chosen, said = picks(run), report(run)
-    features = handoffs.load_features(run / "cycle0" / "features.pkl")
+    features = load_features(run / "cycle0" / "features.pkl")
     labeled = {video.name for video in BEFORE.labeled()}
     assert len(chosen) == 6 and not set(chosen) & (labeled | set(features.failed))
     assert [len(frames) for frames in chosen.values()] == [3, 3, 3, 2, 2, 2]
@@ -256,7 +259,7 @@ def test_rules_of_diversity_need_features_alone(run, method):  # noqa: F811
 
 def test_core_set_of_the_golden_pickles_is_what_a_slow_version_says(run):  # noqa: F811
     select(run, 1, "--method", "core-set")
-    features = handoffs.load_features(run / "cycle0" / "features.pkl")
+    features = load_features(run / "cycle0" / "features.pkl")
     latents = dict(zip(features.videos, features.latents.astype(float), strict=True))
     centers = [name for name in latents if BEFORE.videos[name].is_labeled]
     expected = []
@@ -298,7 +301,7 @@ def test_more_frames_for_old_videos_only(run, method):  # noqa: F811
 
 def test_old_labels_damp_the_frames_near_them(run):  # noqa: F811
     select(run, 1, "--method", "claus-no-clusters", "--increment", "frames")
-    scores = handoffs.load_uncertainty(GOLDEN / "cycle0" / "uncertainty.pkl")
+    scores = load_uncertainty(GOLDEN / "cycle0" / "uncertainty.pkl")
     for name, frames in picks(run).items():
         place = scores.videos.index(name)
         video = scores.paper[scores.offsets[place] : scores.offsets[place + 1]]
@@ -396,7 +399,7 @@ def test_intra_touches_every_video_before_it_spreads(run, capsys):  # noqa: F811
         "5 frames do not reach all 13 videos: one frame each of 5 drawn at random"
         in capsys.readouterr().out
     )
-    assert handoffs.write_ledger(f"{run}/")[1]["videos"] == 5
+    assert write_ledger(Run.of(f"{run}/"))[1]["videos"] == 5
     select(
         run,
         2,
@@ -429,7 +432,7 @@ def test_a_schedule_reaches_its_totals(run, tmp_path):  # noqa: F811
     for cycle in range(3):
         select(folder, cycle, *schedule, budget=[])
         for name in ("features.pkl", "uncertainty.pkl"):
-            features = handoffs.load_features(GOLDEN / "cycle0" / "features.pkl")
+            features = load_features(GOLDEN / "cycle0" / "features.pkl")
             if cycle == 0:
                 assert features.failed
             shutil.copy(GOLDEN / "cycle0" / name, folder / f"cycle{cycle}")
@@ -555,10 +558,8 @@ def test_drop_nearest_is_read(run):  # noqa: F811
 
 def test_other_videos_in_features_do_not_disturb_the_random_rule(run):  # noqa: F811
     path = run / "cycle0" / "features.pkl"
-    features = handoffs.load_features(path)
-    handoffs.save_features(
-        replace(features, failed={**features.failed, "Jump/elsewhere": "gone"}), path
-    )
+    features = load_features(path)
+    save_features(replace(features, failed={**features.failed, "Jump/elsewhere": "gone"}), path)
     select(run, 1, "--method", "random")
     assert set(report(run)["set_aside"]) == set(features.failed)
 
