@@ -1,8 +1,15 @@
-"""One training epoch, one validation, and the sum of the losses (paper Eq. 6: L = L_cluster
-+ L_loc + L_cls).
+"""The loops that run the network: one training epoch, one validation, the scores of a
+video's frames, and predictions.
+
+train_one_epoch takes the step as an object: ClausStep below, or that of a semi-supervised
+method (semi/step.py). A step has
+
+    detector                                      the network that is kept
+    begin_epoch()                                 puts its networks into training mode
+    step(batch, centers, now, part)               -> loss, terms by name, Detection
+    after_update()                                called when the optimizer has moved
 """
 
-import argparse
 import math
 import time
 from collections import defaultdict
@@ -15,82 +22,24 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from claus.datasets.clips.geometry import normalize
-from claus.losses.cluster import LAMBDA, cluster_loss
-from claus.losses.margin import LAST_MARGIN, margin_at, margin_loss
-from claus.losses.stew import stew_loss
+from claus.datasets.clips.geometry import STRIDE
+from claus.datasets.clips.tiles import shifted_start
+from claus.losses.criterion import LossSettings, shows_action, total_loss
 from claus.models.detector import DROPOUT
+from claus.models.input import normalize
+from claus.models.mc_dropout import mc_forward, seeded_masks
+from claus.selection.uncertainty import SCORES, THRESHOLD, frame_scores
 from claus.utils import distributed
 from claus.utils.runtime import UserError
 
-
-@dataclass(frozen=True)
-class LossOptions:
-    """Weights and switches of the loss; the defaults are the paper's."""
-
-    weighting: str = "paper"  # where φ enters: paper | authors
-    dice: bool | str = True  # or "weighted"
-    localization: float = 1.0
-    margin: float = 1.0
-    cluster: float = LAMBDA
-    last_margin: float = LAST_MARGIN
+# name -> factor on the learning rate after a share of the training
+SCHEDULES = {
+    "constant": lambda progress: 1.0,
+    "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
+}
 
 
-def total_loss(detection, batch, centers, options, progress, clips=1.0, actions=1.0):
-    """Sum of the losses of one batch, and its terms by name (0-dim tensors, unweighted but
-    for `cluster` and `total`).
-
-    batch: target, weight (B,T,S,S), label (B,). centers (B,D): the center of each clip's
-    video. progress in [0,1]. clips, actions: the share of the whole batch's clips, and of
-    its clips that show action, which this part of it has. Each term is a mean over the one
-    or the other (`cluster`: a sum), so the parts' terms add up to the whole batch's.
-    """
-    bce, dice = stew_loss(
-        detection.logits[:, 0],
-        batch["target"],
-        batch["weight"],
-        options.dice,
-        options.weighting,
-    )
-    margin = margin_loss(
-        detection.scores,
-        batch["label"],
-        margin_at(progress, options.last_margin),
-        shows_action(batch),
-    )
-    cluster = cluster_loss(detection.latent, centers, options.cluster)
-    bce, dice, margin = clips * bce, clips * dice, actions * margin
-    total = options.localization * (bce + dice) + options.margin * margin + cluster
-    return total, {
-        "total": total,
-        "bce": bce,
-        "dice": dice,
-        "margin": margin,
-        "cluster": cluster,
-    }
-
-
-def shows_action(batch):
-    """Which clips (B,) have any foreground in their labels; one without has no class to
-    learn from.
-    """
-    return batch["target"].flatten(1).any(1)
-
-
-def device_name(text):
-    """argparse type of --device: "cpu", "cuda" or "cuda:1", proved to be there."""
-    try:
-        device = torch.device(text)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no device; give cuda, cuda:1 or cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise argparse.ArgumentTypeError(
-            f"no CUDA device for {text} here ({torch.cuda.device_count()} in all); "
-            "give another, or cpu"
-        )
-    return text
+# ------------------------------------------------------------------------- device and modes
 
 
 def to_device(batch, device, pixel_range):
@@ -117,12 +66,6 @@ def fast_convolutions(device):
     torch.backends.cudnn.benchmark = torch.device(device).type == "cuda"
 
 
-SCHEDULES = {
-    "constant": lambda progress: 1.0,
-    "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
-}
-
-
 class Forward(nn.Module):
     """The forward pass of training with given dropout masks, in one module, as DDP and
     torch.compile want it.
@@ -138,7 +81,7 @@ class Forward(nn.Module):
 
 
 def forward_pass(detector, compiled=False):
-    """What train_epoch calls for its forward passes; the detector's own modules and names
+    """What ClausStep calls for its forward passes; the detector's own modules and names
     stay as they are.
 
     compiled: through torch.compile. With several processes their gradients are averaged
@@ -187,92 +130,138 @@ def train_mode(detector, freeze_bn=False):
         layer.eval()
 
 
-def train_epoch(
-    detector,
-    clusters,
-    batches,
-    optimizer,
-    options,
-    pixel_range,
-    first_step,
-    all_steps,
-    amp=True,
-    on_batch=None,
-    schedule="constant",
-    forward=None,
-    seed=0,
-    freeze_bn=False,
-):
-    """One pass over `batches`. Returns (mean of each loss term, clips per second, {video:
-    reason} of failed videos).
+# --------------------------------------------------------------------------------- training
 
-    first_step of all_steps: where in the training this epoch begins, for the margin and the
-    learning rate (each parameter group's base_lr times the schedule). on_batch(step, batch,
-    detection) is called after each step. forward: what forward_pass gave (default: without
-    compiling); seed: of the dropout masks. With several processes `batches` are the parts
-    of one (see distributed.BatchShare), the results those of all.
+
+@dataclass(frozen=True)
+class Pace:
+    """Where in the training an epoch lies."""
+
+    first_step: int  # steps before it
+    all_steps: int  # of the whole training
+    epoch: int = 0
+    epochs: int = 1
+    schedule: str | None = "constant"  # of SCHEDULES; None: the rates stay as they are
+
+    def at(self, step):
+        """Now for a step of the training."""
+        return Now(step, step / self.all_steps, self.epoch, self.epochs)
+
+
+class Now(NamedTuple):
+    """A moment of the training."""
+
+    step: int
+    progress: float  # in [0,1)
+    epoch: int  # from 0
+    epochs: int
+
+
+class Epoch(NamedTuple):
+    """What one epoch came to."""
+
+    terms: dict  # name -> mean of each loss term over the clips
+    clips: int
+    rate: float  # clips per second
+    failed: dict  # video -> reason
+
+
+class ClausStep:
+    """The training step of CLAUS: one pass with channel dropout, and the sum of the losses.
+
+    forward: what forward_pass gave (default: without compiling). seed: of the dropout masks.
     """
-    device = next(detector.parameters()).device
-    forward = forward or forward_pass(detector)
-    train_mode(detector, freeze_bn)
+
+    def __init__(
+        self, detector, losses=None, seed=0, forward=None, freeze_batch_norm=False, amp=True
+    ):
+        self.detector, self.losses = detector, losses or LossSettings()
+        self.seed, self.forward = seed, forward or forward_pass(detector)
+        self.freeze_batch_norm, self.amp = freeze_batch_norm, amp
+
+    def begin_epoch(self):
+        train_mode(self.detector, self.freeze_batch_norm)
+
+    def __call__(self, batch, centers, now, part):
+        device = next(self.detector.parameters()).device
+        cast = autocast(device, self.amp)
+        if not batch["name"]:
+            detection = dummy_forward(self.detector, self.forward, cast)
+            return sum(x.float().sum() for x in detection) * 0.0, {}, detection
+        own = slice(part.first, part.first + len(batch["name"]))
+        masks = dropout_masks(self.detector, self.seed, now.step, len(part.names))
+        masks = [mask[own].to(device, non_blocking=True) for mask in masks]
+        with cast:
+            detection = self.forward(batch["clip"], *masks)
+        total, terms = total_loss(
+            detection, batch, centers, self.losses, now.progress, part.clips, part.actions
+        )
+        return total, terms, detection
+
+    def after_update(self):
+        """Nothing follows the detector."""
+
+
+def train_one_epoch(step, clusters, batches, optimizer, pace, pixel_range, on_batch=None):
+    """One pass over `batches` -> Epoch.
+
+    step: see above. clusters: their centers follow the latents. Each parameter group's rate
+    is its base_lr times the schedule of `pace`. on_batch(step number, batch, detection) is
+    called after each loss. With several processes `batches` are the parts of one (see
+    distributed.BatchShare), the results those of all.
+    """
+    device = next(step.detector.parameters()).device
+    step.begin_epoch()
     sums, clips, failed, began = defaultdict(float), 0, {}, time.perf_counter()
     progress = tqdm(batches, desc="train", leave=False, unit="batch", disable=None)
     unchecked = None
-    for step, batch in enumerate(progress, start=first_step):
+    for number, batch in enumerate(progress, start=pace.first_step):
         failed.update(batch["failed"])
         part = part_of_batch(batch)
         if not part.names:
             continue
-        for group in optimizer.param_groups:
-            group["lr"] = group["base_lr"] * SCHEDULES[schedule](step / all_steps)
+        now = pace.at(number)
+        set_rates(optimizer, pace.schedule, now.progress)
         optimizer.zero_grad(set_to_none=True)
         if batch["name"]:
             batch = to_device(batch, device, pixel_range)
-            masks = [
-                mask[part.first : part.first + len(batch["name"])].to(device, non_blocking=True)
-                for mask in dropout_masks(detector, seed, step, len(part.names))
-            ]
-            with autocast(device, amp):
-                detection = forward(batch["clip"], *masks)
-            total, terms = total_loss(
-                detection,
-                batch,
-                clusters.of(batch["name"], device),
-                options,
-                step / all_steps,
-                part.clips,
-                part.actions,
-            )
-            if on_batch is not None:
-                on_batch(step, batch, detection)
-        else:
-            detection, terms = dummy_forward(detector, forward, autocast(device, amp)), {}
-            total = sum(x.float().sum() for x in detection) * 0.0
-        (
-            total * len(part.counts)
-        ).backward()  # DDP takes the mean over the processes, this is their sum
+        centers = clusters.of(batch["name"], device)
+        total, terms, detection = step(batch, centers, now, part)
+        if batch["name"] and on_batch is not None:
+            on_batch(number, batch, detection)
+        # DDP takes the mean over the processes, this is their sum
+        (total * len(part.counts)).backward()
         optimizer.step()
-        clusters.follow(
-            part.names,
-            distributed.gather_rows(detection.latent[: len(batch["name"])], part.counts),
-        )
+        step.after_update()
+        own = detection.latent[: len(batch["name"])]
+        clusters.follow(part.names, distributed.gather_rows(own, part.counts))
         clips += len(part.names)
         for name, value in terms.items():
             sums[name] += value.detach() * len(part.names)
         check_finite(unchecked)  # a step late, so that the device need not be waited for
-        unchecked = step, total.detach()
+        unchecked = number, total.detach()
     check_finite(unchecked)
-    parts = distributed.gather(({name: float(value) for name, value in sums.items()}, failed))
+    sums = {name: float(value) for name, value in sums.items()}
+    parts = distributed.gather((sums, failed))
     seconds = max(time.perf_counter() - began, 1e-9)
     for _, more in parts:
         failed.update(more)
-    names = dict.fromkeys(
-        name for part, _ in parts for name in part
-    )  # a process without a clip has no terms
-    means = {
-        name: sum(part.get(name, 0.0) for part, _ in parts) / max(clips, 1) for name in names
-    }
-    return means, clips / seconds, failed
+    means = mean_terms([sums for sums, _ in parts], clips)
+    return Epoch(means, clips, clips / seconds, failed)
+
+
+def set_rates(optimizer, schedule, progress):
+    """Each parameter group's learning rate after a share of the training; None: as it is."""
+    for group in optimizer.param_groups if schedule else ():
+        group["lr"] = group["base_lr"] * SCHEDULES[schedule](progress)
+
+
+def mean_terms(parts, clips):
+    """Mean over `clips` of each loss term from the sums of each process; one without a clip
+    has no terms.
+    """
+    names = {name: None for part in parts for name in part}  # in their order
+    return {name: sum(part.get(name, 0.0) for part in parts) / max(clips, 1) for name in names}
 
 
 class Part(NamedTuple):
@@ -289,20 +278,18 @@ def part_of_batch(batch):
     """Part of this process's batch of a loader, of the batches of all processes one after
     the other.
     """
-    parts = distributed.gather(
-        (batch["name"], int(shows_action(batch).sum()) if batch["name"] else 0)
-    )
-    names, counts = (
-        [name for part, _ in parts for name in part],
-        [len(part) for part, _ in parts],
-    )
+    mine = int(shows_action(batch).sum()) if batch["name"] else 0
+    parts = distributed.gather((batch["name"], mine))
+    names = [name for part, _ in parts for name in part]
+    counts = [len(part) for part, _ in parts]
+    actions = sum(shown for _, shown in parts)
     rank = distributed.rank()
     return Part(
         names,
         counts,
         sum(counts[:rank]),
         counts[rank] / max(len(names), 1),
-        parts[rank][1] / max(sum(actions for _, actions in parts), 1),
+        mine / max(actions, 1),
     )
 
 
@@ -313,19 +300,15 @@ def dummy_forward(detector, forward, cast):
     Its batch norms keep their statistics, but for synchronized ones, where the others wait
     for its share of them.
     """
-    size, device = detector.config.size, next(detector.parameters()).device
-    learning = [
-        layer
-        for layer in batch_norms(detector)
-        if layer.training and not isinstance(layer, nn.SyncBatchNorm)
-    ]
+    config, device = detector.config, next(detector.parameters()).device
+    clip = torch.zeros(1, 3, config.frames, config.size, config.size, device=device)
+    masks = [torch.ones(1, channels, device=device) for channels in detector.dropped_channels]
+    layers = [layer for layer in batch_norms(detector) if layer.training]
+    learning = [layer for layer in layers if not isinstance(layer, nn.SyncBatchNorm)]
     for layer in learning:
         layer.eval()
     with cast:
-        detection = forward(
-            torch.zeros(1, 3, detector.config.frames, size, size, device=device),
-            *(torch.ones(1, channels, device=device) for channels in detector.dropped_channels),
-        )
+        detection = forward(clip, *masks)
     for layer in learning:
         layer.train()
     return detection
@@ -336,10 +319,12 @@ def check_finite(step_and_loss):
     if step_and_loss is not None and not torch.isfinite(step_and_loss[1]):
         step, loss = step_and_loss
         raise UserError(
-            f"the loss is {loss.item()} at step {step}, so training cannot go on; "
-            f"lower --lr, or a "
-            "weight that is out of measure, and train anew with --force"
+            f"the loss is {loss.item()} at step {step}, so training cannot go on; lower "
+            "--lr, or a weight that is far too high, and train again with --force"
         )
+
+
+# ------------------------------------------------------------------- batch-norm statistics
 
 
 @torch.no_grad()
@@ -394,6 +379,9 @@ def average_batch_norm(layers):
         layer.num_batches_tracked.fill_(sum(seen))
 
 
+# ------------------------------------------------------------------------------- validation
+
+
 @torch.no_grad()
 def validate(detector, batches, classes, pixel_range, amp=True, failed=None):
     """Scores on labeled frames alone: dict with f@.5 (mean over the classes present, in
@@ -426,13 +414,87 @@ def validate(detector, batches, classes, pixel_range, amp=True, failed=None):
         return {"f@.5": float("nan"), "mean IoU": float("nan"), "accuracy": float("nan")}
     ious, labels, right = (torch.cat(x) for x in zip(*parts, strict=True))
     seen = labels >= 0
-    rates = [
-        (ious[labels == c] >= 0.5).float().mean()
-        for c in range(len(classes))
-        if (labels == c).any()
-    ]
+    present = [c for c in range(len(classes)) if (labels == c).any()]
+    rates = [(ious[labels == c] >= 0.5).float().mean() for c in present]
     return {
         "f@.5": float(torch.stack(rates).mean()) if rates else float("nan"),
         "mean IoU": float(ious[seen].mean()),
         "accuracy": float(right.float().mean()),
     }
+
+
+# -------------------------------------------------------------------- scores and predictions
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """What the scores of a video depend on beside its clips."""
+
+    seed: int = 0  # of the dropout masks
+    passes: int = 10  # R
+    threshold: float = THRESHOLD  # τ of Eq. 2: mean prediction from which a pixel counts
+    phases: int = 1  # clips of a tile, see VideoTiles
+    tail: str = "repeat"  # what fills the last tile, see VideoTiles
+    amp: bool = False
+
+
+@torch.no_grad()
+def score_video(trained, video, item, settings, forward=mc_forward):
+    """Latents of the tiles (n,D), and every frame score (F,) of one video from its clips
+    (see VideoTiles): {"latents", one entry for each of SCORES}, NumPy.
+
+    forward: mc_forward, or it compiled. Nothing waits for the device before the last clip.
+    """
+    detector = trained.detector
+    device = next(detector.parameters()).device
+    clips, latents, values = item["clips"].to(device, non_blocking=True), [], []
+    for clip, tile, phase in zip(clips, item["tile"], item["phase"], strict=True):
+        key = settings.seed, video.name, int(tile), int(phase), settings.passes
+        masks = [m.to(device, non_blocking=True) for m in seeded_masks(detector, *key)]
+        with autocast(device, settings.amp):
+            logits, latent = forward(
+                detector, normalize(clip[None], trained.pixel_range), *masks
+            )
+        if phase == 0:
+            latents.append(latent.float())
+        of_clip = frame_scores(logits, settings.threshold)
+        values.append(torch.stack([of_clip[name].double() for name in SCORES]))  # (5, T)
+    values = torch.stack(values).cpu().numpy()  # (clips, 5, T)
+    scores = {name: np.zeros(video.frames, np.float32) for name in SCORES}
+    size = clips.shape[1] * STRIDE
+    for clip_values, tile, phase in zip(values, item["tile"], item["phase"], strict=True):
+        served = first = int(tile) * size
+        if settings.tail == "shift":
+            last = shifted_start(video.frames, size, STRIDE, settings.phases)
+            first = min(served, last)
+        for name, values_T in zip(SCORES, clip_values, strict=True):
+            # a shifted tile serves no frame of the one before
+            place = scores[name][served : served + size]
+            tile_scores = np.zeros(size, np.float32)
+            spread(tile_scores, values_T, int(phase), settings.phases)
+            place += tile_scores[served - first :][: len(place)]
+    return {"latents": torch.stack(latents).cpu().numpy(), **scores}
+
+
+def spread(scores_F, values_T, phase, phases, stride=STRIDE):
+    """Write a clip's values to the frames of its tile that they serve: `stride` frames
+    each, or, of two phases, one.
+    """
+    for offset in range(stride if phases == 1 else 1):
+        scores_F[phase + offset :: stride] = values_T[: len(scores_F[phase + offset :: stride])]
+    return scores_F
+
+
+@torch.no_grad()
+def predict(detector, clips, pixel_range, batch=8):
+    """Mask logits float32 (N,T,S,S) and class scores float32 (N,C) of clips uint8
+    (N,T,3,S,S), both on the CPU; `batch` clips at a time on the detector's device.
+    """
+    device = next(detector.parameters()).device
+    logits, scores = [], []
+    for some in clips.split(batch):
+        with autocast(device):
+            detection = detector(normalize(some.to(device), pixel_range))
+        logits.append(detection.logits[:, 0].float().cpu())
+        scores.append(detection.scores.float().cpu())
+    return torch.cat(logits), torch.cat(scores)

@@ -27,8 +27,9 @@ from claus.experiments.report.export import export
 from claus.experiments.report.gather import gather
 from claus.experiments.report.pages import PROTOCOLS, sections_of
 from claus.experiments.report.published import TEST_VIDEOS, check_real
+from claus.flags.common import HelpFormatter
 from claus.utils.machine import about_machine, in_words
-from claus.utils.runtime import HelpFormatter, check_writable, run_script, write_text
+from claus.utils.runtime import check_writable, run_script, write_text
 
 
 def parse_args(argv=None):

@@ -10,18 +10,22 @@ Writes  what train_ucf101.py writes, by the same training. What differs: labels 
 Expect  as train_ucf101.py: --model full wants a GPU, --model small does on a CPU.
 """
 
-import train_ucf101
+import claus.utils.startup  # noqa: F401  before torch
+
+# isort: split
+from claus.flags import training as flags
+from claus.steps import train
 from claus.utils import distributed
 from claus.utils.runtime import run_script
 
 
 def parse_args(argv=None):
-    return train_ucf101.parse_args(argv, "jhmdb", __doc__)
+    return flags.parse(argv, "jhmdb", __doc__)
 
 
 def main(argv=None):
-    return train_ucf101.main(argv, "jhmdb", __doc__)
+    return train.run(parse_args(argv))
 
 
 if __name__ == "__main__":
-    run_script(distributed.together(main), train_ucf101.AGAIN)
+    run_script(distributed.together(main), train.AGAIN)

@@ -2,9 +2,9 @@
 weights coming in.
 
 detector.pt  {"format", "version", "dataset", "classes", "config", "geometry",
-             "pixel_range", "detector", "clusters",
-              "about"}: everything the later scripts need; nothing about the network is
-              guessed from a flag.
+              "pixel_range", "detector", "clusters", "about"}: everything that later scripts
+              need; nothing about the network is guessed from a flag. "about" says how it was
+              trained, and by which version of the program ("claus").
 training.pt  the same plus optimizer, random state and progress.
 """
 
@@ -16,7 +16,8 @@ from pathlib import Path
 
 import torch
 
-from claus.artifacts.handoffs import fingerprint
+import claus
+from claus.artifacts.parts import fingerprint
 from claus.datasets.clips.geometry import ClipGeometry
 from claus.losses.cluster import Clusters
 from claus.models.detector import Detector, DetectorConfig
@@ -37,7 +38,7 @@ class Trained:
     dataset: str
     geometry: ClipGeometry
     pixel_range: str
-    about: dict  # how it was trained: arguments, steps, scores
+    about: dict  # how it was trained: arguments, steps, scores, version of the program
     source: str = ""  # fingerprint of the file it was read from
 
 
@@ -53,7 +54,7 @@ def detector_state(detector, clusters, classes, dataset, geometry, pixel_range, 
         "pixel_range": pixel_range,
         "detector": detector.state_dict(),
         "clusters": clusters.state_dict(),
-        "about": about,
+        "about": {**about, "claus": claus.__version__},
     }
 
 
@@ -76,20 +77,16 @@ def read(path, what="checkpoint"):
         with warnings.catch_warnings(action="ignore"):  # of pickles that it will refuse
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises nearly anything
-        name = (
-            re.search(r"GLOBAL ([\w.]+)", str(error))
-            if isinstance(error, pickle.UnpicklingError)
-            else None
-        )
+        refused = isinstance(error, pickle.UnpicklingError)
+        name = re.search(r"GLOBAL ([\w.]+)", str(error)) if refused else None
         if name:
             raise UserError(
                 f"{path} names {name[1]}, which is not data; refused, nothing was "
-                f"executed, get the {what} "
-                "from a source you trust"
+                f"executed, get the {what} from a source you trust"
             ) from error
         raise UserError(
-            f"{path} cannot be read as a {what} (truncated, damaged or of another kind); name "
-            "another, or make this one again"
+            f"{path} cannot be read as a {what} (truncated, damaged or of another kind); "
+            f"name another, or make this one again"
         ) from error
 
 
@@ -99,13 +96,13 @@ def load(path, device="cpu"):
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise UserError(
             f"{path} is no detector checkpoint of this project; weights of other "
-            f"projects go in through "
-            "--pretrained of the training script"
+            f"projects go in through --pretrained of the training script"
         )
     if state.get("version") != VERSION:
         raise UserError(
-            f"{path} was written by another version of this project; update the code, "
-            f"or train again"
+            f"{path} was written by another version of this project (format "
+            f"{state.get('version')}, this program reads {VERSION}); update the code, or "
+            f"train again"
         )
     try:
         detector = Detector(DetectorConfig(**state["config"]))
@@ -136,8 +133,8 @@ def load_pretrained(detector, path):
     Reads a published detector checkpoint (names as they are), the public I3D weights (names
     without `conv1.`), an encoder of ours, or a detector.pt; a wrapping {"state_dict": ...}
     or {"detector": ...} and a leading `module.` are taken off. UserError where no tensor
-    matches, or where a name matches and its shape does not (the capsule layers of another
-    number of classes are left out aloud by the count of ignored).
+    matches, or where an encoder tensor has another shape (capsule layers of another number
+    of classes are skipped and counted as ignored).
     """
     tensors = _tensors(read(path, "weights file"), path)
     own = detector.state_dict()
@@ -154,9 +151,9 @@ def load_pretrained(detector, path):
     if encoder_wrong or not matched:
         example = f" (e.g. {encoder_wrong[0]})" if encoder_wrong else ""
         raise UserError(
-            f"{path}: {len(matched)} tensors match this network, {len(wrong)} differ "
-            f"in shape{example}; "
-            "these weights are of another network (--model full takes rgb_charades.pt)"
+            f"{path}: {len(matched)} tensors match this network, {len(wrong)} differ in "
+            f"shape{example}; these weights are of another network (--model full takes "
+            f"rgb_charades.pt)"
         )
     detector.load_state_dict(matched, strict=False)
     useful = sum(not name.endswith("num_batches_tracked") for name in own)

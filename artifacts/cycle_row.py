@@ -2,6 +2,8 @@
 minutes of seconds.json.
 """
 
+from claus.artifacts.cycle import Cycle
+from claus.artifacts.evaluation_file import load_evaluation
 from claus.utils.runtime import read_json
 
 COLUMNS = (
@@ -23,67 +25,58 @@ COLUMNS = (
 ACT_COLUMNS = ("act frame-mAP@.5", "act video-mAP@.2", "act video-mAP@.5")
 
 
-def cycle_row(folder, cycle, ledger):
+def cycle_row(cycle: Cycle, ledger: list[dict]) -> dict:
     """{column: value} by COLUMNS and ACT_COLUMNS; scores in percent with one decimal, None
     where there is none.
 
-    folder: that of the cycle, where evaluate.py has been. ledger: rows of
-    handoffs.count_ledger, one of which is this cycle's. UserError where evaluation.json is
-    missing or damaged.
+    cycle: one that evaluate.py has scored. ledger: rows of ledger.count_ledger, one of
+    which is this cycle's. UserError where evaluation.json is missing or damaged.
     """
-    spent = next(row for row in ledger if int(row["cycle"]) == cycle)
-    evaluation = read_json(
-        folder / "evaluation.json", "run evaluate.py of this cycle again, with --force"
-    )
-    scores, floor = (
-        evaluation.get(name) or {} for name in ("capsule", "floor")
-    )  # {} where act alone was scored
-    percent = [
-        percent_at(part, name, 0.5)
-        for part, name in (
-            (scores, "f_map"),
-            (scores, "v_map"),
-            (scores, "f_map_class_aware"),
-            (scores, "v_map_class_aware"),
-            (floor, "f_map"),
-            (floor, "v_map"),
-        )
-    ]
-    seconds = folder / "seconds.json"
-    minutes = (
-        round(sum(read_json(seconds, "remove it").values()) / 60, 1)
-        if seconds.exists()
-        else None
-    )
-    accuracy = None if scores.get("accuracy") is None else round(100 * scores["accuracy"], 1)
-    values = (
-        cycle,
-        spent["total_videos"],
-        spent["total_frames"],
-        spent["total_boxes"],
-        spent["percent_of_frames"],
-        spent["total_cost"],
-        *percent[:4],
-        accuracy,
-        *percent[4:],
-        minutes,
-    )
-    return dict(zip(COLUMNS, values, strict=True)) | act_columns(evaluation)
+    spent = next(row for row in ledger if int(row["cycle"]) == cycle.number)
+    evaluation = load_evaluation(cycle.evaluation)
+    capsule = evaluation.get("capsule") or {}  # {} where act alone was scored
+    floor = evaluation.get("floor") or {}
+    accuracy = capsule.get("accuracy")
+    row = {
+        "cycle": cycle.number,
+        "videos": spent["total_videos"],
+        "frames": spent["total_frames"],
+        "boxes": spent["total_boxes"],
+        "% of frames": spent["percent_of_frames"],
+        "cost": spent["total_cost"],
+        "f-mAP@.5": percent_at(capsule, "f_map", 0.5),
+        "v-mAP@.5": percent_at(capsule, "v_map", 0.5),
+        "f-mAP@.5 aware": percent_at(capsule, "f_map_class_aware", 0.5),
+        "v-mAP@.5 aware": percent_at(capsule, "v_map_class_aware", 0.5),
+        "accuracy": None if accuracy is None else round(100 * accuracy, 1),
+        "floor f@.5": percent_at(floor, "f_map", 0.5),
+        "floor v@.5": percent_at(floor, "v_map", 0.5),
+        "minutes": minutes_of(cycle),
+    }
+    return row | act_columns(evaluation)
 
 
-def act_columns(evaluation):
+def minutes_of(cycle: Cycle) -> float | None:
+    """Minutes that the steps of a cycle took together; None where they were not timed."""
+    if not cycle.seconds.exists():
+        return None
+    seconds = read_json(cycle.seconds, "remove it")
+    return round(sum(seconds.values()) / 60, 1)
+
+
+def act_columns(evaluation: dict) -> dict:
     """The numbers of the act protocol, by ACT_COLUMNS; None where it was not scored."""
-    frame, video = (
-        (evaluation.get("act") or {}).get(part) or {} for part in ("frame", "video")
-    )
+    act = evaluation.get("act") or {}
+    frame, video = act.get("frame") or {}, act.get("video") or {}
     values = (
-        percent_at(part, "mean_ap", at)
-        for part, at in ((frame, 0.5), (video, 0.2), (video, 0.5))
+        percent_at(frame, "mean_ap", 0.5),
+        percent_at(video, "mean_ap", 0.2),
+        percent_at(video, "mean_ap", 0.5),
     )
     return dict(zip(ACT_COLUMNS, values, strict=True))
 
 
-def percent_at(scores, name, threshold):
+def percent_at(scores: dict, name: str, threshold: float) -> float | None:
     """A score at an IoU threshold of a part of evaluation.json, in percent with one
     decimal; None where it has none.
     """

@@ -10,7 +10,7 @@ import numpy as np
 from claus.artifacts.selection_file import load_selection
 from claus.datasets.labels import annotations as annotation_file
 from claus.selection.budget import price
-from claus.utils.runtime import UserError, write_text
+from claus.utils.runtime import UserError, one_line, write_text
 
 LEDGER_COLUMNS = (
     "cycle",
@@ -38,7 +38,9 @@ class Prices:
 
     def __post_init__(self):
         for name in ("video", "frame", "box"):
-            object.__setattr__(self, name, price(getattr(self, name), f"--{name}-cost"))
+            with one_line(ValueError):
+                exact = price(getattr(self, name), f"{name} price")
+            object.__setattr__(self, name, exact)
 
 
 def write_ledger(run, known=None):
@@ -77,7 +79,7 @@ def count_ledger(run, known=None):
         if min(videos, frames, boxes, extra) < 0:
             raise UserError(
                 f"{path} holds fewer labels than the cycle before: restore it, or "
-                f"choose anew with --force"
+                f"choose again with --force"
             )
         selection = place.selection
         paid = Prices(**load_selection(selection)["prices"]) if selection.exists() else Prices()

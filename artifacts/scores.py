@@ -1,7 +1,7 @@
 """The two pickles that extraction leaves for selection: features.pkl and uncertainty.pkl.
 
 features.pkl     {"format": "claus-features", "version": 1, "source": str, "videos": [str] (N),
-                  "latents": (N, D) float32, "clusters": (N,) int32 in [0, K), "centers":
+                  "latents": (N, D) float32, "clusters": (N,) int32 in [0, K), "centres":
                   (K, D) float32, "failed": {name: reason}}
 uncertainty.pkl  {"format": "claus-uncertainty", "version": 1, "source": str, "settings":
                  {...}, "videos": [str] (N),
@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from claus.datasets.labels import annotations as annotation_file
+from claus.datasets.labels.annotations import naming
 from claus.utils.runtime import UserError, atomic_write
+from claus.utils.safe_pickle import safe_load
 
 VERSION = 1
 FRAME_ARRAYS = ("paper", "authors", "area", "entropy", "local_entropy")
@@ -46,9 +47,8 @@ class Features:
         _check_array(self.clusters, "clusters", (count,), np.integer)
         if count and not (self.clusters.min() >= 0 and self.clusters.max() < len(self.centers)):
             raise UserError(f"clusters must lie in 0..{len(self.centers) - 1}, one center each")
-        if not isinstance(self.failed, dict) or not all(
-            isinstance(text, str) for item in self.failed.items() for text in item
-        ):
+        texts = _texts(self.failed) if isinstance(self.failed, dict) else [None]
+        if not all(isinstance(text, str) for text in texts):
             raise UserError("failed must be a dict of video name to reason")
         if both := sorted(set(self.failed) & set(self.videos)):
             raise UserError(f"{both[0]} is among the videos and among the failed ones")
@@ -77,7 +77,7 @@ def load_features(path):
         path, "claus-features", ("source", "videos", "latents", "clusters", "centres", "failed")
     )
     content["centers"] = content.pop("centres")
-    with annotation_file.naming(str(path)):
+    with naming(str(path)):
         return Features(**content)
 
 
@@ -146,7 +146,7 @@ def load_uncertainty(path):
     content = _load(
         path, "claus-uncertainty", ("source", "settings", "videos", "offsets", *FRAME_ARRAYS)
     )
-    with annotation_file.naming(str(path)):
+    with naming(str(path)):
         return Uncertainty(**content)
 
 
@@ -157,14 +157,14 @@ def check_same_source(
     same order.
     """
     pair = f"{features_path} and {uncertainty_path}"
-    mend = "make both anew with cluster_extract.py"
+    fix = "make both again with cluster_extract.py"
     if features.source != uncertainty.source:
         raise UserError(
             f"{pair} come from different checkpoints ({features.source[:16]} and "
-            f"{uncertainty.source[:16]}): {mend}"
+            f"{uncertainty.source[:16]}): {fix}"
         )
     if list(features.videos) != list(uncertainty.videos):
-        raise UserError(f"{pair} do not list the same videos: {mend}")
+        raise UserError(f"{pair} do not list the same videos: {fix}")
 
 
 def _save(path, content):
@@ -177,23 +177,27 @@ def _save(path, content):
 
 
 def _load(path, form, keys):
-    content = annotation_file.safe_load(path)
-    mend = "make it anew with cluster_extract.py"
+    content = safe_load(path)
+    fix = "make it again with cluster_extract.py"
     if not isinstance(content, dict) or content.get("format") != form:
-        raise UserError(f"{path}: this is not a {form} file; {mend}")
+        raise UserError(f"{path}: this is not a {form} file; {fix}")
     if content.get("version") != VERSION:
         raise UserError(
             f"{path}: version {content.get('version')} of {form}, this program reads "
-            f"{VERSION}; {mend}"
+            f"{VERSION}; {fix}"
         )
     if missing := [key for key in keys if key not in content]:
-        raise UserError(f"{path}: {missing[0]} is missing; {mend}")
+        raise UserError(f"{path}: {missing[0]} is missing; {fix}")
     return {key: content[key] for key in keys}
 
 
 def _plain(array, dtype):
     """A contiguous array that owns its memory, so that equal content is equal bytes."""
     return np.array(array, dtype=dtype, order="C", copy=True)
+
+
+def _texts(failed):
+    return [*failed, *failed.values()]
 
 
 def _check_names(source, videos):
@@ -209,16 +213,11 @@ def _check_array(array, name, shape, kind):
     """Raise UserError unless `array` is a finite array of `kind` with this shape (None: any
     positive length).
     """
-    if (
-        not isinstance(array, np.ndarray)
-        or not np.issubdtype(array.dtype, kind)
-        or array.ndim != len(shape)
-    ):
+    of_kind = isinstance(array, np.ndarray) and np.issubdtype(array.dtype, kind)
+    if not of_kind or array.ndim != len(shape):
         raise UserError(f"{name} must be an array of {kind.__name__} with {len(shape)} axes")
-    if any(
-        size != want if want is not None else size < 1
-        for size, want in zip(array.shape, shape, strict=True)
-    ):
+    pairs = zip(array.shape, shape, strict=True)
+    if any(size < 1 if want is None else size != want for size, want in pairs):
         wanted = ", ".join("any" if want is None else str(want) for want in shape)
         raise UserError(f"{name} has shape {array.shape}, expected ({wanted})")
     if not np.isfinite(array).all():

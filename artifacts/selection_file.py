@@ -23,23 +23,23 @@ def save_selection(content, path):
 
 def load_selection(path):
     """Read selection.json -> dict; UserError naming the file."""
-    mend = "make it anew with claus_select.py --force"
-    content = read_json(path, mend)
+    fix = "make it again with claus_select.py --force"
+    content = read_json(path, fix)
     if content.get("format") != "claus-selection":
-        raise UserError(f"{path}: this is not a selection; {mend}")
+        raise UserError(f"{path}: this is not a selection; {fix}")
     if content.get("version") != VERSION:
         raise UserError(
             f"{path}: selection of version {content.get('version')}, this program "
-            f"reads {VERSION}; {mend}"
+            f"reads {VERSION}; {fix}"
         )
     if missing := [key for key in ("run", "cycle", "prices", "videos") if key not in content]:
-        raise UserError(f"{path}: {missing[0]} is missing; {mend}")
+        raise UserError(f"{path}: {missing[0]} is missing; {fix}")
     if not isinstance(content["prices"], dict) or set(content["prices"]) != {
         "video",
         "frame",
         "box",
     }:
-        raise UserError(f"{path}: prices must name video, frame and box; {mend}")
+        raise UserError(f"{path}: prices must name video, frame and box; {fix}")
     return content
 
 

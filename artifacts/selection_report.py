@@ -1,196 +1,177 @@
-"""What a selection came to, for people: the content of selection.json, the table on screen,
-the picture of clusters.
+"""The content of selection.json: what a cycle has chosen, and the reason in words.
+
+Plain dicts and lists; artifacts/selection_file.py writes and reads them.
 """
 
 import numpy as np
 
+from claus.artifacts.pool_reader import NamedPool
+from claus.selection.budget import Budget
+from claus.selection.choice import Selection
+from claus.selection.rules import RuleSettings
 
-def make_report(run, cycle, settings, prices, pool, chosen, asked, pool_videos):
-    """The content of selection.json, plain dicts and lists: what was chosen and why, of
-    what, and what was asked for.
 
-    `pool`: the Pool (selection_pool.py); `chosen`: the Selection; `asked`: the Budget as it
-    was before it was fitted to what is left; `pool_videos`: N.
+def make_report(
+    head: dict,
+    rule: RuleSettings,
+    known: NamedPool,
+    chosen: Selection,
+    asked: Budget,
+    pool_videos: int,
+) -> dict:
+    """What was chosen and why, of what, and what was asked for.
+
+    head: what the report begins with, see load_selection: run, cycle, settings (of
+    settings_record), prices · asked: the Budget before it was fitted to what is left ·
+    pool_videos: N, of the whole annotation file.
     """
-    notes = list(chosen.budget.notes)
-    if chosen.spent < chosen.budget.frames:
-        left = chosen.budget.frames - chosen.spent
-        notes.append(
-            f"{left} frames of the budget are left: "
-            + (
-                "no further whole video fits"
-                if settings.get("strategy") == "inter"
-                else f"the chosen videos hold {chosen.spent} eligible frames only"
-            )
-        )
-    measure = (
-        "uncertainty newly covered"
-        if settings.get("damping") == "coverage"
-        else "mean uncertainty"
-    )
+    pool = known.pool
+    videos = len(chosen.videos)
+    newly_covered = rule.scorings[0].damping == "coverage"
+    measure = "uncertainty newly covered" if newly_covered else "mean uncertainty"
     return {
-        "run": run,
-        "cycle": cycle,
-        "settings": settings,
-        "prices": prices,
-        "source": pool.source,
+        **head,
+        "source": known.source,
         "asked": {"videos": asked.videos, "frames": asked.frames},
-        "spent": {"videos": len(chosen.videos), "frames": chosen.spent},
+        "spent": {"videos": videos, "frames": chosen.spent},
         "new_videos": int((~pool.labeled_N[chosen.videos]).sum()),
         "shortfall": {
-            "videos": max(0, asked.videos - len(chosen.videos)),
+            "videos": max(0, asked.videos - videos),
             "frames": asked.frames - chosen.spent,
         },
         "frames_per_video": chosen.budget.per_video,
-        "notes": notes,
+        "notes": _notes(chosen, rule.strategy),
         "pool_videos": pool_videos,
         "candidates": int(pool.candidates_N.sum()),
-        "set_aside": dict(sorted(pool.set_aside.items())),
-        "clusters": [] if chosen.quotas is None else _cluster_rows(pool, chosen),
-        "videos": [
-            _video_row(pool, chosen, place, measure) for place in range(len(chosen.videos))
-        ],
+        "set_aside": dict(sorted(known.unreadable.items())),
+        "clusters": [] if chosen.quotas is None else _cluster_rows(known, chosen),
+        "videos": [_video_row(known, chosen, place, measure) for place in range(videos)],
     }
 
 
-def request_picks(report):
+def settings_record(
+    settings: RuleSettings, cycle: int, seed: int, extraction: dict | None
+) -> dict:
+    """The settings that shaped a choice, by the names of their flags, and how the scores
+    were made.
+    """
+    record = {"method": settings.method, "strategy": settings.strategy}
+    if cycle == 0:
+        return record | {"seed": seed}
+    record["increment"] = settings.increment
+    if settings.video_rule != settings.frame_rule:
+        record |= {"video_rule": settings.video_rule, "frame_rule": settings.frame_rule}
+    if not all(scoring.score for scoring in settings.scorings):
+        record["seed"] = seed  # a half of the rule may draw
+    if not settings.scores:
+        return record
+    shaping = settings.options - ({"sigma"} if settings.damping == "none" else set())
+    record |= {name: getattr(settings, name) for name in sorted(shaping)}
+    if len(settings.scores) == 1:
+        record["frame_score"] = min(settings.scores)
+    return record | {"extraction": extraction}
+
+
+def request_picks(report: dict) -> list[dict]:
     """The chosen videos of a report (or of a selection.json) as the request form takes them."""
-    return [
-        {
-            "video": row["video"],
-            "reason": row["reason"],
-            "score": row["score"],
-            "cluster": row["cluster"],
-            "frames": [frame["frame"] for frame in row["frames"]],
-            "scores": [frame.get("score") for frame in row["frames"]],
-        }
-        for row in report["videos"]
-    ]
+    picks = []
+    for row in report["videos"]:
+        pick = {name: row[name] for name in ("video", "reason", "score", "cluster")}
+        pick["frames"] = [frame["frame"] for frame in row["frames"]]
+        pick["scores"] = [frame.get("score") for frame in row["frames"]]
+        picks.append(pick)
+    return picks
 
 
-def print_report(report):
-    """Print the budget, the table of clusters, and whatever was cut or set aside."""
-    asked, spent, settings = report["asked"], report["spent"], report["settings"]
-    unusual = [
-        settings[name]
-        for name, usual in (("strategy", "hybrid"), ("increment", "samples"))
-        if settings.get(name, usual) != usual
-    ]
-    old = spent["videos"] - report["new_videos"]
-    print(
-        f"cycle {report['cycle']} of {report['run']}, "
-        f"{', '.join([settings['method'], *unusual])}: picked "
-        f"{spent['videos']} of {report['candidates']} candidate videos (budget "
-        f"{asked['videos']}), {spent['frames']} "
-        f"frames (budget {asked['frames']})"
-        + (f"; {old} of the videos had labels already" if old else "")
-    )
-    if report["clusters"]:
-        columns = list(report["clusters"][0])
-        total = {name: sum(row[name] for row in report["clusters"]) for name in columns} | {
-            "cluster": "all"
-        }
-        print("  " + "  ".join(columns))
-        for row in [*report["clusters"], total]:
-            print("  " + "  ".join(f"{row[name]:>{len(name)}}" for name in columns))
-    for note in report["notes"]:
-        print(f"note: {note}")
-    if report["set_aside"]:
-        count, (name, reason) = (
-            len(report["set_aside"]),
-            next(iter(report["set_aside"].items())),
-        )
-        print(
-            f"set aside: {count} {'video' if count == 1 else 'videos'} that could not be read, "
-            f"{'' if count == 1 else 'the first '}{name}: {reason}"
-        )
+def _notes(chosen: Selection, strategy: str) -> list[str]:
+    """What was cut from the budget, and what of it is left, in words."""
+    notes = list(chosen.budget.notes)
+    left = chosen.budget.frames - chosen.spent
+    if left > 0:
+        why = f"the chosen videos hold {chosen.spent} eligible frames only"
+        if strategy == "inter":
+            why = "no further whole video fits"
+        notes.append(f"{left} frames of the budget are left: {why}")
+    return notes
 
 
-def draw_picture(path, report, pool, chosen):
-    """Write clusters.png; nothing where the rule knows no clusters."""
-    if pool.clusters_N is None:
-        return
-    from claus.utils.cluster_plot import (
-        draw_clusters,
-    )  # here: plotting libraries take a second to import
-
-    picked_N = np.zeros(len(pool.names), bool)
-    picked_N[chosen.videos] = True
-    title = (
-        f"{report['run']}, cycle {report['cycle']}: {len(chosen.videos)} of "
-        f"{report['candidates']} "
-        "candidate videos picked"
-    )
-    draw_clusters(
-        path,
-        pool.latents_N_D,
-        pool.clusters_N,
-        pool.centers_K_D,
-        pool.labeled_N,
-        picked_N,
-        title,
-    )
-
-
-def _cluster_rows(pool, chosen):
+def _cluster_rows(known: NamedPool, chosen: Selection) -> list[dict]:
     """One dict per cluster: its videos, how many were labeled, how many may be chosen,
     quota, picked.
     """
-    n_clusters = len(chosen.quotas)
-    videos_K = np.bincount(pool.clusters_N, minlength=n_clusters)
-    picked_K = np.bincount(pool.clusters_N[chosen.videos], minlength=n_clusters)
-    labeled_K = np.bincount(pool.clusters_N[pool.labeled_N], minlength=n_clusters)
-    columns = (
-        range(n_clusters),
-        videos_K,
-        labeled_K,
-        chosen.candidates,
-        chosen.quotas,
-        picked_K,
-    )
-    names = ("cluster", "videos", "labelled", "candidates", "quota", "picked")
-    return [dict(zip(names, map(int, row), strict=True)) for row in zip(*columns, strict=True)]
+    pool, n_clusters = known.pool, len(chosen.quotas)
+
+    def count(videos):
+        return np.bincount(pool.clusters_N[videos], minlength=n_clusters)
+
+    columns = {
+        "cluster": range(n_clusters),
+        "videos": count(slice(None)),
+        "labelled": count(pool.labeled_N),
+        "candidates": chosen.candidates,
+        "quota": chosen.quotas,
+        "picked": count(chosen.videos),
+    }
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, map(int, row), strict=True)) for row in rows]
 
 
-def _video_row(pool, chosen, place, measure):
+def _video_row(known: NamedPool, chosen: Selection, place: int, measure: str) -> dict:
     """One chosen video: name, reason in words, score, cluster, rank, and its frames by
     number with their scores.
 
     measure: what the score is, in words.
     """
-    video, frames = int(chosen.videos[place]), chosen.frames[place].tolist()
-    cluster = None if pool.clusters_N is None else int(pool.clusters_N[video])
-    if chosen.scores is None:
-        return {
-            "video": pool.names[video],
-            "cluster": cluster,
-            "rank": None,
-            "score": None,
-            "reason": f"drawn at random, number {place + 1} of {len(chosen.videos)}",
-            "frames": [{"frame": frame} for frame in sorted(frames)],
-        }
-    rank, score = int(chosen.ranks[place]), _short(chosen.scores[place])
-    if chosen.quotas is None:
-        reason = f"rank {rank} of {chosen.candidates[0]}"
+    video = int(chosen.videos[place])
+    clusters_N = known.pool.clusters_N
+    cluster = None if clusters_N is None else int(clusters_N[video])
+    rank = score = None
+    if chosen.scores is not None:
+        rank, score = int(chosen.ranks[place]), _short(chosen.scores[place])
+        candidates = chosen.candidates
+        if chosen.quotas is None:
+            where = f"rank {rank} of {candidates[0]}"
+        else:
+            where = (
+                f"cluster {cluster}: rank {rank} of {candidates[cluster]}, "
+                f"quota {chosen.quotas[cluster]}"
+            )
+        reason = f"{where}; {measure} {score:.5g}"
+    elif chosen.reasons is not None:
+        reason = chosen.reasons[video]
     else:
-        reason = f"cluster {cluster}: rank {rank} of {chosen.candidates[cluster]}, quota {chosen.quotas[cluster]}"
-    before = pool.scores[pool.offsets[video] + chosen.frames[place]].tolist()
-    rows = [
-        {"frame": frame, "choice": choice, "score": _short(raw), "damped_score": _short(damped)}
-        for choice, (frame, raw, damped) in enumerate(
-            zip(frames, before, chosen.damped[place], strict=True), 1
-        )
-    ]
+        reason = f"drawn at random, number {place + 1} of {len(chosen.videos)}"
     return {
-        "video": pool.names[video],
+        "video": known.names[video],
         "cluster": cluster,
         "rank": rank,
         "score": score,
-        "reason": f"{reason}; {measure} {score:.5g}",
-        "frames": sorted(rows, key=lambda row: row["frame"]),
+        "reason": reason,
+        "frames": _frame_rows(chosen, place),
     }
 
 
-def _short(number):
+def _frame_rows(chosen: Selection, place: int) -> list[dict]:
+    """The frames of a chosen video by number, with their scores where there are any."""
+    frames = chosen.frames[place].tolist()
+    if chosen.frame_scores is None:
+        return [{"frame": frame} for frame in sorted(frames)]
+    scores = chosen.frame_scores[place].tolist()
+    damped = chosen.damped[place].tolist()
+    rows = [
+        {
+            "frame": frame,
+            "choice": choice,
+            "score": _short(score),
+            "damped_score": _short(left),
+        }
+        for choice, (frame, score, left) in enumerate(
+            zip(frames, scores, damped, strict=True), 1
+        )
+    ]
+    return sorted(rows, key=lambda row: row["frame"])
+
+
+def _short(number: float) -> float:
     """A score with seven digits, as many as a float32 has."""
     return float(f"{number:.7g}")

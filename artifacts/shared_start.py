@@ -4,25 +4,24 @@ same pickles.
 Files are hard links where the disk allows it, else copies. Every writer here replaces whole
 files, so neither run can change the other's; but what a disk or another program does to the
 bytes of a link is done to all runs of that start. start.json keeps their fingerprints: a
-run that goes on proves that they are still the same.
+resumed run checks that they are still the same.
+
+start.json  {"claus": program version, "from": folder of the other run,
+             "fingerprints": {file name: fingerprint}, "files": [file name]}
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-from claus.artifacts import handoffs
+import claus
+from claus.artifacts.cycle import Cycle, Run
+from claus.artifacts.evaluation_file import load_evaluation
+from claus.artifacts.parts import fingerprint
+from claus.artifacts.scores import load_features, load_uncertainty
+from claus.artifacts.selection_file import load_selection
 from claus.utils.runtime import UserError, check_writable, link_or_copy, read_json, write_text
 
-NEEDED = ("annotations.pkl", "selection.json", "detector.pt", "evaluation.json")
-TAKEN = (
-    *NEEDED,
-    "request.json",
-    "answers.json",
-    "features.pkl",
-    "uncertainty.pkl",
-    "seconds.json",
-)
-PROVED = ("annotations.pkl", "detector.pt", "features.pkl", "uncertainty.pkl")
 SHARED_SETTINGS = (
     "dataset",
     "oracle",
@@ -36,148 +35,162 @@ SHARED_SETTINGS = (
 )
 
 
-def take_start(run, other, settings, first_budget, prices):
-    """Put cycle 0 of the run folder `other` into the run folder `run`, or prove that it is
-    there unchanged.
+def needed(cycle: Cycle) -> tuple[Path, ...]:
+    """The files that a first cycle must have."""
+    return cycle.annotations, cycle.selection, cycle.detector, cycle.evaluation
+
+
+def taken(cycle: Cycle) -> tuple[Path, ...]:
+    """The files that are linked into another run, where they are there."""
+    form = cycle.request, cycle.answers
+    return *needed(cycle), *form, cycle.features, cycle.uncertainty, cycle.seconds
+
+
+def checked(cycle: Cycle) -> tuple[Path, ...]:
+    """The files whose fingerprints are kept."""
+    return cycle.annotations, cycle.detector, cycle.features, cycle.uncertainty
+
+
+def take_start(
+    run: Run,
+    other: Run,
+    settings: dict,
+    first_budget: Callable[[Path], tuple[int, int]],
+    prices: dict,
+) -> None:
+    """Put cycle 0 of the run `other` into `run`, or check that it is there unchanged.
 
     settings: this run's flags by name; those that shape cycle 0 must be the other's (its
     run.json). first_budget: what this run would ask for in cycle 0, given the other's
     annotation file -> (videos, frames). prices: of this run, by name. UserError in one line
     where the runs do not fit, a file is missing, or files come from different weights.
     """
-    run, other = Path(run), Path(other)
-    if run.resolve() == other.resolve():
+    if run.folder.resolve() == other.folder.resolve():
         raise UserError(
-            f"--start-from {other} is this run itself; name the run whose first cycle "
-            f"is to be shared"
+            f"--start-from {other.folder} is this run itself; name the run whose first "
+            f"cycle is to be shared"
         )
-    path = run / "start.json"
-    if path.exists():
-        record = read_json(path, f"remove {run}, and start it again")
+    mine, theirs = run.cycle(0), other.cycle(0)
+    if run.start.exists():
+        record = read_json(run.start, f"remove {run.folder}, and start it again")
     else:
-        if any((run / "cycle0" / name).exists() for name in NEEDED):
+        if any(path.exists() for path in needed(mine)):
             raise UserError(
-                f"{run / 'cycle0'} was made by this run itself; leave out "
-                f"--start-from, or give another "
-                "--run"
+                f"{mine.folder} was made by this run itself; leave out --start-from, or "
+                f"give another --run"
             )
         _check_fit(other, settings, first_budget, prices)
         record = {
-            "from": str(other.resolve()),
-            "fingerprints": _check_whole(other / "cycle0"),
-            "files": [name for name in TAKEN if (other / "cycle0" / name).exists()],
+            "claus": claus.__version__,
+            "from": str(other.folder.resolve()),
+            "fingerprints": _check_whole(theirs),
+            "files": [path.name for path in taken(theirs) if path.exists()],
         }
-        write_text(path, json.dumps(record, indent=1) + "\n")
-        print(f"cycle 0 is that of {other}")
-        if "features.pkl" not in record["files"]:
+        write_text(run.start, json.dumps(record, indent=1) + "\n")
+        print(f"cycle 0 is that of {other.folder}")
+        if theirs.features.name not in record["files"]:
             print(
-                f"note: {other / 'cycle0'} has no pickles yet, so this run scores the "
-                f"videos itself; run "
-                "cluster_extract.py there before, and all runs share them"
+                f"note: {theirs.folder} has no pickles yet, so this run scores the videos "
+                f"itself; run cluster_extract.py there before, and all runs share them"
             )
-    folder = check_writable(run / "cycle0")
+    check_writable(mine.folder)
     for name in record["files"]:
-        if not (folder / name).exists() and (other / "cycle0" / name).exists():
-            link_or_copy(other / "cycle0" / name, folder / name)
-    _prove(run, other, record)
+        source, target = theirs.folder / name, mine.folder / name
+        if source.exists() and not target.exists():
+            link_or_copy(source, target)
+    _check_unchanged(run, other, record)
 
 
 def _check_fit(other, settings, first_budget, prices):
     """Raise UserError unless the other run's cycle 0 is what this run would have made."""
-    mend = "start from a run of the same flags"
-    theirs = read_json(other / "run.json", "finish its first cycle with run_cycles.py")
+    start = f"--start-from {other.folder}"
+    fix = "start from a run of the same flags"
+    finish = "finish its first cycle with run_cycles.py"
+    theirs = read_json(other.settings, finish)
     for name in SHARED_SETTINGS:
         if theirs.get(name) != settings.get(name):
             raise UserError(
-                f"--start-from {other}: it has --{name.replace('_', '-')} "
-                f"{theirs.get(name)!r}, this run "
-                f"{settings.get(name)!r}; {mend}"
+                f"{start}: it has --{name.replace('_', '-')} {theirs.get(name)!r}, this run "
+                f"{settings.get(name)!r}; {fix}"
             )
-    path = other / "cycle0" / "selection.json"
-    if not path.exists():
-        raise UserError(f"{path} is not there: finish its first cycle with run_cycles.py")
-    selection = handoffs.load_selection(path)
+    first = other.cycle(0)
+    if not first.selection.exists():
+        raise UserError(f"{first.selection} is not there: {finish}")
+    selection = load_selection(first.selection)
     if selection["prices"] != prices:
         raise UserError(
-            f"--start-from {other}: its prices are {selection['prices']}, this run's "
-            f"{prices}; {mend}"
+            f"{start}: its prices are {selection['prices']}, this run's {prices}; {fix}"
         )
     strategy = selection.get("settings", {}).get("strategy", "hybrid")
     if strategy != "hybrid":
         raise UserError(
-            f"--start-from {other}: its first cycle is of --strategy {strategy}, not "
-            f"the random start that "
-            f"runs share; {mend}"
+            f"{start}: its first cycle is of --strategy {strategy}, not the random start "
+            f"that runs share; {fix}"
         )
     asked = selection.get("asked", {})
-    wanted = first_budget(other / "cycle0" / "annotations.pkl")
+    wanted = first_budget(first.annotations)
     if (asked.get("videos"), asked.get("frames")) != tuple(wanted):
         raise UserError(
-            f"--start-from {other}: its first cycle asked for {asked.get('videos')} videos and "
+            f"{start}: its first cycle asked for {asked.get('videos')} videos and "
             f"{asked.get('frames')} frames, this run would for {wanted[0]} and "
-            f"{wanted[1]}; {mend}"
+            f"{wanted[1]}; {fix}"
         )
 
 
-def _check_whole(folder):
-    """Fingerprints of what is there of PROVED; UserError where something is missing or of
-    other weights.
+def _check_whole(cycle):
+    """Fingerprints of the checked files that are there; UserError where something is
+    missing or of other weights.
     """
-    for name in NEEDED:
-        if not (folder / name).exists():
+    for path in needed(cycle):
+        if not path.exists():
             raise UserError(
-                f"{folder / name} is not there: finish that run's first cycle with "
-                f"run_cycles.py"
+                f"{path} is not there: finish that run's first cycle with run_cycles.py"
             )
-    prints = {
-        name: handoffs.fingerprint(folder / name) for name in PROVED if (folder / name).exists()
-    }
-    scores = read_json(folder / "evaluation.json", "score it again with evaluate.py")
-    sources = {"evaluation.json": scores.get("source")}
-    if {"features.pkl", "uncertainty.pkl"} <= set(prints):
-        sources |= {
-            "features.pkl": handoffs.load_features(folder / "features.pkl").source,
-            "uncertainty.pkl": handoffs.load_uncertainty(folder / "uncertainty.pkl").source,
-        }
-    for name, source in sources.items():
-        if source != prints["detector.pt"]:
+    prints = {path.name: fingerprint(path) for path in checked(cycle) if path.exists()}
+    scores = load_evaluation(cycle.evaluation, "score it again with evaluate.py")
+    sources = {cycle.evaluation: scores.get("source")}
+    if cycle.features.exists() and cycle.uncertainty.exists():
+        sources[cycle.features] = load_features(cycle.features).source
+        sources[cycle.uncertainty] = load_uncertainty(cycle.uncertainty).source
+    for path, source in sources.items():
+        if source != prints[cycle.detector.name]:
             raise UserError(
-                f"{folder / name} was made from other weights than "
-                f"{folder / 'detector.pt'}: run that "
-                "run's own command again"
+                f"{path} was made from other weights than {cycle.detector}: run that run's "
+                f"own command again"
             )
     return prints
 
 
-def _prove(run, other, record):
+def _check_unchanged(run, other, record):
     """Raise UserError unless the first cycle taken over is unchanged, here and there."""
-    if record.get("from") != str(other.resolve()):
+    if record.get("from") != str(other.folder.resolve()):
         raise UserError(
-            f"{run} began from {record.get('from')}, not from {other}: give that, or "
-            f"another --run"
+            f"{run.folder} began from {record.get('from')}, not from {other.folder}: give "
+            f"that, or another --run"
         )
+    folder, its_folder = run.cycle(0).folder, other.cycle(0).folder
     for name, known in record["fingerprints"].items():
-        mine, theirs = (folder / "cycle0" / name for folder in (run, other))
-        whole = _is(mine, known)
-        if theirs.parent.exists() and not _is(theirs, known):
+        mine, theirs = folder / name, its_folder / name
+        unchanged = _has(mine, known)
+        if its_folder.exists() and not _has(theirs, known):
             where = (
-                f"{theirs} is not what {run} began with: the first cycle is no longer shared"
+                f"{theirs} is not what {run.folder} began with: the first cycle is no "
+                f"longer shared"
             )
             raise UserError(
-                f"{where}; remove {run} and start it again, or put {mine} in its "
+                f"{where}; remove {run.folder} and start it again, or put {mine} in its "
                 f"place, which is unchanged"
-                if whole
+                if unchanged
                 else f"{where}, and {mine} has changed too (runs are links to their start's "
-                f"files); rebuild the start {other} and the runs begun from it"
+                f"files); rebuild the start {other.folder} and the runs begun from it"
             )
-        if not whole:
+        if not unchanged:
             raise UserError(
-                f"{mine} is not what {run} began with: the first cycle is no longer "
-                f"shared; remove {run} "
-                "and start it again"
+                f"{mine} is not what {run.folder} began with: the first cycle is no longer "
+                f"shared; remove {run.folder} and start it again"
             )
 
 
-def _is(path, known):
+def _has(path, known):
     """Whether the file is there and has this fingerprint."""
-    return path.exists() and handoffs.fingerprint(path) == known
+    return path.exists() and fingerprint(path) == known

@@ -9,7 +9,7 @@ Reads   nothing: clips and weights are made up here. Needs torch, torchvision, N
         come from real videos, through the loader.
 Writes  benchmarks/results/gpu.md (not for --tiny)
 Expect  under ten minutes on one H200, most of it compiling; what --minutes does not leave
-        time for is left out aloud. Our training step is engine.train_epoch itself, our
+        time for is left out aloud. Our training step is engine.train_one_epoch itself, our
         scoring utils.scoring.score_video itself. The published side is
         reference/network.py: two forward passes a step, R full passes a clip. Both
         sides must agree, or the exit status is 1.
@@ -44,7 +44,7 @@ from claus.benchmarks.gpu_sides import (
     scoring,
 )
 from claus.benchmarks.timing import median, ratio, write_results
-from claus.datasets.clips.geometry import normalize
+from claus.models.input import normalize
 from claus.models.mc_dropout import mc_forward, seeded_masks
 from claus.reference import network as plain_network
 from claus.utils.machine import machine_line
@@ -322,10 +322,15 @@ def loader_rate(bench):
     rates = []
     for epoch in range(3):
         sampler.epoch = epoch
-        _, rate, _ = engine.train_epoch(
-            detector, clusters, batches, optimizer, engine.LossOptions(), PIXELS, 0, 100
+        result = engine.train_one_epoch(
+            engine.ClausStep(detector),
+            clusters,
+            batches,
+            optimizer,
+            engine.Pace(0, 100),
+            PIXELS,
         )
-        rates.append(rate)
+        rates.append(result.rate)
     return sorted(rates)[1]
 
 

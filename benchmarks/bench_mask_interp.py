@@ -32,8 +32,8 @@ import numpy as np  # noqa: E402
 from claus.benchmarks.timing import RESULTS, SHARED, lacks  # noqa: E402
 from claus.datasets import jhmdb  # noqa: E402
 from claus.datasets.labels.mask_interp import INTERPOLATIONS, interpolate  # noqa: E402
-from claus.datasets.labels.pseudo_labels import REACH  # noqa: E402
 from claus.datasets.video.reader import read_frames  # noqa: E402
+from claus.losses.stew import REACH  # noqa: E402
 from claus.utils.machine import processor  # noqa: E402
 from claus.utils.markdown import table as grid  # noqa: E402
 from claus.utils.runtime import write_text  # noqa: E402

@@ -132,7 +132,7 @@ def target_of(clip):
 
 
 def fast_step(network, optimizer, clip, masks, loss):
-    """Our step with given masks: what engine.train_epoch does."""
+    """Our step with given masks: what engine.train_one_epoch does."""
     value = loss(network.head(network.encode(clip), *masks))
     optimizer.zero_grad(set_to_none=True)
     value.backward()

@@ -11,12 +11,13 @@ import torch
 
 from claus import engine
 from claus.benchmarks.timing import interleaved
-from claus.datasets.clips.geometry import normalize
+from claus.engine import score_video
 from claus.losses.cluster import FIRST_COUNT, Clusters
+from claus.losses.criterion import LossSettings, total_loss
 from claus.models.detector import PRESETS, Detector, DetectorConfig
+from claus.models.input import normalize
 from claus.models.mc_dropout import mc_forward, seeded_masks
 from claus.reference import network as plain_network
-from claus.scoring import score_video
 
 CLASSES, PIXELS = 24, "-1..1"
 VIDEOS, FRAMES, TILES = 2284, 395_868, 25_743  # UCF-101-24, training part; tiles of 16 frames
@@ -123,28 +124,16 @@ class Bench:
 
 
 def ours(bench, compiled=False, amp=True):
-    """A function that trains one pass over the made-up batches with engine.train_epoch."""
+    """A function that trains one pass over the made-up batches with engine.train_one_epoch."""
     detector = bench.detector
     groups = [{"params": detector.parameters(), "base_lr": 1e-6}]
     optimizer = torch.optim.Adam(groups, 1e-6, fused=True)
-    forward, clusters, options = (
-        engine.forward_pass(detector, compiled),
-        bench.clusters(),
-        engine.LossOptions(),
-    )
+    forward, clusters = engine.forward_pass(detector, compiled), bench.clusters()
+    step = engine.ClausStep(detector, forward=forward, amp=amp)
 
     def epoch():
-        engine.train_epoch(
-            detector,
-            clusters,
-            bench.batches,
-            optimizer,
-            options,
-            PIXELS,
-            0,
-            100,
-            amp,
-            forward=forward,
+        engine.train_one_epoch(
+            step, clusters, bench.batches, optimizer, engine.Pace(0, 100), PIXELS
         )
         clusters.forget()
 
@@ -153,7 +142,7 @@ def ours(bench, compiled=False, amp=True):
 
 def published(bench, amp):
     """The same batches the published way."""
-    network, clusters, options = bench.plain.train(), bench.clusters(), engine.LossOptions()
+    network, clusters, options = bench.plain.train(), bench.clusters(), LossSettings()
     optimizer = plain_network.plain_adam(network, 1e-6)
 
     def epoch():
@@ -167,9 +156,9 @@ def published(bench, amp):
                     optimizer,
                     batch["clip"],
                     masks,
-                    lambda out, batch=batch, c=centers: engine.total_loss(
-                        out, batch, c, options, 0.5
-                    )[0],
+                    lambda out, batch=batch, c=centers: total_loss(out, batch, c, options, 0.5)[
+                        0
+                    ],
                 )
 
     return epoch

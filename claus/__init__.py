@@ -9,6 +9,6 @@ from pathlib import Path
 
 __version__ = "0.2.0"
 
-_CHECKOUT = Path(__file__).resolve().parent.parent
-if (_CHECKOUT / "claus_select.py").exists():
-    __path__.append(str(_CHECKOUT))
+_ROOT = Path(__file__).resolve().parent.parent
+if (_ROOT / "claus_select.py").exists() and (_ROOT / "pyproject.toml").exists():
+    __path__.append(str(_ROOT))  # a checkout

@@ -28,7 +28,6 @@ from claus.datasets.layouts import default_folder
 from claus.utils.runtime import UserError
 
 DATASETS = {"ucf101": ucf101, "jhmdb": jhmdb}
-MODULES = DATASETS  # until flags/ and steps/ say DATASETS
 
 
 def read_ground_truth(
@@ -105,64 +104,3 @@ def _wrong_split(dataset, splits):
         return f"--split of {dataset} is one of {', '.join(map(str, splits))}"
     others = [name for name, module in DATASETS.items() if module.SPLITS]
     return f"--split is for --dataset {' or '.join(others)}; {dataset} has --test-list"
-
-
-# ------------------------------------------------- flags, until flags/common.py has them
-
-
-def add_flags(add, dataset=None):
-    """Give a parser, by its `add_argument`, the flags that say which data set (if it is not
-    known), and where it is.
-    """
-    if dataset is None:
-        add(
-            "--dataset",
-            choices=DATASETS,
-            default="ucf101",
-            help="data set (default: %(default)s)",
-        )
-    folders = [DATASETS[name].DATA for name in DATASETS if dataset in (None, name)]
-    add(
-        "--data",
-        help="folder with the videos, as the download unpacks "
-        f"(default: {', '.join(folders)}; then Datasets/ instead of data/)",
-    )
-
-
-def add_truth_flags(add, required):
-    """The flags that say where the ground truth lies, and what of it is the test part."""
-    described = [f"for {name} {module.TRUTH}" for name, module in DATASETS.items()]
-    add(
-        "--oracle",
-        required=required,
-        help=f"ground truth of all videos: {'; '.join(described)}",
-    )
-    add_split_flags(add)
-
-
-def add_split_flags(add):
-    with_splits = [name for name, module in DATASETS.items() if module.SPLITS]
-    names = ", ".join(with_splits)
-    add(
-        "--test-list",
-        help=f"text file naming the test videos (testlist01.txt); for {names}, instead of "
-        "a split",
-    )
-    every = sorted({number for name in with_splits for number in DATASETS[name].SPLITS})
-    add(
-        "--split",
-        type=int,
-        choices=every,
-        help=f"official split, {names} alone (default: 1)",
-    )
-
-
-def check_flags(args, parser, needs_list=False):
-    """Fill in --data and --split; stop where flags do not belong to the data set."""
-    args.data = args.data or data_folder(args.dataset)
-    if not hasattr(args, "split"):
-        return
-    try:
-        args.split = check_split(args.dataset, args.split, args.test_list, needs_list)
-    except ValueError as error:
-        parser.error(str(error))

@@ -24,12 +24,13 @@ def check(script: str, words: list[str]) -> None:
 
 def parse(name, words):
     # imported late: torch takes seconds, and a table of finished cells needs none of it
-    import run_cycles
+    from claus.flags import cycles as flags
+    from claus.steps import cycles
 
     step = {"cluster_extract.py": "extract", "claus_select.py": "select"}.get(name)
     if step:
-        run_cycles.script(step).parse_args(words)
+        cycles.step(step).parse(words)
         return
-    flags = run_cycles.parse_args(words)
-    steps = [run_cycles.step_arguments(flags, cycle) for cycle in range(flags.cycles)]
-    run_cycles.check_arguments(steps, flags)
+    settings = flags.parse(words)
+    numbers = range(settings.cycles)
+    cycles.check_arguments([cycles.step_arguments(settings, k) for k in numbers], settings)

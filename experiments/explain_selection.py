@@ -32,14 +32,22 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from scipy.stats import spearmanr
 from sklearn.metrics import normalized_mutual_info_score
 
-import evaluate
 from claus.artifacts import checkpoint, handoffs
 from claus.datasets import table as which
 from claus.datasets.clips.geometry import STRIDE
 from claus.datasets.labels import annotations as annotation_file
-from claus.datasets.labels.pseudo_labels import pseudo_masks, temporal_weight
+from claus.datasets.labels.pseudo_labels import pseudo_masks
 from claus.datasets.video.reader import read_frames
 from claus.experiments.report.gather import SETTING, read_table
+from claus.flags import evaluation
+from claus.flags.common import (
+    add_dataset_flags,
+    add_split_flags,
+    check_dataset,
+    truth_words,
+)
+from claus.losses.stew import temporal_weight
+from claus.steps import evaluate
 from claus.utils.machine import machine_line
 from claus.utils.markdown import table
 from claus.utils.runtime import UserError, run_script, write_text
@@ -55,12 +63,13 @@ def parse_args(argv=None):
     add = parser.add_argument
     add("table", type=Path, help="CSV of experiments/run.py")
     add("--experiment", default="table2", help="whose runs (default: %(default)s)")
-    which.add_flags(add)
-    which.add_truth_flags(add, required=True)
+    add_dataset_flags(add)
+    add("--oracle", required=True, help=truth_words())
+    add_split_flags(add)
     add("--device", default="cpu")
     add("--output", type=Path, help="page to write (default: print alone)")
     args = parser.parse_args(argv)
-    which.check_flags(args, parser, needs_list=True)
+    check_dataset(args, parser, needs_list=True)
     return args
 
 
@@ -175,7 +184,7 @@ def errors(folder, videos, args):
         "--strict",
     ]
     flags += ["--test-list", args.test_list] if args.test_list else ["--split", str(args.split)]
-    how = evaluate.parse_args(flags)
+    how = evaluation.parse(flags)
     trained = checkpoint.load(folder / "detector.pt", args.device)
     with tempfile.TemporaryDirectory() as parts:
         overlaps = evaluate.score_videos(

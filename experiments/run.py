@@ -35,7 +35,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from claus.datasets import table as which  # noqa: E402
 from claus.experiments import commands, table  # noqa: E402
 from claus.experiments.grids import ABOUT, SHORT, TABLE1, cells_of  # noqa: E402
 from claus.experiments.runner import (  # noqa: E402
@@ -45,7 +44,14 @@ from claus.experiments.runner import (  # noqa: E402
     tasks_of,
     with_device,
 )
-from claus.utils.runtime import UserError, check_writable, run_script, whole_number  # noqa: E402
+from claus.flags.common import (  # noqa: E402
+    add_dataset_flags,
+    add_split_flags,
+    check_dataset,
+    truth_words,
+    whole_number,
+)
+from claus.utils.runtime import UserError, check_writable, run_script  # noqa: E402
 
 # optimizer steps of every training, whatever the number of labels
 STEPS = {"full": 4000, "small": 300}
@@ -81,8 +87,9 @@ def parse_args(argv=None):
         action="store_true",
         help="print the cells, their commands and how long they would take, and stop",
     )
-    which.add_flags(add)
-    which.add_truth_flags(add, required=False)
+    add_dataset_flags(add)
+    add("--oracle", help=truth_words())
+    add_split_flags(add)
     add(
         "--data-name",
         help="what the table calls the data set (default: the name of the folder --data)",
@@ -157,7 +164,7 @@ def parse_args(argv=None):
             "--oracle is needed: the ground truth, for the simulated annotator and the "
             "final scoring"
         )
-    which.check_flags(args, parser, needs_list=True)
+    check_dataset(args, parser, needs_list=True)
     return with_defaults(args, parser)
 
 

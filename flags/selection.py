@@ -1,73 +1,236 @@
-"""The flags of claus_select.py that say how much is chosen and by what rule, and which of
-them go together.
+"""The flags of claus_select.py, and the settings they become.
+
+The help texts of the rules come from the table in selection/rules.py.
 """
 
-from claus.artifacts.handoffs import FRAME_SCORES
-from claus.selection.budget import read_schedule
+import argparse
+from dataclasses import dataclass
+
+from claus.artifacts.scores import FRAME_SCORES
+from claus.datasets import table
+from claus.flags.common import (
+    HelpFormatter,
+    add_dataset_flags,
+    add_split_flags,
+    check_dataset,
+    whole_number,
+)
+from claus.selection.budget import BudgetSettings, is_percent, read_schedule
 from claus.selection.frames import DAMPINGS, NEAREST, SIGMA
+from claus.selection.pool import INCREMENTS
+from claus.selection.rules import RULES, RuleSettings
 from claus.selection.strategies import STRATEGIES
-from claus.utils.runtime import whole_number
+from claus.utils.runtime import one_line
 
-READ_BY = {  # method -> the flags that shape its choice
-    "claus": ("frame_score", "damping", "sigma"),
-    "claus-entropy": ("damping", "sigma"),
-    "claus-no-clusters": ("frame_score", "damping", "sigma"),
-    "uncertainty": ("frame_score",),
-    "entropy": ("drop_nearest",),
-    "equidistant": (),
-    "random": (),
-}
-METHODS = tuple(READ_BY)
-BY_LOCAL_ENTROPY = ("entropy", "claus-entropy")
-UNSCORED = ("random", "equidistant")  # methods that look at no score
-INCREMENTS = ("samples", "samples-and-frames", "frames")
+METHODS = tuple(RULES)
 
 
-def add_budget_flags(parser):
-    """How much a cycle may spend, and at what prices."""
-    group = parser.add_argument_group(
+@dataclass(frozen=True)
+class Source:
+    """Who answers, and where the videos come from.
+
+    dataset: name in datasets/table.py · data: folder of the videos · oracle: ground truth
+    that plays the annotator, or None · answers: filled-in form, or None · test_list, split:
+    what is not in the pool · on_disk: leave out what is not below `data` · classes,
+    any_folder, strict: of one's own videos, see datasets/own_videos.py.
+    """
+
+    dataset: str
+    data: str
+    oracle: str | None
+    answers: str | None
+    test_list: str | None
+    split: int | None
+    on_disk: bool
+    classes: str | None
+    any_folder: bool
+    strict: bool
+
+
+@dataclass(frozen=True)
+class SelectSettings:
+    """All that claus_select.py does, in one place.
+
+    run: name or path of the run, cycle: >= 0, files: folder of all runs · force: choose
+    again · box_price: text, of each actor in a frame beyond the first · seed: >= 0.
+    """
+
+    run: str
+    cycle: int
+    files: str
+    force: bool
+    seed: int
+    source: Source
+    budget: BudgetSettings
+    rule: RuleSettings
+    box_price: str
+
+    @property
+    def prices(self) -> dict[str, str]:
+        """The prices as they were given."""
+        return {
+            "video": self.budget.video_price,
+            "frame": self.budget.frame_price,
+            "box": self.box_price,
+        }
+
+
+def parser(description: str | None = None) -> argparse.ArgumentParser:
+    """The parser of claus_select.py; parse() reads a whole command line."""
+    made = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter)
+    _add_run_flags(made)
+    _add_source_flags(made)
+    _add_budget_flags(made)
+    _add_rule_flags(made)
+    return made
+
+
+def parse(argv: list[str] | None = None, description: str | None = None) -> SelectSettings:
+    """The settings that a command line asks for; argparse ends the program where flags do
+    not go together.
+    """
+    made = parser(description)
+    args = made.parse_args(argv)
+    check_dataset(args, made)
+    if args.any_folder and (args.oracle or args.answers or args.cycle):
+        made.error(
+            "--any-folder plays a part in cycle 0 alone, where the videos below --data "
+            "become the pool"
+        )
+    _check_budget(args, made)
+    _check_rule(args, made)
+    return SelectSettings(
+        run=args.run,
+        cycle=args.cycle,
+        files=args.files,
+        force=args.force,
+        seed=args.seed,
+        source=_of(Source, args),
+        budget=_budget(args),
+        rule=_rule(args),
+        box_price=args.box_price,
+    )
+
+
+# ----------------------------------------------------------------------------------- groups
+
+
+def _add_run_flags(made):
+    add = made.add_argument
+    add(
+        "--run",
+        required=True,
+        help="name of the run (a folder under --files), or a path with a / in it",
+    )
+    add(
+        "--cycle",
+        type=whole_number,
+        required=True,
+        help="cycle to choose for: 0 is the random start",
+    )
+    add("--files", default="files", help="folder that holds the runs (default: %(default)s)")
+    add(
+        "--force",
+        action="store_true",
+        help="choose again although this cycle's selection is there already",
+    )
+    add(
+        "--seed",
+        type=whole_number,
+        default=0,
+        help="seed of every random choice (default: %(default)s)",
+    )
+
+
+def _add_source_flags(made):
+    group = made.add_argument_group("who answers, and where the videos come from")
+    who = group.add_mutually_exclusive_group()
+    who.add_argument(
+        "--oracle",
+        metavar="PATH",
+        help="simulate the annotator with this ground truth: pyannot.pkl, or "
+        "for jhmdb the folder that holds puppet_mask/ and the splits",
+    )
+    who.add_argument(
+        "--answers",
+        metavar="JSON",
+        help="take in this filled-in copy of request.json; what was asked stands as it was "
+        "chosen, flags of selection and price have no effect any more",
+    )
+    add = group.add_argument
+    add_split_flags(add)
+    add_dataset_flags(add)
+    add(
+        "--on-disk",
+        action="store_true",
+        help="with --oracle: leave out of the pool what is not below --data (for a "
+        "part of a data set)",
+    )
+    add(
+        "--classes",
+        help="with --data: class names, comma-separated or a file of one a line "
+        "(default: those of the data set)",
+    )
+    add(
+        "--any-folder",
+        action="store_true",
+        help="with --data: the folders of the videos are not their classes; take those of "
+        "every folder, whose class the annotator says",
+    )
+    add(
+        "--strict",
+        action="store_true",
+        help="with --data: stop at a video that cannot be read, instead of skipping it",
+    )
+
+
+def _add_budget_flags(made):
+    """How much a cycle may spend, and at what prices. Old spellings are still read."""
+    group = made.add_argument_group(
         "budget of a cycle (defaults: the paper's steps for the data set)"
     )
-    videos, frames = group.add_mutually_exclusive_group(), group.add_mutually_exclusive_group()
+    videos = group.add_mutually_exclusive_group()
     videos.add_argument(
-        "--videos-percent", help="V: videos, in percent of the pool (default: 5)"
+        "--videos",
+        metavar="V%|N",
+        help="videos: V percent of the pool, or a number (default: 5%%)",
     )
-    videos.add_argument("--videos-count", help="videos, as a number instead")
+    frames = group.add_mutually_exclusive_group()
     frames.add_argument(
-        "--frames-percent",
-        help="A: frames, in percent of V percent of the pool's frames (default: 5; jhmdb: 3)",
+        "--frames",
+        metavar="A%|N",
+        help="frames: A percent of the frames of V percent of the pool, or a number "
+        "(default: 5%%; jhmdb: 3%%)",
     )
-    frames.add_argument("--frames-count", help="frames, as a number instead")
+    for where, name in ((videos, "videos"), (frames, "frames")):
+        _alias(where, f"--{name}-percent", name, lambda text: f"{text}%")
+        _alias(where, f"--{name}-count", name, str)
     frames.add_argument(
         "--frames-per-video", metavar="A_t", help="frames, as so many for each video instead"
     )
-    group.add_argument(
-        "--schedule",
-        metavar="A/V,A/V,…",
-        help="instead of all these: what is to be labeled in all "
-        "after cycle 0, 1, …, in percent of all frames / percent of the videos "
-        "(0.25/5,0.5/10,1/20); a "
-        "cycle buys its pair less the one before",
-    )
     add = group.add_argument
     add(
-        "--video-cost",
-        default="1",
-        help="C_v: price of watching and classifying a video (default: %(default)s)",
+        "--schedule",
+        metavar="A/V,A/V,…",
+        help="instead of all these: what is to be labeled in all after cycle 0, 1, …, in "
+        "percent of all frames / percent of the videos (0.25/5,0.5/10,1/20); a cycle buys "
+        "its pair less the one before",
     )
+    for unit, what in (
+        ("video", "C_v: price of watching and classifying a video"),
+        ("frame", "C_f: price of labeling a frame"),
+    ):
+        add(f"--{unit}-price", default="1", help=f"{what} (default: %(default)s)")
+        _alias(group, f"--{unit}-cost", f"{unit}_price", str)
     add(
-        "--frame-cost",
-        default="1",
-        help="C_f: price of labeling a frame (default: %(default)s)",
-    )
-    add(
-        "--box-cost",
+        "--box-price",
         default="0",
         help="price of each actor in a frame beyond the first; charged in the ledger, not "
         "in the budget, for nobody knows it before (default: %(default)s)",
     )
-    add("--video-money", help="B_v: lowers the videos to what this pays for at --video-cost")
-    add("--frame-money", help="B_f: lowers the frames to what this pays for at --frame-cost")
+    _alias(group, "--box-cost", "box_price", str)
+    add("--video-money", help="B_v: lowers the videos to what this pays for at --video-price")
+    add("--frame-money", help="B_f: lowers the frames to what this pays for at --frame-price")
     add(
         "--take-rest",
         action="store_true",
@@ -75,129 +238,167 @@ def add_budget_flags(parser):
     )
 
 
-def add_rule_flags(parser):
+def _alias(group, flag, name, kind):
+    """An older spelling of the flag --`name`, which --help does not show."""
+    group.add_argument(
+        flag, dest=name, type=kind, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
+
+
+def _add_rule_flags(made):
     """Who is chosen."""
-    group = parser.add_argument_group("rule (defaults: the paper's)")
+    group = made.add_argument_group("rule")
     add = group.add_argument
+    rules = "; ".join(f"{name}: {rule.about}" for name, rule in RULES.items())
     add(
         "--method",
         choices=METHODS,
-        help="how cycle 1 and later choose (cycle 0 is random for all). claus: by "
-        "uncertainty within clusters, frames far from each other; claus-entropy: the "
-        "same by local entropy (ours, see "
-        "the README); claus-no-clusters: as claus in the whole pool; "
-        "uncertainty: videos and frames of the highest scores; entropy: of the highest "
-        "local entropy, the nearest "
-        "frames dropped after each choice; equidistant: random videos, frames at equal "
-        "distances; random (default: "
-        "claus, for inter and intra random)",
+        help=f"how cycle 1 and later choose (cycle 0 is random for all). {rules} "
+        "(default: claus, for inter and intra random)",
+    )
+    add(
+        "--video-rule",
+        choices=METHODS,
+        metavar="METHOD",
+        help="choose the videos as this method does (default: --method)",
+    )
+    add(
+        "--frame-rule",
+        choices=METHODS,
+        metavar="METHOD",
+        help="choose the frames of each video as this method does (default: --method)",
     )
     add(
         "--strategy",
         choices=STRATEGIES,
         default="hybrid",
-        help="hybrid: some videos, some frames; inter: random "
-        "videos labeled whole, each that still fits; intra: random frames, every "
-        "video one before any gets a second, "
+        help="hybrid: some videos, some frames; inter: random videos labeled whole, each "
+        "that still fits; intra: random frames, every video one before any gets a second, "
         "videos paid for as they come. In cycle 0 too (default: %(default)s)",
     )
     add(
         "--increment",
         choices=INCREMENTS,
         default="samples",
-        help="who may be chosen from cycle 1 on: new videos; new "
-        "ones and further frames of old ones; further frames of old ones only. Of a "
-        "labeled video the labeled frames "
+        help="who may be chosen from cycle 1 on: new videos; new ones and further frames of "
+        "old ones; further frames of old ones only. Of a labeled video the labeled frames "
         "damp those near them, and it is not paid for again (default: %(default)s)",
     )
     add(
         "--frame-score",
         choices=FRAME_SCORES,
-        help="uncertainty of a frame: summed over its foreground "
-        "(paper Eq. 2), the authors' code's mean, U_f by the size of the foreground, "
-        "or another array of "
-        "uncertainty.pkl (default: paper). R and tau are "
-        "what cluster_extract.py had for --passes and --threshold, K what the training "
-        "had for --clusters",
+        help="uncertainty of a frame: summed over its foreground (paper Eq. 2), the "
+        "authors' code's mean, U_f by the size of the foreground, or another array of "
+        "uncertainty.pkl (default: paper). R and tau are what cluster_extract.py had for "
+        "--passes and --threshold, K what the training had for --clusters",
     )
     add(
         "--damping",
         choices=DAMPINGS,
-        help="how a chosen frame lowers the scores near it: by a factor (paper), by a "
-        "subtraction (authors' code), not at all; coverage: a frame scores by how much "
-        "more uncertainty its "
-        "label would let STeW trust (default: paper)",
+        help="how a chosen frame lowers the scores near it. paper: by a factor, our form of "
+        "what the paper says in words; authors: by a subtraction, as in their code; none; "
+        "coverage: a frame scores by how much more uncertainty its label would let STeW "
+        "trust, our own (default: paper)",
     )
-    add("--sigma", type=float, help="width of that damping in video frames (default: 8/3)")
+    add(
+        "--sigma",
+        type=float,
+        help="width of that damping in video frames; ours, the paper prints none "
+        "(default: 8/3)",
+    )
     add(
         "--drop-nearest",
         type=whole_number,
-        help="with --method entropy: how many of the frames nearest to a chosen "
-        f"one come after all others (default: {NEAREST})",
+        help="for the rule entropy: how many of the frames nearest to a chosen one come "
+        f"after all others (default: {NEAREST})",
     )
 
 
-def check_rule(args, parser):
-    """Fill in what follows from --method and --strategy; stop at flags that would play no
-    part.
-    """
+# ----------------------------------------------------------------------------------- checks
 
-    def given(*names):
-        return [
-            f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None
-        ]
 
-    def refuse(flags, why):
-        if flags:
-            parser.error(f"{flags[0]} {why}")
+def _given(args, *names):
+    """The flags of these that were given."""
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None]
 
-    args.method = args.method or ("claus" if args.strategy == "hybrid" else "random")
-    if args.strategy != "hybrid":
-        if args.method not in (("random",) if args.strategy == "inter" else UNSCORED):
-            parser.error(
-                f"--strategy {args.strategy} draws at random; leave out --method {args.method}"
-            )
-        if args.increment != "samples":
-            parser.error(
-                f"--increment {args.increment} is for --strategy hybrid; intra gives "
-                f"old videos more frames "
-                "anyway, inter never does"
-            )
-    refuse(
-        [
-            flag
-            for flag in given("frame_score", "damping", "sigma", "drop_nearest")
-            if flag[2:].replace("-", "_") not in READ_BY[args.method]
-        ],
-        f"plays no part in --method {args.method}",
-    )
-    if args.damping == "none":
-        refuse(given("sigma"), "is the width of a damping; --damping none has none")
-    budget = (
-        "videos_percent",
-        "videos_count",
-        "frames_percent",
-        "frames_count",
-        "frames_per_video",
-    )
+
+def _check_budget(args, made):
+    """Stop at flags of the budget that would have no effect."""
     if args.schedule is not None:
-        read_schedule(args.schedule)
-        refuse(given(*budget), "and --schedule both say how much; give one of them")
+        with one_line(ValueError):
+            read_schedule(args.schedule)
+        for flag in _given(args, "videos", "frames", "frames_per_video"):
+            made.error(f"{flag} and --schedule both say how much; give one of them")
     if args.strategy == "intra":
-        refuse(
-            given("video_money"),
-            "caps the videos to buy, and --strategy intra knows no such number",
-        )
-        if args.frames_count is not None:
-            refuse(
-                given("videos_percent", "videos_count"),
-                "plays no part where --strategy intra has --frames-count",
+        if args.video_money is not None:
+            made.error(
+                "--video-money caps the videos to buy, and --strategy intra knows no "
+                "such number"
             )
-    args.damping = {"uncertainty": "none", "entropy": "drop"}.get(
-        args.method, args.damping or "paper"
-    )
-    args.frame_score = args.frame_score or (
-        "local_entropy" if args.method in BY_LOCAL_ENTROPY else "paper"
-    )
+        counted = args.frames is not None and not is_percent(args.frames)
+        if counted and args.videos is not None:
+            made.error("--videos has no effect where --strategy intra has a number of --frames")
+
+
+def _check_rule(args, made):
+    """Fill in what follows from --method and --strategy; stop at flags that would have no
+    effect.
+    """
+    if args.method and args.video_rule and args.frame_rule:
+        made.error("--method has no effect beside --video-rule and --frame-rule")
+    method = args.method or ("claus" if args.strategy == "hybrid" else "random")
+    args.video_rule = args.video_rule or method
+    args.frame_rule = args.frame_rule or method
+    rule = RuleSettings(args.video_rule, args.frame_rule)
+    if args.strategy != "hybrid":
+        _check_strategy(args, made, rule)
+    if args.increment != "samples" and RULES[args.video_rule].new_videos:
+        made.error(
+            f"{args.video_rule} chooses videos without labels only: leave out --increment "
+            f"{args.increment}, or choose videos by another rule"
+        )
+    for flag in _given(args, "frame_score", "damping", "sigma", "drop_nearest"):
+        if flag[2:].replace("-", "_") not in rule.options:
+            made.error(f"{flag} has no effect with --method {rule.method}")
+    if args.damping == "none" and args.sigma is not None:
+        made.error("--sigma is the width of a damping; --damping none has none")
+
+
+def _check_strategy(args, made, rule):
+    """inter and intra draw at random, and know their own increment."""
+    inter = args.strategy == "inter"
+    allowed = ("random",) if inter else ("random", "equidistant")
+    if rule.video_rule not in allowed or rule.frame_rule not in allowed:
+        made.error(
+            f"--strategy {args.strategy} draws at random; leave out --method {rule.method}"
+        )
+    if args.increment != "samples":
+        made.error(
+            f"--increment {args.increment} is for --strategy hybrid; intra gives old videos "
+            f"more frames anyway, inter never does"
+        )
+
+
+# ----------------------------------------------------------------------------- the settings
+
+
+def _of(kind, args):
+    """A dataclass whose fields are flags of the same names."""
+    return kind(**{name: getattr(args, name) for name in kind.__dataclass_fields__})
+
+
+def _budget(args) -> BudgetSettings:
+    dataset = table.DATASETS[args.dataset]
+    if args.videos is None:
+        args.videos = f"{dataset.VIDEOS_PERCENT}%"
+    if args.frames is None:
+        args.frames = f"{dataset.FRAMES_PERCENT}%"
+    return _of(BudgetSettings, args)
+
+
+def _rule(args) -> RuleSettings:
+    args.frame_score = args.frame_score or "paper"
+    args.damping = args.damping or "paper"
     args.sigma = SIGMA if args.sigma is None else args.sigma
     args.drop_nearest = NEAREST if args.drop_nearest is None else args.drop_nearest
+    return _of(RuleSettings, args)

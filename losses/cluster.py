@@ -3,31 +3,38 @@
 λ/2 · Σ_i ‖LF(x_i) - C_k(i)‖². The centers start from k-means on the labeled videos'
 latents and follow the training clips; a clip belongs to the cluster of its video. Videos
 are reassigned once an epoch from that epoch's own clips.
+
+Letters: B clips of a batch, D numbers of a latent, K clusters, n tiles of a video, N latents.
 """
+
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 LAMBDA = 1e-6  # of the full network
 RESTARTS = 20  # of k-means
 FIRST_COUNT = 100  # center ← center + (x - center) / n, n counting from here
 
 
-def cluster_loss(latent, center, weight=LAMBDA):
-    """λ/2 · Σ_i ‖latent_i - center_i‖². latent, center: (B,D), center the one of each
-    clip's video (no gradient).
+def cluster_loss(
+    latent: torch.Tensor, center: torch.Tensor, weight: float = LAMBDA
+) -> torch.Tensor:
+    """λ/2 · Σ_i ‖latent_i - center_i‖², 0-dim (Eq. 3). latent, center: (B,D), center the
+    one of each clip's video (no gradient); weight: λ.
     """
     return 0.5 * weight * ((latent.float() - center.detach()) ** 2).sum()
 
 
-def nearest(latents_N_D, centers_K_D):
+def nearest(latents_N_D: ArrayLike, centers_K_D: ArrayLike) -> np.ndarray:
     """Index (N,) int of the nearest center by Euclidean distance; ties to the lower index."""
     latents, centers = np.asarray(latents_N_D, np.float64), np.asarray(centers_K_D, np.float64)
     squares = (latents**2).sum(1)[:, None] - 2 * latents @ centers.T + (centers**2).sum(1)
     return squares.argmin(1).astype(np.int32)
 
 
-def vote(tiles_n_D, centers_K_D):
+def vote(tiles_n_D: ArrayLike, centers_K_D: ArrayLike) -> int:
     """A video's cluster: majority vote of its tiles, ties to the center nearest the mean of
     the tiles.
     """
@@ -45,35 +52,32 @@ class Clusters:
     before reassign().
     """
 
-    def __init__(self, centers_K_D, counts_K, assignment):
+    def __init__(
+        self, centers_K_D: ArrayLike, counts_K: ArrayLike, assignment: Mapping[str, int]
+    ):
         self.centers = torch.as_tensor(centers_K_D).float().clone()
         self.counts = torch.as_tensor(counts_K).long().clone()  # on the CPU
         self.assignment = dict(assignment)  # video name -> cluster
         self._seen = []  # this epoch's (names, latents (B,D))
 
     @classmethod
-    def fit(cls, latents, k, seed):
+    def fit(cls, latents: Mapping[str, ArrayLike], k: int, seed: int) -> "Clusters":
         """K-means on evaluation-mode latents. latents: video name -> (tiles, D); K is at
         most the number of videos.
         """
-        from sklearn.cluster import (
-            KMeans,
-        )  # late: it takes seconds, and following centers needs none of it
+        from sklearn.cluster import KMeans  # takes seconds; following centers needs none
 
         tiles = np.concatenate([np.asarray(t, np.float64) for t in latents.values()])
         k = min(k, len(latents), len(np.unique(tiles, axis=0)))
         centers = KMeans(k, n_init=RESTARTS, random_state=seed).fit(tiles).cluster_centers_
-        return cls(
-            centers,
-            np.full(k, FIRST_COUNT),
-            {name: vote(t, centers) for name, t in latents.items()},
-        )
+        assignment = {name: vote(t, centers) for name, t in latents.items()}
+        return cls(centers, np.full(k, FIRST_COUNT), assignment)
 
-    def of(self, names, device):
+    def of(self, names: Iterable[str], device: torch.device | str) -> torch.Tensor:
         """Centers (B,D) of the clusters of these videos."""
         return self.centers.to(device)[[self.assignment[name] for name in names]]
 
-    def follow(self, names, latent):
+    def follow(self, names: Iterable[str], latent: torch.Tensor) -> None:
         """Move each clip's center towards its latent (B,D), clip by clip, and remember the
         latents for reassign().
 
@@ -98,7 +102,7 @@ class Clusters:
         ).sum(1)
         self._seen.append((list(names), latent))
 
-    def reassign(self):
+    def reassign(self) -> int:
         """End of an epoch: every video seen goes to the center nearest the mean of its
         clips of this epoch.
 
@@ -121,7 +125,7 @@ class Clusters:
             self._reseed(empty, names, means)
         return sum(before[name] != self.assignment[name] for name in names)
 
-    def forget(self):
+    def forget(self) -> int:
         """End of an epoch without reassignment: the epoch's latents are let go. Returns 0,
         the videos that moved.
         """
@@ -139,7 +143,8 @@ class Clusters:
         self.centers[empty], self.counts[empty] = means[farthest], FIRST_COUNT
         self.assignment[names[farthest]] = empty
 
-    def state_dict(self):
+    def state_dict(self) -> dict:
+        """{"centres" (K,D), "counts" (K,), "assignment"}, as checkpoints keep it."""
         return {
             "centres": self.centers.cpu().clone(),
             "counts": self.counts.clone(),
@@ -147,5 +152,6 @@ class Clusters:
         }
 
     @classmethod
-    def from_state(cls, state):
+    def from_state(cls, state: Mapping) -> "Clusters":
+        """state_dict's inverse."""
         return cls(state["centres"], state["counts"], state["assignment"])

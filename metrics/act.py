@@ -1,7 +1,8 @@
 """The `act` protocol: frame-mAP and video-mAP of the detection field, on arrays alone.
 
-    truth = Boxes.from_rows([["v1", 0, 2, 10, 20, 49, 99]], scored=False)       # video, frame, class, x0, y0, x1, y1
-    found = Boxes.from_rows([["v1", 0, 2, 0.9, 12, 20, 50, 95]], scored=True)   # the same with a score
+    # video, frame, class, x0, y0, x1, y1; of detections, a score after the class
+    truth = Boxes.from_rows([["v1", 0, 2, 10, 20, 49, 99]], scored=False)
+    found = Boxes.from_rows([["v1", 0, 2, 0.9, 12, 20, 50, 95]], scored=True)
     print(frame_ap(truth, found, classes).to_dict())
     print(video_ap([Tube("v1", 2, frames_F, boxes_F_4)], link(found), classes).to_dict())
 
@@ -14,20 +15,21 @@ ground truth. Video-AP is the same for tubes, "class and frame" being class and 
 suppression of doubles (tube_nms).
 
 These are not the f-mAP and v-mAP of the `capsule` protocol, which are rates of hits; the
-two are not comparable. Boxes have inclusive corners (act_boxes.inclusive_corners makes them
-of half-open ones). Boxes are linked to tubes by act_links.link, and masks become scored
-boxes in act_masks.
+two are not comparable. Boxes have inclusive corners (boxes.inclusive_corners makes them
+of half-open ones). Boxes are linked to tubes by linking.link, and masks become scored
+boxes in metrics.masks.
 
 Letters: D detections, G ground truths, P pairs of them, C classes, L thresholds.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from claus.metrics.boxes import common_keys, pair_iou, same_key_pairs
+from claus.metrics.boxes import Boxes, common_keys, pair_iou, same_key_pairs
 from claus.metrics.greedy import NOBODY, take_in_turn
-from claus.metrics.tubes import tube_nms, tube_overlaps, tube_rows
+from claus.metrics.tubes import Tube, tube_nms, tube_overlaps, tube_rows
 
 PROTOCOL = "act"
 RANGE = tuple(i / 20 for i in range(10, 20))  # .5, .55, ..., .95, the range of the mean
@@ -52,7 +54,7 @@ class ApResult:
     detections_C: np.ndarray
 
     @property
-    def mean_ap(self):
+    def mean_ap(self) -> np.ndarray:
         """(L,) mean over the classes with ground truth, NaN if there is none;
         `all_classes`: over all, empty = 0.
         """
@@ -66,7 +68,7 @@ class ApResult:
         )
 
     @property
-    def mean_ap_50_95(self):
+    def mean_ap_50_95(self) -> float:
         """Mean of `mean_ap` over .5, .55, ..., .95; NaN unless all ten are among the
         thresholds.
         """
@@ -74,7 +76,7 @@ class ApResult:
             return float("nan")
         return float(np.mean([self.mean_ap[self.thresholds.index(t)] for t in RANGE]))
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """The result in builtins that JSON can hold; what is undefined (NaN) is None."""
         per_class = [
             {
@@ -99,23 +101,23 @@ class ApResult:
 
 
 def frame_ap(
-    truth,
-    found,
-    classes,
-    thresholds=THRESHOLDS,
+    truth: Boxes,
+    found: Boxes,
+    classes: Sequence[str],
+    thresholds: Sequence[float] = THRESHOLDS,
     *,
-    plus_one=True,
-    strict=False,
-    voc_matching=False,
-    envelope=False,
-    all_classes=False,
-    made_by=None,
-):
+    plus_one: bool = True,
+    strict: bool = False,
+    voc_matching: bool = False,
+    envelope: bool = False,
+    all_classes: bool = False,
+    made_by: dict | None = None,
+) -> ApResult:
     """Frame-AP of detections -> ApResult.
 
     truth, found: Boxes (inclusive corners), found with scores; either may be empty.
     classes: the names of all classes of the data set, present or not; labels index them.
-    thresholds: IoUs in (0, 1]. plus_one: widths are x1 - x0 + 1 (see act_boxes.box_iou).
+    thresholds: IoUs in (0, 1]. plus_one: widths are x1 - x0 + 1 (see boxes.box_iou).
     strict: a hit needs IoU > t instead of >= t. voc_matching: a detection looks only at the
     ground truth with the highest IoU, matched or not, and is a false positive if that is
     already matched. envelope: precision at a recall is the highest at that recall or
@@ -143,25 +145,25 @@ def frame_ap(
 
 
 def video_ap(
-    truth,
-    found,
-    classes,
-    thresholds=THRESHOLDS,
+    truth: Sequence[Tube],
+    found: Sequence[Tube],
+    classes: Sequence[str],
+    thresholds: Sequence[float] = THRESHOLDS,
     *,
-    nms=0.3,
-    plus_one=True,
-    strict=False,
-    voc_matching=False,
-    envelope=False,
-    all_classes=False,
-    made_by=None,
-):
+    nms: float | None = 0.3,
+    plus_one: bool = True,
+    strict: bool = False,
+    voc_matching: bool = False,
+    envelope: bool = False,
+    all_classes: bool = False,
+    made_by: dict | None = None,
+) -> ApResult:
     """Video-AP of tubes -> ApResult.
 
     truth, found: lists of Tube (or tuples of its fields), found with scores; either may be
     empty. nms: tubes that overlap a better one of their video and class by more than this
     are suppressed first (None: they are not). The rest as in `frame_ap`; the IoU of tubes
-    is that of act_tubes.
+    is that of metrics.tubes.
     """
     truth, found = tube_rows(truth, scored=False), tube_rows(found, scored=True)
     switches = {
@@ -185,7 +187,7 @@ def video_ap(
     )
 
 
-def average_precision(hits_D, n_truths, envelope=False):
+def average_precision(hits_D: np.ndarray, n_truths: int, envelope: bool = False) -> float:
     """AP of detections in order of descending score; NaN without ground truth, 0 without
     detections.
 

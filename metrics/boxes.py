@@ -13,6 +13,7 @@ made by `same_key_pairs`, and numbers beside them.
 Letters: N boxes (or rows), P pairs.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -57,19 +58,19 @@ class Boxes:
     def _where(self, i):
         return f"box {i} (video {self.video[i]}, frame {self.frame[i]}, class {self.label[i]})"
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.video)
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: slice | np.ndarray) -> "Boxes":
         """The boxes of the given row numbers, slice or mask."""
         return Boxes(*(None if column is None else column[rows] for column in self.columns()))
 
-    def columns(self):
+    def columns(self) -> list[np.ndarray | None]:
         """video, frame, label, box, score: the five arrays."""
         return [getattr(self, field.name) for field in fields(self)]
 
     @classmethod
-    def from_rows(cls, rows, scored):
+    def from_rows(cls, rows: Sequence, scored: bool) -> "Boxes":
         """From a list of rows: video, frame, class, [score if `scored`,] x0, y0, x1, y1
         (inclusive corners).
         """
@@ -78,25 +79,26 @@ class Boxes:
             raise ValueError(
                 f"rows of {'detections' if scored else 'ground truth'} have {width} fields"
             )
-        columns = [list(column) for column in zip(*rows, strict=True)] or [
-            [] for _ in range(width)
-        ]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        if not columns:
+            columns = [[] for _ in range(width)]
         box = np.array(columns[-4:], dtype=float).T.reshape(-1, 4)
         return cls(*columns[:3], box, columns[3] if scored else None)
 
     @classmethod
-    def concat(cls, parts, scored):
+    def concat(cls, parts: Sequence["Boxes"], scored: bool) -> "Boxes":
         """One Boxes of many, in their order; of none at all, if need be. Scores are kept if
         `scored`.
         """
         parts = [part for part in parts if len(part)]
         if not parts:
             return cls.from_rows([], scored)
-        columns = zip(*(part.columns()[: None if scored else 4] for part in parts), strict=True)
+        kept = 5 if scored else 4
+        columns = zip(*(part.columns()[:kept] for part in parts), strict=True)
         return cls(*(np.concatenate(column) for column in columns))
 
 
-def inclusive_corners(boxes_N_4):
+def inclusive_corners(boxes_N_4: np.ndarray) -> np.ndarray:
     """Half-open corners [x0, x1) x [y0, y1) -> inclusive corners, (N, 4) float64: one less
     at the far end.
 
@@ -106,7 +108,7 @@ def inclusive_corners(boxes_N_4):
     return np.asarray(boxes_N_4, dtype=np.float64).reshape(-1, 4) - (0, 0, 1, 1)
 
 
-def box_iou(a_P_4, b_P_4, plus_one=True):
+def box_iou(a_P_4: np.ndarray, b_P_4: np.ndarray, plus_one: bool = True) -> np.ndarray:
     """IoU of box i of `a` with box i of `b`, (P,) float64 in [0, 1]; either may be one box,
     (4,), for all.
 
@@ -124,7 +126,13 @@ def box_iou(a_P_4, b_P_4, plus_one=True):
     return inter / np.where(inter > 0, union, 1)
 
 
-def pair_iou(a_N_4, b_M_4, a_P, b_P, plus_one=True):
+def pair_iou(
+    a_N_4: np.ndarray,
+    b_M_4: np.ndarray,
+    a_P: np.ndarray,
+    b_P: np.ndarray,
+    plus_one: bool = True,
+) -> np.ndarray:
     """IoU of the pairs (a_P[i], b_P[i]) of two lists of boxes, (P,) float64, with little
     memory beside the result.
     """
@@ -135,17 +143,17 @@ def pair_iou(a_N_4, b_M_4, a_P, b_P, plus_one=True):
     return iou_P
 
 
-def same_key_pairs(key_N, key_M):
+def same_key_pairs(key_N: np.ndarray, key_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All pairs (i, j) with key_N[i] == key_M[j]: two (P,) arrays, sorted by i, then j."""
     blocks = list(pair_blocks(key_N, key_M))
-    return (
-        tuple(np.concatenate(part) for part in zip(*blocks, strict=True))
-        if blocks
-        else (EMPTY, EMPTY)
-    )
+    if not blocks:
+        return EMPTY, EMPTY
+    return tuple(np.concatenate(part) for part in zip(*blocks, strict=True))
 
 
-def pair_blocks(key_N, key_M, edges=None):
+def pair_blocks(
+    key_N: np.ndarray, key_M: np.ndarray, edges: np.ndarray | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The pairs of `same_key_pairs` in consecutive blocks of at most MAX_PAIRS, if the
     edges allow it.
 
@@ -169,7 +177,7 @@ def pair_blocks(key_N, key_M, edges=None):
         start = stop
 
 
-def common_keys(*tables):
+def common_keys(*tables: Sequence[np.ndarray]) -> list[np.ndarray]:
     """One int64 key a row for tables of columns: rows are equal, in whichever table,
     exactly if their keys are.
 
@@ -180,14 +188,10 @@ def common_keys(*tables):
     key = np.zeros(sum(lengths), dtype=np.int64)
     for columns in zip(*tables, strict=True):
         column = np.concatenate(columns)
-        if (
-            column.dtype.kind in "iu"
-            and len(column)
-            and int(column.max()) - int(column.min()) < 1 << 20
-        ):
-            code = (column - column.min()).astype(
-                np.int64
-            )  # numbers that lie close need no sorting
+        whole = column.dtype.kind in "iu" and len(column)
+        if whole and int(column.max()) - int(column.min()) < 1 << 20:
+            # numbers that lie close need no sorting
+            code = (column - column.min()).astype(np.int64)
         else:
             code = np.unique(column, return_inverse=True)[1]
         key = key * (int(code.max(initial=0)) + 1) + code
@@ -197,7 +201,7 @@ def common_keys(*tables):
 # ----------------------------------------------------------------------------------- checks
 
 
-def ids(values, what):
+def ids(values: Sequence, what: str) -> np.ndarray:
     """Video names or numbers as an array (N,); ValueError for anything else."""
     array = np.asarray(values)
     if array.size == 0:
@@ -209,7 +213,7 @@ def ids(values, what):
     return array
 
 
-def whole_numbers(values, what, n):
+def whole_numbers(values: Sequence, what: str, n: int) -> np.ndarray:
     """Whole numbers as a signed array (n,); ValueError for other kinds and lengths."""
     array = np.asarray(values)
     if array.size == 0:
@@ -219,7 +223,9 @@ def whole_numbers(values, what, n):
     return array.astype(np.int64) if array.dtype.kind == "u" else array
 
 
-def finite(values, what, shape, where):
+def finite(
+    values: Sequence, what: str, shape: tuple[int, ...], where: Callable[[int], str]
+) -> np.ndarray:
     """Finite floats of the given shape; ValueError for others. where: function of the row
     number, names the row.
     """

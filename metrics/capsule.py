@@ -25,6 +25,7 @@ Letters: F frames of a video, T frames of a clip, V videos, N frames of all vide
 classes, L = 20 thresholds, A actors, H and W pixels.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -63,19 +64,20 @@ class Switches:
     clip_length: int = 8
     clip_stride: int = 2
 
-    def __post_init__(self):
-        for name, choices in (
-            ("gt", GT_MODES),
-            ("absent_class", ABSENT_CLASS),
-            ("class_from", CLASS_FROM),
-        ):
+    def __post_init__(self) -> None:
+        choices_of = {
+            "gt": GT_MODES,
+            "absent_class": ABSENT_CLASS,
+            "class_from": CLASS_FROM,
+        }
+        for name, choices in choices_of.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}, must be one of {', '.join(choices)}"
                 )
 
 
-def evaluation_clips(frames, length=8, stride=2):
+def evaluation_clips(frames: int, length: int = 8, stride: int = 2) -> np.ndarray:
     """Frame numbers of a video's clips, (n_clips, length) int64, -1 for padding after the
     end of the video.
 
@@ -92,7 +94,7 @@ def evaluation_clips(frames, length=8, stride=2):
     return np.where(clips < frames, clips, -1)
 
 
-def foreground(logits):
+def foreground(logits: np.ndarray) -> np.ndarray:
     """True where sigmoid(logit) >= 0.5, which is logit >= 0. Raises ValueError for a NaN."""
     logits = np.asarray(logits)
     if np.isnan(logits).any():
@@ -100,12 +102,16 @@ def foreground(logits):
     return logits >= 0
 
 
-def select_actors(visible_A_F, mode="union", rng=None):
+def select_actors(
+    visible_A_F: np.ndarray,
+    mode: str = "union",
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:
     """Which actors make up the truth of each frame, (A, F) bool, always a part of
     `visible_A_F`.
 
     union: all. first: the first visible one in the order of annotation. random_one: one of
-    the visible ones, drawn for each frame anew from `rng` (a numpy Generator; make one per
+    the visible ones, drawn for each frame by itself from `rng` (a numpy Generator; make one per
     video, so that the order of videos is of no account). A frame where nobody is visible
     keeps nobody.
     """
@@ -113,9 +119,8 @@ def select_actors(visible_A_F, mode="union", rng=None):
     if mode == "union" or len(visible_A_F) == 0:
         return visible_A_F.copy()
     if mode == "first":
-        rank_A_F = np.broadcast_to(
-            -np.arange(len(visible_A_F))[:, None], visible_A_F.shape
-        ).astype(float)
+        rank_A = -np.arange(len(visible_A_F))
+        rank_A_F = np.broadcast_to(rank_A[:, None], visible_A_F.shape).astype(float)
     elif mode == "random_one":
         if rng is None:
             raise ValueError("gt mode random_one needs a random generator")
@@ -126,7 +131,11 @@ def select_actors(visible_A_F, mode="union", rng=None):
     return visible_A_F & (np.arange(len(visible_A_F))[:, None] == best_F)
 
 
-def reduce_actors(masks_A_T_H_W, mode="union", rng=None):
+def reduce_actors(
+    masks_A_T_H_W: np.ndarray,
+    mode: str = "union",
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:
     """Ground-truth masks (T, H, W) bool from one mask per actor (A, T, H, W) bool, by the
     rule of `select_actors`.
 
@@ -156,20 +165,31 @@ class VideoOverlap:
     clip_scores: np.ndarray | None = None
 
     @classmethod
-    def empty(cls, name, label, frames, n_classes=None, length=8, stride=2):
+    def empty(
+        cls,
+        name: str,
+        label: int,
+        frames: int,
+        n_classes: int | None = None,
+        length: int = 8,
+        stride: int = 2,
+    ) -> "VideoOverlap":
         """A video of which nothing has been seen; without `n_classes`, one for which no
         class is predicted.
         """
         counts = [np.zeros(frames, dtype=np.int64) for _ in range(3)]
         n_clips = len(evaluation_clips(frames, length, stride))
-        return cls(
-            name,
-            label,
-            *counts,
-            None if n_classes is None else np.full((n_clips, n_classes), np.nan),
-        )
+        scores = None if n_classes is None else np.full((n_clips, n_classes), np.nan)
+        return cls(name, label, *counts, scores)
 
-    def add_clip(self, clip, frames_T, pred_T_H_W, gt_T_H_W, scores_C=None):
+    def add_clip(
+        self,
+        clip: int,
+        frames_T: np.ndarray,
+        pred_T_H_W: np.ndarray,
+        gt_T_H_W: np.ndarray,
+        scores_C: np.ndarray | None = None,
+    ) -> None:
         """Take in clip number `clip` of `evaluation_clips`: its frames (-1 = padding,
         ignored), masks and scores.
         """
@@ -179,18 +199,17 @@ class VideoOverlap:
                 raise ValueError(f"{self.name}: the class scores of clip {clip} are not finite")
             self.clip_scores[clip] = scores_C
 
-    def add_frames(self, frames_T, pred_T_H_W, gt_T_H_W):
+    def add_frames(
+        self, frames_T: np.ndarray, pred_T_H_W: np.ndarray, gt_T_H_W: np.ndarray
+    ) -> None:
         """Count the overlap of bool masks (T, H, W) for the frames numbered `frames_T`; -1
         is ignored.
         """
         frames_T = np.asarray(frames_T, dtype=np.int64)
         pred, gt = np.asarray(pred_T_H_W), np.asarray(gt_T_H_W)
-        if (
-            pred.dtype != bool
-            or gt.dtype != bool
-            or pred.shape != gt.shape
-            or len(pred) != len(frames_T)
-        ):
+        masks = pred.dtype == bool and gt.dtype == bool
+        fit = pred.shape == gt.shape and len(pred) == len(frames_T)
+        if not (masks and fit):
             raise ValueError(
                 f"{self.name}: wants two bool masks (T, H, W) for {len(frames_T)} frames, "
                 f"got {pred.dtype} {pred.shape} and {gt.dtype} {gt.shape}"
@@ -201,12 +220,12 @@ class VideoOverlap:
         self.union_F[frames] = np.count_nonzero(pred | gt, axis=(1, 2))
         self.gt_F[frames] = np.count_nonzero(gt, axis=(1, 2))
 
-    def kept_clips(self, switches):
+    def kept_clips(self, switches: Switches) -> np.ndarray:
         """(n_clips,) bool: the clips with ground truth in at least one of their frames."""
         clips = evaluation_clips(len(self.gt_F), switches.clip_length, switches.clip_stride)
         return ((clips >= 0) & (self.gt_F[clips] > 0)).any(axis=1)
 
-    def counted_frames(self, switches):
+    def counted_frames(self, switches: Switches) -> np.ndarray:
         """(F,) bool: the frames that count."""
         if not switches.count_frames_without_gt:
             return self.gt_F > 0
@@ -216,7 +235,7 @@ class VideoOverlap:
         counted_F[kept[kept >= 0]] = True
         return counted_F
 
-    def predicted_class(self, switches):
+    def predicted_class(self, switches: Switches) -> int | None:
         """Largest mean score over the clips that `class_from` names (ties: the lower
         class); None without scores.
         """
@@ -264,23 +283,23 @@ class CapsuleResult:
     v_ap_class_aware: np.ndarray | None = None
 
     @property
-    def f_map(self):
+    def f_map(self) -> np.ndarray:
         return self._mean(self.f_ap)
 
     @property
-    def v_map(self):
+    def v_map(self) -> np.ndarray:
         return self._mean(self.v_ap)
 
     @property
-    def f_map_class_aware(self):
+    def f_map_class_aware(self) -> np.ndarray | None:
         return self._mean(self.f_ap_class_aware)
 
     @property
-    def v_map_class_aware(self):
+    def v_map_class_aware(self) -> np.ndarray | None:
         return self._mean(self.v_ap_class_aware)
 
     @property
-    def accuracy(self):
+    def accuracy(self) -> float | None:
         """Share of the counted videos whose class is right; NaN without videos, None
         without classes.
         """
@@ -305,7 +324,7 @@ class CapsuleResult:
         )
         return rate_C_L[used].mean(axis=0) if used.any() else np.full(STEPS, np.nan)
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """The result in builtins that JSON can hold; what is undefined (NaN) or was not
         measured is None.
         """
@@ -337,7 +356,11 @@ class CapsuleResult:
         }
 
 
-def evaluate(videos, classes, switches=None):
+def evaluate(
+    videos: Iterable[VideoOverlap],
+    classes: Sequence[str],
+    switches: Switches | None = None,
+) -> CapsuleResult:
     """Score VideoOverlaps (an iterable) under the capsule protocol -> CapsuleResult.
 
     classes: the names of all C classes of the data set, present or not. Videos without
@@ -364,15 +387,11 @@ def evaluate(videos, classes, switches=None):
         raise ValueError("some videos have class scores and others do not")
 
     label_V, none = np.array(labels_V, dtype=np.int64), np.zeros((2, 0), dtype=np.int64)
-    label_N, overlap_2_N = (
-        np.repeat(label_V, lengths_V),
-        np.concatenate([none, *overlaps], axis=1),
-    )
+    label_N = np.repeat(label_V, lengths_V)
+    overlap_2_N = np.concatenate([none, *overlaps], axis=1)
     overlap_2_V = np.stack(totals_V, axis=1) if totals_V else none
-    frames_C, videos_C = (
-        np.bincount(label_N, minlength=n_classes),
-        np.bincount(label_V, minlength=n_classes),
-    )
+    frames_C = np.bincount(label_N, minlength=n_classes)
+    videos_C = np.bincount(label_V, minlength=n_classes)
 
     def rates(right_V):
         """Rates of hits among frames and among videos, counting the hits of the videos
@@ -399,7 +418,9 @@ def evaluate(videos, classes, switches=None):
     )
 
 
-def hit_counts(label_N, intersection_N, union_N, n_classes):
+def hit_counts(
+    label_N: np.ndarray, intersection_N: np.ndarray, union_N: np.ndarray, n_classes: int
+) -> np.ndarray:
     """How many of N frames (or videos) of each class have IoU >= t, (C, L) int64.
 
     In whole numbers: IoU >= i/20 exactly if 20 * intersection // union >= i. Empty against
@@ -411,7 +432,7 @@ def hit_counts(label_N, intersection_N, union_N, n_classes):
     return bins.reshape(n_classes, STEPS)[:, ::-1].cumsum(axis=1)[:, ::-1]
 
 
-def iou_level(intersection, union):
+def iou_level(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
     """Number of the highest threshold that the IoU reaches, 0..19, exact; empty against
     empty reaches all.
     """

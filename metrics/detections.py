@@ -1,161 +1,146 @@
-"""From a detector's maps of the test videos to the numbers of the `act` protocol: its
-flags, boxes, tubes, results.
+"""From a detector's maps of the test videos to the numbers of the `act` protocol: boxes,
+tubes, results.
+
+    boxes = [boxes_of(i, video, frames, probs, scores, geometry) for i, video in ...]
+    numbers = report(videos, boxes, classes, crop="224x296")
+
+Letters: N clips of a video, T frames of a clip, S pixels of the network's square maps,
+C classes.
 """
 
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
-import torch
 
-from claus.metrics import act
-from claus.metrics import linking as act_links
-from claus.metrics import masks as act_masks
+from claus.metrics import act, linking, masks
 from claus.metrics.boxes import Boxes
 
 CLASS_SCORES = ("clip", "video")
 
 
-def add_flags(add):
-    """The switches of the protocol, by a parser's `add_argument`."""
-    add(
-        "--act-threshold",
-        type=float,
-        default=0.5,
-        help="foreground probability from which a pixel belongs to a box",
-    )
-    add(
-        "--min-area",
-        type=float,
-        default=act_masks.MIN_AREA,
-        help="share of the map below which a region is dropped (default: %(default)s)",
-    )
-    add(
-        "--connectivity",
-        type=int,
-        choices=(4, 8),
-        default=8,
-        help="neighbors of a pixel (default: 8)",
-    )
-    add(
-        "--class-scores",
-        choices=CLASS_SCORES,
-        default="clip",
-        help="a box's class scores: those of its clip, or the mean over the video's clips",
-    )
-    add(
-        "--link",
-        choices=act_links.RULES,
-        default="gaps",
-        help="how boxes become tubes (default: gaps, IoU at least "
-        ".5 and gaps of up to 5 frames; tubelet: the rule of the ACT detector)",
-    )
-    add(
-        "--nms",
-        type=float,
-        default=0.3,
-        help="tubes that overlap a better one by more are dropped; 1 keeps all",
-    )
-    add(
-        "--strict-iou",
-        action="store_true",
-        help="a hit needs an IoU above the threshold, not at least",
-    )
-    add(
-        "--voc-matching",
-        action="store_true",
-        help="a detection looks at the nearest ground truth only, taken or not",
-    )
-    add(
-        "--envelope",
-        action="store_true",
-        help="AP under the precision envelope (VOC) instead of the trapezoid",
-    )
-    add(
-        "--all-classes",
-        action="store_true",
-        help="classes without ground truth count as 0 in the means",
-    )
-    add("--no-plus-one", action="store_true", help="a box's width is x1 - x0, not x1 - x0 + 1")
+@dataclass(frozen=True)
+class DetectionSettings:
+    """How maps become boxes, boxes tubes, and both are scored.
 
-
-def check_flags(args, parser):
-    """Stop at values that make no sense."""
-    for name, most in (("act_threshold", 1), ("nms", 1)):
-        if not 0 < getattr(args, name) <= most:
-            parser.error(
-                f"--{name.replace('_', '-')} must lie above 0 and up to {most}, not "
-                f"{getattr(args, name)}"
-            )
-    if not 0 <= args.min_area < 1:
-        parser.error(
-            f"--min-area is a share of the map, from 0 to below 1, not {args.min_area}"
-        )
-
-
-def boxes_of(number, video, prediction, geometry, args):
-    """Scored boxes of one video, numbered `number`, from its clips' maps (a Prediction of
-    evaluate.py).
+    threshold: foreground probability in (0, 1] from which a pixel belongs to a box.
+    min_area: share of the map in [0, 1) below which a region is dropped. connectivity: 4 or
+    8 neighbors of a pixel. class_scores: of a box, those of its "clip" or the mean over the
+    clips of its "video". link: a name in linking.RULES. nms: tubes that overlap a better
+    one by more are dropped; 1 keeps all. The rest: switches of act.frame_ap. Raises
+    ValueError for values outside.
     """
-    scores_N_C = np.asarray(prediction.scores_N_C, np.float64)
-    if args.class_scores == "video":
+
+    threshold: float = 0.5
+    min_area: float = masks.MIN_AREA
+    connectivity: int = 8
+    class_scores: str = "clip"
+    link: str = "gaps"
+    nms: float = 0.3
+    strict: bool = False
+    voc_matching: bool = False
+    envelope: bool = False
+    all_classes: bool = False
+    plus_one: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "nms"):
+            value = getattr(self, name)
+            if not 0 < value <= 1:
+                raise ValueError(f"{name} must lie above 0 and up to 1, not {value}")
+        if not 0 <= self.min_area < 1:
+            raise ValueError(
+                f"min_area is a share of the map, from 0 to below 1, not {self.min_area}"
+            )
+        if self.connectivity not in (4, 8):
+            raise ValueError(f"connectivity is 4 or 8, not {self.connectivity}")
+        if self.class_scores not in CLASS_SCORES:
+            raise ValueError(
+                f"class_scores is one of {', '.join(CLASS_SCORES)}, not {self.class_scores!r}"
+            )
+        if self.link not in linking.RULES:
+            raise ValueError(f"link is one of {', '.join(linking.RULES)}, not {self.link!r}")
+
+
+def boxes_of(
+    number: int,
+    video: object,
+    frames_N_T: np.ndarray,
+    probs_N_T_S_S: Iterable[np.ndarray],
+    scores_N_C: np.ndarray,
+    geometry: object,
+    settings: DetectionSettings | None = None,
+) -> Boxes:
+    """Scored boxes of one video, in its pixels, every region once for every class.
+
+    number: what the boxes call the video. video: anything with height and width.
+    frames_N_T: frame number of each map, -1 = padding. probs_N_T_S_S: foreground
+    probabilities, an array (T, S, S) for each clip. scores_N_C: class scores of each clip.
+    geometry: see masks.to_video_pixels.
+    """
+    settings = settings or DetectionSettings()
+    scores_N_C = np.asarray(scores_N_C, np.float64)
+    if settings.class_scores == "video":
         scores_N_C = np.broadcast_to(scores_N_C.mean(axis=0), scores_N_C.shape)
-    how = {
-        "threshold": args.act_threshold,
-        "min_area": args.min_area,
-        "connectivity": args.connectivity,
-    }
-    return Boxes.concat(
-        [
-            act_masks.scored_boxes(
-                number,
-                frames_T,
-                torch.sigmoid(logits).numpy(),
-                scores_C,
-                geometry,
-                video.height,
-                video.width,
-                **how,
-            )
-            for frames_T, logits, scores_C in zip(
-                prediction.frames_N_T, prediction.logits_N_T_S_S, scores_N_C, strict=True
-            )
-        ],
-        scored=True,
-    )
+    parts = [
+        masks.scored_boxes(
+            number,
+            frames_T,
+            probs_T_S_S,
+            scores_C,
+            geometry,
+            video.height,
+            video.width,
+            threshold=settings.threshold,
+            min_area=settings.min_area,
+            connectivity=settings.connectivity,
+        )
+        for frames_T, probs_T_S_S, scores_C in zip(
+            frames_N_T, probs_N_T_S_S, scores_N_C, strict=True
+        )
+    ]
+    return Boxes.concat(parts, scored=True)
 
 
-def report(videos, boxes, classes, crop, args):
-    """{"frame", "video"}: both results as dicts. videos: those of the boxes' numbers;
-    boxes: a list of Boxes.
+def report(
+    videos: Sequence,
+    boxes: Sequence[Boxes],
+    classes: Sequence[str],
+    crop: str,
+    settings: DetectionSettings | None = None,
+) -> dict:
+    """{"frame", "video"}: frame-AP and video-AP as dicts that JSON can hold.
+
+    videos: annotated videos (see masks.truth), in the order of the numbers in `boxes`, the
+    Boxes of each. classes: names of all classes. crop: the part of the frame that was
+    looked at, in words; it is written beside the numbers.
     """
+    settings = settings or DetectionSettings()
     found = Boxes.concat(boxes, scored=True)
-    truth_boxes, truth_tubes = act_masks.truth(videos)
+    truth_boxes, truth_tubes = masks.truth(videos)
     switches = {
-        "plus_one": not args.no_plus_one,
-        "strict": args.strict_iou,
-        "voc_matching": args.voc_matching,
-        "envelope": args.envelope,
-        "all_classes": args.all_classes,
+        "plus_one": settings.plus_one,
+        "strict": settings.strict,
+        "voc_matching": settings.voc_matching,
+        "envelope": settings.envelope,
+        "all_classes": settings.all_classes,
     }
     made_by = {
         "crop": crop,
-        "threshold": args.act_threshold,
-        "min_area": args.min_area,
-        "connectivity": args.connectivity,
-        "class_scores": args.class_scores,
+        "threshold": settings.threshold,
+        "min_area": settings.min_area,
+        "connectivity": settings.connectivity,
+        "class_scores": settings.class_scores,
     }
-    tubes = act_links.link(found, args.link, plus_one=not args.no_plus_one)
-    rule = {"rule": args.link, **asdict(act_links.RULES[args.link])}
-    return {
-        "frame": act.frame_ap(
-            truth_boxes, found, classes, **switches, made_by=made_by
-        ).to_dict(),
-        "video": act.video_ap(
-            truth_tubes,
-            tubes,
-            classes,
-            nms=None if args.nms == 1 else args.nms,
-            **switches,
-            made_by={**made_by, "link": rule},
-        ).to_dict(),
-    }
+    rule = {"rule": settings.link, **asdict(linking.RULES[settings.link])}
+    tubes = linking.link(found, settings.link, plus_one=settings.plus_one)
+    frame = act.frame_ap(truth_boxes, found, classes, **switches, made_by=made_by)
+    video = act.video_ap(
+        truth_tubes,
+        tubes,
+        classes,
+        nms=None if settings.nms == 1 else settings.nms,
+        **switches,
+        made_by={**made_by, "link": rule},
+    )
+    return {"frame": frame.to_dict(), "video": video.to_dict()}

@@ -1,7 +1,7 @@
 """The no-model floor: what one centered rectangle, the same for every frame, scores under
 the capsule protocol.
 
-Actions are filmed with the actor near the middle, so a rectangle that looks at no pixel
+Actions are recorded with the actor near the middle, so a rectangle that looks at no pixel
 already earns points; a detector's numbers mean something only above these. The rectangle is
 chosen on the ground truth of the training set by grid search, and scored on the ground
 truth of the test set. It has no class: no accuracy, no class-aware scores.
@@ -18,6 +18,7 @@ piece with a rectangle is a product of two lengths. Masks are summed through a t
 cumulative sums.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +43,7 @@ class Truth:
     masks_F_H_W: np.ndarray | None = None
 
     @property
-    def frames(self):
+    def frames(self) -> int:
         return len(self.masks_F_H_W) if self.boxes_A_F_4 is None else self.boxes_A_F_4.shape[1]
 
 
@@ -53,7 +54,7 @@ class Rectangle:
     height: float
     width: float
 
-    def edges(self, size):
+    def edges(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Half-open pixel edges (x0, y0, x1, y1) in a crop of `size` (H, W); it covers at
         least one pixel.
         """
@@ -61,7 +62,14 @@ class Rectangle:
         return x0, y0, x1, y1
 
 
-def video_truth(video, crop, gt="union", rng=None, frame=None, size=None):
+def video_truth(
+    video: object,
+    crop: tuple[int, int],
+    gt: str = "union",
+    rng: np.random.Generator | None = None,
+    frame: tuple[int, int] | None = None,
+    size: tuple[int, int] | None = None,
+) -> Truth:
     """Truth of an annotated video (name, label, frames, height, width, tubes of frames and
     boxes) in a center crop.
 
@@ -88,7 +96,12 @@ def video_truth(video, crop, gt="union", rng=None, frame=None, size=None):
     return Truth(video.name, video.label, tuple(size), boxes_A_F_4 * chosen_A_F[..., None])
 
 
-def choose_rectangle(truths, classes, switches=None, fractions=FRACTIONS):
+def choose_rectangle(
+    truths: Iterable[Truth],
+    classes: Sequence[str],
+    switches: capsule.Switches | None = None,
+    fractions: Sequence[float] = FRACTIONS,
+) -> Rectangle | None:
     """The rectangle with the best f-mAP at IoU .5 on `truths` (an iterable of Truth), or
     None without any truth.
 
@@ -98,27 +111,19 @@ def choose_rectangle(truths, classes, switches=None, fractions=FRACTIONS):
     """
     switches = switches or capsule.Switches()
     n = len(fractions)
-    hits, frames_C = (
-        np.zeros((len(classes), n, n, capsule.STEPS), dtype=np.int64),
-        np.zeros(len(classes), np.int64),
-    )
+    hits = np.zeros((len(classes), n, n, capsule.STEPS), dtype=np.int64)
+    frames_C = np.zeros(len(classes), np.int64)
+    cells = capsule.STEPS * np.arange(n * n).reshape(n, n)
     for truth in truths:
         intersection, area_F = intersections(truth, fractions, fractions)
-        counted_F = _overlap(truth, np.zeros_like(area_F), area_F, area_F).counted_frames(
-            switches
-        )
+        empty = _overlap(truth, np.zeros_like(area_F), area_F, area_F)
+        counted_F = empty.counted_frames(switches)
         intersection = intersection[counted_F]
-        union = (
-            area_F[counted_F, None, None]
-            + rectangle_areas(truth.size, fractions, fractions)
-            - intersection
-        )
-        bins = capsule.iou_level(intersection, union) + capsule.STEPS * np.arange(
-            n * n
-        ).reshape(n, n)
-        hits[truth.label] += np.bincount(bins.ravel(), minlength=hits[0].size).reshape(
-            n, n, capsule.STEPS
-        )
+        area = rectangle_areas(truth.size, fractions, fractions)
+        union = area_F[counted_F, None, None] + area - intersection
+        bins = capsule.iou_level(intersection, union) + cells
+        counts = np.bincount(bins.ravel(), minlength=hits[0].size)
+        hits[truth.label] += counts.reshape(n, n, capsule.STEPS)
         frames_C[truth.label] += counted_F.sum()
     if not frames_C.any():
         return None
@@ -126,18 +131,19 @@ def choose_rectangle(truths, classes, switches=None, fractions=FRACTIONS):
     present = frames_C > 0
     f_map = (hits[present] / frames_C[present, None, None, None]).mean(axis=0)
     height, width = (g.ravel() for g in np.meshgrid(fractions, fractions, indexing="ij"))
-    at_half, over_all = (
-        f_map[..., capsule.THRESHOLDS.index(0.5)].ravel(),
-        f_map.mean(axis=-1).ravel(),
-    )
-    rounded = [
-        np.round(key, 12) for key in (height, height * width, -over_all, -at_half)
-    ]  # last key ranks first
-    best = np.lexsort(rounded)[0]
+    at_half = f_map[..., capsule.THRESHOLDS.index(0.5)].ravel()
+    over_all = f_map.mean(axis=-1).ravel()
+    keys = (height, height * width, -over_all, -at_half)  # the last one ranks first
+    best = np.lexsort([np.round(key, 12) for key in keys])[0]
     return Rectangle(float(height[best]), float(width[best]))
 
 
-def score_rectangle(rectangle, truths, classes, switches=None):
+def score_rectangle(
+    rectangle: Rectangle,
+    truths: Iterable[Truth],
+    classes: Sequence[str],
+    switches: capsule.Switches | None = None,
+) -> capsule.CapsuleResult:
     """Capsule scores of predicting `rectangle` in every frame of `truths` ->
     capsule.CapsuleResult.
     """
@@ -152,7 +158,7 @@ def score_rectangle(rectangle, truths, classes, switches=None):
     return capsule.evaluate(overlaps(), classes, switches)
 
 
-def to_dict(rectangle, result):
+def to_dict(rectangle: Rectangle, result: capsule.CapsuleResult) -> dict:
     """Result of `score_rectangle` for JSON: as the protocol's own, and the rectangle beside
     it.
     """
@@ -162,14 +168,19 @@ def to_dict(rectangle, result):
     }
 
 
-def rectangle_areas(size, heights, widths):
+def rectangle_areas(
+    size: tuple[int, int], heights: Sequence[float], widths: Sequence[float]
+) -> np.ndarray:
     """Pixels of the centered rectangles in a crop of `size` (H, W), (n_heights, n_widths)."""
-    rows = np.array([y1 - y0 for y0, y1 in (_centered(h, size[0]) for h in heights)])
-    columns = np.array([x1 - x0 for x0, x1 in (_centered(w, size[1]) for w in widths)])
+    y_edges = np.array([_centered(h, size[0]) for h in heights])
+    x_edges = np.array([_centered(w, size[1]) for w in widths])
+    rows, columns = y_edges[:, 1] - y_edges[:, 0], x_edges[:, 1] - x_edges[:, 0]
     return rows[:, None] * columns
 
 
-def intersections(truth, heights, widths):
+def intersections(
+    truth: Truth, heights: Sequence[float], widths: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
     """Pixels that the truth of each frame shares with each centered rectangle, and the
     truth's own pixels.
 
@@ -182,7 +193,7 @@ def intersections(truth, heights, widths):
     return _box_intersections(truth.boxes_A_F_4, y_edges, x_edges)
 
 
-def disjoint_pieces(boxes_A_F_4):
+def disjoint_pieces(boxes_A_F_4: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cut the union of each frame's boxes into rectangles that do not overlap.
 
     Of every actor's box, what earlier actors' boxes cover is taken away. Returns (P, 4)
@@ -209,15 +220,13 @@ def _subtract(piece_P_4, frame_P, other_P_4):
     ix0, iy0 = np.maximum(piece_P_4[:, :2], other_P_4[:, :2]).T
     ix1, iy1 = np.minimum(piece_P_4[:, 2:], other_P_4[:, 2:]).T
     meet = (ix1 > ix0) & (iy1 > iy0)
-    strips = [
-        np.stack(edges, axis=1)[meet]
-        for edges in (
-            (x0, y0, x1, iy0),
-            (x0, iy1, x1, y1),
-            (x0, iy0, ix0, iy1),
-            (ix1, iy0, x1, iy1),
-        )
-    ]
+    around = (
+        (x0, y0, x1, iy0),
+        (x0, iy1, x1, y1),
+        (x0, iy0, ix0, iy1),
+        (ix1, iy0, x1, iy1),
+    )
+    strips = [np.stack(edges, axis=1)[meet] for edges in around]
     piece_P_4 = np.concatenate([piece_P_4[~meet], *strips])
     frame_P = np.concatenate([frame_P[~meet], *[frame_P[meet]] * 4])
     filled = _filled(piece_P_4)
@@ -229,10 +238,8 @@ def _box_intersections(boxes_A_F_4, y_edges, x_edges):
     summed over its frame.
     """
     frames = boxes_A_F_4.shape[1]
-    shared, area_F = (
-        np.zeros((frames, len(y_edges), len(x_edges)), np.int64),
-        np.zeros(frames, np.int64),
-    )
+    shared = np.zeros((frames, len(y_edges), len(x_edges)), np.int64)
+    area_F = np.zeros(frames, np.int64)
     piece_P_4, frame_P = disjoint_pieces(boxes_A_F_4)
     if len(frame_P):
         x0, y0, x1, y1 = (edge[:, None] for edge in piece_P_4.T)
@@ -248,9 +255,8 @@ def _box_intersections(boxes_A_F_4, y_edges, x_edges):
 
 def _mask_intersections(masks_F_H_W, y_edges, x_edges):
     """As `intersections`, for masks: four look-ups in each frame's table of cumulative sums."""
-    sums = np.zeros(
-        (len(masks_F_H_W), masks_F_H_W.shape[1] + 1, masks_F_H_W.shape[2] + 1), dtype=np.int64
-    )
+    frames, height, width = masks_F_H_W.shape
+    sums = np.zeros((frames, height + 1, width + 1), dtype=np.int64)
     sums[:, 1:, 1:] = masks_F_H_W.cumsum(axis=1, dtype=np.int64).cumsum(axis=2)
     bands = sums[:, y_edges[:, 1]] - sums[:, y_edges[:, 0]]
     return bands[:, :, x_edges[:, 1]] - bands[:, :, x_edges[:, 0]], sums[:, -1, -1]

@@ -14,7 +14,9 @@ import numpy as np
 NOBODY = -1
 
 
-def take_in_turn(taker_P, item_P, n_takers, n_items):
+def take_in_turn(
+    taker_P: np.ndarray, item_P: np.ndarray, n_takers: int, n_items: int
+) -> np.ndarray:
     """In order of rank, each taker takes the best still-free item of its list: item of each
     taker (N,), -1 for none.
 
@@ -28,9 +30,8 @@ def take_in_turn(taker_P, item_P, n_takers, n_items):
     while len(taker_P):
         wish_P = np.ones(len(taker_P), dtype=bool)  # the best item left to each taker
         wish_P[1:] = taker_P[1:] != taker_P[:-1]
-        first_M[item_P[::-1]] = taker_P[
-            ::-1
-        ]  # who comes first of those who list the item: written last
+        # who comes first of those who list the item: written last
+        first_M[item_P[::-1]] = taker_P[::-1]
         final_P = wish_P & (first_M[item_P] == taker_P)
         item_N[taker_P[final_P]] = item_P[final_P]
         free_M[item_P[final_P]] = False
@@ -39,7 +40,7 @@ def take_in_turn(taker_P, item_P, n_takers, n_items):
     return item_N
 
 
-def suppress_in_turn(better_P, worse_P, n):
+def suppress_in_turn(better_P: np.ndarray, worse_P: np.ndarray, n: int) -> np.ndarray:
     """In order of rank, each candidate not yet suppressed is kept and suppresses its worse
     rivals.
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from claus.metrics.boxes import EMPTY, common_keys, pair_blocks, pair_iou, same_key_pairs
+from claus.metrics.boxes import EMPTY, Boxes, common_keys, pair_blocks, pair_iou, same_key_pairs
 from claus.metrics.greedy import NOBODY, suppress_in_turn, take_in_turn
 from claus.metrics.tubes import Tube
 
@@ -50,7 +50,7 @@ class LinkRule:
     min_score: float = 0.0
     min_length: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.prefer not in PREFER:
             raise ValueError(f"prefer is {self.prefer!r}, must be one of {', '.join(PREFER)}")
         if not 0 < self.min_iou <= 1 or self.max_gap < 0:
@@ -70,11 +70,11 @@ RULES = {
 }
 
 
-def link(boxes, rule="gaps", *, plus_one=True):
+def link(boxes: Boxes, rule: str | LinkRule = "gaps", *, plus_one: bool = True) -> list[Tube]:
     """Link Boxes with scores to tubes -> list of Tube, sorted by video, class and first
     frame.
 
-    rule: a name in RULES, or a LinkRule. plus_one: see act_boxes.box_iou. Frames are those
+    rule: a name in RULES, or a LinkRule. plus_one: see boxes.box_iou. Frames are those
     of the boxes, each one counting: where only every second frame was looked at, number
     them 0, 1, 2, ... The boxes of a tube are float64. Raises ValueError for boxes without
     scores and unknown rules.
@@ -100,7 +100,13 @@ def link(boxes, rule="gaps", *, plus_one=True):
     )
 
 
-def soft_suppression(boxes, score_N, threshold, keep, plus_one=True):
+def soft_suppression(
+    boxes: Boxes,
+    score_N: np.ndarray,
+    threshold: float | None,
+    keep: int | None,
+    plus_one: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
     """Soft NMS within each video, frame and class: (new scores (N,), which boxes are among
     the `keep` best (N,) bool).
 
@@ -139,9 +145,8 @@ def _follow(boxes, score_N, sequence_N, rule, plus_one):
     """
     tube_N = np.full(len(boxes), NOBODY, dtype=np.int64)
     frames, starts = np.unique(boxes.frame, return_index=True)
-    number_T = last_T = count_T = np.zeros(
-        0, dtype=np.int64
-    )  # number, row of the last box, how many boxes
+    # number, row of the last box, how many boxes
+    number_T = last_T = count_T = np.zeros(0, dtype=np.int64)
     total_T = np.zeros(0)  # sum of the scores
     begun = 0
     for frame, start, stop in zip(frames, starts, [*starts[1:], len(boxes)], strict=True):
@@ -159,10 +164,8 @@ def _follow(boxes, score_N, sequence_N, rule, plus_one):
         total_T = total_T + np.where(on_T, score_N[row_T], 0)
         new_K = start + np.flatnonzero(tube_N[start:stop] == NOBODY)
         tube_N[new_K] = begun + np.arange(len(new_K))
-        number_T, last_T = (
-            np.concatenate([number_T, tube_N[new_K]]),
-            np.concatenate([last_T, new_K]),
-        )
+        number_T = np.concatenate([number_T, tube_N[new_K]])
+        last_T = np.concatenate([last_T, new_K])
         count_T = np.concatenate([count_T, np.ones_like(new_K)])
         total_T = np.concatenate([total_T, score_N[new_K]])
         begun += len(new_K)
@@ -188,11 +191,8 @@ def _build(boxes, score_N, sequence_N, tube_N, rule):
     drops, sort.
     """
     order_N = np.lexsort((boxes.frame, tube_N))
-    tube_N, frame_N, box_N_4 = (
-        tube_N[order_N],
-        boxes.frame[order_N].astype(np.int64),
-        boxes.box[order_N],
-    )
+    tube_N, box_N_4 = tube_N[order_N], boxes.box[order_N]
+    frame_N = boxes.frame[order_N].astype(np.int64)
     first_T = np.flatnonzero(np.diff(tube_N, prepend=-1))  # first row of each tube
     last_T = np.append(first_T[1:], len(tube_N)) - 1
     score_T = np.add.reduceat(score_N[order_N], first_T) / (last_T - first_T + 1)
@@ -216,7 +216,7 @@ def _build(boxes, score_N, sequence_N, tube_N, rule):
     return tubes
 
 
-def fill_gaps(frames_F, boxes_F_4):
+def fill_gaps(frames_F: np.ndarray, boxes_F_4: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Frames (increasing) and boxes of a tube -> all frames from first to last, missing
     boxes interpolated linearly.
     """

@@ -7,12 +7,13 @@ pixels) x (score of class c): one row for every class. The network sees a crop o
 resized video, resized again; `to_video_pixels` goes the way back.
 
 Boxes are half-open pixel corners x0, y0, x1, y1 up to here; `scored_boxes` and `truth`
-return inclusive corners, by way of act_boxes.inclusive_corners. Letters: T maps, H and W
+return inclusive corners, by way of boxes.inclusive_corners. Letters: T maps, H and W
 pixels, N regions, C classes.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
-from scipy import ndimage
 
 from claus.metrics.boxes import Boxes, inclusive_corners
 from claus.metrics.tubes import Tube, tube_rows
@@ -22,15 +23,24 @@ from claus.metrics.tubes import Tube, tube_rows
 MIN_AREA = 0.001
 
 
-def mask_boxes(probs_T_H_W, *, threshold=0.5, min_area=MIN_AREA, connectivity=8):
+def mask_boxes(
+    probs_T_H_W: np.ndarray,
+    *,
+    threshold: float = 0.5,
+    min_area: float = MIN_AREA,
+    connectivity: int = 8,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Regions of foreground: (map of each (N,) int, box (N, 4) int half-open in map pixels,
     mean probability (N,)).
 
     probs_T_H_W: foreground probabilities in [0, 1]. threshold: foreground is where
     probability >= threshold. min_area: regions with fewer pixels than this share of the map
     are dropped. connectivity: pixels touch by sides and corners (8), or by sides alone (4).
-    Sorted by map. Raises ValueError for NaN and what is not a probability.
+    Sorted by map, then by first pixel. Raises ValueError for NaN and what is not a
+    probability. Needs scikit-image.
     """
+    from skimage import measure
+
     probs = np.asarray(probs_T_H_W)
     if probs.ndim != 3:
         raise ValueError(f"give maps (T, H, W), not {probs.shape}")
@@ -40,45 +50,62 @@ def mask_boxes(probs_T_H_W, *, threshold=0.5, min_area=MIN_AREA, connectivity=8)
     if bad.any():
         t, y, x = (int(i) for i in np.argwhere(bad)[0])
         raise ValueError(f"map {t}, pixel x {x} y {y}: {probs[t, y, x]} is not a probability")
-    touching = np.zeros((3, 3, 3), dtype=bool)
-    touching[1] = ndimage.generate_binary_structure(
-        2, 2 if connectivity == 8 else 1
-    )  # never across maps
-    region, n = ndimage.label(probs >= threshold, touching)
-    area_N = np.bincount(region.ravel(), minlength=n + 1)[1:]
-    sum_N = np.bincount(region.ravel(), probs.ravel(), minlength=n + 1)[1:]
-    places = [
-        (t.start, x.start, y.start, x.stop, y.stop)
-        for t, y, x in (ndimage.find_objects(region) if n else [])
-    ]
-    places_N_5 = np.array(places, dtype=np.int64).reshape(-1, 5)
-    large_N = area_N >= min_area * probs[0].size if n else np.zeros(0, dtype=bool)
-    return places_N_5[large_N, 0], places_N_5[large_N, 1:], sum_N[large_N] / area_N[large_N]
+    map_N, boxes_N_4, means_N = [], [], []
+    for t, probs_H_W in enumerate(probs):
+        region_H_W = measure.label(
+            probs_H_W >= threshold, connectivity=2 if connectivity == 8 else 1
+        )
+        area = np.bincount(region_H_W.ravel())
+        total = np.bincount(region_H_W.ravel(), probs_H_W.ravel())
+        for region in measure.regionprops(region_H_W):
+            number = region.label
+            if area[number] < min_area * probs_H_W.size:
+                continue
+            y0, x0, y1, x1 = region.bbox
+            map_N.append(t)
+            boxes_N_4.append((x0, y0, x1, y1))
+            means_N.append(total[number] / area[number])
+    return (
+        np.array(map_N, dtype=np.int64),
+        np.array(boxes_N_4, dtype=np.int64).reshape(-1, 4),
+        np.array(means_N, dtype=np.float64),
+    )
 
 
-def to_video_pixels(boxes_N_4, geometry, height, width, corner=None):
+def to_video_pixels(
+    boxes_N_4: np.ndarray,
+    geometry: object,
+    height: int,
+    width: int,
+    corner: tuple[int, int] | None = None,
+) -> np.ndarray:
     """Boxes in the pixels of the network's square maps -> the pixels of the video:
     half-open before and after.
 
-    geometry: datasets.clips.ClipGeometry, or anything with frame (h, w), crop (h, w) and
+    geometry: anything with frame (h, w), crop (h, w) and
     size: the video of height x width is resized to `frame`, `crop` is cut out of it, and
     resized to size x size. corner: (top, left) of the crop in the resized frame, the center
     crop by default. Returns (N, 4) float64, not rounded.
     """
-    top, left = corner or tuple(
-        (f - c) // 2 for f, c in zip(geometry.frame, geometry.crop, strict=True)
-    )
     (frame_h, frame_w), (crop_h, crop_w) = geometry.frame, geometry.crop
-    boxes_N_2_2 = np.asarray(boxes_N_4, dtype=np.float64).reshape(
-        -1, 2, 2
-    )  # the two corners' (x, y)
+    top, left = corner or ((frame_h - crop_h) // 2, (frame_w - crop_w) // 2)
+    # the two corners' (x, y)
+    boxes_N_2_2 = np.asarray(boxes_N_4, dtype=np.float64).reshape(-1, 2, 2)
     in_frame = boxes_N_2_2 * (crop_w, crop_h) / geometry.size + (left, top)
     return (in_frame * (width, height) / (frame_w, frame_h)).reshape(-1, 4)
 
 
 def scored_boxes(
-    video, frames_T, probs_T_H_W, class_scores, geometry, height, width, corner=None, **how
-):
+    video: int | str,
+    frames_T: np.ndarray,
+    probs_T_H_W: np.ndarray,
+    class_scores: np.ndarray,
+    geometry: object,
+    height: int,
+    width: int,
+    corner: tuple[int, int] | None = None,
+    **how: float,
+) -> Boxes:
     """Boxes (inclusive corners, video pixels) of T maps of a video, every region once for
     every class.
 
@@ -88,14 +115,12 @@ def scored_boxes(
     """
     real_T = np.asarray(frames_T) >= 0
     frames_T, probs_T_H_W = np.asarray(frames_T)[real_T], np.asarray(probs_T_H_W)[real_T]
-    scores_T_C = np.broadcast_to(
-        np.asarray(class_scores), (len(real_T), np.shape(class_scores)[-1])
-    )[real_T]
+    n_classes = np.shape(class_scores)[-1]
+    scores_T_C = np.broadcast_to(np.asarray(class_scores), (len(real_T), n_classes))[real_T]
     try:
         map_N, boxes_N_4, mean_N = mask_boxes(probs_T_H_W, **how)
     except ValueError as error:
         raise ValueError(f"video {video}: {error}") from error
-    n_classes = scores_T_C.shape[1]
     boxes_N_4 = inclusive_corners(to_video_pixels(boxes_N_4, geometry, height, width, corner))
     return Boxes(
         np.full(len(map_N) * n_classes, video),
@@ -106,7 +131,7 @@ def scored_boxes(
     )
 
 
-def truth(videos):
+def truth(videos: Sequence) -> tuple[Boxes, list[Tube]]:
     """Ground truth of annotated videos, numbered 0, 1, ... in their order: (Boxes, list of
     Tube), inclusive corners.
 
@@ -114,29 +139,25 @@ def truth(videos):
     (F, H, W) bool, which count by their bounding boxes. Pictures are taken whole: what a
     crop does not show is missed.
     """
-    tubes = [
-        Tube(
-            i,
-            tube.label,
-            np.asarray(tube.frames, dtype=np.int64),
-            inclusive_corners(
-                _bounding_boxes(tube.masks) if tube.boxes is None else tube.boxes
-            ),
-        )
-        for i, video in enumerate(videos)
-        for tube in video.tubes
-    ]
+    tubes = []
+    for i, video in enumerate(videos):
+        for tube in video.tubes:
+            boxes_F_4 = _bounding_boxes(tube.masks) if tube.boxes is None else tube.boxes
+            frames_F = np.asarray(tube.frames, dtype=np.int64)
+            tubes.append(Tube(i, tube.label, frames_F, inclusive_corners(boxes_F_4)))
     rows = tube_rows(tubes, scored=False)
-    return Boxes(
-        rows.video_T[rows.tube_N], rows.frame_N, rows.label_T[rows.tube_N], rows.box_N_4
-    ), tubes
+    video_N, label_N = rows.video_T[rows.tube_N], rows.label_T[rows.tube_N]
+    return Boxes(video_N, rows.frame_N, label_N, rows.box_N_4), tubes
 
 
 def _bounding_boxes(masks_F_H_W):
     """Tight half-open boxes (F, 4) of masks (F, H, W), none of them empty."""
     masks = np.asarray(masks_F_H_W, dtype=bool)
-    (y0, y1), (x0, x1) = (
-        (line.argmax(axis=1), line.shape[1] - line[:, ::-1].argmax(axis=1))
-        for line in (masks.any(axis=2), masks.any(axis=1))
-    )
+    rows_F_H, columns_F_W = masks.any(axis=2), masks.any(axis=1)
+    (y0, y1), (x0, x1) = _ends(rows_F_H), _ends(columns_F_W)
     return np.stack([x0, y0, x1, y1], axis=1)
+
+
+def _ends(line_F_L):
+    """First true place, and one past the last, of each row."""
+    return line_F_L.argmax(axis=1), line_F_L.shape[1] - line_F_L[:, ::-1].argmax(axis=1)

@@ -16,7 +16,7 @@ TITLES = {
 }
 
 
-def capsule_table(result, floor=None):
+def capsule_table(result: dict, floor: dict | None = None) -> str:
     """Table of a capsule result: protocol and switches, overall numbers, then one row per
     class.
 
@@ -31,7 +31,7 @@ def capsule_table(result, floor=None):
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
-def act_table(frame, video):
+def act_table(frame: dict, video: dict) -> str:
     """Table of the `act` protocol: switches, frame-mAP and video-mAP, then one row per
     class.
 
@@ -87,11 +87,10 @@ def _act_per_class(frame, video):
     head = [f"{text}@{t:g}".replace("@0", "@") for _, text, t in sources]
     rows = [["class", "boxes", "found", "tubes", "found", *head]]
     for i, row in enumerate(frame["per_class"]):
-        counts = [
-            result["per_class"][i][key]
-            for result in (frame, video)
-            for key in ("truths", "detections")
-        ]
+        counts = []
+        for result in (frame, video):
+            of_class = result["per_class"][i]
+            counts += [of_class["truths"], of_class["detections"]]
         rates = [_at(result, result["per_class"][i], "ap", t) for result, _, t in sources]
         rows.append([row["class"], *[f"{count:,}" for count in counts], *rates])
     return _align(rows)
@@ -217,10 +216,9 @@ def _percent(value):
 def _align(rows):
     """First column to the left, the others to the right, two spaces between."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        first, *rest = row
+        cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    return lines

@@ -6,10 +6,11 @@ the temporal IoU, which is (shared frames) / (frames of either). The count of sh
 cancels: it is the sum of the frames' IoUs divided by the number of frames of either tube.
 Frames are sets, so a tube may have gaps.
 
-Corners are inclusive, as everywhere in the `act` modules (see act_boxes). Letters: F frames
+Corners are inclusive, as everywhere in the `act` modules (see metrics.boxes). Letters: F frames
 of a tube, T tubes, N rows (boxes of all tubes), P pairs.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,7 +63,7 @@ class TubeRows(NamedTuple):
     box_N_4: np.ndarray
 
 
-def tube_rows(tubes, scored):
+def tube_rows(tubes: "Sequence[Tube] | TubeRows", scored: bool) -> TubeRows:
     """Check a list of tubes and lay it out flat -> TubeRows. scored: whether scores are
     needed. Raises ValueError.
     """
@@ -112,11 +113,11 @@ def tube_rows(tubes, scored):
     return TubeRows(video_T, label_T, score_T, length_T, tube_N, frame_N, box_N_4)
 
 
-def tube_iou(a, b, plus_one=True):
+def tube_iou(a: Tube, b: Tube, plus_one: bool = True) -> float:
     """IoU of two tubes, as float: mean box IoU over shared frames x temporal IoU; 0 without
     a shared frame.
 
-    Video and class are not looked at. plus_one: see act_boxes.box_iou.
+    Video and class are not looked at. plus_one: see boxes.box_iou.
     """
     pair = [Tube(0, 0, *Tube(*tube)[2:4]) for tube in (a, b)]
     _, _, iou_P = tube_overlaps(
@@ -125,7 +126,9 @@ def tube_iou(a, b, plus_one=True):
     return float(iou_P.sum())
 
 
-def tube_overlaps(a, b, plus_one=True, later_only=False):
+def tube_overlaps(
+    a: TubeRows, b: TubeRows, plus_one: bool = True, later_only: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All pairs of tubes of one video and class with IoU > 0: tube of `a` (P,), tube of `b`
     (P,), their IoU (P,).
 
@@ -136,9 +139,8 @@ def tube_overlaps(a, b, plus_one=True, later_only=False):
         *([t.video_T[t.tube_N], t.label_T[t.tube_N], t.frame_N] for t in (a, b))
     )
     found = [(EMPTY, EMPTY, np.zeros(0))]
-    for row_a, row_b in pair_blocks(
-        key_a, key_b, np.concatenate([[0], np.cumsum(a.length_T)])
-    ):  # whole tubes of a
+    whole_tubes = np.concatenate([[0], np.cumsum(a.length_T)])
+    for row_a, row_b in pair_blocks(key_a, key_b, whole_tubes):
         if later_only:
             later = a.tube_N[row_a] < b.tube_N[row_b]
             row_a, row_b = row_a[later], row_b[later]
@@ -156,14 +158,16 @@ def _summed(a, b, tube_a, tube_b, iou):
         coo_array((values, where), shape).tocsr() for values in (iou, np.ones(len(iou)))
     )
     for matrix in (total, shared):
-        matrix.sum_duplicates()  # sorts as well: both now hold the same pairs in the same order
+        matrix.sum_duplicates()  # sorts as well: both hold the same pairs in the same order
     i = np.repeat(np.arange(start, start + shape[0]), np.diff(total.indptr))
     j = total.indices.astype(np.int64)
     value = np.round(total.data / (a.length_T[i] + b.length_T[j] - shared.data), DECIMALS)
     return i[value > 0], j[value > 0], value[value > 0]
 
 
-def tube_nms(tubes, threshold=0.3, plus_one=True):
+def tube_nms(
+    tubes: Sequence[Tube] | TubeRows, threshold: float = 0.3, plus_one: bool = True
+) -> np.ndarray:
     """Suppress doubles, per video and class: the numbers of the tubes that are kept,
     ascending.
 

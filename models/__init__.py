@@ -1,0 +1,74 @@
+"""The networks. BACKBONES is the table of what --model may name.
+
+An encoder is a module: clip (B,3,T,H,W) -> (features, middle skip, fine skip), and says in
+`.channels` how many channels each of the three has. Another trunk is a module of its own
+beside i3d.py and an entry here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from claus.models.i3d import I3D, SPATIAL_STRIDES, TEMPORAL_STRIDES
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """An encoder, and the numbers of the network around it."""
+
+    encoder: Callable[[float], nn.Module]  # from the width: a factor on its channels
+    weights: str  # pretrained ones, a file in weights/
+    temporal_strides: tuple[int, int, int]  # of features, middle skip, fine skip
+    spatial_strides: tuple[int, int, int]
+    channels: tuple[int, int, int]  # of the same, at the width that `network` has
+    clips: str  # row of datasets.clips.geometry.GEOMETRY: how its clips are cut
+    network: Mapping[str, Any] = field(default_factory=dict)  # for DetectorConfig
+    training: Mapping[str, Any] = field(default_factory=dict)  # defaults of the flags
+
+
+BACKBONES = {
+    # the published network; the paper prints rates, batch and λ
+    "full": Backbone(
+        I3D,
+        "rgb_charades.pt",
+        TEMPORAL_STRIDES,
+        SPATIAL_STRIDES,
+        (832, 192, 64),
+        "full",
+        training={
+            "lr": 5e-4,
+            "encoder_lr": None,  # as lr
+            "batch_size": 8,
+            "margin_weight": 1.0,
+            "cluster_weight": 1e-6,
+            "lr_schedule": "constant",
+        },
+    ),
+    # for runs on a CPU: the same code with other numbers, chosen on the toy videos
+    "small": Backbone(
+        I3D,
+        "small_encoder.pt",
+        TEMPORAL_STRIDES,
+        SPATIAL_STRIDES,
+        (208, 48, 16),
+        "small",
+        network={
+            "backbone": "small",
+            "width": 0.25,
+            "capsule_types": 8,
+            "kernel": 5,
+            "decoder": 16,
+            "size": 64,
+        },
+        training={
+            "lr": 1e-3,
+            "encoder_lr": 2e-5,
+            "batch_size": 8,
+            "margin_weight": 0.3,
+            "cluster_weight": 1e-4,
+            "lr_schedule": "cosine",
+        },
+    ),
+}

@@ -25,9 +25,8 @@ COST_DEVIATION = math.sqrt(EPSILON)
 # Votes that are routed together: what the cache of a CPU core takes; on a GPU as many as
 # its memory spares.
 VOTES_AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
-CHANNELS_AT_ONCE = (
-    16  # of responses_by_channel: their responses (14 MB in the full network) stay in cache
-)
+# of with_masks: their responses (14 MB in the full network) stay in cache
+CHANNELS_AT_ONCE = 16
 
 
 class PrimaryCaps(nn.Module):
@@ -35,16 +34,15 @@ class PrimaryCaps(nn.Module):
     (B,H',W',I) in (0,1).
     """
 
-    def __init__(self, channels, types, kernel):
+    def __init__(self, channels: int, types: int, kernel: int):
         super().__init__()
         self.types = types
         self.pose = nn.Conv2d(channels, types * POSE * POSE, kernel)
         self.a = nn.Conv2d(channels, types, kernel)
 
-    def forward(self, features):
-        features = (
-            features.contiguous()
-        )  # oneDNN would first turn these large weights to channels_last
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # else oneDNN would first turn these large weights to channels_last
+        features = features.contiguous()
         return self._capsules(self.pose(features), self.a(features))
 
     def _capsules(self, pose, activation):
@@ -55,7 +53,9 @@ class PrimaryCaps(nn.Module):
         return pose.unflatten(-1, (self.types, POSE * POSE)), activation
 
     @torch.no_grad()
-    def with_masks(self, features, masks):
+    def with_masks(
+        self, features: torch.Tensor, masks: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The capsules of one clip (1,F,H,W) under R channel masks (R,F), exactly
         forward(masks · features).
 
@@ -93,14 +93,16 @@ class ConvCaps(nn.Module):
     not survive bf16.
     """
 
-    def __init__(self, types, classes, iterations=3):
+    def __init__(self, types: int, classes: int, iterations: int = 3):
         super().__init__()
         self.iterations = iterations
         self.weights = nn.Parameter(torch.randn(1, types, classes, POSE, POSE))
         self.beta_u = nn.Parameter(torch.zeros(classes, POSE * POSE))
         self.beta_a = nn.Parameter(torch.zeros(classes))
 
-    def forward(self, pose, activation):
+    def forward(
+        self, pose: torch.Tensor, activation: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.autocast(device_type=pose.device.type, enabled=False):
             dtype = torch.promote_types(pose.dtype, torch.float32)
             places = pose.shape[:3]
@@ -155,7 +157,14 @@ class _RouteInParts(torch.autograd.Function):
         )
 
 
-def route(pose, activation, weights, beta_u, beta_a, iterations):
+def route(
+    pose: torch.Tensor,
+    activation: torch.Tensor,
+    weights: torch.Tensor,
+    beta_u: torch.Tensor,
+    beta_a: torch.Tensor,
+    iterations: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """EM routing: poses (N,I,16), activations (N,I) -> class poses (N,C,16), class
     activations (N,C).
 

@@ -24,13 +24,20 @@ is exact, and differentiable.
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from claus.models.frame_conv import channels_last
 
 TAPS = 3
 
 
-def fused_tail(x, up, smooth, mask=None, shared=None):
+def fused_tail(
+    x: torch.Tensor,
+    up: nn.ConvTranspose3d,
+    smooth: nn.ConvTranspose3d,
+    mask: torch.Tensor | None = None,
+    shared: torch.Tensor | None = None,
+) -> torch.Tensor:
     """smooth(mask · up(x)) for the transposed convolutions `up` and `smooth`. x (B,C,T,H,W)
     -> (B,1,2T,2H,2W).
 

@@ -1,4 +1,4 @@
-"""The detector: I3D encoder, capsules, decoder. One forward pass gives mask logits, class
+"""The detector: encoder, capsules, decoder. One forward pass gives mask logits, class
 scores and the latent.
 
 encode -> (channel dropout) -> capsules -> decode -> (channel dropout) -> smooth
@@ -8,6 +8,7 @@ and MC dropout are the same code with random, absent and seeded masks.
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -15,12 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from claus.models import BACKBONES
 from claus.models.capsules import POSE, ConvCaps, PrimaryCaps
 from claus.models.decoder_tail import fused_tail
 from claus.models.frame_conv import conv_frames, double_frames, join
-from claus.models.i3d import I3D, SPATIAL_STRIDE, TEMPORAL_STRIDE
 
 DROPOUT = 0.5
+ClassMask = torch.Tensor | Callable[[torch.Tensor], torch.Tensor] | None
 
 
 @dataclass(frozen=True)
@@ -28,42 +30,43 @@ class DetectorConfig:
     """The numbers of one network; `full` is the published one, `small` serves runs on a CPU."""
 
     classes: int
-    width: float = 1.0  # of the I3D, 1 = published
+    width: float = 1.0  # factor on the encoder's channels, 1 = published
     capsule_types: int = 32  # primary capsule types
     kernel: int = 9  # of the primary capsules and of upsample1
     decoder: int = 64  # channels of the decoder; its last layer has twice as many
-    frames: int = TEMPORAL_STRIDE
+    frames: int = 8
     size: int = 224  # side of the square clip, pixels
-    class_masking: bool = (
-        False  # decode the poses of the predicted class alone (semi-supervised training)
-    )
+    # decode the poses of the predicted class alone (semi-supervised training)
+    class_masking: bool = False
+    backbone: str = "full"  # of BACKBONES: the encoder
 
     def __post_init__(self):
-        if self.frames != TEMPORAL_STRIDE:
+        if self.backbone not in BACKBONES:
+            raise ValueError(f"no backbone {self.backbone!r}; there are {', '.join(BACKBONES)}")
+        frames = BACKBONES[self.backbone].temporal_strides[0]
+        if self.frames != frames:
             raise ValueError(
-                f"a clip has {TEMPORAL_STRIDE} frames (the encoder's stride in time), "
-                f"not {self.frames}"
+                f"a clip has {frames} frames (the encoder's stride in time), not {self.frames}"
             )
-        if self.size % SPATIAL_STRIDE or self.size // SPATIAL_STRIDE < self.kernel:
+        stride = BACKBONES[self.backbone].spatial_strides[0]
+        if self.size % stride or self.size // stride < self.kernel:
             raise ValueError(
-                f"clip size {self.size} must be a multiple of {SPATIAL_STRIDE} and "
-                f"leave room for "
-                f"capsules of {self.kernel}x{self.kernel} after dividing by {SPATIAL_STRIDE}"
+                f"clip size {self.size} must be a multiple of {stride} and leave room for "
+                f"capsules of {self.kernel}x{self.kernel} after dividing by {stride}"
             )
 
     @property
-    def latent_size(self):
+    def latent_size(self) -> int:
         """Length of the latent: a 4x4 pose and an activation per class."""
         return self.classes * (POSE * POSE + 1)
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
+        """Its fields, as checkpoints keep them."""
         return asdict(self)
 
 
-PRESETS = {
-    "full": {},
-    "small": {"width": 0.25, "capsule_types": 8, "kernel": 5, "decoder": 16, "size": 64},
-}
+# --model -> the fields of DetectorConfig that differ from the published ones
+PRESETS = {name: backbone.network for name, backbone in BACKBONES.items()}
 
 
 class Features(NamedTuple):
@@ -75,40 +78,40 @@ class Features(NamedTuple):
 
 
 class Detection(NamedTuple):
+    """What the detector says of B clips."""
+
     logits: torch.Tensor  # (B, 1, 8, H, W), foreground where >= 0
     scores: torch.Tensor  # (B, C) in (0, 1)
-    latent: (
-        torch.Tensor
-    )  # (B, 17 C): max over places of all class poses, then of all activations
+    # (B, 17 C): max over places of all class poses, then of all activations
+    latent: torch.Tensor
 
 
 class Detector(nn.Module):
     """Clip (B,3,8,H,W) -> Detection. Parameter names are those of the published checkpoints."""
 
-    def __init__(self, config):
+    def __init__(self, config: DetectorConfig):
         super().__init__()
         self.config = config
         width = config.decoder
-        self.conv1 = I3D(config.width)
-        self.primary_caps = PrimaryCaps(
-            self.conv1.channels_28, config.capsule_types, config.kernel
-        )
+        self.conv1 = BACKBONES[config.backbone].encoder(config.width)
+        channels_28, channels_56, channels_112 = self.conv1.channels
+        self.primary_caps = PrimaryCaps(channels_28, config.capsule_types, config.kernel)
         self.conv_caps = ConvCaps(config.capsule_types, config.classes)
         self.upsample1 = nn.ConvTranspose2d(config.classes * POSE * POSE, width, config.kernel)
-        self.conv28 = nn.Conv2d(self.conv1.channels_28, width, 3, padding=1)
+        self.conv28 = nn.Conv2d(channels_28, width, 3, padding=1)
         self.upsample2 = _double(2 * width, width)
-        self.conv56 = nn.Conv3d(self.conv1.channels_56, width, 3, padding=1)
+        self.conv56 = nn.Conv3d(channels_56, width, 3, padding=1)
         self.upsample3 = _double(2 * width, width)
-        self.conv112 = nn.Conv3d(self.conv1.channels_112, width, 3, padding=1)
+        self.conv112 = nn.Conv3d(channels_112, width, 3, padding=1)
         self.upsample4 = _double(2 * width, 2 * width)
         self.smooth = nn.ConvTranspose3d(2 * width, 1, 3, padding=1)
 
     @property
-    def dropped_channels(self):
+    def dropped_channels(self) -> tuple[int, int]:
         """Number of channels of the two channel-dropout layers."""
-        return self.conv1.channels_28, 2 * self.config.decoder
+        return self.conv1.channels[0], 2 * self.config.decoder
 
-    def forward(self, clip, class_mask=None):
+    def forward(self, clip: torch.Tensor, class_mask: ClassMask = None) -> Detection:
         """Train mode draws both channel-dropout masks at random; evaluation mode drops
         nothing.
 
@@ -122,8 +125,8 @@ class Detector(nn.Module):
         )
         return self.head(features, mask_in, mask_out, class_mask)
 
-    def encode(self, clip):
-        """Clip (B,3,8,H,W) -> Features."""
+    def encode(self, clip: torch.Tensor) -> Features:
+        """Clip (B,3,8,H,W) -> Features. Raises ValueError for another shape."""
         expected = (3, self.config.frames, self.config.size, self.config.size)
         if tuple(clip.shape[1:]) != expected:
             raise ValueError(
@@ -132,21 +135,28 @@ class Detector(nn.Module):
         mixed_4f, skip_56, skip_112 = self.conv1(clip)
         return Features(mixed_4f.squeeze(2), skip_56, skip_112)
 
-    def head(self, features, mask_in=None, mask_out=None, class_mask=None):
+    def head(
+        self,
+        features: Features,
+        mask_in: torch.Tensor | None = None,
+        mask_out: torch.Tensor | None = None,
+        class_mask: ClassMask = None,
+    ) -> Detection:
         """All after the encoder. Masks: factors (B,channels) of the dropped channels, None
         = nothing dropped.
 
         Features of one clip (batch 1) may meet R masks: what the masks cannot change is
         then computed once.
         """
-        pose, activation = self.capsules(
-            features.mixed_4f, mask_in
-        )  # (B, h, w, C, 16), (B, h, w, C)
+        # (B, h, w, C, 16), (B, h, w, C)
+        pose, activation = self.capsules(features.mixed_4f, mask_in)
         scores, latent = scores_and_latent(pose, activation)
         pose = self.masked(pose, scores, class_mask)
         return Detection(self.decode(pose, features, mask_in, mask_out), scores, latent)
 
-    def masked(self, pose, scores, class_mask=None):
+    def masked(
+        self, pose: torch.Tensor, scores: torch.Tensor, class_mask: ClassMask = None
+    ) -> torch.Tensor:
         """Class poses (B,h,w,C,16) times the class mask, see forward()."""
         if class_mask is None and self.config.class_masking:
             class_mask = F.one_hot(scores.argmax(1), scores.shape[1])
@@ -155,7 +165,9 @@ class Detector(nn.Module):
         factor = class_mask(scores) if callable(class_mask) else class_mask
         return pose * factor[:, None, None, :, None]
 
-    def capsules(self, mixed_4f, mask_in=None):
+    def capsules(
+        self, mixed_4f: torch.Tensor, mask_in: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (B,832,H/8,W/8), channel factors (B,832) -> class poses (B,h,w,C,16),
         activations (B,h,w,C).
         """
@@ -168,7 +180,13 @@ class Detector(nn.Module):
             return self.conv_caps(*self.primary_caps.with_masks(mixed_4f, mask_in))
         return self.conv_caps(*self.primary_caps(_drop(mixed_4f, mask_in)))
 
-    def decode(self, pose, features, mask_in=None, mask_out=None):
+    def decode(
+        self,
+        pose: torch.Tensor,
+        features: Features,
+        mask_in: torch.Tensor | None = None,
+        mask_out: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Class poses (B,h,w,C,16) and skips -> logits (B,1,8,H,W).
 
         The skips of one clip may meet R poses and masks: conv56 and conv112 and, since
@@ -181,13 +199,11 @@ class Detector(nn.Module):
         x = join(
             double_frames(F.relu_(x).unsqueeze(2), self.upsample2.weight, self.upsample2.bias)
         )
-        skip_56 = join(
-            conv_frames(features.skip_56, self.conv56.weight, self.conv56.bias)
-        )  # (b, 64, 2, H/4, W/4)
+        # (b, 64, 2, H/4, W/4)
+        skip_56 = join(conv_frames(features.skip_56, self.conv56.weight, self.conv56.bias))
         frames = self._upsample3(F.relu_(x), F.relu_(skip_56))  # 4 of (B, 64, H/2, W/2)
-        skip_112 = conv_frames(
-            features.skip_112, self.conv112.weight, self.conv112.bias
-        )  # 4 of (b, 64, H/2, W/2)
+        # 4 of (b, 64, H/2, W/2)
+        skip_112 = conv_frames(features.skip_112, self.conv112.weight, self.conv112.bias)
         count = len(frames)
         if len(frames[0]) == len(skip_112[0]):
             frames, shared = list(itertools.chain(*zip(frames, skip_112, strict=True))), None
@@ -210,7 +226,9 @@ class Detector(nn.Module):
         )
         return [a.add_(b) for a, b in zip(own, shared, strict=True)]
 
-    def random_masks(self, batch, device):
+    def random_masks(
+        self, batch: int, device: torch.device | str
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Channel-dropout factors, 0 or 1/(1-p): (B,832) and (B,128)."""
         keep = 1 - DROPOUT
         return tuple(
@@ -219,9 +237,12 @@ class Detector(nn.Module):
         )
 
 
-def scores_and_latent(pose, activation):
-    """Scores (B,C): mean activation over places. Latent (B,17C): max over places of all
-    poses, then activations.
+def scores_and_latent(
+    pose: torch.Tensor, activation: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Class poses (B,h,w,C,16) and activations (B,h,w,C) -> scores (B,C), the mean
+    activation over places, and latent (B,17C), the maximum over places of all poses, then
+    of all activations.
     """
     latent = torch.cat([pose.flatten(3), activation], dim=-1).amax(dim=(1, 2))
     return activation.mean(dim=(1, 2)), latent

@@ -16,12 +16,15 @@ as one axis.
 """
 
 import functools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
 
-def same_padding(size, kernel, stride):
+def same_padding(
+    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]
+) -> list[int]:
     """(low, high) zeros per axis, last axis first as F.pad wants them, so that out =
     ceil(size / stride).
     """
@@ -32,7 +35,13 @@ def same_padding(size, kernel, stride):
     return padding
 
 
-def conv_frames(x, weight, bias=None, stride=(1, 1, 1), scale=None):
+def conv_frames(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    stride: Sequence[int] = (1, 1, 1),
+    scale: torch.Tensor | None = None,
+) -> list[torch.Tensor]:
     """Same-padded convolution (B,C,T,H,W) -> list of frames (B,O,H/sh,W/sw).
 
     weight (O,C,kt,kh,kw); bias and scale (O,) or None, the scale a factor on the weight's rows.
@@ -52,13 +61,20 @@ def conv_frames(x, weight, bias=None, stride=(1, 1, 1), scale=None):
     return out
 
 
-def pointwise(x, weight, bias=None, scale=None):
+def pointwise(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    scale: torch.Tensor | None = None,
+) -> torch.Tensor:
     """1x1x1 convolution (B,C,T,H,W) -> (B,O,T,H,W)."""
     weight = weight if scale is None else weight * scale[:, None, None, None, None]
     return _video(F.conv2d(_images(x), weight[:, :, 0], bias), len(x))
 
 
-def double_frames(x, weight, bias=None):
+def double_frames(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> list[torch.Tensor]:
     """Transposed convolution, kernel 3, stride 2, padding 1, output padding 1: (B,C,T,H,W)
     -> list of 2T frames.
 
@@ -76,7 +92,7 @@ def double_frames(x, weight, bias=None):
     return out
 
 
-def pool_frames(x, kernel, stride):
+def pool_frames(x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int]) -> torch.Tensor:
     """Same-padded max-pooling of numbers that are never negative, (B,C,T,H,W) ->
     (B,C,T/st,H/sh,W/sw).
     """
@@ -107,7 +123,7 @@ def _pool_places(x, kernel, stride):
     return _video(_MaxPool.apply(_images(x), kernel[1:], stride[1:], (h_low, w_low)), len(x))
 
 
-def join(frames):
+def join(frames: Sequence[torch.Tensor]) -> torch.Tensor:
     """List of T frames (B,C,H,W) -> video (B,C,T,H,W)."""
     return (
         torch.cat([frame.unsqueeze(2) for frame in frames], dim=2)
@@ -205,7 +221,7 @@ class _MaxPool(torch.autograd.Function):
         return of_images, None, None, None
 
 
-def channels_last(images):
+def channels_last(images: torch.Tensor) -> torch.Tensor:
     """Images or weights (N,C,H,W) with the channels innermost. (A convolution goes by its
     weight where the strides of an image alone could mean either layout, as those of a
     single one can.)

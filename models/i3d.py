@@ -21,8 +21,9 @@ from torch import nn
 
 from claus.models.frame_conv import conv_frames, join, pointwise, pool_frames
 
-TEMPORAL_STRIDE = 8
-SPATIAL_STRIDE = 8
+# of mixed_4f, skip_56, skip_112
+TEMPORAL_STRIDES = (8, 4, 2)
+SPATIAL_STRIDES = (8, 4, 2)
 
 # branch widths: 1x1 | 1x1 -> 3x3x3 | 1x1 -> 3x3x3 | pool -> 1x1
 INCEPTION_WIDTHS = {
@@ -41,16 +42,22 @@ class Unit3D(nn.Module):
     (B,Cout,T/st,H/sh,W/sw).
     """
 
-    def __init__(self, channels_in, channels_out, kernel=(1, 1, 1), stride=(1, 1, 1)):
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: tuple[int, int, int] = (1, 1, 1),
+        stride: tuple[int, int, int] = (1, 1, 1),
+    ):
         super().__init__()
         self.conv3d = nn.Conv3d(channels_in, channels_out, kernel, stride=stride, bias=False)
         self.bn = nn.BatchNorm3d(channels_out, eps=1e-3, momentum=0.01)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu_(self.linear(x))
 
-    def linear(self, x):
-        """All but the ReLU."""
+    def linear(self, x: torch.Tensor) -> torch.Tensor:
+        """All but the ReLU; same shapes."""
         if self.bn.training:
             return self.bn(self._convolve(x))
         scale = self.bn.weight * torch.rsqrt(self.bn.running_var + self.bn.eps)
@@ -63,20 +70,22 @@ class Unit3D(nn.Module):
 
 
 class MaxPoolSame(nn.Module):
-    """Max-pooling with same-padding by zeros (its inputs are never negative)."""
+    """Max-pooling with same-padding by zeros (its inputs are never negative):
+    (B,C,T,H,W) -> (B,C,T/st,H/sh,W/sw).
+    """
 
-    def __init__(self, kernel, stride):
+    def __init__(self, kernel: tuple[int, int, int], stride: tuple[int, int, int]):
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return pool_frames(x, self.kernel, self.stride)
 
 
 class Inception(nn.Module):
     """Four parallel branches, concatenated: (B,Cin,T,H,W) -> (B,w0+w2+w4+w5,T,H,W)."""
 
-    def __init__(self, channels_in, widths):
+    def __init__(self, channels_in: int, widths: tuple[int, ...]):
         super().__init__()
         w0, w1a, w1b, w2a, w2b, w3 = widths
         self.b0 = Unit3D(channels_in, w0)
@@ -88,16 +97,15 @@ class Inception(nn.Module):
         self.b3b = Unit3D(channels_in, w3)
         self.channels_out = w0 + w1b + w2b + w3
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         branches = (
             (self.b0, x),
             (self.b1b, self.b1a(x)),
             (self.b2b, self.b2a(x)),
             (self.b3b, self.b3a(x)),
         )
-        return F.relu_(
-            torch.cat([last.linear(y) for last, y in branches], dim=1)
-        )  # one ReLU keeps one result
+        outputs = [last.linear(y) for last, y in branches]
+        return F.relu_(torch.cat(outputs, dim=1))  # one ReLU keeps one result
 
 
 class I3D(nn.Module):
@@ -108,7 +116,7 @@ class I3D(nn.Module):
     count: 1 is the published network (C4f, C2c, C1a = 832, 192, 64).
     """
 
-    def __init__(self, width=1.0):
+    def __init__(self, width: float = 1.0):
         super().__init__()
         scaled = [round(w * width) for w in (64, 64, 192)]
         self.Conv3d_1a_7x7 = Unit3D(3, scaled[0], (7, 7, 7), (2, 2, 2))
@@ -122,15 +130,14 @@ class I3D(nn.Module):
             block = Inception(channels, [round(w * width) for w in widths])
             self.add_module(name, block)
             channels = block.channels_out
-        self.channels_112, self.channels_56, self.channels_28 = scaled[0], scaled[2], channels
+        self.channels = channels, scaled[2], scaled[0]  # of the outputs of forward()
 
-    def forward(self, clip):
+    def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         skip_112 = self.Conv3d_1a_7x7(clip)  # (B, 64, T/2, H/2, W/2)
         x = self.Conv3d_2b_1x1(self.MaxPool3d_2a_3x3(skip_112))  # (B, 64, T/2, H/4, W/4)
         skip_56 = self.Conv3d_2c_3x3(x)  # (B, 192, T/4, H/4, W/4)
-        x = self.Mixed_3c(
-            self.Mixed_3b(self.MaxPool3d_3a_3x3(skip_56))
-        )  # (B, 480, T/4, H/8, W/8)
+        x = self.Mixed_3b(self.MaxPool3d_3a_3x3(skip_56))  # (B, 256, T/4, H/8, W/8)
+        x = self.Mixed_3c(x)  # (B, 480, T/4, H/8, W/8)
         x = self.MaxPool3d_4a_3x3(x)  # (B, 480, T/8, H/8, W/8)
         for name in ("Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e", "Mixed_4f"):
             x = getattr(self, name)(x)

@@ -11,11 +11,13 @@ import zlib
 import numpy as np
 import torch
 
-from claus.datasets.clips.geometry import normalize
-from claus.models.detector import DROPOUT, scores_and_latent
+from claus.models.detector import DROPOUT, Detector, scores_and_latent
+from claus.models.input import normalize
 
 
-def seeded_masks(detector, seed, video, tile, phase, passes):
+def seeded_masks(
+    detector: Detector, seed: int, video: str, tile: int, phase: int, passes: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Channel-dropout factors of `passes` passes over one clip: (R,832), (R,128), values 0
     or 1/(1-p), on the CPU.
     """
@@ -29,7 +31,12 @@ def seeded_masks(detector, seed, video, tile, phase, passes):
 
 
 @torch.no_grad()
-def mc_forward(detector, clip, masks_in, masks_out):
+def mc_forward(
+    detector: Detector,
+    clip: torch.Tensor,
+    masks_in: torch.Tensor,
+    masks_out: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """R dropout passes over one clip, with the encoder and everything the masks cannot
     change computed once.
 
@@ -47,7 +54,7 @@ def mc_forward(detector, clip, masks_in, masks_out):
 
 
 @torch.no_grad()
-def tile_latents(detector, clips, pixel_range):
+def tile_latents(detector: Detector, clips: torch.Tensor, pixel_range: str) -> np.ndarray:
     """Evaluation-mode latents (n,D) float32 numpy of a video's clips, uint8 (n,8,3,S,S)."""
     was_training, device = detector.training, next(detector.parameters()).device
     detector.eval()  # batch norm by its running statistics

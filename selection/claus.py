@@ -1,121 +1,143 @@
-"""Which videos to label: scored by their most uncertain, mutually distant frames, picked
-cluster by cluster.
+"""CLAUS: videos scored by their most uncertain, mutually distant frames, picked cluster by
+cluster (paper section 3.3).
 
 The score of a video is the mean undamped score of the A_t frames that the greedy choice of
-frames.py takes in it; with the damping `coverage` the mean of what each of them newly
-covers.
+frames.py takes in it: of the spread frames, not of the A_t highest. The damping that spreads
+them is ours, the paper prints no form of it. With the damping `coverage` the score is the
+mean of what each frame newly covers.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
-from claus.selection.budget import Budget, share_frames
+from claus.selection.budget import Budget
+from claus.selection.choice import (
+    FrameChoice,
+    Scoring,
+    Selection,
+    Task,
+    VideoChoice,
+    select_hybrid,
+)
 from claus.selection.clusters import cluster_quotas
-from claus.selection.frames import NEAREST, SIGMA, choose_frames, eligible_frames
+from claus.selection.frames import NEAREST, SIGMA, Picks, choose_frames
+from claus.selection.pool import FrameScores, Pool
 
 
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """What a rule chose, best video first. Videos and frames are indices into the arrays
-    that it was given.
+def best_of_clusters(task: Task) -> VideoChoice:
+    """The best videos of every cluster, in proportion to the size of the cluster."""
+    pool = task.pool
+    return _best_videos(task, np.asarray(pool.clusters_N), len(pool.centers_K_D))
 
-    videos (B,) int64 distinct · frames: B int64 arrays, distinct, in the order of choice ·
-    damped: B float64 arrays, the score of each frame at the moment of choice. Rules that
-    score videos also give scores (B,), ranks (B,) the place of each video among the
-    candidates of its cluster (1 = best), and per cluster candidates (K,) and quotas (K,);
-    None for the others. Without clusters the pool is one cluster, and quotas is None.
-    """
 
-    budget: Budget
-    videos: np.ndarray
-    frames: tuple[np.ndarray, ...]
-    damped: tuple[np.ndarray, ...] | None = None
-    scores: np.ndarray | None = None
-    ranks: np.ndarray | None = None
-    candidates: np.ndarray | None = None
-    quotas: np.ndarray | None = None
+def best_of_pool(task: Task) -> VideoChoice:
+    """The best videos of the whole pool: one cluster, no quotas."""
+    one_cluster_N = np.zeros(len(task.pool.offsets) - 1, np.int64)
+    choice = _best_videos(task, one_cluster_N, 1)
+    return VideoChoice(
+        choice.videos,
+        choice.spare,
+        scores_N=choice.scores_N,
+        ranks_N=choice.ranks_N,
+        candidates_K=choice.candidates_K,
+    )
 
-    @property
-    def spent(self):
-        """Number of frames chosen in all."""
-        return sum(len(frames) for frames in self.frames)
+
+def best_frames(task: Task, videos: np.ndarray, counts: np.ndarray) -> FrameChoice:
+    """counts[i] frames of each of the `videos` (B,), by the greedy choice of frames.py."""
+    offsets = task.pool.offsets
+    counts_N = np.zeros(len(offsets) - 1, np.int64)
+    counts_N[videos] = counts
+    picks = _choose(task, counts_N)
+    starts, ends = picks.offsets[:-1], picks.offsets[1:]
+    raw = np.asarray(task.scores.values)[np.asarray(offsets)[picks.videos()] + picks.frames]
+
+    def by_video(values):
+        return tuple(values[starts[video] : ends[video]] for video in videos)
+
+    return FrameChoice(by_video(picks.frames), by_video(raw), by_video(picks.damped))
 
 
 def select_claus(
-    scores,
-    offsets,
-    clusters_N,
-    n_clusters,
-    budget,
+    scores: np.ndarray,
+    offsets: np.ndarray,
+    clusters_N: np.ndarray,
+    n_clusters: int,
+    budget: Budget,
     *,
-    candidates_N,
-    free_N=None,
-    eligible=None,
-    labeled=None,
-    ranked_last=None,
-    damping="paper",
-    sigma=SIGMA,
-    nearest=NEAREST,
-):
-    """CLAUS: the best videos of every cluster, in proportion to its size, and their best,
-    mutually distant frames.
+    candidates_N: np.ndarray,
+    free_N: np.ndarray | None = None,
+    labeled: np.ndarray | None = None,
+    ranked_last: np.ndarray | None = None,
+    damping: str = "paper",
+    sigma: float = SIGMA,
+    nearest: int = NEAREST,
+) -> Selection:
+    """CLAUS on plain arrays: the best videos of every cluster and their best, mutually
+    distant frames.
 
     Frames are flat with offsets (N+1,) as in frames.py, which explains the masks,
-    `damping`, `sigma` and `nearest`; clusters_N (N,) int in [0, n_clusters); candidates_N
-    (N,) bool: the videos that may be chosen. free_N (N,) bool: videos that cost nothing,
-    being labeled already: the frames that the b_v chosen videos have no room for go to the
-    others of them, best first, as evenly as they can. `budget` must not exceed what is left
-    (budget.fit_budget sees to it). Inputs are not changed -> Selection.
+    `damping`, `sigma` and `nearest`; clusters_N: (N,) int in [0, n_clusters); candidates_N:
+    (N,) bool, videos that may be chosen; free_N: (N,) bool, videos that cost nothing, being
+    labeled already: the frames that the b_v chosen videos have no room for go to the others
+    of them, best first. ValueError where `budget` exceeds what is left (budget.fit_budget
+    sees to it). Inputs are not changed.
     """
-    clusters_N = np.asarray(clusters_N)
-    eligible = np.ones(len(scores), bool) if eligible is None else np.asarray(eligible)
-    if labeled is not None:
-        eligible = eligible & ~np.asarray(labeled)
-    room_N = np.where(candidates_N, eligible_frames(eligible, offsets), 0)
-    rule = dict(
-        eligible=eligible,
-        labeled=labeled,
-        ranked_last=ranked_last,
-        damping=damping,
-        sigma=sigma,
-        nearest=nearest,
+    offsets = np.asarray(offsets, dtype=np.int64)
+    lengths = len(offsets) - 1
+    pool = Pool(
+        offsets,
+        np.asarray(candidates_N),
+        np.zeros(lengths, bool) if free_N is None else np.asarray(free_N),
+        None if labeled is None else np.asarray(labeled),
+        clusters_N=np.asarray(clusters_N),
+        centers_K_D=np.empty((n_clusters, 0)),
+        scores={"given": FrameScores(np.asarray(scores), ranked_last)},
     )
+    scoring = Scoring("given", damping, sigma, nearest)
+    task = Task(pool, budget, np.random.default_rng(0), scoring)
+    return select_hybrid(best_of_clusters, best_frames, task, task)
 
-    first = choose_frames(scores, offsets, np.minimum(room_N, budget.per_video), **rule)
-    scores_N = video_scores(scores, offsets, first, damped=damping == "coverage")
+
+def _best_videos(task: Task, clusters_N: np.ndarray, n_clusters: int) -> VideoChoice:
+    """The videos of highest score of each cluster, as many as its quota."""
+    pool, budget = task.pool, task.budget
+    room_N, scores = pool.room_N, task.scores.values
+    newly_covered = task.scoring.damping == "coverage"
+
+    first = _choose(task, np.minimum(room_N, budget.per_video))
+    scores_N = video_scores(scores, pool.offsets, first, damped=newly_covered)
     ranks_N = cluster_ranks(scores_N, clusters_N)
     candidates_K = np.bincount(clusters_N[room_N > 0], minlength=n_clusters)
     quotas_K = cluster_quotas(candidates_K, budget.videos)
 
     chosen_N = (ranks_N > 0) & (ranks_N <= quotas_K[clusters_N])
-    chosen = sort_by_score(chosen_N, scores_N)
-    counts_N = np.zeros(len(room_N), np.int64)
-    counts_N[chosen] = share_frames(room_N[chosen], budget)
-    left = budget.frames - int(counts_N.sum())
-    if left and free_N is not None:
-        more = sort_by_score(np.asarray(free_N) & (room_N > 0) & ~chosen_N, scores_N)[:left]
-        if len(more):
-            counts_N[more] = share_frames(room_N[more], Budget(len(more), left))
-        chosen = np.concatenate([chosen, more])
-    picks = choose_frames(scores, offsets, counts_N, **rule)
-    frames, damped = (
-        tuple(part[picks.offsets[v] : picks.offsets[v + 1]] for v in chosen)
-        for part in (picks.frames, picks.damped)
-    )
-    return Selection(
-        budget,
-        chosen,
-        frames,
-        damped,
-        scores_N[chosen],
-        ranks_N[chosen],
-        candidates_K,
-        quotas_K,
+    return VideoChoice(
+        sort_by_score(chosen_N, scores_N),
+        sort_by_score(pool.paid_N & ~chosen_N, scores_N),
+        scores_N=scores_N,
+        ranks_N=ranks_N,
+        candidates_K=candidates_K,
+        quotas_K=quotas_K,
     )
 
 
-def sort_by_score(wanted_N, scores_N):
+def _choose(task: Task, counts_N: np.ndarray) -> Picks:
+    """choose_frames in the pool of a task, as its scoring says."""
+    pool, scoring = task.pool, task.scoring
+    return choose_frames(
+        task.scores.values,
+        pool.offsets,
+        counts_N,
+        eligible=pool.eligible,
+        labeled=pool.labeled,
+        ranked_last=task.scores.nothing_seen,
+        damping=scoring.damping,
+        sigma=scoring.sigma,
+        nearest=scoring.nearest,
+    )
+
+
+def sort_by_score(wanted_N: np.ndarray, scores_N: np.ndarray) -> np.ndarray:
     """Indices of the videos where wanted_N (N,) bool is set, highest score first, ties to
     the lower index.
     """
@@ -123,9 +145,11 @@ def sort_by_score(wanted_N, scores_N):
     return wanted[np.argsort(-scores_N[wanted], kind="stable")]
 
 
-def video_scores(scores, offsets, picks, damped=False):
-    """Mean undamped score of each video's chosen frames -> float64 (N,); NaN for a video
-    without any.
+def video_scores(
+    scores: np.ndarray, offsets: np.ndarray, picks: Picks, damped: bool = False
+) -> np.ndarray:
+    """V_score: mean undamped score of each video's chosen frames -> float64 (N,); NaN for a
+    video without any.
 
     damped: of their scores at the moment of choice instead.
     """
@@ -137,15 +161,14 @@ def video_scores(scores, offsets, picks, damped=False):
     return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
 
 
-def cluster_ranks(scores_N, clusters_N):
-    """Place of each video in its cluster by score, 1 = highest, ties to the lower index; 0
-    where the score is NaN.
+def cluster_ranks(scores_N: np.ndarray, clusters_N: np.ndarray) -> np.ndarray:
+    """Place of each video in its cluster by score -> int64 (N,), 1 = highest, ties to the
+    lower index; 0 where the score is NaN.
     """
     scored = np.flatnonzero(~np.isnan(scores_N))
     clusters = np.asarray(clusters_N)[scored]
-    order = np.lexsort(
-        (-scores_N[scored], clusters)
-    )  # lexsort is stable: equal scores stay in index order
+    # lexsort is stable: equal scores stay in the order of their indices
+    order = np.lexsort((-scores_N[scored], clusters))
     first = np.searchsorted(clusters[order], clusters[order])
     ranks_N = np.zeros(len(scores_N), np.int64)
     ranks_N[scored[order]] = np.arange(len(order)) - first + 1

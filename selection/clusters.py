@@ -5,7 +5,9 @@ whole videos, sum exact.
 import numpy as np
 
 
-def cluster_quotas(sizes_K, count, room_K=None):
+def cluster_quotas(
+    sizes_K: np.ndarray, count: int, room_K: np.ndarray | None = None
+) -> np.ndarray:
     """Split `count` videos over K clusters as n_c * count / N_U, by largest remainder ->
     int64 (K,), sum = `count`.
 

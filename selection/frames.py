@@ -4,7 +4,10 @@ rest, and so on.
 With the reference frames a (already labeled, or chosen before), d = f - a and width sigma,
 the score of frame f is
     paper     score_f * prod_a (1 - exp(-d^2 / 2 sigma^2))
-    authors   score_f - sum_a exp(-d^2 / 2 sigma^2)           (the form of the code the authors published)
+              the default; product, Gaussian and sigma = 8/3 are ours, for the paper says that
+              near frames are damped and prints no form and no number
+    authors   score_f - sum_a exp(-d^2 / 2 sigma^2)
+              as in the code that the authors published
     none      score_f
     drop      score_f, but the frames nearest to each a (five of them) come after all others
               (the entropy baseline)
@@ -18,8 +21,6 @@ Frames of many videos lie in one flat array: frame f of video i is element offse
 from dataclasses import dataclass
 
 import numpy as np
-
-from claus.utils.runtime import UserError
 
 DAMPINGS = ("paper", "authors", "none", "coverage")  # `drop` belongs to one baseline alone
 SIGMA = 8 / 3  # video frames
@@ -40,23 +41,23 @@ class Picks:
     damped: np.ndarray
     offsets: np.ndarray
 
-    def videos(self):
+    def videos(self) -> np.ndarray:
         """The video each chosen frame belongs to, int64 (M,)."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
 def choose_frames(
-    scores,
-    offsets,
-    counts,
+    scores: np.ndarray,
+    offsets: np.ndarray,
+    counts: np.ndarray | int,
     *,
-    eligible=None,
-    labeled=None,
-    ranked_last=None,
-    damping="paper",
-    sigma=SIGMA,
-    nearest=NEAREST,
-):
+    eligible: np.ndarray | None = None,
+    labeled: np.ndarray | None = None,
+    ranked_last: np.ndarray | None = None,
+    damping: str = "paper",
+    sigma: float = SIGMA,
+    nearest: int = NEAREST,
+) -> Picks:
     """Greedily choose counts[i] frames of every video i, or all its eligible ones where it
     has fewer -> Picks.
 
@@ -67,7 +68,8 @@ def choose_frames(
     of the dampings `paper`, `authors`, `coverage`; nearest: how many frames `drop` drops,
     of equally near ones the earlier. Ties, and the frames ranked last among themselves, go
     to the frame farthest from every chosen or labeled frame, then to the earlier. The
-    first k choices are the same for every count >= k. Inputs are not changed.
+    first k choices are the same for every count >= k. Inputs are not changed. ValueError
+    for masks, dampings, widths or scores that make no sense.
     """
     scores, offsets = np.asarray(scores), np.asarray(offsets, dtype=np.int64)
     lengths = np.diff(offsets)
@@ -76,14 +78,12 @@ def choose_frames(
     eligible = _mask(eligible, scores, True) & ~labeled
     ranked_last = _mask(ranked_last, scores, False)
     if damping in ("paper", "coverage") and np.any(scores[eligible & ~ranked_last] < 0):
-        raise UserError(
-            f"frame scores below zero cannot be damped by --damping {damping}: use "
-            f"authors or none"
+        raise ValueError(
+            f"frame scores below zero cannot be damped by {damping}: use authors or none"
         )
     available = eligible_frames(eligible, offsets)
-    counts = np.clip(
-        np.broadcast_to(np.asarray(counts, dtype=np.int64), lengths.shape), 0, available
-    )
+    counts = np.broadcast_to(np.asarray(counts, dtype=np.int64), lengths.shape)
+    counts = np.clip(counts, 0, available)
     masks = eligible, labeled, ranked_last
     picks = Picks(
         np.empty(counts.sum(), np.int64),
@@ -91,15 +91,14 @@ def choose_frames(
         _cumulative(counts),
     )
     videos = np.flatnonzero(counts)
-    videos = videos[
-        np.argsort(lengths[videos], kind="stable")
-    ]  # videos of a block have much the same length
+    # sorted, so that the videos of a block have much the same length
+    videos = videos[np.argsort(lengths[videos], kind="stable")]
     for rows in _blocks(videos, lengths):
         _choose_in_block(rows, scores, offsets, counts, masks, (damping, sigma, nearest), picks)
     return picks
 
 
-def eligible_frames(eligible, offsets):
+def eligible_frames(eligible: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """How many frames of the boolean mask (total,) are set in each video -> int64 (N,)."""
     offsets = np.asarray(offsets, dtype=np.int64)
     counts, filled = np.zeros(len(offsets) - 1, np.int64), np.diff(offsets) > 0
@@ -119,15 +118,14 @@ def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
     damped = scores[where].astype(np.float64)
     eligible, labeled, last = (mask[where] & inside for mask in masks)
     first, last = eligible & ~last, eligible & last
-    distance = np.full(
-        damped.shape, len(reach) + 1, np.int32
-    )  # frames to the nearest reference
+    # frames to the nearest reference
+    distance = np.full(damped.shape, len(reach) + 1, np.int32)
     damping, sigma, nearest = rule
     tables = _tables(len(reach), damping, sigma)
-    if (
-        damping == "coverage"
-    ):  # `damped` becomes how far each frame is trusted already: the highest tau so far
-        mass, damped = np.where(inside & (damped > 0), damped, 0.0), np.zeros_like(damped)
+    if damping == "coverage":
+        # `damped` becomes how far each frame is trusted already: the highest tau so far
+        mass = np.where(inside & (damped > 0), damped, 0.0)
+        damped = np.zeros_like(damped)
 
     def refer_to(videos, frames):
         _damp(damped, distance, videos, frames, tables)
@@ -135,9 +133,8 @@ def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
             _drop_nearest(first, last, videos, frames, lengths[videos], nearest)
 
     number = np.cumsum(labeled, axis=1)
-    for k in range(
-        1, int(number[:, -1].max()) + 1
-    ):  # the k-th labeled frame of every video that has one
+    for k in range(1, int(number[:, -1].max()) + 1):
+        # the k-th labeled frame of every video that has one
         having = np.flatnonzero(number[:, -1] >= k)
         refer_to(having, np.argmax(number[having] == k, axis=1))
 
@@ -172,9 +169,8 @@ def _damp(damped, distance, rows, frames, tables):
     date.
     """
     weights, gaps, combine = tables
-    center = (
-        len(gaps) - 1 - frames
-    )  # row `center` of a table lists frames 0, 1, ... as seen from the reference
+    # row `center` of a table lists frames 0, 1, ... as seen from the reference
+    center = len(gaps) - 1 - frames
     if len(rows) == len(damped):
         rows = slice(None)
     if combine is not None:
@@ -190,9 +186,8 @@ def _newly_covered(mass, trust, sigma):
     gain = mass * (1 - trust)
     for gap in range(1, min(int(3 * sigma), length - 1) + 1):
         more = mass * np.maximum(np.exp(-(gap**2) / (2 * sigma**2)) - trust, 0)
-        both = np.zeros_like(
-            gain
-        )  # from before and from after, summed first: so mirrored videos tie exactly
+        # from before and from after, summed first: so mirrored videos tie exactly
+        both = np.zeros_like(gain)
         both[:, gap:] = more[:, :-gap]
         both[:, :-gap] += more[:, gap:]
         gain += both
@@ -258,10 +253,10 @@ def _check(scores, offsets, lengths, damping, sigma, nearest):
     if scores.ndim != 1 or offsets[0] != 0 or offsets[-1] != len(scores) or (lengths < 0).any():
         raise ValueError("scores must be flat and offsets rise from 0 to their number")
     if damping not in (*DAMPINGS, "drop"):
-        raise UserError(f"unknown damping {damping!r}: choose one of {', '.join(DAMPINGS)}")
+        raise ValueError(f"unknown damping {damping!r}: choose one of {', '.join(DAMPINGS)}")
     if damping == "drop" and nearest < 0:
-        raise UserError(f"--drop-nearest must be 0 or more, not {nearest}")
+        raise ValueError(f"nearest must be 0 or more, not {nearest}")
     if damping in ("paper", "authors", "coverage") and not (np.isfinite(sigma) and sigma > 0):
-        raise UserError(f"the damping width --sigma must be above 0, not {sigma}")
+        raise ValueError(f"the damping width sigma must be above 0, not {sigma}")
     if not np.isfinite(scores).all():
         raise ValueError("frame scores must be finite")

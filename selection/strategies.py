@@ -1,5 +1,5 @@
 """The two ways to spend a frame budget that hybrid selection is compared with (paper Fig.
-1); both draw at random.
+1); both draw their videos at random.
 
 inter   few videos, labeled whole: random order, each video that still fits is taken, until
         none fits
@@ -11,26 +11,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from claus.selection.baselines import frames_without_scores
-from claus.selection.claus import Selection
+from claus.selection.budget import Budget
+from claus.selection.choice import ChooseFrames, Selection, Task
 from claus.selection.frames import eligible_frames
-from claus.utils.runtime import UserError
 
 STRATEGIES = ("hybrid", "inter", "intra")
 
 
-def select_whole_videos(offsets, budget, seed, *, candidates_N):
+def select_whole_videos(task: Task) -> Selection:
     """Inter: all frames of random videos, at most budget.videos of them, together at most
-    budget.frames -> Selection.
+    budget.frames.
 
-    Frames of N videos are flat with offsets (N+1,); candidates_N (N,) bool may be chosen.
-    `seed` as numpy.random.default_rng takes it. Raises UserError where not even the
-    shortest candidate fits.
+    ValueError where not even the shortest candidate fits.
     """
-    lengths_N = np.diff(np.asarray(offsets, dtype=np.int64))
-    order = np.random.default_rng(seed).permutation(
-        np.flatnonzero(np.asarray(candidates_N) & (lengths_N > 0))
-    )
+    pool, budget = task.pool, task.budget
+    lengths_N = np.diff(np.asarray(pool.offsets, dtype=np.int64))
+    candidates = np.flatnonzero(np.asarray(pool.candidates_N) & (lengths_N > 0))
+    order = task.generator.permutation(candidates)
     videos, left = [], budget.frames
     for video, length in zip(order.tolist(), lengths_N[order].tolist(), strict=True):
         if len(videos) == budget.videos:
@@ -39,41 +36,38 @@ def select_whole_videos(offsets, budget, seed, *, candidates_N):
             videos.append(video)
             left -= length
     if not videos:
-        raise UserError(
+        raise ValueError(
             f"{budget.frames} frames do not hold one whole video, the shortest has "
-            f"{lengths_N[order].min()}: raise the frames, or take another --strategy"
+            f"{lengths_N[order].min()}: raise the frames, or take another strategy"
         )
-    videos = np.array(videos, dtype=np.int64)
-    return Selection(budget, videos, tuple(np.arange(lengths_N[video]) for video in videos))
+    frames = tuple(np.arange(lengths_N[video]) for video in videos)
+    return Selection(budget, np.array(videos, dtype=np.int64), frames)
 
 
-def select_every_video(offsets, budget, seed, *, candidates_N, eligible, equidistant=False):
+def select_every_video(task: Task, choose_frames: ChooseFrames) -> Selection:
     """Intra: budget.frames frames over all candidates, to those with the fewest labeled
-    frames first -> Selection.
+    frames first.
 
-    Frames of N videos are flat with offsets (N+1,); `eligible` (total,) bool: those without
-    a label. Which of equally labeled videos come first, and which frames of a video, is
-    drawn at random (frames equidistant on request). budget.videos plays no part. Where the
-    frames do not reach every video without a label, `notes` of the Selection's budget says
-    so.
+    Which of equally labeled videos come first is drawn at random; choose_frames takes the
+    frames of each. budget.videos plays no part. Where the frames do not reach every video
+    without a label, `notes` of the Selection's budget says so.
     """
-    offsets = np.asarray(offsets, dtype=np.int64)
-    free_N = eligible_frames(eligible, offsets)
-    room_N = np.where(candidates_N, free_N, 0)
-    have_N = np.diff(offsets) - free_N
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(np.flatnonzero(room_N))
+    pool, budget = task.pool, task.budget
+    offsets = np.asarray(pool.offsets, dtype=np.int64)
+    room_N = pool.room_N
+    have_N = np.zeros(len(room_N), np.int64)
+    if pool.labeled is not None:
+        have_N = eligible_frames(pool.labeled, offsets)
+    order = task.generator.permutation(np.flatnonzero(room_N))
     counts = level_shares(have_N[order], room_N[order], budget.frames)
     videos, counts = order[counts > 0], counts[counts > 0]
-    frames = frames_without_scores(offsets, videos, counts, eligible, generator, equidistant)
-    return Selection(
-        _with_notes(budget, int(((have_N == 0) & (room_N > 0)).sum()), videos, have_N),
-        videos,
-        frames,
-    )
+    picked = choose_frames(task, videos, counts)
+    unlabeled = int(((have_N == 0) & (room_N > 0)).sum())
+    budget = _with_notes(budget, unlabeled, videos, have_N)
+    return Selection(budget, videos, picked.frames)
 
 
-def level_shares(have_B, room_B, frames):
+def level_shares(have_B: np.ndarray, room_B: np.ndarray, frames: int) -> np.ndarray:
     """Share `frames` over B videos with `have_B` labels and room for `room_B` more, evening
     out what they then have.
 
@@ -95,11 +89,19 @@ def level_shares(have_B, room_B, frames):
     return counts
 
 
-def _with_notes(budget, unlabeled, videos, have_N):
+def _with_notes(
+    budget: Budget, unlabeled: int, videos: np.ndarray, have_N: np.ndarray
+) -> Budget:
     """The budget with as many videos as were touched, and in words what that means."""
     new = int((have_N[videos] == 0).sum())
     if new < unlabeled:
-        note = f"{budget.frames} frames do not reach all {unlabeled} videos: one frame each of {new} drawn at random"
+        note = (
+            f"{budget.frames} frames do not reach all {unlabeled} videos: "
+            f"one frame each of {new} drawn at random"
+        )
     else:
-        note = f"every video gets a frame: {new} new videos are paid for, outside the budget of videos"
+        note = (
+            f"every video gets a frame: {new} new videos are paid for, "
+            f"outside the budget of videos"
+        )
     return replace(budget, videos=len(videos), notes=(*budget.notes, note))

@@ -118,3 +118,29 @@ def paired_loader(dataset, sampler, workers):
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+class PairedBatches:
+    """Batches of labeled and unlabeled clips, in the place of training.LabeledBatches.
+
+    labeled: the LabeledBatches whose clips and names it takes. unlabeled: names.
+    """
+
+    def __init__(self, labeled, unlabeled, settings):
+        optimizer, self.workers = settings.optimizer, settings.hardware.workers
+        steps = -(-optimizer.steps // optimizer.epochs) if optimizer.steps else None
+        self.sampler = PairedSampler(
+            labeled.sampler.names, unlabeled, settings.seed, optimizer.batch_size, steps
+        )
+        self.pairs = HalfAndHalf(labeled.clips, UnlabeledClips(labeled.clips))
+        self.loader = paired_loader(self.pairs, self.sampler, self.workers)
+
+    def __len__(self):
+        return len(self.sampler)
+
+    def __iter__(self):
+        return iter(self.loader)
+
+    def some(self, count):
+        """The epoch's batches, of which the caller takes the first `count`."""
+        return paired_loader(self.pairs, self.sampler, self.workers)

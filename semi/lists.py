@@ -7,7 +7,7 @@ unlabeled list nothing but the names is read; length and size of its videos are 
 from the videos.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,16 @@ from claus.datasets.own_videos import count_frames
 from claus.datasets.video.reader import SHORT_TAIL
 from claus.utils.runtime import UserError
 from claus.utils.safe_pickle import safe_load
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Where the lists lie, and how they are read; see read_lists."""
+
+    pkl_file_label: str | None
+    pkl_file_unlabel: str | None
+    boxes_from: int | None
+    oracle: str | None  # folder with puppet_mask/, for jhmdb
 
 
 def read_lists(

@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 
 from claus import engine
-from claus.datasets.clips.geometry import normalize
+from claus.losses.criterion import shows_action, total_loss
 from claus.losses.margin import FIRST_MARGIN, margin_loss
 from claus.losses.stew import stew_loss
 from claus.models.detector import Detection, Detector
+from claus.models.input import normalize
 from claus.semi.consistency import categorical_js, consistency_loss, difference, ramp
 from claus.semi.teacher import Teacher, teach
 from claus.semi.unet3d import UNet3D
@@ -38,12 +39,10 @@ class SemiOptions:
     gv_wt: float = 0.5
     gv_clamp: tuple | None = None
     compat: bool = False
-    confidence: float = (
-        0.7  # a pixel's foreground (or background) probability from which it is believed
-    )
-    thresh_epoch: int = (
-        11  # from this epoch on (the first is 1) the network's own predictions are believed
-    )
+    # a pixel's foreground (or background) probability from which it is believed
+    confidence: float = 0.7
+    # from this epoch on (the first is 1) the network's own predictions are believed
+    thresh_epoch: int = 11
     class_mask: bool = True  # mask the class poses before decoding
     loc_loss: str = "dice"  # dice | iou, beside the BCE
     pixel_range: str = "-1..1"
@@ -69,16 +68,16 @@ class Networks:
 
 
 def labeled_loss(detection, batch, centers, losses, loc_loss="dice"):
-    """Supervised loss of the labeled clips: that of engine.total_loss with margin 0.2
+    """Supervised loss of the labeled clips: criterion.total_loss with margin 0.2
     throughout -> (total, terms).
 
-    losses: engine.LossOptions. loc_loss `iou` puts a soft intersection over union in the
+    losses: LossSettings. loc_loss `iou` puts a soft intersection over union in the
     place of Dice.
     """
-    total, terms = engine.total_loss(detection, batch, centers, losses, progress=0)
+    total, terms = total_loss(detection, batch, centers, losses, progress=0)
     if loc_loss == "iou":
         terms["iou"] = iou_loss(detection.logits[:, 0], batch["target"], batch["weight"])
-        total = total + losses.localization * terms["iou"]
+        total = total + losses.localization_weight * terms["iou"]
     return total, terms
 
 
@@ -204,7 +203,9 @@ def pseudo_label(networks, batch, centers, losses, options, when):
             logits, (probability >= 0.5).float(), reduction="none"
         )
         margin = margin_loss(own.scores, own.scores.argmax(1), FIRST_MARGIN)
-        term = losses.localization * (sure * error).mean() + losses.margin * margin
+        term = (
+            losses.localization_weight * (sure * error).mean() + losses.margin_weight * margin
+        )
     return joined(detection, batch, centers, losses, options, term, "pseudo-label")
 
 
@@ -237,7 +238,7 @@ def stable_mean_teacher(networks, batch, centers, losses, options, when):
     )
     total, terms, labeled = joined(student, batch, centers, losses, options, term)
     bce, dice = stew_loss(corrected, batch["target"], batch["weight"])
-    total = total + losses.localization * (bce + dice)
+    total = total + losses.localization_weight * (bce + dice)
     return total, {**terms, "total": total, "recovery": bce + dice}, labeled
 
 
@@ -267,9 +268,7 @@ def mixmatch(networks, batch, centers, losses, options, when):
     target = torch.cat([batch["target"].float(), guess])
     weight = torch.cat([batch["weight"], torch.ones_like(guess)])
     classes = torch.cat([label, class_u])
-    shows = torch.cat(
-        [engine.shows_action(batch), torch.ones_like(class_u, dtype=torch.bool)]
-    ).float()
+    shows = torch.cat([shows_action(batch), torch.ones_like(class_u, dtype=torch.bool)]).float()
     spread = torch.cat([F.one_hot(label, shares_u.shape[1]).to(shares_u.dtype), shares_u])
     other, lam = (
         torch.randperm(len(clip), device=clip.device),
@@ -290,7 +289,7 @@ def mixmatch(networks, batch, centers, losses, options, when):
         .unflatten(0, (2, -1))[:, :n]
         .flatten(),
     )
-    total = total + losses.margin * (margin - terms["margin"])
+    total = total + losses.margin_weight * (margin - terms["margin"])
     own = rows(detection, slice(n, None))
     term = ramp(*when) * (
         F.mse_loss(own.logits[:, 0].sigmoid(), target[n:])

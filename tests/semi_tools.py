@@ -4,8 +4,8 @@ training.
 
 import torch
 
-from claus.datasets.clips.geometry import normalize
 from claus.models.detector import Detector, DetectorConfig
+from claus.models.input import normalize
 
 CLASSES = 3
 

@@ -9,7 +9,13 @@ from matplotlib import colormaps
 OUTLINE = np.array([60, 220, 60], np.uint8)
 
 
-def clip_sheet(frames, target, weight, probability, on_label):
+def clip_sheet(
+    frames: np.ndarray,
+    target: np.ndarray,
+    weight: np.ndarray,
+    probability: np.ndarray,
+    on_label: np.ndarray,
+) -> torch.Tensor:
     """One clip as a picture uint8 (3, 4S, T*S): rows frame, pseudo-label, weight φ,
     prediction; columns in time.
 
@@ -17,19 +23,14 @@ def clip_sheet(frames, target, weight, probability, on_label):
     on_label (T,) bool. Frames that were really labeled have a green border and their true
     label's outline in the first row.
     """
-    frames, target, weight, probability = (
-        np.asarray(x) for x in (frames, target, weight, probability)
-    )
+    given = frames, target, weight, probability
+    frames, target, weight, probability = map(np.asarray, given)
     pictures = frames.transpose(0, 2, 3, 1)
     top = pictures.copy()
     for t in np.flatnonzero(on_label):
         top[t][_edge(target[t] > 0)] = OUTLINE
-        top[t][:2], top[t][-2:], top[t][:, :2], top[t][:, -2:] = (
-            OUTLINE,
-            OUTLINE,
-            OUTLINE,
-            OUTLINE,
-        )
+        top[t][:2] = top[t][-2:] = OUTLINE
+        top[t][:, :2] = top[t][:, -2:] = OUTLINE
     rows = [
         top,
         _tint(pictures, target, "winter"),
@@ -41,18 +42,15 @@ def clip_sheet(frames, target, weight, probability, on_label):
 
 
 def _edge(mask):
-    inner = mask.copy()
-    inner[1:] &= mask[:-1]
-    inner[:-1] &= mask[1:]
-    inner[:, 1:] &= mask[:, :-1]
-    inner[:, :-1] &= mask[:, 1:]
-    return mask & ~inner
+    """Pixels of a mask (S,S) bool that a side joins to one outside it."""
+    from skimage.segmentation import find_boundaries  # here: it takes a moment to import
+
+    return find_boundaries(mask, connectivity=1, mode="inner")
 
 
 def _heat(values, colormap):
-    return (colormaps[colormap](np.clip(values, 0, 1).astype(float))[..., :3] * 255).astype(
-        np.uint8
-    )
+    colors = colormaps[colormap](np.clip(values, 0, 1).astype(float))[..., :3]
+    return (colors * 255).astype(np.uint8)
 
 
 def _tint(pictures, values, colormap):

@@ -3,8 +3,8 @@ many.
 
     torchrun --nproc-per-node 4 -- train_ucf101.py --run my_run --cycle 0
 
-Every process runs the same script; each decodes and computes its share of every batch. A
-single process is the same code with a share of everything. What is small goes over the CPU
+Every process runs the same script; each decodes and computes its shard of every batch. A
+single process is the same code whose shard is everything. What is small goes over the CPU
 (gloo), what lies on a GPU over NCCL.
 """
 
@@ -20,24 +20,18 @@ import torch.distributed as dist
 
 from claus.utils.runtime import UserError
 
-PATIENCE = timedelta(
-    days=1
-)  # shares of the work may differ; torchrun ends all processes when one dies
-LOST = (
-    "gloo",
-    "nccl",
-    "connection",
-    "broken pipe",
-    "store",
-)  # in the error of a group that has lost a member
+# parts of the work may take longer than others; torchrun ends all processes when one dies
+PATIENCE = timedelta(days=1)
+# in the error of a group that has lost a member
+LOST = ("gloo", "nccl", "connection", "broken pipe", "store")
 
 
-def world_size():
+def world_size() -> int:
     """How many processes work together; 1 without torchrun."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def rank():
+def rank() -> int:
     """Number of this process, from 0; the first one speaks and writes the files."""
     return dist.get_rank() if dist.is_initialized() else 0
 
@@ -97,8 +91,8 @@ def _readable(error):
     if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in LOST):
         return UserError(
             "another of the processes that work together has ended, so this one cannot "
-            "go on; what was "
-            "finished is kept, give the same command again (training: with --resume)"
+            "continue; what was finished is kept, give the same command again (training: "
+            "with --resume)"
         )
     return error
 
@@ -118,14 +112,13 @@ def own_device(device):
     local = int(os.environ.get("LOCAL_RANK", rank()))
     if device != "cuda":
         raise UserError(
-            f"--device {device} for {world_size()} processes; give --device cuda, and "
-            f"each takes its own"
+            f"--device {device} for {world_size()} processes; give --device cuda, and each "
+            f"takes its own"
         )
     if local >= torch.cuda.device_count():
         raise UserError(
-            f"process {local + 1} of this machine finds {torch.cuda.device_count()} "
-            f"GPUs; lower "
-            "--nproc-per-node"
+            f"process {local + 1} of this machine finds {torch.cuda.device_count()} GPUs; "
+            f"lower --nproc-per-node"
         )
     torch.cuda.set_device(local)
     return f"cuda:{local}"
@@ -212,9 +205,8 @@ class BatchShare:
     def __init__(self, sampler, batch_size):
         if batch_size % world_size():
             raise UserError(
-                f"--batch-size {batch_size} is the batch of all {world_size()} "
-                f"processes and cannot be "
-                f"shared out evenly; give a multiple of {world_size()}"
+                f"--batch-size {batch_size} is the batch of all {world_size()} processes "
+                f"and cannot be split evenly; give a multiple of {world_size()}"
             )
         self.sampler, self.batch_size, self.size = (
             sampler,

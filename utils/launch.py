@@ -1,4 +1,4 @@
-"""A script of this project in several processes of this machine. Imports no torch."""
+"""A script of this project in processes of its own on this machine. Imports no torch."""
 
 import subprocess
 import sys
@@ -7,23 +7,17 @@ from pathlib import Path
 from claus.utils.runtime import UserError
 
 
-def launch(script, arguments, processes):
-    """What `torchrun --nproc-per-node processes -- script arguments` does; UserError where
-    it fails.
+def launch(script: str | Path, arguments: list[str], processes: int) -> None:
+    """What `torchrun --nproc-per-node processes -- script arguments` does, for one process
+    `python script arguments`; UserError where it fails.
 
     All its processes end with this one, unless this one is killed without a chance to say so.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        str(processes),
-        "--",
-        str(script),
-        *arguments,
-    ]
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(processes), "--"]
+    command += [str(script), *arguments]
     with subprocess.Popen(command) as running:
         try:
             status = running.wait()
@@ -32,7 +26,6 @@ def launch(script, arguments, processes):
             raise
     if status:
         raise UserError(
-            f"{Path(script).name} in {processes} processes has failed, the reason "
-            f"stands above; the same "
-            "command goes on from there"
+            f"{Path(script).name} in {processes} process{'es' * (processes > 1)} has failed, "
+            f"the reason stands above; the same command is resumable"
         )

@@ -10,12 +10,14 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import claus
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def about_machine():
-    """{"cpu", "cores", "gpu", "python", "torch", "numpy", "code", "date"}; "gpu" and "code"
-    may be empty.
+    """{"cpu", "cores", "gpu", "python", "torch", "numpy", "code", "date"}; "gpu" may be
+    empty.
     """
     return {
         "cpu": processor(),
@@ -25,8 +27,7 @@ def about_machine():
         ),
         "python": platform.python_version(),
         **{name: _version(name) for name in ("torch", "numpy")},
-        "code": _output("git", "-C", str(ROOT), "describe", "--always", "--dirty")
-        or exported_from(),
+        "code": code_version(),
         "date": time.strftime("%Y-%m-%d"),
     }
 
@@ -44,6 +45,16 @@ def in_words(about):
         ("date", ""),
     )
     return ", ".join(f"{title}{about[key]}" for key, title in names if about.get(key))
+
+
+def code_version(root=ROOT):
+    """Commit of a checkout at `root` or of the archive it was unpacked from, else the
+    version of the installed package.
+    """
+    commit = ""
+    if (root / ".git").exists():  # else git would describe a checkout around it
+        commit = _output("git", "-C", str(root), "describe", "--always", "--dirty")
+    return commit or exported_from(root / ".git_archival.txt") or f"claus {claus.__version__}"
 
 
 def machine_line():

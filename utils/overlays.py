@@ -23,7 +23,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from claus.datasets.clips.geometry import center_crop
 from claus.utils.runtime import UserError, atomic_write
 
 TRUTH, PREDICTION = (90, 235, 90), (255, 140, 30)
@@ -40,8 +39,9 @@ class Example:
 
     name, truth, predicted: text. score: mean score of the predicted class. video_iou:
     number. iou_F: (F,), NaN where a frame is not counted. probs_F_S_S: foreground
-    probabilities. geometry: datasets.clips.ClipGeometry of the maps. protocol: text that
-    names what the IoUs are.
+    probabilities inside the crop. frame: (H, W) that videos are resized to. crop: (x0, y0,
+    x1, y1) of the network's view in that frame. protocol: text that names what the IoUs
+    are.
     """
 
     name: str
@@ -51,7 +51,8 @@ class Example:
     video_iou: float
     iou_F: np.ndarray
     probs_F_S_S: np.ndarray
-    geometry: object
+    frame: tuple
+    crop: tuple
     protocol: str = "capsule protocol"
 
 
@@ -81,14 +82,14 @@ def pick_examples(iou_V, n):
 # -------------------------------------------------------------------------------- one frame
 
 
-def overlay(frame, truth, prob, geometry, height):
-    """A frame uint8 (H,W,3) enlarged to `height`, with truth (H,W) {0,1} and probability
-    (S,S) drawn over it.
+def overlay(picture, truth, prob, frame, crop, height):
+    """A picture uint8 (H,W,3) enlarged to `height`, with truth (H,W) {0,1} and probability
+    (S,S) drawn over it. frame, crop: see Example.
     """
-    size = _even(height * frame.shape[1] / frame.shape[0]), height
-    grows = height > frame.shape[0]
-    view = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
-    x0, y0, x1, y1 = crop_in_view(geometry, size)
+    size = _even(height * picture.shape[1] / picture.shape[0]), height
+    grows = height > picture.shape[0]
+    view = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
+    x0, y0, x1, y1 = crop_in_view(frame, crop, size)
     seen = view[y0:y1, x0:x1].astype(np.float32)
     view = (view * 0.45).astype(np.uint8)
     predicted = (
@@ -108,16 +109,11 @@ def overlay(frame, truth, prob, geometry, height):
     return view
 
 
-def crop_in_view(geometry, size):
-    """(x0, y0, x1, y1) of the network's center crop in a view of `size` (w, h)."""
-    top, left = center_crop(geometry)
-    edges = np.array([left, top, left + geometry.crop[1], top + geometry.crop[0]])
-    return tuple(
-        int(edge)
-        for edge in np.rint(
-            edges * [*size, *size] / [*geometry.frame[::-1], *geometry.frame[::-1]]
-        )
-    )
+def crop_in_view(frame, crop, size):
+    """(x0, y0, x1, y1) of the crop of a frame (H, W) in a view of `size` (w, h)."""
+    height, width = frame
+    scaled = np.array(crop) * [*size, *size] / [width, height, width, height]
+    return tuple(int(edge) for edge in np.rint(scaled))
 
 
 def _outline(view, mask, color, width):
@@ -187,6 +183,12 @@ def _frame_iou(example, f):
     return "not counted" if np.isnan(example.iou_F[f]) else f"IoU {example.iou_F[f]:.2f}"
 
 
+def _view(example, f, picture, truth, height):
+    """The overlay of frame number `f`."""
+    prob = example.probs_F_S_S[f]
+    return overlay(picture, truth, prob, example.frame, example.crop, height)
+
+
 # ---------------------------------------------------------------------------------- a video
 
 
@@ -206,7 +208,7 @@ def draw_example(stem, example, blocks):
         for start, block, truths in blocks:
             for f, (frame, truth) in enumerate(zip(block, truths, strict=True), start):
                 if f in shown:
-                    view = overlay(frame, truth, example.probs_F_S_S[f], example.geometry, CELL)
+                    view = _view(example, f, frame, truth, CELL)
                     label = [(f"frame {f}", PLAIN), (f"   {_frame_iou(example, f)}", FAINT)]
                     cells[f] = np.concatenate([view, text_bar(label, view.shape[1], 20, 12)])
                 yield frame_picture(example, f, frame, truth)
@@ -217,7 +219,7 @@ def draw_example(stem, example, blocks):
 
 def frame_picture(example, f, frame, truth):
     """uint8 picture of frame number `f`: text, the frame with its overlay, the IoU strip."""
-    view = overlay(frame, truth, example.probs_F_S_S[f], example.geometry, VIEW)
+    view = _view(example, f, frame, truth, VIEW)
     width = view.shape[1]
     second = [
         (f"frame {f} of {len(example.iou_F)}", PLAIN),

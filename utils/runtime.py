@@ -4,7 +4,6 @@ folder can be written.
 Standard library only, so that a script that needs no network starts without importing torch.
 """
 
-import argparse
 import contextlib
 import errno
 import functools
@@ -17,17 +16,28 @@ import sys
 import tempfile
 from pathlib import Path
 
-# ends the names of temporary files, so that no file of anybody else's is ever cleared away
+# ends the names of temporary files, so that nobody else's file is ever removed
 TEMPORARY = ".claus.tmp"
 
 
 class UserError(Exception):
-    """Bad input or a full disk: one line that says what, where (the file) and how to mend
+    """Bad input or a full disk: one line that says what, where (the file) and how to fix
     it.
     """
 
 
-def run_script(main, again="what was finished is kept, the same command goes on from there"):
+@contextlib.contextmanager
+def one_line(*kinds):
+    """Inside, an error of these `kinds`, as ground rooms raise them for bad values, becomes
+    a UserError with the same words.
+    """
+    try:
+        yield
+    except kinds as error:
+        raise UserError(str(error)) from error
+
+
+def run_script(main, again="what was finished is kept, the same command is resumable"):
     """Run `main()`; a UserError becomes one line on stderr and exit status 2, Ctrl-C and
     SIGTERM status 130.
 
@@ -61,34 +71,10 @@ def _interrupt(script, signum, frame):
     raise KeyboardInterrupt
 
 
-def check_alone(script):
+def check_alone(script: str) -> None:
     """UserError where torchrun has started several processes of a script that works in one."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise UserError(f"{script} works in one process; start it without torchrun")
-
-
-def whole_number(text):
-    """argparse type of seeds and counts: an int from 0 on that fits 32 bits, as k-means
-    wants its seed.
-    """
-    number = int(text)
-    if not 0 <= number < 2**32:
-        raise argparse.ArgumentTypeError(
-            f"{text} is {'below 0' if number < 0 else 'above 4294967295'}"
-        )
-    return number
-
-
-class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """The description as it is written, and after each flag the default that its help does
-    not name itself.
-    """
-
-    def _get_help_string(self, action):
-        value, untold = action.default, "default" not in action.help
-        if untold and value not in ("", argparse.SUPPRESS) and type(value) in (str, int, float):
-            return f"{action.help} (default: %(default)s)"
-        return action.help
 
 
 @contextlib.contextmanager
@@ -110,7 +96,7 @@ def atomic_write(path, mode="wb"):
         put_in_place(temporary, path)
 
 
-def link_or_copy(source, target):
+def link_or_copy(source: str | Path, target: str | Path) -> None:
     """`target` becomes the same file as `source`, or a copy of it where the disk knows no
     links; whole or not at all.
 
@@ -175,33 +161,33 @@ def gc_paused():
             gc.enable()
 
 
-def write_text(path, text):
+def write_text(path: str | Path, text: str) -> None:
     """Write `text` to `path` atomically (see atomic_write)."""
     with atomic_write(path, "w") as file:
         file.write(text)
 
 
-def read_json(path, mend):
+def read_json(path: str | Path, fix: str) -> dict:
     """The JSON object in a file, as a dict; UserError in one line that names the file and
-    ends with the mend.
+    ends with the fix.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be read: {(error.strerror or str(error)).lower()}; {mend}"
+            f"{path}: cannot be read: {(error.strerror or str(error)).lower()}; {fix}"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON, or a damaged file; {mend}") from error
+        raise UserError(f"{path}: not JSON, or a damaged file; {fix}") from error
     if not isinstance(content, dict):
         raise UserError(
             f"{path}: holds a {type(content).__name__} where an object with names "
-            f"belongs; {mend}"
+            f"belongs; {fix}"
         )
     return content
 
 
-def check_writable(folder, clear=True):
+def check_writable(folder: str | Path, clear: bool = True) -> Path:
     """Make `folder` and prove that a file can be written in it; UserError if not. Called
     before long work.
 

@@ -27,7 +27,7 @@ def safe_load(path):
     try:
         with open(path, "rb") as file:
             if not file.peek(1):
-                raise UserError(f"{path}: the file is empty; make it anew")
+                raise UserError(f"{path}: the file is empty; make it again")
             return _finish(_Unpickler(file, encoding="latin1").load(), {})
     except UserError:
         raise
@@ -47,15 +47,15 @@ def safe_load(path):
         ) from error
     except MemoryError as error:
         raise UserError(
-            f"{path}: asks for more memory than there is; the file is damaged, make it anew"
+            f"{path}: asks for more memory than there is; the file is damaged, make it again"
         ) from error
     except Exception as error:  # a damaged pickle raises nearly anything
         if isinstance(error, EOFError) or "truncated" in str(error):
             raise UserError(
-                f"{path}: the file is truncated; make it or copy it anew"
+                f"{path}: the file is truncated; make it or copy it again"
             ) from error
         raise UserError(
-            f"{path}: not a pickle, or a damaged one; make it or copy it anew"
+            f"{path}: not a pickle, or a damaged one; make it or copy it again"
         ) from error
 
 

@@ -26,13 +26,14 @@ from torch.utils.data import DataLoader, IterableDataset
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from claus.artifacts.checkpoint import ENCODER, save  # noqa: E402
-from claus.datasets.clips.geometry import normalize  # noqa: E402
 from claus.datasets.sprites import random_actor, random_texture, render  # noqa: E402
-from claus.models.detector import PRESETS  # noqa: E402
-from claus.models.i3d import I3D, SPATIAL_STRIDE  # noqa: E402
+from claus.models import BACKBONES  # noqa: E402
+from claus.models.i3d import SPATIAL_STRIDES  # noqa: E402
+from claus.models.input import normalize  # noqa: E402
 from claus.utils.runtime import run_script  # noqa: E402
 
-SIZE, FRAMES, MARGIN = PRESETS["small"]["size"], 8, 16
+SMALL = BACKBONES["small"]
+SIZE, FRAMES, MARGIN = SMALL.network["size"], 8, 16
 PATH = 5  # numbers that describe a pose: x, y, ln scale, cos, sin of the turned angle
 # and a whole motion: deviation of x, y, ln scale, angle; speed of turning; correlation of x
 # and y
@@ -145,7 +146,7 @@ class MadeClips(IterableDataset):
         while True:
             frames, masks, paths, extents = made_clip(rng)
             cells = F.avg_pool2d(
-                torch.from_numpy(masks).float(), SPATIAL_STRIDE
+                torch.from_numpy(masks).float(), SPATIAL_STRIDES[0]
             )  # (A, 8, G, G)
             mean = cells.mean(1)
             owner = mean.argmax(0)  # (G, G)
@@ -186,9 +187,9 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     torch.manual_seed(args.seed)
-    encoder = I3D(PRESETS["small"]["width"]).train()
+    encoder = SMALL.encoder(SMALL.network["width"]).train()
     sizes = [FRAMES, FRAMES * PATH, EXTENT]
-    head = nn.Conv2d(encoder.channels_28, sum(sizes), 1)
+    head = nn.Conv2d(encoder.channels[0], sum(sizes), 1)
     parameters = [*encoder.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, args.lr, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

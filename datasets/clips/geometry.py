@@ -50,11 +50,6 @@ GEOMETRY = {
     ("small", "jhmdb"): ClipGeometry((73, 73), (64, 64), 64),
 }
 
-PIXEL_RANGE = {
-    "-1..1": (2.0, -1.0),
-    "0..1": (1.0, 0.0),
-}  # -1..1 is what the I3D weights were trained on
-
 
 def clip_indices(
     frames: int,
@@ -170,11 +165,3 @@ def _nearest(before, after):
         resized = TF.resize(column, [after, 1], InterpolationMode.NEAREST_EXACT)
         digits.append(resized[0, :, 0].numpy().astype(np.int64))
     return digits[0] + 256 * digits[1]
-
-
-def normalize(frames, pixel_range):
-    """uint8 frames (B,T,3,S,S) on any device -> float clips (B,3,T,S,S) in the range the
-    network was trained on.
-    """
-    scale, shift = PIXEL_RANGE[pixel_range]
-    return frames.transpose(1, 2).float() * (scale / 255) + shift

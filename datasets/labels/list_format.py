@@ -17,7 +17,7 @@ from claus.datasets.labels.annotations import (
     naming,
     whole_number,
 )
-from claus.datasets.labels.pseudo_labels import REACH
+from claus.losses.stew import REACH
 from claus.utils.runtime import UserError
 
 

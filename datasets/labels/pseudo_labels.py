@@ -1,25 +1,18 @@
-"""Few labeled frames -> dense pseudo-label masks for a clip, and the weight STeW gives
-each pixel of them.
+"""Few labeled frames -> dense pseudo-label masks for a clip. What each pixel of them weighs
+is in losses/stew.py.
 
 Only what the annotation file holds is used: labeled frames and the boxes or masks on them.
 A track's true start and end are not known to it. Where a track has masks, its boxes are not
 looked at.
 """
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
 
 from claus.datasets.labels.annotations import Tube, Video
 from claus.datasets.labels.mask_interp import INTERPOLATIONS, interpolate
-
-SIGMA = 8 / 3  # of the temporal weight, video frames (paper Eq. 4)
-REACH = 8  # beyond so many video frames the temporal weight is 0
-FAR = 2**31  # distance to a label that there is not
-WINDOW = 2  # consistency looks at this many sampled frames to each side
-P_LOW, P_HIGH = 0.1, 0.9
-
+from claus.losses.stew import clip_weight
 
 INTERPOLATION = INTERPOLATIONS[0]
 
@@ -209,94 +202,3 @@ def box_cells(video: Video, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     in_rows = (y0[..., None] <= rows) & (rows < y1[..., None]) & present[..., None]  # (A,T,n)
     in_columns = (x0[..., None] <= columns) & (columns < x1[..., None])  # (A,T,m)
     return (in_rows[..., None] & in_columns[..., None, :]).any(0).view(np.uint8), rows, columns
-
-
-def label_distance(labeled, frames):
-    """Distance of each frame (T,) to the nearest labeled frame, in video frames, int; FAR
-    where none is labeled.
-    """
-    frames = np.asarray(frames)
-    if not len(labeled):
-        return np.full(len(frames), FAR)
-    at = np.searchsorted(labeled, frames)
-    before = labeled[np.maximum(at - 1, 0)]
-    after = labeled[np.minimum(at, len(labeled) - 1)]
-    return np.minimum(np.abs(frames - before), np.abs(after - frames))
-
-
-def temporal_weight(distance, sigma=SIGMA, reach=REACH):
-    """τ (T,) in [0,1]: exp(-d²/2σ²), 0 beyond `reach` video frames (paper Eq. 4)."""
-    distance = np.asarray(distance, np.float64)
-    return np.where(distance <= reach, np.exp(-(distance**2) / (2 * sigma**2)), 0.0)
-
-
-def consistency(masks_T_H_W, on_label_T, rule="paper", window=WINDOW):
-    """s (T,H,W) float32 in [0,1] (paper Eq. 5): how steadily the pseudo-label {0,1} says
-    the same of a pixel.
-
-    m is the mean label over the clip's frames t-window … t+window that exist. `paper`: s =
-    m, but 1 where m ≤ 0.1 or m ≥ 0.9. `authors`: s = 1 only where m = 0, and the window is
-    the whole clip for t ≥ 2, the last two frames for t = 0, the last for t = 1. A labeled
-    frame has s = 1 everywhere.
-    """
-    return _weigh(masks_T_H_W, np.ones(len(on_label_T)), on_label_T, rule, window)
-
-
-def _weigh(masks_T_H_W, tau_T, on_label_T, rule, window=WINDOW):
-    """φ = τ·s (T,H,W) float32: looked up by how many frames of its window say 1 of a pixel,
-    T numbers at most.
-    """
-    masks, length = np.asarray(masks_T_H_W), len(masks_T_H_W)
-    low, high, steady = _windows(length, rule, window)
-    count = np.uint8 if length < 256 else np.int64
-    total = np.zeros((length + 1, *masks.shape[1:]), count)  # of the frames before t
-    for t in range(length):
-        np.add(
-            total[t], masks[t], out=total[t + 1], casting="unsafe"
-        )  # much faster than cumsum along time
-    ones = total[high] - total[low]
-    table = (
-        np.asarray(tau_T)[:, None] * np.where(np.asarray(on_label_T)[:, None], 1, steady)
-    ).astype(np.float32)
-    weight = np.empty(masks.shape, np.float32)
-    for t in range(length):
-        table[t].take(ones[t], out=weight[t], mode="clip")
-    return weight
-
-
-@functools.lru_cache(maxsize=16)
-def _windows(length, rule, window):
-    """Windows of a clip's frames, [low, high), and s of a pixel of which n frames of the
-    window say 1: (T, length+1).
-    """
-    times = np.arange(length)
-    if rule == "paper":
-        low, high = np.maximum(times - window, 0), np.minimum(times + window + 1, length)
-    elif rule == "authors":
-        low, high = (
-            np.where(times < window, length - window + times, 0),
-            np.full(length, length),
-        )
-    else:
-        raise ValueError(f"rule must be 'paper' or 'authors', not {rule!r}")
-    mean = np.arange(length + 1) / (high - low)[:, None]
-    certain = (mean <= P_LOW) | (mean >= P_HIGH) if rule == "paper" else mean == 0
-    return low, high, np.where(certain, 1, mean)
-
-
-def clip_weight(masks_T_H_W, labeled, frames, loss="stew", rule="paper"):
-    """φ (T,H,W) float32 in [0,1] for a clip's pseudo-label masks {0,1} at video frames
-    `frames` (T,).
-
-    loss: `stew` τ·s; `interp` 1 everywhere; `frame` 1 on labeled frames, 0 elsewhere. All
-    0 without any label.
-    """
-    distance = label_distance(labeled, frames)
-    shape = np.shape(masks_T_H_W)
-    if loss == "interp":
-        return np.full(shape, len(labeled) > 0, np.float32)
-    if loss == "frame":
-        return np.broadcast_to((distance == 0)[:, None, None], shape).astype(np.float32)
-    if loss != "stew":
-        raise ValueError(f"loss must be 'stew', 'interp' or 'frame', not {loss!r}")
-    return _weigh(masks_T_H_W, temporal_weight(distance), distance == 0, rule)

@@ -12,6 +12,7 @@ import shlex
 from pathlib import Path
 
 from claus.artifacts import handoffs
+from claus.artifacts.cycle import Run
 from claus.artifacts.cycle_row import cycle_row
 from claus.experiments import table
 from claus.utils.runtime import UserError
@@ -155,7 +156,7 @@ def rows_of_cycles(folder):
             "folder of a run, after evaluate.py or run_cycles.py has finished a cycle"
         )
     ledger = handoffs.count_ledger(run)
-    return [cycle_row(run / f"cycle{cycle}", cycle, ledger) for cycle in done]
+    return [cycle_row(Run(Path(run)).cycle(cycle), ledger) for cycle in done]
 
 
 def settings_by_cycles(folder, results):

@@ -432,6 +432,6 @@ def command_of(folder):
     flags = [
         f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
         for name, value in settings.items()
-        if value not in ("", None, False)
+        if name != "claus" and value not in ("", None, False)
     ]
     return shlex.join(["python", "run_cycles.py", "--run", str(folder), *flags])

@@ -47,13 +47,8 @@ sys.path.insert(0, str(ROOT))
 
 from claus.datasets.labels import annotations as annotation_file  # noqa: E402
 from claus.datasets.layouts import default_folder  # noqa: E402
-from claus.utils.runtime import (  # noqa: E402
-    UserError,
-    check_writable,
-    run_script,
-    whole_number,
-    write_text,
-)
+from claus.flags.common import whole_number  # noqa: E402
+from claus.utils.runtime import UserError, check_writable, run_script, write_text  # noqa: E402
 
 # (V, A): percent of the videos, and percent of their frames on average; the last is full
 # supervision

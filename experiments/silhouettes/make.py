@@ -48,14 +48,14 @@ from claus.experiments.silhouettes.scenes import (  # noqa: E402
     make_domains,
     render_scene,
 )
+from claus.flags.common import whole_number  # noqa: E402
 from claus.utils.runtime import (  # noqa: E402
     UserError,
     atomic_write,
     check_writable,
     run_script,
-    whole_number,
     write_text,
-)  # noqa: E402
+)
 
 LISTS = ("trainlist_split1.txt", "testlist_split1.txt")
 ABOUT = "silhouettes.json"

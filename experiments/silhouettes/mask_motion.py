@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 from claus.datasets.jhmdb import read_masks  # noqa: E402
-from claus.datasets.labels.pseudo_labels import REACH, temporal_weight  # noqa: E402
+from claus.losses.stew import REACH, temporal_weight  # noqa: E402
 from claus.utils.markdown import table  # noqa: E402
 from claus.utils.runtime import UserError, run_script, write_text  # noqa: E402
 

@@ -16,7 +16,7 @@ from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry
 from claus.datasets.labels.annotations import load, save
 from claus.datasets.sprites import write_video
 from claus.datasets.video.reader import probe, read_frames
-from claus.selection.budget import cycle_budget
+from claus.selection.budget import BudgetSettings, cycle_budget
 from claus.utils.runtime import UserError
 
 CLIPS = {
@@ -320,8 +320,7 @@ def test_the_budget_of_a_cycle(real):
     budget = cycle_budget(
         len(train.videos),
         train.total_frames(),
-        videos_percent=jhmdb.VIDEOS_PERCENT,
-        frames_percent=jhmdb.FRAMES_PERCENT,
+        BudgetSettings(f"{jhmdb.VIDEOS_PERCENT}%", f"{jhmdb.FRAMES_PERCENT}%"),
     )
     assert (budget.videos, budget.frames) == (33, 34)
 

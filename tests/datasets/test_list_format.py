@@ -9,7 +9,7 @@ from test_annotations import same, videos
 
 from claus.datasets.labels.annotations import Annotations, Tube, Video
 from claus.datasets.labels.list_format import from_records, to_records
-from claus.datasets.labels.pseudo_labels import clip_weight
+from claus.losses.stew import clip_weight
 from claus.utils.runtime import UserError
 from claus.utils.safe_pickle import safe_load
 

@@ -13,6 +13,7 @@ from claus.datasets import own_videos as own_videos
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.own_videos import read_classes, read_pool
 from claus.datasets.ucf101 import CLASSES, find_video, scan_videos
+from claus.flags.selection import parse
 from claus.utils.runtime import UserError
 
 
@@ -171,7 +172,7 @@ def test_capital_endings_and_stray_films(data, tmp_path):
 )
 def test_any_folder_is_refused_where_it_does_nothing(more, capsys):
     with pytest.raises(SystemExit):
-        claus_select.parse_args(["--run", "x", "--any-folder", *more])
+        parse(["--run", "x", "--any-folder", *more])
     assert "--any-folder plays a part in cycle 0 alone" in capsys.readouterr().err
 
 
@@ -190,7 +191,7 @@ def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):
         "3",
     ]
     assert claus_select.main(start) == 0
-    assert "set aside: 1 video that could not be read, Diving/v_c" in capsys.readouterr().out
+    assert "skipped: 1 video that could not be read, Diving/v_c" in capsys.readouterr().out
     folder = tmp_path / "mine" / "cycle0"
     form = read_form(folder / "request.json")
     assert (

@@ -19,16 +19,13 @@ from claus.datasets.clips.geometry import (
 from claus.datasets.labels.annotations import Tube, Video
 from claus.datasets.labels.pseudo_labels import (
     clip_labels,
-    clip_weight,
-    consistency,
     dense_boxes,
-    label_distance,
     neighbors,
     pseudo_masks,
-    temporal_weight,
     tube_masks,
 )
 from claus.datasets.ucf101 import read_ground_truth
+from claus.losses.stew import clip_weight, consistency, label_distance, temporal_weight
 from claus.reference import clips as plain_loading
 
 

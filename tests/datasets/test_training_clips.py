@@ -19,7 +19,7 @@ from claus.datasets.clips.training_clips import (
     loader,
 )
 from claus.datasets.labels.annotations import Annotations, Tube, Video
-from claus.datasets.labels.pseudo_labels import clip_weight
+from claus.losses.stew import clip_weight
 from claus.utils.runtime import UserError
 
 SQUARE = GEOMETRY["small", "wide"]

@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from claus.losses.stew import dice_loss, stew_loss
+from claus.losses.stew import consistency, dice_loss, stew_loss
 
 
 def random_batch(seed=0, shape=(2, 4, 3, 5)):
@@ -102,7 +103,7 @@ def test_dice_of_each_clip_counts_alike():
 def test_dice_can_be_left_out():
     batch = random_batch()
     for weighting in ("paper", "authors"):
-        bce, dice = stew_loss(*batch, dice=False, weighting=weighting)
+        bce, dice = stew_loss(*batch, dice="none", weighting=weighting)
         assert (
             dice.item() == 0 and bce.item() == stew_loss(*batch, weighting=weighting)[0].item()
         )
@@ -121,7 +122,7 @@ def test_weighted_dice_counts_pixels_by_their_weight():
     hard = (weight > 0.5).float()  # where φ is 0 or 1 in whole frames it is the plain one
     hard = hard[:, :, :1, :1].expand_as(hard)
     weighted, plain = (
-        stew_loss(logits, target, hard, dice)[1].item() for dice in ("weighted", True)
+        stew_loss(logits, target, hard, dice)[1].item() for dice in ("weighted", "plain")
     )
     assert weighted == pytest.approx(plain)
     with pytest.raises(ValueError, match="'paper' alone"):
@@ -133,7 +134,7 @@ def test_the_authors_gradient_is_scaled_by_the_weight_the_papers_too():
     logits = torch.zeros(2, 4, 3, 5, requires_grad=True)
     for weighting in ("paper", "authors"):  # at logit 0 both have gradient φ (½ - t) / pixels
         (gradient,) = torch.autograd.grad(
-            stew_loss(logits, target, weight, False, weighting)[0], logits
+            stew_loss(logits, target, weight, "none", weighting)[0], logits
         )
         torch.testing.assert_close(gradient, weight * (0.5 - target) / target.numel())
 
@@ -153,3 +154,19 @@ def test_extreme_logits_in_half_precision_stay_finite():
 def test_an_unknown_weighting_is_refused():
     with pytest.raises(ValueError, match="'paper' or 'authors'"):
         stew_loss(*random_batch(), weighting="mine")
+
+
+@pytest.mark.parametrize(
+    "ones, expected", [(0, 1), (1, 1), (2, 0.2), (8, 0.8), (9, 1), (10, 1)]
+)
+def test_a_pixel_counts_as_settled_at_the_limits_themselves(ones, expected):
+    """Ten frames in one window: m = 0.1 and m = 0.9 are settled, 0.2 and 0.8 are not."""
+    masks = np.zeros((10, 1, 1), np.uint8)
+    masks[:ones] = 1
+    s = consistency(masks, np.zeros(10, bool), window=9)
+    assert s.ravel().tolist() == pytest.approx([expected] * 10)
+
+
+def test_an_unknown_dice_is_refused():
+    with pytest.raises(ValueError, match="'plain', 'weighted' or 'none'"):
+        stew_loss(*random_batch(), dice="half")

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry, center_crop, transform
 from claus.metrics.act import frame_ap
@@ -245,3 +246,36 @@ def test_a_perfect_mask_of_the_whole_picture_scores_one():
     )
     found = scored_boxes(0, [0], probs, [0.1, 0.9], PLAIN, 20, 20)
     assert frame_ap(truth([video])[0], found, ("a", "b"), (1.0,)).mean_ap[0] == 1
+
+
+def scipy_boxes(probs_T_H_W, threshold, min_area, connectivity):
+    """mask_boxes by scipy.ndimage, all maps at once."""
+    touching = np.zeros((3, 3, 3), dtype=bool)
+    touching[1] = ndimage.generate_binary_structure(2, 2 if connectivity == 8 else 1)
+    region, n = ndimage.label(probs_T_H_W >= threshold, touching)
+    area_N = np.bincount(region.ravel(), minlength=n + 1)[1:]
+    sum_N = np.bincount(region.ravel(), probs_T_H_W.ravel(), minlength=n + 1)[1:]
+    large_N = area_N >= min_area * probs_T_H_W[0].size
+    places = [
+        (t.start, x.start, y.start, x.stop, y.stop) for t, y, x in ndimage.find_objects(region)
+    ]
+    places_N_5 = np.array(places).reshape(-1, 5)[large_N]
+    return places_N_5[:, 0], places_N_5[:, 1:], sum_N[large_N] / area_N[large_N]
+
+
+@pytest.mark.parametrize("connectivity", [4, 8])
+@pytest.mark.parametrize("smooth", [0, 1, 4])
+def test_regions_of_random_maps_are_exactly_those_of_scipy(connectivity, smooth):
+    rng = np.random.default_rng(smooth)
+    for dtype in (np.float32, np.float64):
+        probs = ndimage.gaussian_filter(rng.random((6, 40, 56)), (0, smooth, smooth))
+        probs = ((probs - probs.min()) / np.ptp(probs)).astype(dtype)
+        probs[3] = 0
+        for threshold, min_area in ((0.5, 0), (0.55, 0.001), (0.7, 0.01)):
+            made = mask_boxes(
+                probs, threshold=threshold, min_area=min_area, connectivity=connectivity
+            )
+            expected = scipy_boxes(probs, threshold, min_area, connectivity)
+            for one, other in zip(made, expected, strict=True):
+                np.testing.assert_array_equal(one, other)
+            assert len(made[0]) or smooth == 0

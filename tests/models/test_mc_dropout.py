@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from claus.datasets.clips.geometry import normalize
 from claus.models.detector import PRESETS, Detector, DetectorConfig
+from claus.models.input import normalize
 from claus.models.mc_dropout import mc_forward, seeded_masks, tile_latents
 from claus.reference.network import PlainDetector, plain_scoring
 

@@ -3,14 +3,17 @@ plain loops.
 """
 
 import importlib.util
+import math
+import zlib
 
 import numpy as np
 import pytest
 import torch
 
+from claus.models import BACKBONES
 from claus.models.capsules import ConvCaps
 from claus.models.decoder_tail import fused_tail
-from claus.models.detector import PRESETS, Detector, DetectorConfig
+from claus.models.detector import PRESETS, Detector, DetectorConfig, scores_and_latent
 from claus.models.i3d import MaxPoolSame, Unit3D
 
 
@@ -271,3 +274,90 @@ def test_fused_tail_gradcheck():
     assert torch.autograd.gradcheck(
         lambda x: fused_tail(x, up, smooth, torch.tensor([[2.0, 0, 2]]).double()), (x,)
     )
+
+
+# ---- without anything that is not in the repository ----
+
+
+def made_up(name, shape):
+    """A weight of the small network that follows from its name and shape alone."""
+    size = max(math.prod(shape), 1)
+    wave = np.sin(zlib.crc32(name.encode()) % 1000 + 1.7 * np.arange(size)).reshape(shape)
+    if name.endswith("num_batches_tracked"):
+        return torch.tensor(1)
+    if name.endswith("running_var"):
+        return torch.from_numpy(1 + 0.3 * wave)
+    if len(shape) > 1:
+        return torch.from_numpy(1.5 * wave * math.sqrt(2 * shape[0] / size))
+    return torch.from_numpy((1.0 if name.endswith("bn.weight") else 0.0) + 0.2 * wave)
+
+
+@pytest.fixture(scope="module")
+def known():
+    """(small network with made-up weights, clip), both float64."""
+    network = Detector(DetectorConfig(classes=3, **PRESETS["small"])).double().eval()
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    network.load_state_dict({name: made_up(name, shape) for name, shape in shapes.items()})
+    clip = np.sin(0.37 * np.arange(3 * 8 * 64 * 64)).reshape(1, 3, 8, 64, 64)
+    return network, torch.from_numpy(clip)
+
+
+def test_the_numbers_of_a_small_network_with_made_up_weights(known):
+    """Kept when the full network matched the published one (above) to within 1e-4."""
+    network, clip = known
+    with torch.no_grad():
+        features = network.encode(clip)
+        pose, activation = network.primary_caps(features.mixed_4f)
+        out = network(clip)
+    numbers = {
+        "features": [part.abs().mean().item() for part in features],
+        "capsules": [pose.abs().mean().item(), activation.mean().item()],
+        "scores": out.scores[0].tolist(),
+        "latent": out.latent[0, ::10].tolist(),
+        "logits": [out.logits.mean().item(), *out.logits[0, 0, ::3, 10, 20].tolist()],
+    }
+    for name, some in numbers.items():
+        assert some == pytest.approx(KNOWN[name], abs=2e-6), name
+
+
+KNOWN = {
+    "features": [0.218356, 0.147256, 0.146257],
+    "capsules": [0.133395, 0.489888],
+    "scores": [0.50646, 0.50321, 0.490224],
+    "latent": [0.003828, 0.0169, 0.007207, 0.007388, 0.013957, 0.620777],
+    "logits": [0.096092, 0.745955, -0.568424, 0.499265],
+}
+
+
+def test_a_score_is_the_mean_over_places_and_the_latent_their_maximum():
+    """Two places, one class: .2 and .6 of activation; 16 numbers of its pose."""
+    activation = torch.tensor([0.2, 0.6]).view(1, 1, 2, 1)
+    pose = torch.stack([torch.arange(16.0), 20 - torch.arange(16.0)]).view(1, 1, 2, 1, 16)
+    scores, latent = scores_and_latent(pose, activation)
+    assert scores.tolist() == [[pytest.approx(0.4)]]
+    expected = [max(p, 20 - p) for p in range(16)]
+    assert latent.tolist() == [[*expected, pytest.approx(0.6)]]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_backbone_is_what_the_table_says(name):
+    backbone = BACKBONES[name]
+    config = DetectorConfig(classes=2, **backbone.network)
+    encoder, side = backbone.encoder(config.width), 32
+    with torch.no_grad():
+        outputs = encoder(torch.zeros(1, 3, config.frames, side, side))
+    assert encoder.channels == backbone.channels
+    for place, output in enumerate(outputs):
+        frames = config.frames // backbone.temporal_strides[place]
+        pixels = side // backbone.spatial_strides[place]
+        assert output.shape == (1, backbone.channels[place], frames, pixels, pixels)
+
+
+def test_a_checkpoint_from_before_the_table_of_backbones_builds_the_same_network():
+    before = {"classes": 2, **PRESETS["small"]}
+    del before["backbone"]
+    shapes = {k: v.shape for k, v in Detector(DetectorConfig(**before)).state_dict().items()}
+    today = Detector(DetectorConfig(classes=2, **PRESETS["small"])).state_dict()
+    assert shapes == {k: v.shape for k, v in today.items()}
+    with pytest.raises(ValueError, match="no backbone 'vit'"):
+        DetectorConfig(classes=2, backbone="vit")

@@ -17,9 +17,11 @@ from golden import make_selection
 
 import claus_select
 from claus.artifacts import handoffs
+from claus.datasets import table
 from claus.datasets.labels import annotations as annotation_file
 from claus.flags.selection import METHODS
 from claus.reference.selection import claus
+from claus.selection.rules import RULES
 from claus.utils.runtime import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "selection"
@@ -122,7 +124,7 @@ def test_a_video_that_could_not_be_read_is_no_candidate_and_is_counted_aloud(run
     assert report["candidates"] == 13 and report["set_aside"] == failed
     assert not set(failed) & {row["video"] for row in report["videos"]}
     assert (
-        f"set aside: 1 video that could not be read, {next(iter(failed))}: made up"
+        f"skipped: 1 video that could not be read, {next(iter(failed))}: made up"
         in capsys.readouterr().out
     )
 
@@ -223,10 +225,31 @@ def test_the_seed_decides_the_random_start_and_only_that(run, tmp_path):
         starts.append(contents(tmp_path / name / "run" / "cycle0"))
     assert starts[0] == starts[1] and starts[0]["selection.json"] != starts[2]["selection.json"]
     for method in METHODS:
-        select(tmp_path / method / "run", 0, "--method", method, "--increment", "frames")
+        flags = [] if RULES[method].new_videos else ["--increment", "frames"]
+        select(tmp_path / method / "run", 0, "--method", method, *flags)
         assert contents(tmp_path / method / "run" / "cycle0") == starts[0], (
             "every method starts from the same labels"
         )
+
+
+def test_the_cycle_is_part_of_the_seed(run):
+    """The same labels, the same flags, another cycle: other videos are drawn. Which ones,
+    numpy says: default_rng([seed, cycle]).
+    """
+    shutil.copytree(run / "cycle0", run / "cycle1")
+    before = annotation_file.load(run / "cycle0" / "annotations.pkl")
+    failed = handoffs.load_features(run / "cycle0" / "features.pkl").failed
+    names = [name for name in before.videos if name not in failed]
+    left = [place for place, name in enumerate(names) if not before.videos[name].is_labeled]
+    drawn = []
+    for cycle in (2, 1):
+        shutil.rmtree(run / "cycle1") if cycle == 1 else None
+        select(run, cycle, "--method", "random", "--seed", "4")
+        drawn.append(list(make_selection.picks(run / f"cycle{cycle}" / "selection.json")))
+        order = np.random.default_rng([4, cycle]).permutation(left)
+        assert drawn[-1] == [names[place] for place in order[:6]]
+        shutil.rmtree(run / f"cycle{cycle}")
+    assert drawn[0] != drawn[1]
 
 
 def test_random_goes_on_at_random_and_needs_no_scores(run):
@@ -404,17 +427,17 @@ def test_nothing_left(run):
 @pytest.mark.parametrize(
     "budget, named",
     [
-        (["--videos-percent", "0"], "--videos-percent must be above 0"),
+        (["--videos", "0%"], "videos: a percentage must be above 0"),
         (["--videos-percent", "2"], "2% of 20 videos makes 0 videos"),
-        (["--frames-percent", "101"], "--frames-percent must be above 0 and at most 100"),
-        (["--videos-count", "1", "--frames-count", "0"], "--frames-count 0 makes 0 frames"),
+        (["--frames", "101%"], "frames: a percentage must be above 0 and at most 100"),
+        (["--videos", "1", "--frames", "0"], "frames: 0 makes 0 frames"),
         (
             ["--videos-count", "1", "--frames-count", "2", "--box-cost", "-2"],
-            "--box-cost must not be negative",
+            "box price must not be negative",
         ),
         (
             ["--videos-count", "1", "--frames-count", "2", "--sigma", "0"],
-            "--sigma must be above 0",
+            "sigma must be above 0",
         ),
     ],
 )
@@ -481,7 +504,7 @@ def test_a_missing_cycle_before(tmp_path):
 def test_an_output_that_cannot_be_written_is_found_before_the_work(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(
-        claus_select, "read_ground_truth", lambda *_, **__: pytest.fail("worked before looking")
+        table, "read_ground_truth", lambda *_, **__: pytest.fail("worked before looking")
     )
     assert "cannot write in" in refused(select, tmp_path / "file" / "run", 0)
 

@@ -24,10 +24,11 @@ from test_claus_select import (  # noqa: F401
     select,
 )  # noqa: F401
 
-import claus_select
 from claus.artifacts import handoffs
 from claus.datasets.labels import annotations as annotation_file
+from claus.flags.selection import METHODS, parse
 from claus.reference.selection import entropy_frames, greedy, pool
+from claus.selection.rules import RULES
 
 ROOT = Path(__file__).parents[2]
 BEFORE = annotation_file.load(GOLDEN / "cycle0" / "annotations.pkl")
@@ -67,6 +68,7 @@ def candidates(name):
         ("entropy", [], "local_entropy", "drop"),
         ("claus-no-clusters", ["--frame-score", "area"], "area", "paper"),
         ("uncertainty", ["--frame-score", "entropy"], "entropy", "none"),
+        ("claus-no-clusters", ["--frame-score", "authors"], "authors", "paper"),
         (
             "claus-no-clusters",
             ["--frame-score", "authors", "--damping", "authors", "--sigma", "1"],
@@ -118,10 +120,10 @@ def test_rules_of_the_whole_pool_choose_what_the_slow_version_says(
 
 def test_the_rules_differ(run):  # noqa: F811
     chosen = {}
-    for method in claus_select.READ_BY:
+    for method in METHODS:
         select(run, 1, "--force", "--method", method)
         chosen[method] = json.dumps(picks(run))
-    assert len(set(chosen.values())) == 7
+    assert len(set(chosen.values())) == len(METHODS)
 
 
 def test_equidistant_frames_of_the_videos_that_random_draws(run):  # noqa: F811
@@ -141,7 +143,7 @@ def test_rules_without_scores_know_what_could_not_be_read(run, method, capsys): 
     everything = ["--videos-count", "13", "--frames-count", "20"]
     select(run, 1, "--method", method, budget=everything)
     assert report(run)["set_aside"] == failed and not set(failed) & set(picks(run))
-    assert "set aside: 1 video" in capsys.readouterr().out
+    assert "skipped: 1 video" in capsys.readouterr().out
     assert (run / "cycle1" / "clusters.png").exists()
     # also from an earlier cycle, where the one before was not scored; without any, nobody knows
     assert "nothing is left" in refused(select, run, 2, "--method", method, "--take-rest")
@@ -155,6 +157,119 @@ def test_frames_per_video_is_a_t(run):  # noqa: F811
     assert sorted(len(frames) for frames in picks(run).values()) == [3, 3, 3, 3]
 
 
+# ------------------------------------------------------------------ videos and frames apart
+
+
+def test_videos_by_one_rule_and_frames_by_another(run):  # noqa: F811
+    flags = {
+        "claus": [],
+        "random": ["--method", "random"],
+        "claus+equidistant": ["--frame-rule", "equidistant"],
+        "random+claus": ["--video-rule", "random", "--frame-rule", "claus"],
+        "core-set+uncertainty": ["--method", "core-set", "--frame-rule", "uncertainty"],
+        "core-set": ["--method", "core-set"],
+        "uncertainty": ["--method", "uncertainty", "--videos", "13", "--frames", "40"],
+    }
+    chosen = {}
+    for method, words in flags.items():
+        budget = [] if "--videos" in words else BUDGET
+        select(run, 1, "--force", *words, budget=budget)
+        chosen[method] = picks(run)
+        assert report(run)["settings"]["method"] == method
+    assert list(chosen["claus+equidistant"]) == list(chosen["claus"])
+    assert list(chosen["random+claus"]) == list(chosen["random"])
+    assert list(chosen["core-set+uncertainty"]) == list(chosen["core-set"])
+    for name, frames in chosen["claus+equidistant"].items():
+        length, count = BEFORE.videos[name].frames, len(frames)
+        assert frames == [(2 * k + 1) * length // (2 * count) for k in range(count)]
+    for name, frames in chosen["core-set+uncertainty"].items():
+        assert chosen["uncertainty"][name][: len(frames)] == frames
+    names, videos = candidates("paper")
+    for name, frames in chosen["random+claus"].items():
+        video = videos[names.index(name)]
+        slow = greedy(video, len(frames), (), None, np.flatnonzero(video == 0).tolist())
+        assert frames == [frame for frame, _ in slow]
+
+
+def test_the_settings_of_both_halves_are_kept(run):  # noqa: F811
+    select(run, 1, "--video-rule", "entropy", "--frame-rule", "claus", "--sigma", "3")
+    said = report(run)
+    assert said["settings"] == {
+        "method": "entropy+claus",
+        "video_rule": "entropy",
+        "frame_rule": "claus",
+        "strategy": "hybrid",
+        "increment": "samples",
+        "damping": "paper",
+        "drop_nearest": 5,
+        "frame_score": "paper",
+        "sigma": 3.0,
+        "extraction": {"passes": 10},
+    }
+    # ranked by the local entropy of its frames, labeled where the paper's score is high
+    names, entropies = candidates("local_entropy")
+    _, scores = candidates("paper")
+    slow = pool(
+        entropies,
+        6,
+        15,
+        lambda video, count: [(f, None) for f in entropy_frames(entropies[video], count)],
+    )
+    assert [row["video"] for row in said["videos"]] == [names[video] for video in slow]
+    for row in said["videos"]:
+        score = scores[names.index(row["video"])]
+        for frame in row["frames"]:
+            assert frame["score"] == pytest.approx(score[frame["frame"]], rel=1e-6)
+
+
+def test_random_videos_with_scored_frames_say_so(run):  # noqa: F811
+    select(run, 1, "--video-rule", "random", "--frame-rule", "claus", "--seed", "3")
+    said = report(run)
+    assert said["settings"]["seed"] == 3 and said["clusters"] == []
+    first = said["videos"][0]
+    assert first["score"] is None and "damped_score" in first["frames"][0]
+    assert first["reason"] == "drawn at random, number 1 of 6"
+
+
+# ------------------------------------------------------------------------- features alone
+
+
+@pytest.mark.parametrize("method", ["core-set", "typiclust"])
+def test_rules_of_diversity_need_features_alone(run, method):  # noqa: F811
+    (run / "cycle0" / "uncertainty.pkl").unlink()
+    select(run, 1, "--method", method)
+    chosen, said = picks(run), report(run)
+    features = handoffs.load_features(run / "cycle0" / "features.pkl")
+    labeled = {video.name for video in BEFORE.labeled()}
+    assert len(chosen) == 6 and not set(chosen) & (labeled | set(features.failed))
+    assert [len(frames) for frames in chosen.values()] == [3, 3, 3, 2, 2, 2]
+    for name, frames in chosen.items():
+        length, count = BEFORE.videos[name].frames, len(frames)
+        assert frames == [(2 * k + 1) * length // (2 * count) for k in range(count)]
+    assert said["source"] == features.source and said["clusters"] == []
+    assert all(row["reason"].startswith("choice ") for row in said["videos"])
+    assert (run / "cycle1" / "clusters.png").exists()
+    (run / "cycle0" / "features.pkl").unlink()
+    message = refused(select, run, 1, "--force", "--method", method)
+    assert "features.pkl is not there: run cluster_extract.py" in message
+
+
+def test_core_set_of_the_golden_pickles_is_what_a_slow_version_says(run):  # noqa: F811
+    select(run, 1, "--method", "core-set")
+    features = handoffs.load_features(run / "cycle0" / "features.pkl")
+    latents = dict(zip(features.videos, features.latents.astype(float), strict=True))
+    centers = [name for name in latents if BEFORE.videos[name].is_labeled]
+    expected = []
+    for _ in range(6):
+
+        def nearest(name):
+            return min(np.linalg.norm(latents[name] - latents[c]) for c in centers)
+
+        expected.append(max((n for n in latents if n not in centers), key=nearest))
+        centers.append(expected[-1])
+    assert list(picks(run)) == expected
+
+
 # ------------------------------------------------------------------------------- increments
 
 
@@ -162,7 +277,10 @@ def labeled_now(run, cycle=1):  # noqa: F811
     return annotation_file.load(run / f"cycle{cycle}" / "annotations.pkl")
 
 
-@pytest.mark.parametrize("method", list(claus_select.READ_BY))
+AGAIN = [method for method in METHODS if not RULES[method].new_videos]
+
+
+@pytest.mark.parametrize("method", AGAIN)
 def test_more_frames_for_old_videos_only(run, method):  # noqa: F811
     select(run, 1, "--method", method, "--increment", "frames", "--video-cost", "10")
     old = {video.name: set(video.labeled_frames.tolist()) for video in BEFORE.labeled()}
@@ -194,7 +312,7 @@ def test_old_labels_damp_the_frames_near_them(run):  # noqa: F811
         assert frames == [frame for frame, _ in slow]
 
 
-@pytest.mark.parametrize("method", list(claus_select.READ_BY))
+@pytest.mark.parametrize("method", AGAIN)
 def test_new_videos_and_more_frames_for_old_ones(run, method):  # noqa: F811
     budget = ["--videos-count", "17", "--frames-count", "40"]
     select(
@@ -327,7 +445,7 @@ def test_a_schedule_reaches_its_totals(run, tmp_path):  # noqa: F811
 
 def test_schedules_that_add_no_video(run):  # noqa: F811
     message = refused(select, run, 1, "--schedule", "5/30,10/30", budget=[])
-    assert "adds 0 videos" in message and "--increment frames" in message
+    assert "adds 0 videos" in message and "further frames of old videos" in message
     select(run, 1, "--schedule", "5/30,10/30", "--increment", "frames", budget=[])
     assert (
         sum(map(len, picks(run).values()))
@@ -341,20 +459,46 @@ def test_schedules_that_add_no_video(run):  # noqa: F811
 @pytest.mark.parametrize(
     "flags, named",
     [
-        (["--method", "random", "--sigma", "1"], "--sigma plays no part in --method random"),
+        (["--method", "random", "--sigma", "1"], "--sigma has no effect with --method random"),
         (
             ["--method", "uncertainty", "--damping", "none"],
-            "--damping plays no part in --method uncertainty",
+            "--damping has no effect with --method uncertainty",
         ),
         (
             ["--method", "claus-entropy", "--frame-score", "paper"],
-            "--frame-score plays no part in --method claus-entropy",
+            "--frame-score has no effect with --method claus-entropy",
         ),
         (
             ["--method", "entropy", "--frame-score", "paper"],
-            "--frame-score plays no part in --method entropy",
+            "--frame-score has no effect with --method entropy",
         ),
-        (["--drop-nearest", "3"], "--drop-nearest plays no part in --method claus"),
+        (["--drop-nearest", "3"], "--drop-nearest has no effect with --method claus"),
+        (["--method", "core-set", "--sigma", "1"], "--sigma has no effect"),
+        (
+            ["--method", "core-set", "--increment", "frames"],
+            "core-set chooses videos without labels only: leave out --increment frames",
+        ),
+        (
+            ["--video-rule", "typiclust", "--increment", "samples-and-frames"],
+            "typiclust chooses videos without labels only",
+        ),
+        (
+            ["--method", "claus", "--video-rule", "random", "--frame-rule", "claus"],
+            "--method has no effect beside --video-rule and --frame-rule",
+        ),
+        (
+            ["--video-rule", "random", "--frame-rule", "equidistant", "--sigma", "2"],
+            "--sigma has no effect with --method random+equidistant",
+        ),
+        (
+            ["--strategy", "intra", "--frame-rule", "claus"],
+            "--strategy intra draws at random",
+        ),
+        (
+            ["--strategy", "intra", "--frames", "20", "--videos", "5%"],
+            "--videos has no effect where --strategy intra has a number of --frames",
+        ),
+        (["--videos", "5%", "--videos-count", "3"], "not allowed with argument"),
         (["--damping", "none", "--sigma", "2"], "--damping none has none"),
         (
             ["--strategy", "inter", "--method", "claus"],
@@ -371,17 +515,34 @@ def test_schedules_that_add_no_video(run):  # noqa: F811
         ),
         (
             ["--schedule", "1/5", "--videos-percent", "5"],
-            "--videos-percent and --schedule both say how much",
+            "--videos and --schedule both say how much",
         ),
         (["--frames-percent", "1", "--frames-per-video", "2"], "not allowed with argument"),
     ],
 )
 def test_flags_that_make_no_sense_together(flags, named, capsys):
     with pytest.raises(SystemExit) as stopped:
-        claus_select.parse_args(["--run", "r", "--cycle", "1", *flags])
+        parse(["--run", "r", "--cycle", "1", *flags])
     assert stopped.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert named in last
+
+
+def test_new_and_old_spellings_are_the_same_settings():
+    start = ["--run", "r", "--cycle", "1"]
+    old = "--videos-count 6 --frames-percent 3 --video-cost 2 --frame-cost 3 --box-cost 4"
+    new = "--videos 6 --frames 3% --video-price 2 --frame-price 3 --box-price 4"
+    assert parse([*start, *old.split()]) == parse([*start, *new.split()])
+    assert parse([*start, "--videos-percent", "7.5"]).budget.videos == "7.5%"
+
+
+def test_help_names_every_rule_and_no_old_flag(capsys):
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    said = "".join(capsys.readouterr().out.split())  # lines break anywhere
+    for name, rule in RULES.items():
+        assert "".join(f"{name}: {rule.about}".split()) in said
+    assert "--videos-percent" not in said and "--video-cost" not in said
 
 
 def test_drop_nearest_is_read(run):  # noqa: F811

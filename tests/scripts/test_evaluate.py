@@ -4,9 +4,10 @@ their defaults.
 
 import pytest
 
-import evaluate
+from claus.flags import evaluation
+from claus.metrics.detections import DetectionSettings
 
-NEEDED = ["--run", "r", "--oracle", "o", "--test-list", "l", "--device", "cpu"]
+NEEDED = ["--run", "r", "--ground-truth", "o", "--test-list", "l", "--device", "cpu"]
 ACT = [
     ["--act-threshold", ".4"],
     ["--min-area", "0"],
@@ -35,51 +36,65 @@ CAPSULE = [
 )
 def test_flags_of_the_other_protocol_are_refused(protocol, flags, capsys):
     with pytest.raises(SystemExit):
-        evaluate.parse_args([*NEEDED, "--protocol", protocol, *flags])
+        evaluation.parse([*NEEDED, "--protocol", protocol, *flags])
     assert (
         capsys.readouterr()
         .err.splitlines()[-1]
         .endswith(
-            f"error: {flags[0]} plays no part in --protocol {protocol}; leave it out, "
+            f"error: {flags[0]} has no effect in --protocol {protocol}; leave it out, "
             f"or give --protocol both"
         )
     )
     for fitting in ("both", {"act": "capsule", "capsule": "act"}[protocol]):
-        evaluate.parse_args([*NEEDED, "--protocol", fitting, *flags])
+        evaluation.parse([*NEEDED, "--protocol", fitting, *flags])
 
 
 def test_every_flag_of_a_protocol_is_looked_at():
     for add_group, flags in (
-        (evaluate.capsule_flags, CAPSULE),
-        (evaluate.act_scoring.add_flags, ACT),
+        (evaluation.add_capsule_flags, CAPSULE),
+        (evaluation.add_act_flags, ACT),
     ):
-        names = [f"--{name.replace('_', '-')}" for name in evaluate.defaults_of(add_group)]
+        names = [f"--{name.replace('_', '-')}" for name in evaluation.defaults_of(add_group)]
         assert names == [flag[0] for flag in flags]
 
 
 def test_what_was_not_given_has_its_default():
     for protocol in ("capsule", "act", "both"):
-        args = evaluate.parse_args([*NEEDED, "--protocol", protocol])
-        assert (args.gt, args.no_floor, args.class_from, args.absent_class) == (
-            "union",
-            False,
-            "kept_clips",
-            "skip",
-        )
-        assert (args.act_threshold, args.link, args.nms, args.connectivity) == (
-            0.5,
-            "gaps",
-            0.3,
-            8,
-        )
-        assert args.strict_iou is False and args.count_empty_frames is False
+        settings = evaluation.parse([*NEEDED, "--protocol", protocol])
+        capsule = evaluation.CapsuleSettings("union", "skip", False, "kept_clips", floor=True)
+        assert settings.capsule == capsule
+        assert settings.act == DetectionSettings(0.5, 0.001, 8, "clip", "gaps", 0.3)
+        assert settings.act.plus_one and not settings.act.strict
 
 
 def test_pictures_are_shaped_by_flags_of_the_capsule_protocol(capsys):
     drawn = [*NEEDED, "--protocol", "act", "--visualize", "1"]
-    args = evaluate.parse_args(
+    settings = evaluation.parse(
         [*drawn, "--gt", "union", "--class-from", "all_clips", "--count-empty-frames"]
     )
-    assert args.class_from == "all_clips" and args.count_empty_frames
+    assert settings.capsule.class_from == "all_clips"
+    assert settings.capsule.count_empty_frames
     with pytest.raises(SystemExit):
-        evaluate.parse_args([*drawn, "--no-floor"])
+        evaluation.parse([*drawn, "--no-floor"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--act-threshold", "0"], "--act-threshold must lie above 0 and up to 1, not 0.0"),
+        (["--nms", "1.5"], "--nms must lie above 0 and up to 1, not 1.5"),
+        (["--min-area", "1"], "--min-area is a share of the map"),
+        (["--limit", "0"], "--limit must be at least 1"),
+        (["--labels", "own.pkl"], "give --ground-truth"),
+    ],
+)
+def test_values_without_sense_are_rejected(flags, said, capsys):
+    with pytest.raises(SystemExit):
+        evaluation.parse([*NEEDED, *flags])
+    assert said in capsys.readouterr().err
+
+
+def test_the_former_name_of_the_ground_truth_still_works():
+    former = ["--oracle" if word == "--ground-truth" else word for word in NEEDED]
+    assert evaluation.parse(former) == evaluation.parse(NEEDED)
+    assert evaluation.parse(former).ground_truth == "o"

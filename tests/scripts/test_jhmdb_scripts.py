@@ -18,19 +18,25 @@ import evaluate
 import run_cycles
 import train_jhmdb
 import train_ucf101
-from claus.annotators import oracle
-from claus.artifacts import checkpoint, handoffs
+from claus.annotators.form import read_form, write_form
+from claus.artifacts import checkpoint
+from claus.artifacts.cycle_row import ACT_COLUMNS
+from claus.artifacts.scores import load_features, load_uncertainty
 from claus.datasets import jhmdb
-from claus.datasets.clips.geometry import GEOMETRY, transform
+from claus.datasets.clips.geometry import GEOMETRY, center_crop, transform
 from claus.datasets.clips.tiles import VideoTiles
 from claus.datasets.labels import annotations
 from claus.datasets.labels.masks import encode_rle
 from claus.datasets.sprites import write_video
 from claus.datasets.truth import truth_masks, truth_of
+from claus.flags.selection import parse
+from claus.metrics import capsule
 from claus.metrics import linking as act_links
 from claus.metrics import masks as act_masks
 from claus.metrics.act import frame_ap, video_ap
 from claus.metrics.boxes import Boxes
+from claus.steps import evaluate as evaluate_step
+from claus.steps.select import read_truth
 from claus.utils import overlays as visualize
 from claus.utils.runtime import UserError
 
@@ -170,20 +176,19 @@ def test_the_detector_knows_its_data_set_and_crop(run):
     assert trained.dataset == "jhmdb-21" and trained.classes == jhmdb.CLASSES
     assert trained.geometry == GEOMETRY["small", "jhmdb"]
     assert trained.about["arguments"]["mask_interp"] == "blend"
-    assert handoffs.load_features(run / "cycle0" / "features.pkl").videos == list(
+    assert load_features(run / "cycle0" / "features.pkl").videos == list(
         annotations.load(run / "cycle0" / "annotations.pkl").videos
     )
 
 
 def test_default_budgets_are_those_of_the_data_set():
-    args = claus_select.parse_args(["--run", "r", "--cycle", "0", "--dataset", "jhmdb"])
-    assert (args.videos_percent, args.frames_percent, args.data) == ("5", "3", "data/JHMDB")
-    args = claus_select.parse_args(["--run", "r", "--cycle", "0", "--frames-percent", "2"])
-    assert (args.videos_percent, args.frames_percent, args.data) == (
-        "5",
-        "2",
-        "data/UCF101",
-    )
+    start = ["--run", "r", "--cycle", "0"]
+    asked = parse([*start, "--dataset", "jhmdb"])
+    assert (asked.budget.videos, asked.budget.frames) == ("5%", "3%")
+    assert asked.source.data == "data/JHMDB"
+    asked = parse([*start, "--frames", "2%"])
+    assert (asked.budget.videos, asked.budget.frames) == ("5%", "2%")
+    assert asked.source.data == "data/UCF101"
 
 
 def test_answers_of_people_hold_masks(data, tmp_path):
@@ -192,7 +197,7 @@ def test_answers_of_people_hold_masks(data, tmp_path):
     select(tmp_path / "mine", data, 0, *flags)
     path = tmp_path / "mine" / "cycle0" / "request.json"
     truth = jhmdb.read_ground_truth(data, part="train")
-    form = oracle.read_form(path)
+    form = read_form(path)
     assert form["answer_with"] == "masks" and {v["video"] for v in form["videos"]} <= set(
         truth.videos
     )
@@ -201,7 +206,7 @@ def test_answers_of_people_hold_masks(data, tmp_path):
         entry["class"] = entry["video"].partition("/")[0]
         for frame in entry["frames"]:
             frame["actors"] = [{"track": 1, "mask": encode_rle(tube.masks[frame["frame"]])}]
-    oracle.write_form(tmp_path / "answers.json", form)
+    write_form(tmp_path / "answers.json", form)
     select(tmp_path / "mine", data, 0, "--answers", str(tmp_path / "answers.json"))
     labels = annotations.load(tmp_path / "mine" / "cycle0" / "annotations.pkl")
     video = labels.labeled()[0]
@@ -263,7 +268,7 @@ def test_another_data_set_is_one_clear_line(run, data, tmp_path):
 )
 def test_flags_that_do_not_belong_to_the_data_set_are_refused(script, flags, says, capsys):
     with pytest.raises(SystemExit):
-        script.parse_args(["--run", "r", *flags])
+        script.main(["--run", "r", *flags])
     assert says in capsys.readouterr().err
 
 
@@ -309,7 +314,7 @@ def test_cycles_run_on_masks_and_keep_the_protocols_apart(data, tmp_path, capsys
     said = capsys.readouterr().out
     assert "\nact protocol (boxes" in said and "\ncapsule protocol (class-agnostic" in said
     head, row = (line.split(",") for line in (folder / "results.csv").read_text().splitlines())
-    assert head[-3:] == list(run_cycles.ACT_COLUMNS) and len(row) == len(head)
+    assert head[-3:] == list(ACT_COLUMNS) and len(row) == len(head)
     with pytest.raises(UserError, match="--protocol act"):
         run_cycles.main(
             [
@@ -525,7 +530,9 @@ def test_overlay_draws_truth_prediction_and_what_is_not_seen_where_they_are():
     )
     truth[10:30, 10:30] = True
     prob[40:60, 40:60] = 0.9  # in the frame 4 further right and down
-    view = visualize.overlay(frame, truth, prob, geometry, 146)
+    top, left = center_crop(geometry)
+    crop = left, top, left + geometry.crop[1], top + geometry.crop[0]
+    view = visualize.overlay(frame, truth, prob, geometry.frame, crop, 146)
     assert view.shape == (146, 146, 3)
     assert view[2, 2].tolist() == [45] * 3 and view[75, 20].tolist() == [100] * 3
     assert view[108, 108].tolist() == [int(0.6 * 100 + 0.4 * c) for c in visualize.PREDICTION]
@@ -597,7 +604,7 @@ def test_a_real_clip_goes_through_every_script(one_real_clip, tmp_path):
     )
     train_jhmdb.main([*common(run, one_real_clip), *TRAIN, "--steps", "1"])
     cluster_extract.main([*flags, "--device", "cpu", "--passes", "2"])
-    scored = handoffs.load_uncertainty(run / "cycle0" / "uncertainty.pkl")
+    scored = load_uncertainty(run / "cycle0" / "uncertainty.pkl")
     assert (scored.videos, scored.offsets.tolist()) == ([REAL_CLIP], [0, 40])
 
 
@@ -610,16 +617,16 @@ def test_a_prediction_that_equals_the_real_masks_overlaps_wholly(one_real_clip):
     assert sorted(item["frames"][item["frames"] >= 0].tolist()) == list(range(40))
     truth = truth_masks(truth_of(video, geometry, "union"))
     logits = torch.where(torch.from_numpy(truth[item["frames"]]), 9.0, -9.0)
-    prediction = evaluate.Prediction(
+    prediction = evaluate_step.Prediction(
         item["frames"], logits, np.eye(21)[[1] * len(item["frames"])]
     )
-    overlap = evaluate.overlap_of(video, item, prediction, truth)
+    overlap = evaluate_step.overlap_of(video, item, prediction, truth)
     assert (overlap.intersection_F == overlap.union_F).all()
-    assert overlap.predicted_class(evaluate.capsule.Switches()) == 1
+    assert overlap.predicted_class(capsule.Switches()) == 1
 
 
 def test_no_test_clip_of_the_real_set_is_in_the_pool(shared_data):
-    args = claus_select.parse_args(
+    asked = parse(
         [
             "--run",
             "r",
@@ -631,7 +638,7 @@ def test_no_test_clip_of_the_real_set_is_in_the_pool(shared_data):
             str(shared_data / "jhmdb"),
         ]
     )
-    pool = claus_select.read_truth(args).videos
+    pool = read_truth(asked.source).videos
     test = jhmdb.read_ground_truth(shared_data / "jhmdb", part="test").videos
     assert not set(pool) & set(test) and len(pool) + len(test) == 928
 

@@ -52,7 +52,6 @@ def test_there_are_commands_of_every_script():
     assert {path.name for path in ROOT.glob("*.py")} - {
         "training.py",
         "engine.py",
-        "scoring.py",
         "flags.py",
         "setup.py",
     } <= scripts

@@ -3,19 +3,27 @@ schedules, rules, shared starts.
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from golden import make_selection
 
-import claus_select
 import run_cycles
-from claus.artifacts import handoffs, shared_start
+from claus.artifacts import shared_start
+from claus.artifacts.cycle import Cycle
+from claus.artifacts.parts import fingerprint
+from claus.artifacts.scores import load_features, save_features, save_uncertainty
+from claus.artifacts.selection_file import load_selection
 from claus.datasets.labels import annotations as annotation_file
+from claus.flags.selection import METHODS
+from claus.steps import cycles as cycles_step
+from claus.steps.spending import affordable, affordable_frames
 from claus.utils.runtime import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "selection"
@@ -30,15 +38,14 @@ class Step:
     def __init__(self, name, calls):
         self.name, self.calls = name, calls
 
-    def parse_args(self, argv):
+    def parse(self, argv):
         parser = argparse.ArgumentParser()
         for flag in ("--run", "--cycle", "--files", "--steps"):
             parser.add_argument(flag)
         return argparse.Namespace(protocol="capsule", **vars(parser.parse_known_args(argv)[0]))
 
-    def main(self, argv):
-        args = self.parse_args(argv)
-        folder = handoffs.cycle_dir(args.run, int(args.cycle), args.files)
+    def run(self, args):
+        folder = Cycle.of(args.run, int(args.cycle), args.files).folder
         self.calls.append((Path(args.run).name, int(args.cycle), self.name))
         getattr(self, self.name)(folder, args)
 
@@ -64,7 +71,7 @@ class Step:
                 {
                     "capsule": {**capsule, "accuracy": 0.5},
                     "floor": None,
-                    "source": handoffs.fingerprint(folder / "detector.pt"),
+                    "source": fingerprint(folder / "detector.pt"),
                 }
             )
         )
@@ -78,10 +85,10 @@ class Step:
             np.random.default_rng(1),
             failed=list(videos)[3:4],
         )
-        source = handoffs.fingerprint(folder / "detector.pt")
+        source = fingerprint(folder / "detector.pt")
         for content, save, path in zip(
             made,
-            (handoffs.save_features, handoffs.save_uncertainty),
+            (save_features, save_uncertainty),
             ("features.pkl", "uncertainty.pkl"),
             strict=True,
         ):
@@ -94,10 +101,9 @@ def calls(monkeypatch):
     step), ...].
     """
     made = []
-    steps = {name: Step(name, made) for name in ("train", "evaluate", "extract")} | {
-        "select": claus_select
-    }
-    monkeypatch.setattr(run_cycles, "script", lambda name, *_: steps[name])
+    steps = {name: Step(name, made) for name in ("train", "evaluate", "extract")}
+    steps["select"] = cycles_step.step("select")
+    monkeypatch.setattr(cycles_step, "step", lambda name, *_: steps[name])
     return made
 
 
@@ -141,7 +147,7 @@ def expected_totals():
 # ------------------------------------------------------------------------ schedule and rule
 
 
-@pytest.mark.parametrize("method", list(claus_select.READ_BY))
+@pytest.mark.parametrize("method", METHODS)
 def test_a_schedule_sets_the_number_of_cycles_and_their_totals(tmp_path, calls, method):
     assert cycles(tmp_path / "run", "--method", method) == 0
     assert totals(tmp_path / "run") == expected_totals()
@@ -149,7 +155,7 @@ def test_a_schedule_sets_the_number_of_cycles_and_their_totals(tmp_path, calls, 
     assert scored == ([0] if method in ("random", "equidistant") else [0, 1]), (
         "no pass that nobody reads"
     )
-    said = handoffs.load_selection(tmp_path / "run" / "cycle2" / "selection.json")
+    said = load_selection(tmp_path / "run" / "cycle2" / "selection.json")
     assert said["settings"]["method"] == method and len(said["set_aside"]) == 1
 
 
@@ -205,7 +211,7 @@ def test_a_finished_run_goes_on_with_a_longer_schedule_as_if_it_had_been_given_i
         one, other = (
             tmp_path / name / f"cycle{cycle}" / "annotations.pkl" for name in ("run", "at_once")
         )
-        assert handoffs.fingerprint(one) == handoffs.fingerprint(other)
+        assert fingerprint(one) == fingerprint(other)
     for schedule in (
         short,
         [SCHEDULE[0], "2/10,6/30,8/45,9/50"],
@@ -238,9 +244,9 @@ def test_it_stops_when_the_old_videos_have_no_frame_left(tmp_path, calls, capsys
 def start(tmp_path, calls):
     """A run of one cycle, scored, as other runs begin from it."""
     cycles(tmp_path / "start", "--cycles", "1")
-    Step("extract", calls).main(
-        ["--run", str(tmp_path / "start"), "--cycle", "0", "--files", "files"]
-    )
+    step = Step("extract", calls)
+    where = ["--run", str(tmp_path / "start"), "--cycle", "0", "--files", "files"]
+    step.run(step.parse(where))
     calls.clear()
     return tmp_path / "start"
 
@@ -329,8 +335,8 @@ def test_a_start_that_is_not_whole_is_refused(tmp_path, start):
         tmp_path / "run", "--start-from", str(tmp_path / "nowhere")
     )
     assert "is this run itself" in refused(start, *other)
-    features = handoffs.load_features(start / "cycle0" / "features.pkl")
-    handoffs.save_features(
+    features = load_features(start / "cycle0" / "features.pkl")
+    save_features(
         type(features)(**{**vars(features), "source": "0" * 16}),
         start / "cycle0" / "features.pkl",
     )
@@ -407,3 +413,102 @@ def test_disks_without_links_get_copies(tmp_path, start, monkeypatch):
     assert (tmp_path / "run" / "cycle0" / "detector.pt").read_bytes() == (
         start / "cycle0" / "detector.pt"
     ).read_bytes()
+
+
+# ------------------------------------------------------------------------------- the budget
+
+
+def cost(folder):
+    return float((folder / "ledger.csv").read_text().splitlines()[-1].split(",")[8])
+
+
+RULES = [
+    [],
+    ["--increment", "samples-and-frames"],
+    ["--increment", "frames"],
+    ["--strategy", "inter"],
+    ["--strategy", "intra"],
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: " ".join(rule) or "hybrid")
+@pytest.mark.parametrize("budget", ["28", "41.5", "1000"])
+def test_a_budget_is_never_exceeded_and_nearly_spent(tmp_path, calls, capsys, rule, budget):
+    """A cycle is 4 videos and 16 frames: 20 at prices of 1, so the second must be lowered."""
+    select = ["--select", "--videos-count 4 --frames-count 16"]
+    if "inter" in rule:
+        select = ["--select", "--videos-count 2 --frames-count 26"]
+    if "intra" in rule:
+        select = ["--select", "--frames-count 12"]
+    more = [*rule, *select, "--budget", budget, "--cycles", "4"]
+    assert cycles(tmp_path / "run", *more, schedule=[]) == 0
+    spent = cost(tmp_path / "run")
+    assert spent <= float(budget)
+    said = capsys.readouterr().out
+    if budget == "1000":
+        assert "stopping: 4 cycles are done" in said and "-money" not in said
+    elif "inter" not in rule:  # whole videos leave the rest of a short one
+        assert float(budget) - spent < 2, "less than a video with a frame is left"
+        assert "budget" in said and len(totals(tmp_path / "run")) <= 3
+
+
+def test_a_lowered_cycle_has_as_many_frames_a_video_as_it_would_have_had(tmp_path, calls):
+    select = ["--select", "--videos-count 4 --frames-count 16"]
+    cycles(tmp_path / "run", *select, "--budget", "30", "--cycles", "3", schedule=[])
+    assert totals(tmp_path / "run") == [[4, 16], [6, 24]]
+    asked = load_selection(tmp_path / "run" / "cycle1" / "selection.json")["asked"]
+    assert (asked["videos"], asked["frames"]) == (2, 8)
+
+
+def test_the_first_cycle_is_lowered_too_and_refused_where_nothing_can_be_bought(
+    tmp_path, calls
+):
+    select = ["--select", "--videos-count 4 --frames-count 16"]
+    cycles(tmp_path / "run", *select, "--budget", "10", schedule=[])
+    assert totals(tmp_path / "run") == [[2, 8]]
+    message = refused(tmp_path / "none", *select, "--budget", "1", schedule=[])
+    assert message == "--budget 1 does not pay for a first cycle: raise it"
+    assert calls == [("run", 0, "train"), ("run", 0, "evaluate")]
+
+
+def test_a_resumed_run_chooses_what_it_had_chosen_under_its_budget(tmp_path, calls):
+    more = ["--select", "--videos-count 4 --frames-count 16", "--budget", "30"]
+    cycles(tmp_path / "run", *more, schedule=[])
+    kept = (tmp_path / "run" / "cycle1" / "annotations.pkl").read_bytes()
+    cycles(tmp_path / "run", *more, schedule=[])
+    assert (tmp_path / "run" / "cycle1" / "annotations.pkl").read_bytes() == kept
+    assert totals(tmp_path / "run") == [[4, 16], [6, 24]]
+
+
+def test_what_is_affordable_is_the_dearest_choice_in_proportion_that_the_money_pays():
+    for videos, frames, of_video, of_frame in itertools.product(
+        (1, 3, 7), (7, 20), ("0", "1", "2.5"), ("0", "0.5", "3")
+    ):
+        prices = Fraction(of_video), Fraction(of_frame)
+        for money in map(Fraction, range(0, 90, 7)):
+            bought = affordable(videos, frames, *prices, money)
+            if bought is None:
+                assert sum(prices) > money
+                continue
+            some, many = bought
+            assert 1 <= some <= videos and some <= many <= frames
+            assert some * prices[0] + many * prices[1] <= money
+            if bought != (videos, frames):
+                assert videos * prices[0] + frames * prices[1] > money
+            if many < frames:
+                assert some * prices[0] + (many + 1) * prices[1] > money
+
+
+def test_frames_that_open_videos_are_paid_with_them():
+    for frames, unlabeled, of_video, of_frame in itertools.product(
+        (1, 6, 20), (0, 4, 30), ("0", "1", "2.5"), ("0", "0.5", "3")
+    ):
+        prices = Fraction(of_video), Fraction(of_frame)
+
+        def paid(count, prices=prices, unlabeled=unlabeled):
+            return min(count, unlabeled) * prices[0] + count * prices[1]
+
+        for money in map(Fraction, range(0, 90, 7)):
+            most = max(count for count in range(frames + 1) if paid(count) <= money)
+            bought = affordable_frames(frames, unlabeled, *prices, money)
+            assert bought == (most or None)

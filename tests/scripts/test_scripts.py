@@ -22,10 +22,15 @@ import cluster_extract
 import evaluate
 import run_cycles
 import train_ucf101
-from claus.artifacts import checkpoint, handoffs
+from claus.artifacts import checkpoint
+from claus.artifacts.parts import fingerprint
+from claus.artifacts.scores import load_features, load_uncertainty
 from claus.datasets import toy, ucf101
 from claus.datasets.labels import annotations
-from claus.training import Training, dice_option
+from claus.flags.training import parse as parse_training
+from claus.steps import evaluate as evaluate_step
+from claus.steps import extract as extract_step
+from claus.training import Trainer, split_validation
 from claus.utils.runtime import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,14 +153,14 @@ def test_training_leaves_a_detector_that_loads_and_logs(trained):
 
 def test_extraction_covers_every_video_and_frame(extracted):
     labels = annotations.load(extracted / "cycle0" / "annotations.pkl")
-    features = handoffs.load_features(extracted / "cycle0" / "features.pkl")
-    scores = handoffs.load_uncertainty(extracted / "cycle0" / "uncertainty.pkl")
+    features = load_features(extracted / "cycle0" / "features.pkl")
+    scores = load_uncertainty(extracted / "cycle0" / "uncertainty.pkl")
     assert features.videos == list(labels.videos) and not features.failed
     assert np.diff(scores.offsets).tolist() == [
         video.frames for video in labels.videos.values()
     ]
     assert (scores.entropy > 0).all() and np.isfinite(scores.authors).all()
-    assert features.source == checkpoint.fingerprint(extracted / "cycle0" / "detector.pt")
+    assert features.source == fingerprint(extracted / "cycle0" / "detector.pt")
 
 
 def test_next_selection_spends_its_budget_on_new_videos(extracted, videos, tmp_path):
@@ -245,7 +250,7 @@ def test_own_test_labels_that_cannot_be_scored(run, videos, tmp_path, capsys):
         evaluate.main([*given, str(tmp_path / "none.pkl")])
     for more, said in (
         ([own, "--protocol", "act"], "needs every frame labeled"),
-        ([own, *truth(videos)], "give --oracle"),
+        ([own, *truth(videos)], "give --ground-truth"),
         (
             [own, "--link", "tubelet"],
             "--link is of the act protocol, which needs every frame labeled",
@@ -279,6 +284,15 @@ def test_evaluation_writes_the_protocol_beside_the_numbers(trained, videos, tmp_
 # --------------------------------------------------------------------------------- going on
 
 
+def as_of_0_1(arguments):
+    """Arguments of a training as version 0.1 kept them in training.pt."""
+    new = {"dice", "batch_norm", "localization_weight", "validate", "amp"}
+    old = {name: value for name, value in arguments.items() if name not in new}
+    assert (arguments["dice"], arguments["batch_norm"]) == ("plain", "update")
+    old |= {"no_dice": False, "freeze_bn": False, "sync_bn": False}
+    return old | {"no_amp": False, "no_validation": not arguments["validate"], "authors": False}
+
+
 def test_resumed_training_has_the_losses_of_an_uninterrupted_one(
     trained, run, videos, monkeypatch
 ):
@@ -296,7 +310,7 @@ def test_resumed_training_has_the_losses_of_an_uninterrupted_one(
     monkeypatch.undo()
     assert not (run / "cycle0" / "detector.pt").exists()
     state = torch.load(run / "cycle0" / "training.pt")
-    del state["arguments"]["weighted_dice"]  # as of a version that did not know the switch
+    state["arguments"] = as_of_0_1(state["arguments"])
     torch.save(state, run / "cycle0" / "training.pt")
     torch.manual_seed(12345)  # the state comes from the file, not from this process
     train(run, videos, 0, "--resume")
@@ -321,7 +335,7 @@ def test_what_is_validated_on_stays_so_when_a_video_comes_back(videos, tmp_path,
     name = annotations.load(tmp_path / "run" / "cycle0" / "annotations.pkl").labeled()[-1].name
     (path,) = data.rglob(f"{name.split('/')[1]}.avi")
     path.rename(tmp_path / "away.avi")
-    save, run_epoch = checkpoint.save, Training.run_epoch
+    save, run_epoch = checkpoint.save, Trainer.run_epoch
 
     def save_and_stop(state, place):
         save(state, place)
@@ -331,7 +345,7 @@ def test_what_is_validated_on_stays_so_when_a_video_comes_back(videos, tmp_path,
         validated.append((sorted(self.validation), sorted(self.names)))
         return run_epoch(self, *arguments)
 
-    monkeypatch.setattr(Training, "run_epoch", watched)
+    monkeypatch.setattr(Trainer, "run_epoch", watched)
     monkeypatch.setattr(checkpoint, "save", save_and_stop)
     with pytest.raises(Stopped):
         train(tmp_path / "run", data)
@@ -357,7 +371,7 @@ def test_resuming_with_other_flags_is_refused(run, videos, monkeypatch):
 
 
 def test_interrupted_extraction_goes_on_and_gives_the_same(extracted, run, videos, monkeypatch):
-    score, seen = cluster_extract.score_video, []
+    score, seen = extract_step.score_video, []
 
     def stop_after_five(trained, video, *rest):
         if len(seen) == 5:
@@ -365,13 +379,13 @@ def test_interrupted_extraction_goes_on_and_gives_the_same(extracted, run, video
         seen.append(video.name)
         return score(trained, video, *rest)
 
-    monkeypatch.setattr(cluster_extract, "score_video", stop_after_five)
+    monkeypatch.setattr(extract_step, "score_video", stop_after_five)
     with pytest.raises(Stopped):
         extract(run, videos)
     assert not (run / "cycle0" / "features.pkl").exists()
     again = []
     monkeypatch.setattr(
-        cluster_extract,
+        extract_step,
         "score_video",
         lambda trained, video, *rest: (again.append(video.name), score(trained, video, *rest))[
             1
@@ -388,7 +402,7 @@ def test_interrupted_extraction_goes_on_and_gives_the_same(extracted, run, video
 
 def test_interrupted_evaluation_goes_on_and_gives_the_same(run, videos, tmp_path, monkeypatch):
     command = [*common(run, videos), *truth(videos), "--device", "cpu"]
-    predict, seen = evaluate.predict, []
+    predict, seen = evaluate_step.predict, []
 
     def stop_after_two(trained, item):
         if len(seen) == 2:
@@ -396,13 +410,13 @@ def test_interrupted_evaluation_goes_on_and_gives_the_same(run, videos, tmp_path
         seen.append(item["name"])
         return predict(trained, item)
 
-    monkeypatch.setattr(evaluate, "predict", stop_after_two)
+    monkeypatch.setattr(evaluate_step, "predict", stop_after_two)
     with pytest.raises(Stopped):
         evaluate.main(command)
     assert not (run / "cycle0" / "evaluation.json").exists()
     again = []
     monkeypatch.setattr(
-        evaluate,
+        evaluate_step,
         "predict",
         lambda trained, item: (again.append(item["name"]), predict(trained, item))[1],
     )
@@ -433,8 +447,8 @@ def test_two_processes_share_the_videos_and_find_the_same(extracted, run, videos
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("12 of 12 videos to score, by 2 processes") == 1
-    one = handoffs.load_uncertainty(extracted / "cycle0" / "uncertainty.pkl")
-    two = handoffs.load_uncertainty(run / "cycle0" / "uncertainty.pkl")
+    one = load_uncertainty(extracted / "cycle0" / "uncertainty.pkl")
+    two = load_uncertainty(run / "cycle0" / "uncertainty.pkl")
     for name in ("paper", "authors", "area", "entropy", "local_entropy"):
         np.testing.assert_allclose(getattr(two, name), getattr(one, name), rtol=1e-6, atol=1e-6)
     select(run, videos, 1)
@@ -461,7 +475,7 @@ def test_machines_that_share_a_folder_alone_score_the_same_although_one_stops(
     folder = next(writing.iterdir())
     (folder / ".7.npz.x.claus.tmp").write_bytes(b"another machine is writing this")
     extract(run, videos, 0, "--shard", "2/3")
-    score, seen = cluster_extract.score_video, []
+    score, seen = extract_step.score_video, []
 
     def stop_in_the_second(trained, video, *rest):
         seen.append(video.name)
@@ -470,7 +484,7 @@ def test_machines_that_share_a_folder_alone_score_the_same_although_one_stops(
         return score(trained, video, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cluster_extract, "score_video", stop_in_the_second)
+        patch.setattr(extract_step, "score_video", stop_in_the_second)
         with pytest.raises(Stopped):
             extract(run, videos, 0, "--shard", "3/3")
     assert sorted(int(path.stem) for path in folder.glob("*.npz")) == [
@@ -592,7 +606,9 @@ def test_interrupt_ends_with_one_line_and_status_130(run, videos):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert (
-        process.returncode == 130 and "goes on from there" in error and "Traceback" not in error
+        process.returncode == 130
+        and "with the same command and --resume" in error
+        and "Traceback" not in error
     )
     assert not (run / "cycle0" / "detector.pt").exists()
 
@@ -621,14 +637,14 @@ def test_bad_videos_are_named_and_set_aside(run, damaged, capsys):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     train(run, damaged)
     said = capsys.readouterr().out
-    assert "2 of 4 labeled videos were set aside" in said and missing in said and short in said
+    assert "2 of 4 labeled videos were skipped" in said and missing in said and short in said
     assert set(checkpoint.load(run / "cycle0" / "detector.pt").clusters.assignment) == set(
         labeled(run)[2:]
     )
     extract(run, damaged)
     said = capsys.readouterr().out
-    assert "2 of 12 videos were set aside" in said and f"{short}.avi" in said
-    features = handoffs.load_features(run / "cycle0" / "features.pkl")
+    assert "2 of 12 videos were skipped" in said and f"{short}.avi" in said
+    features = load_features(run / "cycle0" / "features.pkl")
     assert set(features.failed) == {missing, short} and len(features.videos) == 10
 
 
@@ -659,7 +675,7 @@ def test_evaluation_sets_bad_test_videos_aside(run, damaged, capsys):
     names = (damaged / "testlist01.txt").read_text().split()
     (damaged / "videos" / f"{names[0]}.avi").write_bytes(b"")
     evaluate.main([*common(run, damaged), *truth(damaged), "--device", "cpu", "--no-floor"])
-    assert "1 of 6 test videos were set aside" in capsys.readouterr().out
+    assert "1 of 6 test videos were skipped" in capsys.readouterr().out
     report = json.loads((run / "cycle0" / "evaluation.json").read_text())
     assert list(report["failed"]) == [names[0]] and report["capsule"]["videos"] == 5
 
@@ -801,12 +817,13 @@ def test_a_device_that_is_not_there_is_not_called_damage(run, videos, capsys):
 
 def test_authors_leaves_the_flags_that_are_given(videos, tmp_path):
     flags = common(tmp_path / "run", videos)
-    assert train_ucf101.parse_args([*flags, "--device", "cpu", "--authors"]).reassign == 0
-    args = train_ucf101.parse_args(
-        [*flags, "--device", "cpu", "--authors", "--reassign", "1", "--last-margin", "0.5"]
-    )
-    assert (args.reassign, args.last_margin, args.weighting) == (1, 0.5, "authors")
-    assert train_ucf101.parse_args([*flags, "--device", "cpu"]).reassign == 1
+    flags = [*flags, "--device", "cpu"]
+    assert not parse_training([*flags, "--authors"]).reassign
+    settings = parse_training([*flags, "--authors", "--reassign", "1", "--last-margin", "0.5"])
+    assert settings.reassign
+    assert (settings.loss.last_margin, settings.loss.weighting) == (0.5, "authors")
+    assert settings.optimizer.adam_betas == (0.5, 0.999) and settings.pixel_range == "0..1"
+    assert parse_training(flags).reassign
 
 
 def test_a_loss_that_is_no_number_is_one_line(run, videos):
@@ -858,7 +875,7 @@ def test_a_resumed_training_still_names_what_was_set_aside(run, damaged, monkeyp
     capsys.readouterr()
     train(run, damaged, 0, "--resume")
     said = capsys.readouterr().out
-    assert "1 of 4 labeled videos were set aside" in said and f"{name}.avi is empty" in said
+    assert "1 of 4 labeled videos were skipped" in said and f"{name}.avi is empty" in said
 
 
 def test_a_bad_validation_video_is_named_too(videos, damaged, tmp_path, capsys):
@@ -874,16 +891,12 @@ def test_a_bad_validation_video_is_named_too(videos, damaged, tmp_path, capsys):
         ]
     )
     labels = annotations.load(folder / "cycle0" / "annotations.pkl")
-    args = train_ucf101.parse_args([*common(folder, videos), *TRAIN])
-    _, (held_out,) = train_ucf101.split_validation(
-        labels, [video.name for video in labels.labeled()], args
-    )
+    names = [video.name for video in labels.labeled()]
+    _, (held_out,) = split_validation(labels, names, seed=0)
     (damaged / "videos" / f"{held_out}.avi").write_bytes(b"")
     train(folder, damaged)
     said = capsys.readouterr().out
-    assert (
-        "1 of 10 labeled videos were set aside" in said and f"{held_out}.avi is empty" in said
-    )
+    assert "1 of 10 labeled videos were skipped" in said and f"{held_out}.avi is empty" in said
 
 
 def test_what_was_made_from_replaced_weights_is_not_used(extracted, videos, tmp_path, capsys):
@@ -902,7 +915,7 @@ def test_what_was_made_from_replaced_weights_is_not_used(extracted, videos, tmp_
         "evaluation.json is of other weights" in said
         and "features.pkl and uncertainty.pkl are of other" in said
     )
-    source = checkpoint.fingerprint(folder / "cycle0" / "detector.pt")
+    source = fingerprint(folder / "cycle0" / "detector.pt")
     assert json.loads((folder / "cycle0" / "evaluation.json").read_text())["source"] == source
     assert select(folder, videos, 1) == 0
     capsys.readouterr()
@@ -931,7 +944,7 @@ def test_a_misspelt_flag_does_not_become_the_run_s(videos, tmp_path):
     (folder / "cycle0").mkdir(parents=True, exist_ok=True)
     (folder / "cycle0" / "selection.json").write_text("{}")
     (folder / "run.json").write_text("{")
-    with pytest.raises(UserError, match="run.json cannot be read; remove it"):
+    with pytest.raises(UserError, match="run.json: not JSON.*remove it"):
         run_cycles.main(cycles(folder, videos))
 
 
@@ -1050,18 +1063,26 @@ def test_a_form_that_is_being_filled_in_is_not_overwritten(videos, tmp_path, cap
 @pytest.mark.parametrize(
     "more",
     [
-        ["--no-dice"],
         ["--weighting", "authors"],
         ["--authors"],
         ["--pseudo-label-loss", "frame"],
     ],
 )
 def test_weighted_dice_needs_weights_that_differ(more, capsys):
-    assert (
-        dice_option(train_ucf101.parse_args(["--run", "r", "--cycle", "0", "--weighted-dice"]))
-        == "weighted"
-    )
-    assert dice_option(train_ucf101.parse_args(["--run", "r", "--cycle", "0"])) is True
     with pytest.raises(SystemExit):
-        train_ucf101.parse_args(["--run", "r", "--cycle", "0", "--weighted-dice", *more])
-    assert "--weighted-dice weighs Dice by STeW's trust" in capsys.readouterr().err
+        parse_training(["--run", "r", "--dice", "weighted", *more])
+    assert "--dice weighted weighs Dice by STeW's φ" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        (["--no-dice"], ["--dice", "none"]),
+        (["--weighted-dice"], ["--dice", "weighted"]),
+        (["--freeze-bn"], ["--batch-norm", "freeze"]),
+    ],
+)
+def test_old_spellings_of_flags_still_mean_the_same(old, new):
+    flags = ["--run", "r", "--device", "cpu"]
+    assert parse_training([*flags, *old]) == parse_training([*flags, *new])
+    assert parse_training([*flags, *old]) != parse_training(flags)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pools import select_from_pool, select_random
 
 from claus.reference.selection import entropy_frames, greedy, pool
-from claus.selection.baselines import equidistant_frames, select_from_pool, select_random
+from claus.selection.baselines import equidistant_frames
 from claus.selection.budget import Budget, fit_budget
 
 
@@ -276,6 +277,43 @@ def test_frames_that_paid_videos_can_hold_are_spent_on_them(damping):
     assert chosen.videos.tolist() == [1, 0, 3]
     assert [len(frames) for frames in chosen.frames] == [2, 3, 3]
     assert 4 not in chosen.frames[1] and 3 not in chosen.frames[2]
+
+
+def test_fewer_frames_than_paid_videos_go_to_the_best_of_these():
+    # b_v = 1: the best video holds 2 of 3 frames; the one left is not enough for both old
+    # videos: it goes to the better one, the last
+    scores = np.repeat([2.0, 9, 5, 3], [10, 2, 10, 10])
+    labeled = np.isin(np.arange(32), [4, 25])
+    chosen = select_from_pool(
+        scores,
+        [0, 10, 12, 22, 32],
+        Budget(1, 3),
+        candidates_N=np.ones(4, bool),
+        free_N=np.array([True, False, False, True]),
+        labeled=labeled,
+    )
+    assert chosen.videos.tolist() == [1, 3] and list(map(len, chosen.frames)) == [2, 1]
+
+
+def test_fewer_frames_than_paid_videos_go_to_the_first_drawn():
+    # every video holds one frame, all but the last are labeled elsewhere: b_v = 1, 3 frames
+    offsets, old = np.arange(0, 13, 2), np.arange(6) < 5
+    eligible = np.tile([False, True], 6) | (np.arange(12) >= 10)
+    for seed in range(6):
+        chosen = select_random(
+            offsets,
+            Budget(1, 3),
+            seed,
+            candidates_N=np.ones(6, bool),
+            free_N=old,
+            eligible=eligible,
+        )
+        order = np.random.default_rng(seed).permutation(6).tolist()
+        if order[0] == 5:  # it holds two frames
+            assert chosen.videos.tolist() == order[:2]
+        else:
+            assert chosen.videos.tolist() == [v for v in order if v != 5][:3]
+        assert chosen.spent == 3
 
 
 @given(pools(), st.data(), st.sampled_from(["paper", "none", "drop"]))

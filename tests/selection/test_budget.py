@@ -12,17 +12,24 @@ from hypothesis import strategies as st
 
 from claus.selection.budget import (
     Budget,
+    BudgetSettings,
     cycle_budget,
     fit_budget,
     read_schedule,
     scheduled_counts,
     share_frames,
 )
-from claus.utils.runtime import UserError
+
+
+def ask(pool_videos, pool_frames, *, old_videos=None, **settings_):
+    """The budget of cycle 0 by BudgetSettings of these names."""
+    return cycle_budget(
+        pool_videos, pool_frames, BudgetSettings(**settings_), old_videos=old_videos
+    )
 
 
 def test_ucf101_at_5_and_5_is_114_videos_and_989_frames():
-    budget = cycle_budget(2284, 395868, videos_percent="5", frames_percent="5")
+    budget = ask(2284, 395868, videos="5%", frames="5%")
     assert (budget.videos, budget.frames, budget.per_video, budget.notes) == (114, 989, 8, ())
 
 
@@ -31,7 +38,7 @@ def test_ucf101_budget_from_the_real_annotations(shared_data):
 
     folder = shared_data / "ucf101_24"
     truth = read_ground_truth(folder / "pyannot.pkl", folder / "testlist01.txt", part="train")
-    budget = cycle_budget(len(truth.videos), truth.total_frames())
+    budget = ask(len(truth.videos), truth.total_frames())
     assert (budget.videos, budget.frames, budget.per_video) == (114, 989, 8)
 
 
@@ -49,57 +56,53 @@ def test_jhmdb_at_5_and_3_from_the_real_split(shared_data):
         )[2]
         for clip in clips
     ]
-    budget = cycle_budget(len(clips), sum(frames), videos_percent="5", frames_percent="3")
+    budget = ask(len(clips), sum(frames), videos="5%", frames="3%")
     assert (len(clips), budget.videos, budget.frames, budget.per_video) == (660, 33, 34, 1)
 
 
 def test_percentages_are_exact_decimals():
     # 0.7% of 1000 videos is 7; the binary 0.7 is a little less than 7/10, and 0.7 / 100 *
     # 1000 < 7
-    assert cycle_budget(1000, 10**6, videos_percent="0.7").videos == 7
-    assert cycle_budget(1000, 10**6, videos_percent=0.7).videos == 7
-    assert cycle_budget(1000, 10**6, videos_percent=Decimal("0.7")).videos == 7
-    assert cycle_budget(1000, 10**6, videos_percent=Fraction(7, 10)).videos == 7
+    assert ask(1000, 10**6, videos="0.7%").videos == 7
+    # prices too, and a float counts as it prints
+    for price in (0.7, Decimal("0.7"), Fraction(7, 10), "0.7"):
+        assert ask(100, 10**6, videos=50, video_price=price, video_money="7").videos == 10
     # A% * V% * F with V the percentage, not the floored count: 10% * 15% * 1000 = 15, while
     # 10% * 1/10 * 1000 = 10
-    assert cycle_budget(10, 1000, videos_percent="15", frames_percent="10").frames == 15
+    assert ask(10, 1000, videos="15%", frames="10%").frames == 15
 
 
 def test_counts_replace_percentages():
-    budget = cycle_budget(100, 10000, videos=7, frames=30)
+    budget = ask(100, 10000, videos=7, frames=30)
     assert (budget.videos, budget.frames, budget.per_video) == (7, 30, 4)
-    assert (
-        cycle_budget(100, 10000, videos=10, frames_percent="5").frames == 50
-    )  # 5% of a tenth of 10,000
+    assert ask(100, 10000, videos=10, frames="5%").frames == 50  # 5% of a tenth of 10,000
 
 
 def test_money_only_lowers_the_counts():
-    rich = cycle_budget(
-        100, 10000, videos=10, frames=50, video_money="1000", frame_money="1000"
-    )
+    rich = ask(100, 10000, videos=10, frames=50, video_money="1000", frame_money="1000")
     assert (rich.videos, rich.frames, rich.notes) == (10, 50, ())
-    poor = cycle_budget(
+    poor = ask(
         100,
         10000,
         videos=10,
         frames=50,
-        video_cost="1.5",
+        video_price="1.5",
         video_money="10",
-        frame_cost="0.1",
+        frame_price="0.1",
         frame_money="2.35",
     )
     assert (poor.videos, poor.frames) == (6, 23)
     assert poor.notes == (
-        "--video-money 10 pays for 6 videos of 10",
-        "--frame-money 2.35 pays for 23 frames of 50",
+        "video money 10 pays for 6 videos of 10",
+        "frame money 2.35 pays for 23 frames of 50",
     )
     assert (
-        cycle_budget(100, 10000, videos=10, frames=50, video_cost=0, video_money=0).videos == 10
+        ask(100, 10000, videos=10, frames=50, video_price=0, video_money=0).videos == 10
     )  # free of charge
 
 
 def test_a_chosen_video_gets_a_frame_so_few_frames_mean_few_videos():
-    budget = cycle_budget(100, 10000, videos=10, frames=4)
+    budget = ask(100, 10000, videos=10, frames=4)
     assert (budget.videos, budget.frames, budget.per_video) == (4, 4, 1)
     assert budget.notes == (
         "4 frames are enough for 4 videos only, not for 10: every video needs one",
@@ -109,35 +112,35 @@ def test_a_chosen_video_gets_a_frame_so_few_frames_mean_few_videos():
 @pytest.mark.parametrize(
     "settings_, named",
     [
-        (dict(videos_percent="0"), "--videos-percent must be above 0"),
-        (dict(videos_percent="-5"), "--videos-percent must be above 0"),
-        (dict(frames_percent="100.1"), "--frames-percent must be above 0 and at most 100"),
-        (dict(videos_percent="five"), "--videos-percent must be a number, not 'five'"),
-        (dict(videos_percent=float("nan")), "--videos-percent must be a number"),
-        (dict(videos_percent="inf"), "--videos-percent must be a number"),
-        (dict(videos_percent="0.5"), "0.5% of 100 videos makes 0 videos"),
-        (dict(frames_percent="0.1"), "makes 0 frames"),
-        (dict(videos=0), "--videos-count 0 makes 0 videos"),
-        (dict(videos=-1), "raise --videos-count"),
-        (dict(frames="2.5"), "--frames-count must be a whole number"),
-        (dict(frames=0), "raise --frames-count"),
-        (dict(video_cost="-1"), "--video-cost must not be negative"),
-        (dict(video_money="0.5"), "--video-money 0.5 does not pay for one video"),
-        (dict(frame_money="0"), "--frame-money 0 does not pay for one frame"),
+        (dict(videos="0%"), "videos: a percentage must be above 0"),
+        (dict(videos="-5%"), "videos: a percentage must be above 0"),
+        (dict(frames="100.1%"), "frames: a percentage must be above 0 and at most 100"),
+        (dict(videos="five%"), "videos must be a number, not 'five'"),
+        (dict(videos=float("nan")), "videos must be a number"),
+        (dict(videos="inf%"), "videos must be a number"),
+        (dict(videos="0.5%"), "0.5% of 100 videos makes 0 videos"),
+        (dict(frames="0.1%"), "makes 0 frames"),
+        (dict(videos=0), "videos: 0 makes 0 videos"),
+        (dict(videos=-1), "videos: -1 makes -1 videos, and a cycle needs one at least"),
+        (dict(frames="2.5"), "frames: a count must be a whole number"),
+        (dict(frames=0), "raise it"),
+        (dict(video_price="-1"), "video price must not be negative"),
+        (dict(video_money="0.5"), "video money 0.5 does not pay for one video"),
+        (dict(frame_money="0"), "frame money 0 does not pay for one frame"),
     ],
 )
 def test_impossible_budgets_are_refused_in_one_line(settings_, named):
-    with pytest.raises(UserError) as error:
-        cycle_budget(100, 10000, **settings_)
+    with pytest.raises(ValueError) as error:
+        ask(100, 10000, **settings_)
     assert named in str(error.value) and "\n" not in str(error.value)
 
 
 def test_more_than_is_left_is_an_error_or_taken_whole():
     budget = Budget(10, 40)
     assert fit_budget(budget, 10, 40) is not None
-    with pytest.raises(UserError, match="asks for 10 videos, but only 3 videos are left"):
+    with pytest.raises(ValueError, match="asks for 10 videos, but only 3 videos are left"):
         fit_budget(budget, 3, 100)
-    with pytest.raises(UserError, match="asks for 40 frames, but only 39 frames are left"):
+    with pytest.raises(ValueError, match="asks for 40 frames, but only 39 frames are left"):
         fit_budget(budget, 10, 39)
     rest = fit_budget(budget, 3, 35, take_rest=True)
     assert (rest.videos, rest.frames, rest.per_video) == (3, 35, 11)
@@ -145,7 +148,7 @@ def test_more_than_is_left_is_an_error_or_taken_whole():
         "the budget asks for 10 videos, only 3 left: all taken",
         "the budget asks for 40 frames, only 35 left: all taken",
     )
-    with pytest.raises(UserError, match="nothing is left"):
+    with pytest.raises(ValueError, match="nothing is left"):
         fit_budget(budget, 0, 0, take_rest=True)
 
 
@@ -179,14 +182,12 @@ def test_shares_are_spent_fully_never_exceeded_and_fair(eligible, more):
 def test_counts_are_the_floor_of_the_exact_share(videos, length, v, a):
     total = videos * length
     b_v, b_f = v * videos // 10**4, a * v * total // 10**8
-    arguments = dict(
-        videos_percent=f"{v // 100}.{v % 100:02d}", frames_percent=f"{a / 100:.2f}"
-    )
+    arguments = dict(videos=f"{v // 100}.{v % 100:02d}%", frames=f"{a / 100:.2f}%")
     if b_v < 1 or b_f < 1:
-        with pytest.raises(UserError):
-            cycle_budget(videos, total, **arguments)
+        with pytest.raises(ValueError):
+            ask(videos, total, **arguments)
     else:
-        budget = cycle_budget(videos, total, **arguments)
+        budget = ask(videos, total, **arguments)
         assert (budget.videos, budget.frames) == (min(b_v, b_f), b_f)
         assert budget.videos * budget.per_video <= budget.frames
 
@@ -207,7 +208,7 @@ def test_a_schedule_buys_the_difference_of_exact_totals():
     assert counts == [(114, 989), (228 - 114, 1979 - 989), (1827 - 228, 19793 - 1979)]
     assert scheduled_counts(read_schedule("0.15/5"), 0, 660, 22700) == (33, 34)
     with pytest.raises(
-        UserError, match="3 pairs, for cycles 0 to 2; there is none for cycle 3"
+        ValueError, match="3 pairs, for cycles 0 to 2; there is none for cycle 3"
     ):
         scheduled_counts(pairs, 3, 2284, 395868)
 
@@ -227,7 +228,7 @@ def test_a_schedule_buys_the_difference_of_exact_totals():
     ],
 )
 def test_schedules_that_make_no_sense_are_refused_in_one_line(text, named):
-    with pytest.raises(UserError) as error:
+    with pytest.raises(ValueError) as error:
         read_schedule(text)
     assert named in str(error.value) and "\n" not in str(error.value)
 
@@ -251,23 +252,21 @@ def test_a_schedule_adds_up_to_the_floor_of_its_last_pair(steps, videos, length)
 
 
 def test_frames_per_video_makes_the_budget_of_frames():
-    budget = cycle_budget(100, 10000, videos_percent="7", per_video="3")
+    budget = ask(100, 10000, videos="7%", frames_per_video="3")
     assert (budget.videos, budget.frames, budget.per_video) == (7, 21, 3)
-    poor = cycle_budget(100, 10000, videos=10, per_video=3, video_money="4")
+    poor = ask(100, 10000, videos=10, frames_per_video=3, video_money="4")
     assert (poor.videos, poor.frames) == (4, 12), "of the videos that can be paid for"
-    with pytest.raises(UserError, match="--frames-per-video"):
-        cycle_budget(100, 10000, videos=10, per_video=0)
+    with pytest.raises(ValueError, match="0 frames per video"):
+        ask(100, 10000, videos=10, frames_per_video=0)
 
 
 def test_where_no_video_is_bought_the_old_ones_share_the_frames():
-    assert cycle_budget(
-        100, 10000, videos_percent="5", frames_percent="4", old_videos=8
-    ) == Budget(8, 20)
-    assert cycle_budget(10, 1000, frames=30, old_videos=8) == Budget(8, 30), (
+    assert ask(100, 10000, videos="5%", frames="4%", old_videos=8) == Budget(8, 20)
+    assert ask(10, 1000, frames=30, old_videos=8) == Budget(8, 30), (
         "5% of 10 videos is none, and not needed"
     )
-    assert cycle_budget(100, 10000, videos=2, per_video=5, old_videos=8).frames == 40
-    assert cycle_budget(100, 10000, frames=5, old_videos=8).videos == 5
-    assert cycle_budget(100, 10000, frames=30, old_videos=8, video_money=1).videos == 8, (
+    assert ask(100, 10000, videos=2, frames_per_video=5, old_videos=8).frames == 40
+    assert ask(100, 10000, frames=5, old_videos=8).videos == 5
+    assert ask(100, 10000, frames=30, old_videos=8, video_money=1).videos == 8, (
         "there is nothing to pay"
     )

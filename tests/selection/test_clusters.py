@@ -32,6 +32,46 @@ def test_what_a_cluster_has_no_room_for_is_split_by_the_same_rule():
     assert cluster_quotas([6, 3, 3], 9, [2, 2, 9]).tolist() == [2, 2, 5]
 
 
+def test_the_room_that_is_missing_goes_by_size_and_not_by_what_is_left():
+    # shares of 8 over 8, 6, 2: 4, 3, 1, but the first has room for 1. Its 3 go to the
+    # others as 6 : 2, 2.25 and .75: 2, and the one left over to the larger remainder
+    assert cluster_quotas([8, 6, 2], 8, [1, 6, 2]).tolist() == [1, 5, 2]
+    # the same with the last two exchanged, and with equal remainders: the lower number
+    assert cluster_quotas([8, 2, 6], 8, [1, 2, 6]).tolist() == [1, 2, 5]
+    assert cluster_quotas([6, 3, 3], 5, [0, 3, 3]).tolist() == [0, 3, 2]
+    # a cluster that the second round fills up leaves a third round to the other
+    assert cluster_quotas([6, 3, 3], 8, [1, 3, 9]).tolist() == [1, 3, 4]
+
+
+def slow_quotas(sizes, count, room):
+    """The rule in fractions: whole parts of the shares, then the largest remainders; what
+    has no room goes on to the clusters that have.
+    """
+    quotas = [0] * len(sizes)
+    while (left := count - sum(quotas)) > 0:
+        free = [c for c in range(len(sizes)) if quotas[c] < room[c]]
+        total = sum(sizes[c] for c in free)
+        shares = {c: Fraction(sizes[c] * left, total) for c in free}
+        parts = {c: int(share) for c, share in shares.items()}
+        by_remainder = sorted(free, key=lambda c: (parts[c] - shares[c], c))
+        for c in by_remainder[: left - sum(parts.values())]:
+            parts[c] += 1
+        for c in free:
+            quotas[c] += min(parts[c], room[c] - quotas[c])
+    return quotas
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(0, 40)), min_size=1, max_size=6),
+    st.data(),
+)
+@settings(deadline=None, max_examples=200)
+def test_with_rooms_quotas_equal_the_slow_version(pairs, data):
+    sizes, room = [size for size, _ in pairs], [min(pair) for pair in pairs]
+    count = data.draw(st.integers(0, sum(room)))
+    assert cluster_quotas(sizes, count, room).tolist() == slow_quotas(sizes, count, room)
+
+
 def test_too_many_videos_are_an_error():
     with pytest.raises(ValueError, match="room for 5 videos cannot give 6"):
         cluster_quotas([3, 2], 6)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from claus.reference.selection import greedy
 from claus.selection import frames as module
 from claus.selection.frames import choose_frames, eligible_frames
-from claus.utils.runtime import UserError
 
 
 def pick(scores, count, labeled=(), eligible=None, last=(), **rule):
@@ -62,7 +61,7 @@ def test_authors_damping_subtracts():
 def test_authors_damping_takes_scores_below_zero_and_paper_refuses_them():
     assert pick([-10, 0.2, -10, 0.3], 2, damping="authors", last=[0, 2]) == [3, 1]
     assert pick([-10, 0.2, -10, 0.3], 2, damping="paper", last=[0, 2]) == [3, 1]
-    with pytest.raises(UserError, match="below zero"):
+    with pytest.raises(ValueError, match="below zero"):
         pick([-1, 0.2], 1)
 
 
@@ -85,7 +84,7 @@ def test_coverage_counts_what_a_label_newly_covers():
     # after a label on 1, frame 5 adds 1 + .607 (6) + .607 - .011 (4) + 0 (3) = 2.203, frame
     # 4 adds 2.202
     assert pick([1, 1, 1, 1, 1, 1, 1], 1, damping="coverage", sigma=1, labeled=[1]) == [5]
-    with pytest.raises(UserError, match="below zero cannot be damped by --damping coverage"):
+    with pytest.raises(ValueError, match="below zero cannot be damped by coverage"):
         pick([-1, 0.2], 1, damping="coverage")
 
 
@@ -215,11 +214,36 @@ def test_equals_the_slow_version_and_keeps_its_promises(given_videos, damping, s
         )
 
 
+def covered(frame, labeled=()):
+    """What a label on `frame` adds where frame 8 of nine is all there is to know, sigma 1."""
+    nine = np.arange(9)
+    picks = choose_frames(
+        (nine == 8).astype(float),
+        [0, 9],
+        1,
+        eligible=nine == frame,
+        labeled=np.isin(nine, labeled),
+        damping="coverage",
+        sigma=1,
+    )
+    assert picks.frames.tolist() == [frame]
+    return float(picks.damped[0])
+
+
+def test_a_label_reaches_three_sigma_and_no_farther():
+    near = math.exp(-9 / 2)
+    assert covered(5) == pytest.approx(near, rel=1e-12) and covered(4) == 0
+    # and so does the trust in what is labeled already: three frames off it takes away its
+    # part, four frames off nothing
+    assert covered(8, labeled=[5]) == pytest.approx(1 - near, rel=1e-12)
+    assert covered(8, labeled=[4]) == 1
+
+
 def test_bad_arguments_are_named():
     good = np.ones(4)
-    with pytest.raises(UserError, match="unknown damping 'gauss'"):
+    with pytest.raises(ValueError, match="unknown damping 'gauss'"):
         choose_frames(good, [0, 4], 1, damping="gauss")
-    with pytest.raises(UserError, match="--sigma must be above 0"):
+    with pytest.raises(ValueError, match="sigma must be above 0"):
         choose_frames(good, [0, 4], 1, sigma=0)
     with pytest.raises(ValueError, match="finite"):
         choose_frames(np.array([1.0, np.nan]), [0, 2], 1)

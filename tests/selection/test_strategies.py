@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pools import make_pool, make_task
 
 from claus.reference.selection import evened_out
+from claus.selection.baselines import random_frames, spaced_frames
 from claus.selection.budget import Budget
 from claus.selection.strategies import level_shares, select_every_video, select_whole_videos
-from claus.utils.runtime import UserError
 
 
 def whole(lengths, budget, seed=0, candidates=None):
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    candidates = np.ones(len(lengths), bool) if candidates is None else np.array(candidates)
-    return select_whole_videos(offsets, budget, seed, candidates_N=candidates)
+    return select_whole_videos(make_task(make_pool(offsets, candidates), budget, seed))
 
 
 def test_inter_takes_every_video_that_still_fits_in_random_order():
@@ -44,7 +44,7 @@ def test_inter_keeps_to_the_number_of_videos_and_to_candidates():
 
 def test_inter_says_when_no_video_fits():
     with pytest.raises(
-        UserError, match="4 frames do not hold one whole video, the shortest has 5"
+        ValueError, match="4 frames do not hold one whole video, the shortest has 5"
     ):
         whole([5, 6], Budget(2, 4))
 
@@ -55,16 +55,9 @@ def every(lengths, frames, seed=0, labeled=(), equidistant=False, candidates=Non
     eligible = np.ones(offsets[-1], bool)
     for video, frame in labeled:
         eligible[offsets[video] + frame] = False
-    return select_every_video(
-        offsets,
-        Budget(1, frames),
-        seed,
-        eligible=eligible,
-        equidistant=equidistant,
-        candidates_N=np.ones(len(lengths), bool)
-        if candidates is None
-        else np.array(candidates),
-    )
+    pool = make_pool(offsets, candidates, labeled=~eligible)
+    task = make_task(pool, Budget(1, frames), seed)
+    return select_every_video(task, spaced_frames if equidistant else random_frames)
 
 
 def test_intra_gives_every_video_a_frame_before_any_gets_a_second():
@@ -153,7 +146,7 @@ def test_budgets_are_kept_and_choices_distinct(lengths, frames, b_v, seed):
     )
     budget = Budget(b_v, frames)
     if min(lengths) > frames:
-        with pytest.raises(UserError):
+        with pytest.raises(ValueError):
             whole(lengths, budget, seed)
         return
     chosen = whole(lengths, budget, seed)

@@ -72,6 +72,27 @@ def test_more_frames_for_labeled_videos():
     assert chosen.frames[0].tolist() == [6, 1]
 
 
+def test_frames_without_room_go_to_labeled_videos_of_any_cluster_best_first():
+    # one new video of two frames, in cluster 1, and three labeled ones, best 4 (cluster 2),
+    # 6 (cluster 0), 5 (cluster 1). b_v = 1 by the largest cluster, the four frames that the
+    # new video has no room for go as 2, 1, 1 by score, whatever the cluster
+    best, clusters = [4, 6, 9, 5], [2, 0, 1, 1]
+    scores = np.repeat(np.array(best, float), [6, 6, 2, 6])
+    labeled = np.isin(np.arange(20), [0, 6, 14])
+    chosen = select_claus(
+        scores,
+        [0, 6, 12, 14, 20],
+        clusters,
+        3,
+        Budget(1, 6),
+        candidates_N=np.ones(4, bool),
+        free_N=np.array([True, True, False, True]),
+        labeled=labeled,
+    )
+    assert chosen.videos.tolist() == [2, 1, 3, 0]
+    assert [len(frames) for frames in chosen.frames] == [2, 2, 1, 1]
+
+
 @st.composite
 def pools(draw):
     lengths = draw(st.lists(st.integers(1, 14), min_size=1, max_size=14))

@@ -13,7 +13,7 @@ from films import numbers
 from claus.datasets.clips.geometry import ClipGeometry, clip_indices
 from claus.datasets.clips.training_clips import TrainingClips
 from claus.datasets.labels.annotations import Annotations, Tube, Video
-from claus.datasets.labels.pseudo_labels import clip_weight
+from claus.losses.stew import clip_weight
 from claus.semi.batches import HalfAndHalf, PairedSampler, UnlabeledClips, join, paired_loader
 from claus.utils.runtime import UserError
 

@@ -11,8 +11,8 @@ import pytest
 from jhmdb_maker import square_masks, write_set
 
 from claus.datasets import jhmdb, toy, ucf101
-from claus.datasets.labels.pseudo_labels import REACH
 from claus.datasets.sprites import write_video
+from claus.losses.stew import REACH
 from claus.semi import lists
 from claus.semi.lists import read_lists, read_names
 from claus.utils.runtime import UserError

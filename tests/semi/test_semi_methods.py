@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from semi_tools import batch, tiny_detector
 
 from claus import engine
-from claus.datasets.clips.geometry import normalize
+from claus.losses.criterion import LossSettings, total_loss
 from claus.losses.margin import margin_loss
 from claus.losses.stew import stew_loss
 from claus.models.detector import Detection
+from claus.models.input import normalize
 from claus.semi import methods
 from claus.semi.consistency import variance_mask
 from claus.semi.methods import METHODS, Networks, SemiOptions, When, class_masks, iou_loss
@@ -20,7 +21,7 @@ from claus.semi.teacher import Teacher, teach
 from claus.semi.unet3d import UNet3D
 from claus.semi.views import strong_view
 
-LOSSES = engine.LossOptions(cluster=0.0)
+LOSSES = LossSettings(cluster_weight=0.0)
 LATE = When(19, 20)  # every option has set in
 
 
@@ -86,7 +87,7 @@ def test_with_consistency_weight_zero_the_labeled_loss_is_that_of_supervised_tra
     gradient.
     """
     losses = (
-        LOSSES if "loc_loss" not in options else engine.LossOptions(cluster=0.0, dice=False)
+        LOSSES if "loc_loss" not in options else LossSettings(cluster_weight=0.0, dice="none")
     )
     given, both = batch(2, 0), batch(2, 2)
     both["frames"][:2], both["clip"][:2] = given["frames"], given["clip"]
@@ -117,9 +118,7 @@ def test_the_labeled_loss_is_that_of_the_training_scripts():
     given, made = batch(3, 0), networks("supervised")
     given["target"][1] = 0  # shows no action
     total, terms, detection = run("supervised", made, given)
-    expected, _ = engine.total_loss(
-        detection, given, torch.zeros_like(detection.latent), LOSSES, 0.0
-    )
+    expected, _ = total_loss(detection, given, torch.zeros_like(detection.latent), LOSSES, 0.0)
     assert total.item() == expected.item()
     bce, dice = stew_loss(detection.logits[:, 0], given["target"], given["weight"])
     margin = margin_loss(detection.scores[[0, 2]], given["label"][[0, 2]], 0.2)
@@ -422,9 +421,7 @@ def test_mixmatch_without_mixing_is_the_supervised_loss_and_the_error_of_the_gue
     outcome = {}
     made.detector.forward = watch(made.detector, outcome)
     total, terms, detection = run("mixmatch", made, given, When(20, 20))
-    expected, _ = engine.total_loss(
-        detection, given, torch.zeros_like(detection.latent), LOSSES, 0.0
-    )
+    expected, _ = total_loss(detection, given, torch.zeros_like(detection.latent), LOSSES, 0.0)
     assert total.item() - 0.1 * terms["mixmatch"].item() == pytest.approx(
         expected.item(), rel=1e-5
     )

@@ -21,18 +21,20 @@ import cluster_extract
 import evaluate
 import run_cycles
 import train_semi
-import train_ucf101
 from claus import engine
 from claus.artifacts import checkpoint
 from claus.datasets import toy, ucf101
 from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry
 from claus.datasets.labels import annotations
 from claus.datasets.sprites import write_video
+from claus.flags import cycles as cycles_flags
+from claus.flags.semi import dashed, parse
+from claus.flags.training import parse as parse_training
 from claus.models.detector import PRESETS
-from claus.semi import training as semi_training
+from claus.semi import recipe
 from claus.semi.methods import METHODS, Networks, When
-from claus.semi.training import SemiTraining, semi_options
-from claus.training import MOST_VALIDATION_FRAMES, validation_frames
+from claus.semi.recipe import Semi
+from claus.training import MOST_VALIDATION_FRAMES, Trainer, validation_frames
 from claus.utils.runtime import UserError
 
 TRAIN = [
@@ -181,13 +183,14 @@ def test_the_loss_falls(run, videos):
 
 def test_the_kept_network_of_mean_teacher_is_the_teacher(run, videos, monkeypatch):
     kept = {}
-    finished = train_semi.SemiTraining.finished
+    finished = Trainer.finished
 
     def watch(self):
-        kept.update(student=self.networks.detector, teacher=self.networks.teacher.module)
+        networks = self.recipe.networks
+        kept.update(student=networks.detector, teacher=networks.teacher.module)
         return finished(self)
 
-    monkeypatch.setattr(train_semi.SemiTraining, "finished", watch)
+    monkeypatch.setattr(Trainer, "finished", watch)
     train(run, videos, "--method", "mean-teacher")
     saved = checkpoint.load(run / "cycle0" / "detector.pt").detector.state_dict()[
         "smooth.weight"
@@ -199,17 +202,17 @@ def test_the_kept_network_of_mean_teacher_is_the_teacher(run, videos, monkeypatc
 
 def test_the_teachers_are_the_exponential_averages_of_what_is_trained(run, videos, monkeypatch):
     """Averaged by hand beside the loop; --wt-loc reaches every term that it weighs."""
-    averages, seen, build = {}, {}, SemiTraining.build
+    averages, seen, build = {}, {}, Semi.build
 
-    def build_and_watch(self):
-        build(self)
+    def build_and_watch(self, detector, optimizer):
+        built = build(self, detector, optimizer)
         seen["networks"] = pair = self.networks
         pairs = (pair.detector, pair.teacher), (pair.unet, pair.unet_teacher)
         for network, teacher in pairs:
             averages.update(
                 {(teacher, name): p.detach().clone() for name, p in network.named_parameters()}
             )
-        step = self.optimizer.step
+        step = optimizer.step
 
         def step_and_average():
             step()
@@ -217,9 +220,10 @@ def test_the_teachers_are_the_exponential_averages_of_what_is_trained(run, video
                 for name, p in network.named_parameters():
                     averages[teacher, name] = 0.99 * averages[teacher, name] + 0.01 * p.detach()
 
-        self.optimizer.step = step_and_average
+        optimizer.step = step_and_average
+        return built
 
-    monkeypatch.setattr(SemiTraining, "build", build_and_watch)
+    monkeypatch.setattr(Semi, "build", build_and_watch)
     train(run, videos, "--method", "stable-mean-teacher", "--wt-loc", "2", "--lr", "1e-2")
     for (teacher, name), expected in averages.items():
         torch.testing.assert_close(
@@ -382,20 +386,15 @@ def test_jhmdb_with_text_lists(tmp_path):
 
 def loss_with(flags):
     """Loss of one batch, in the tenth of 20 epochs, by a training with these flags."""
-    args = train_semi.parse_args(
+    settings = parse(
         ["--run", "x", "--device", "cpu", "--model", "small", "--epochs", "20", *flags]
     )
-    losses = engine.LossOptions(
-        dice=not args.no_dice,
-        localization=args.wt_loc,
-        margin=args.margin_weight,
-        cluster=args.cluster_weight,
-    )
+    losses = settings.training.loss
     networks, content = Networks(tiny_detector().train()), batch()
     torch.manual_seed(1)
     centers = torch.zeros(2, networks.detector.config.latent_size)
-    return METHODS[args.method](
-        networks, content, centers, losses, semi_options(args), When(9, 20)
+    return METHODS[settings.method](
+        networks, content, centers, losses, settings.options, When(9, 20)
     )[0].item()
 
 
@@ -434,38 +433,28 @@ def test_every_flag_changes_the_loss(flags):
 
 def test_dashes_and_underscores_are_the_same_and_values_stay():
     assert [
-        train_semi.dashed(x)
-        for x in ("--wt_cons", "--exp_id=a_b", "my_run", "--pkl_file_label", "-1_0")
+        dashed(x) for x in ("--wt_cons", "--exp_id=a_b", "my_run", "--pkl_file_label", "-1_0")
     ] == ["--wt-cons", "--exp-id=a_b", "my_run", "--pkl-file-label", "-1_0"]
 
 
 def test_the_defaults_are_the_published_ones():
-    args = train_semi.parse_args(
-        ["--exp_id", "x", "--pkl_file_label", "a", "--pkl_file_unlabel", "b"]
-    )
-    assert (args.epochs, args.batch_size, args.lr, args.encoder_lr, args.adam_eps) == (
-        100,
-        8,
-        1e-4,
-        1e-4,
-        1e-6,
-    )
-    assert (args.wt_loc, args.margin_weight, args.wt_cons, args.const_loss) == (1, 1, 0.1, "l2")
-    assert (args.n_frames, args.thresh_epoch, args.bv_wt, args.gv_wt) == (5, 11, 0.5, 0.5)
-    assert (args.method, args.loc_loss, args.lr_schedule, args.run) == (
-        "consistency",
-        "dice",
-        "plateau",
-        "x",
-    )
+    settings = parse(["--exp_id", "x", "--pkl_file_label", "a", "--pkl_file_unlabel", "b"])
+    training, options = settings.training, settings.options
+    optimizer, loss = training.optimizer, training.loss
+    assert (optimizer.epochs, optimizer.batch_size, optimizer.adam_eps) == (100, 8, 1e-6)
+    assert (optimizer.lr, optimizer.encoder_lr) == (1e-4, 1e-4)
+    assert optimizer.lr_schedule == "plateau"
+    assert (loss.localization_weight, loss.margin_weight, loss.last_margin) == (1, 1, 0.2)
+    assert (options.wt_cons, options.const_loss, options.loc_loss) == (0.1, "l2", "dice")
+    assert (options.n_frames, options.thresh_epoch) == (5, 11)
+    assert (options.bv_wt, options.gv_wt) == (0.5, 0.5)
+    assert (settings.method, training.place.run) == ("consistency", "x")
 
 
 @pytest.mark.parametrize(("epochs", "believes"), [(100, 11), (40, 5), (10, 2), (5, 2), (1, 1)])
 def test_shorter_trainings_believe_themselves_as_early_in_proportion(epochs, believes):
-    args = train_semi.parse_args(
-        ["--run", "x", "--method", "pseudo-label", "--epochs", str(epochs)]
-    )
-    assert args.thresh_epoch == believes
+    settings = parse(["--run", "x", "--method", "pseudo-label", "--epochs", str(epochs)])
+    assert settings.options.thresh_epoch == believes
 
 
 # ---- the learning rate ----
@@ -476,11 +465,11 @@ def test_the_rate_falls_to_a_tenth_after_five_epochs_without_better_loss(
 ):
     totals, rates = iter([5.0, 4.0, 4.0, 4.5, 4.2, 4.0, 4.1, 3.0, 3.5]), []
 
-    def train_nothing(self, batches, on_batch):
-        rates.append([round(group["lr"], 9) for group in self.optimizer.param_groups])
-        return {"total": next(totals)}, 1.0, {}
+    def train_nothing(step, clusters, batches, optimizer, *rest):
+        rates.append([round(group["lr"], 9) for group in optimizer.param_groups])
+        return engine.Epoch({"total": next(totals)}, 4, 1.0, {})
 
-    monkeypatch.setattr(train_semi.SemiTraining, "train", train_nothing)
+    monkeypatch.setattr(engine, "train_one_epoch", train_nothing)
     train(
         run,
         videos,
@@ -554,7 +543,7 @@ def test_the_learning_rate_goes_on_from_where_it_had_fallen_to(
     whole, rates, run_epoch = (
         Path(shutil.copytree(run, tmp_path / "whole")),
         [],
-        SemiTraining.run_epoch,
+        Trainer.run_epoch,
     )
     losses = iter([5.0, 6.0, 4.0, 7.0, 3.0, 8.0])  # falls after epochs 2, 4, 6
 
@@ -562,14 +551,14 @@ def test_the_learning_rate_goes_on_from_where_it_had_fallen_to(
         rates.append((epoch, self.optimizer.param_groups[0]["lr"]))
         run_epoch(self, epoch, writer)
 
-    def losing(self, *rest):
-        terms, *more = trained(self, *rest)
-        return ({**terms, "total": next(losses)}, *more)
+    def losing(*given):
+        epoch = trained(*given)
+        return epoch._replace(terms={**epoch.terms, "total": next(losses)})
 
-    trained = SemiTraining.train
-    monkeypatch.setattr(semi_training, "PATIENCE", 1)
-    monkeypatch.setattr(SemiTraining, "run_epoch", watched)
-    monkeypatch.setattr(SemiTraining, "train", losing)
+    trained = engine.train_one_epoch
+    monkeypatch.setattr(recipe, "PATIENCE", 1)
+    monkeypatch.setattr(Trainer, "run_epoch", watched)
+    monkeypatch.setattr(engine, "train_one_epoch", losing)
     flags = [
         "--method",
         method,
@@ -766,7 +755,7 @@ def test_the_checkpoint_is_chosen_on_held_out_labeled_videos_alone(
 )
 def test_flags_that_make_no_sense(flags, said, capsys):
     with pytest.raises(SystemExit):
-        train_semi.parse_args(["--run", "x", "--device", "cpu", *flags])
+        parse(["--run", "x", "--device", "cpu", *flags])
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -782,14 +771,14 @@ def test_the_labeled_half_alone(capsys):
         "--labeled-half",
         "--bs",
     ]
-    assert train_semi.parse_args([*command, "10"]).batch_size == 5
+    assert parse([*command, "10"]).training.optimizer.batch_size == 5
     for wrong, said in (
         ([*command, "1"], "--bs must be at least 2"),
         ([*command, "9"], "must be even, not 9"),
         ([*command[:4], "--labeled-half"], "--labeled-half is for --method supervised"),
     ):
         with pytest.raises(SystemExit):
-            train_semi.parse_args(wrong)
+            parse(wrong)
         assert said in capsys.readouterr().err
 
 
@@ -800,14 +789,14 @@ def test_run_cycles_takes_one_method_and_not_two(videos, tmp_path):
     ):
         run_cycles.main([*command, "mixmatch", "--train", "--method co-ssd"])
     assert not (tmp_path / "run" / "run.json").exists()
-    assert run_cycles.parse_args([*command, "mean_teacher"]).semi == "mean-teacher"
+    assert cycles_flags.parse([*command, "mean_teacher"]).semi == "mean-teacher"
 
 
 def test_class_masks_that_are_never_trained_are_said(capsys):
     """The predicted class masks poses at test time, whether training has seen that or not."""
     for more, said in (([], True), (["--no-class-mask"], False)):
         flags = ["--run", "x", "--device", "cpu", "--epochs", "5", *more]
-        train_semi.parse_args([*flags, *([] if more else ["--thresh_epoch", "11"])])
+        parse([*flags, *([] if more else ["--thresh_epoch", "11"])])
         assert (
             "--thresh-epoch 11 is never reached in 5 epochs" in capsys.readouterr().out
         ) == said
@@ -859,7 +848,7 @@ def test_held_out_frames_are_those_with_action_and_not_too_many(videos):
 
 
 def test_pseudo_labels_wait_for_their_epoch_without_class_masks_too():
-    args = train_semi.parse_args(
+    settings = parse(
         [
             "--run",
             "x",
@@ -872,22 +861,7 @@ def test_pseudo_labels_wait_for_their_epoch_without_class_masks_too():
             "3",
         ]
     )
-    assert args.thresh_epoch == 3 and not args.class_mask
-
-
-@pytest.mark.parametrize("name", ["compile", "sync_bn", "freeze_bn", "cache_dir", "cache_gb"])
-def test_no_default_stands_in_for_a_setting_that_is_missing(run, videos, name, monkeypatch):
-    """Else a misspelt name would train with something else."""
-    parse_args = train_semi.parse_args
-
-    def without(argv):
-        args = parse_args(argv)
-        delattr(args, name)
-        return args
-
-    monkeypatch.setattr(train_semi, "parse_args", without)
-    with pytest.raises(AttributeError, match=name):
-        train(run, videos)
+    assert settings.options.thresh_epoch == 3 and not settings.options.class_mask
 
 
 def test_both_training_scripts_take_the_same_running_flags():
@@ -904,12 +878,10 @@ def test_both_training_scripts_take_the_same_running_flags():
         "--cache-dir",
         "kept",
     ]
-    semi, plain = (
-        vars(script.parse_args(["--run", "x", *flags])) for script in (train_semi, train_ucf101)
-    )
-    for name in ("resume", "force", "strict", "device", "workers", "cache_gb", "cache_dir"):
-        assert semi[name] == plain[name], name
-    assert semi["cache_dir"] == "kept" and semi["workers"] == 3 and semi["resume"]
+    semi, plain = parse(["--run", "x", *flags]).training, parse_training(["--run", "x", *flags])
+    assert (semi.resume, semi.hardware) == (plain.resume, plain.hardware)
+    assert semi.hardware.cache_dir == "kept" and semi.hardware.workers == 3
+    assert semi.resume.resume and semi.resume.force and semi.resume.strict
 
 
 def test_lists_that_make_no_sense(videos, tmp_path):
@@ -965,7 +937,7 @@ def test_unlabeled_videos_that_are_missing_or_damaged_are_named(run, videos, tmp
     path.write_bytes(path.read_bytes()[:300])
     train(run, copy, "--epochs", "1", "--steps", "6")
     said = capsys.readouterr().out
-    assert "2 of 12 videos were set aside" in said and missing in said and cut in said
+    assert "2 of 12 videos were skipped" in said and missing in said and cut in said
 
 
 # ---- in the cycle ----
@@ -1015,6 +987,6 @@ def test_an_epoch_that_is_never_reached_is_said(tmp_path, capsys):
         "--epochs",
     ]
     with pytest.raises(SystemExit):
-        train_semi.parse_args([*command, "10"])
+        parse([*command, "10"])
     assert "--thresh-epoch 11 is never reached in 10 epochs" in capsys.readouterr().err
-    train_semi.parse_args([*command, "11"])
+    parse([*command, "11"])

@@ -24,6 +24,7 @@ from claus import engine
 from claus.artifacts import checkpoint
 from claus.datasets import toy
 from claus.losses.cluster import Clusters
+from claus.losses.criterion import LossSettings, total_loss
 from claus.models.detector import PRESETS, Detection, Detector, DetectorConfig
 from claus.utils import distributed
 from claus.utils.runtime import UserError
@@ -226,11 +227,11 @@ def test_losses_are_logged_though_the_first_process_had_no_clip(monkeypatch):
         torch.zeros(1, detector.config.latent_size), [1], dict.fromkeys(given["name"], 0)
     )
     optimizer = torch.optim.Adam([{"params": detector.parameters(), "base_lr": 1e-3}], 1e-3)
-    terms, _, failed = engine.train_epoch(
-        detector, clusters, [given], optimizer, engine.LossOptions(), "-1..1", 0, 1
-    )
-    assert set(terms) == {"total", "bce", "dice", "margin", "cluster"} and terms["bce"] > 0
-    assert failed == {"lost": "damaged"}
+    step, pace = engine.ClausStep(detector), engine.Pace(0, 1)
+    epoch = engine.train_one_epoch(step, clusters, [given], optimizer, pace, "-1..1")
+    assert list(epoch.terms) == ["total", "bce", "dice", "margin", "cluster"]
+    assert epoch.terms["bce"] > 0
+    assert epoch.failed == {"lost": "damaged"}
 
 
 def test_frozen_batch_norm_is_used_and_does_not_change():
@@ -268,14 +269,17 @@ def made_up_batch(shows, size=6):
 def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch(shows, cut, weighting):
     """Uneven parts, and parts without any action: every mean is over the whole batch."""
     batch, detection = made_up_batch(shows)
-    centers, options = torch.zeros(len(shows), 5), engine.LossOptions(weighting, cluster=0.1)
-    whole, terms = engine.total_loss(detection, batch, centers, options, 0.5)
+    centers, options = (
+        torch.zeros(len(shows), 5),
+        LossSettings(weighting=weighting, cluster_weight=0.1),
+    )
+    whole, terms = total_loss(detection, batch, centers, options, 0.5)
     expected = torch.autograd.grad(whole, detection)
     parts = []
     for part in (slice(0, cut), slice(cut, None)):
         mine = {key: value[part] for key, value in batch.items()}
         parts.append(
-            engine.total_loss(
+            total_loss(
                 Detection(*(x[part] for x in detection)),
                 mine,
                 centers[part],

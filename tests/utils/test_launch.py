@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-import run_cycles
+from claus.artifacts.cycle import Run
+from claus.steps import cycles
 from claus.utils.launch import launch
 from claus.utils.runtime import UserError
 
@@ -28,23 +29,29 @@ def test_every_process_gets_the_arguments_and_a_failure_is_one_line(tmp_path):
     ] * 2
 
 
-@pytest.mark.parametrize("processes, shared", [(1, []), (3, ["train", "extract"])])
-def test_of_a_cycle_training_and_scoring_are_shared(tmp_path, monkeypatch, processes, shared):
+@pytest.mark.parametrize(
+    "processes, semi, shared",
+    [(1, None, []), (3, None, ["train", "extract"]), (1, "mixmatch", ["train"])],
+)
+def test_of_a_cycle_training_and_scoring_are_shared(
+    tmp_path, monkeypatch, processes, semi, shared
+):
+    """What several processes share, and train_semi.py, runs outside of this process."""
     alone, together = [], []
     monkeypatch.setattr(
-        run_cycles,
-        "script",
+        cycles,
+        "step",
         lambda name, *_: SimpleNamespace(
-            __file__=name, main=lambda arguments: alone.append((name, arguments))
+            script=name,
+            parse=lambda arguments: (name, arguments),
+            run=None if name == "train" and semi else alone.append,
         ),
     )
-    monkeypatch.setattr(run_cycles, "launch", lambda *launched: together.append(launched))
-    args = SimpleNamespace(
-        run=str(tmp_path / "run"), files="", dataset="ucf101", semi=None, processes=processes
-    )
+    monkeypatch.setattr(cycles, "launch", lambda *launched: together.append(launched))
+    settings = SimpleNamespace(dataset="ucf101", semi=semi, processes=processes)
     for name in ("select", "train", "evaluate", "extract"):
-        run_cycles.timed(args, 0, name, ["--cycle", "0"])
-    assert together == [(name, ["--cycle", "0"], 3) for name in shared]
+        cycles.timed(settings, Run(tmp_path / "run").cycle(0), name, ["--cycle", "0"])
+    assert together == [(name, ["--cycle", "0"], processes) for name in shared]
     assert [name for name, _ in alone] == [
         name for name in ("select", "train", "evaluate", "extract") if name not in shared
     ]
@@ -65,3 +72,12 @@ def test_scripts_of_one_process_refuse_torchrun(monkeypatch, tmp_path, script, f
     with pytest.raises(UserError, match=f"{script}.py works in one process"):
         __import__(script).main(flags)
     assert not list(tmp_path.iterdir())
+
+
+def test_one_process_needs_no_torchrun(tmp_path):
+    (tmp_path / "work.py").write_text(
+        "import os, sys; print(os.environ.get('WORLD_SIZE')); sys.exit(int(sys.argv[1]))"
+    )
+    launch(tmp_path / "work.py", ["0"], 1)
+    with pytest.raises(UserError, match="work.py in 1 process has failed"):
+        launch(tmp_path / "work.py", ["3"], 1)

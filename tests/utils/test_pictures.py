@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib import colormaps
 
-from claus.utils.clip_sheet import OUTLINE, clip_sheet
+from claus.utils.clip_sheet import OUTLINE, _edge, clip_sheet
 
 T, S = 3, 16
 
@@ -92,3 +92,15 @@ def test_no_label_and_a_label_on_the_whole_frame(clip):
     clip["on_label"][:] = True
     first = cells(clip)[0][0]
     assert (first[2:-2, 2:-2] == 100).all() and (first[:2] == OUTLINE).all()
+
+
+def test_the_outline_is_what_four_shifted_masks_leave_of_a_mask():
+    rng = np.random.default_rng(0)
+    for density in (0.2, 0.7, 0.95, 1):
+        mask = rng.random((23, 31)) < density
+        inner = mask.copy()
+        inner[1:] &= mask[:-1]
+        inner[:-1] &= mask[1:]
+        inner[:, 1:] &= mask[:, :-1]
+        inner[:, :-1] &= mask[:, 1:]
+        np.testing.assert_array_equal(_edge(mask), mask & ~inner)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from claus import scoring
+from claus import engine
 from claus.datasets.clips.tiles import VideoTiles
 from claus.datasets.labels.annotations import Video
 from claus.selection.uncertainty import SCORES
@@ -33,20 +33,18 @@ def scored(monkeypatch):
             "tile": tiles,
             "phase": numbers,
         }
-        monkeypatch.setattr(scoring, "seeded_masks", lambda *names: ())
-        monkeypatch.setattr(scoring, "normalize", lambda clip, pixel_range: clip[0])
+        monkeypatch.setattr(engine, "seeded_masks", lambda *names: ())
+        monkeypatch.setattr(engine, "normalize", lambda clip, pixel_range: clip[0])
         monkeypatch.setattr(
-            scoring, "frame_scores", lambda clip, threshold: dict.fromkeys(SCORES, clip)
+            engine, "frame_scores", lambda clip, threshold: dict.fromkeys(SCORES, clip)
         )
         trained = SimpleNamespace(detector=torch.nn.Linear(1, 1), pixel_range="")
-        args = SimpleNamespace(
-            seed=0, passes=1, threshold=0.4, phases=phases, tail=tail, amp=False
-        )
-        result = scoring.score_video(
+        settings = engine.ScoreSettings(passes=1, phases=phases, tail=tail)
+        result = engine.score_video(
             trained,
             Video("v", frames, 8, 8),
             item,
-            args,
+            settings,
             forward=lambda detector, clip: (clip, torch.zeros(1, 2)),
         )
         assert len(result["latents"]) == tiles.max() + 1

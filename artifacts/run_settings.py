@@ -1,0 +1,25 @@
+"""run.json: the flags that run_cycles.py began a run with, {"claus": program version,
+"<flag>": value}.
+"""
+
+import json
+
+import claus
+from claus.artifacts.cycle import Run
+from claus.utils.runtime import read_json, write_text
+
+FIX = "remove it, and give the flags this run began with"
+
+
+def save_settings(run: Run, settings: dict) -> None:
+    """Write run.json atomically."""
+    write_text(
+        run.settings, json.dumps(settings | {"claus": claus.__version__}, indent=1) + "\n"
+    )
+
+
+def load_settings(run: Run) -> dict:
+    """The flags of run.json, without the program's version; UserError naming the file."""
+    settings = read_json(run.settings, FIX)
+    settings.pop("claus", None)
+    return settings

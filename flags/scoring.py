@@ -1,0 +1,123 @@
+"""Flags of cluster_extract.py -> ScoringSettings."""
+
+import argparse
+import re
+from dataclasses import dataclass
+
+from claus.flags.common import (
+    add_dataset_flags,
+    add_hardware_flags,
+    add_resume_flags,
+    add_run_flags,
+    check_dataset,
+    default_workers,
+    new_parser,
+    whole_number,
+)
+from claus.selection.uncertainty import THRESHOLD
+
+
+@dataclass(frozen=True)
+class ScoringSettings:
+    """What steps.extract does: which cycle, how frames are scored, and on what."""
+
+    run: str
+    cycle: int
+    files: str
+    dataset: str
+    data: str
+    passes: int
+    threshold: float
+    phases: int
+    tail: str
+    seed: int
+    amp: bool
+    compile: bool
+    shard: tuple[int, int]  # (part, parts), the first part is 0
+    strict: bool
+    force: bool
+    device: str
+    workers: int
+
+
+def parse(argv: list[str] | None = None, description: str | None = None) -> ScoringSettings:
+    """Command line -> settings; description: what --help begins with."""
+    parser = new_parser(description)
+    add_run_flags(parser.add_argument_group("run").add_argument)
+    add_dataset_flags(parser.add_argument_group("data set").add_argument)
+    add_score_flags(parser.add_argument_group("scores").add_argument)
+    add_hardware_flags(parser.add_argument_group("hardware").add_argument)
+    group = parser.add_argument_group("resuming").add_argument
+    add_shard_flag(group)
+    add_resume_flags(group, "features.pkl")
+    args = parser.parse_args(argv)
+    check_dataset(args, parser)
+    if args.workers is None:
+        args.workers = default_workers(args.device)
+    if args.passes < 1:
+        parser.error(f"--passes must be at least 1, not {args.passes}")
+    if not 0 < args.threshold < 1:
+        parser.error(f"--threshold must lie between 0 and 1, not {args.threshold}")
+    return ScoringSettings(**vars(args))
+
+
+def add_score_flags(add):
+    """How a frame is scored."""
+    add("--passes", type=int, default=10, help="R, dropout passes a clip (paper: 10)")
+    add(
+        "--threshold",
+        type=float,
+        default=THRESHOLD,
+        help="mean prediction from which a pixel counts as foreground (ours; the paper "
+        "prints none)",
+    )
+    add(
+        "--phases",
+        type=int,
+        choices=(1, 2),
+        default=1,
+        help="1: each prediction serves two frames (published code); 2: every frame has "
+        "its own, at twice the cost",
+    )
+    add(
+        "--tail",
+        choices=("repeat", "shift"),
+        default="repeat",
+        help="the last clip of a video: padded with its last frame (published code; the "
+        "picture then stands still, and a detector of motion sees less in it), or "
+        "shifted back to end with the video",
+    )
+    add("--seed", type=whole_number, default=0, help="of the dropout masks")
+    add(
+        "--amp",
+        action="store_true",
+        help="bf16 autocast on CUDA; scores then differ in the third digit",
+    )
+    add(
+        "--compile",
+        action="store_true",
+        help="score through torch.compile: a minute to start, then meant to be faster on "
+        "CUDA; scores then differ in the third digit",
+    )
+
+
+def add_shard_flag(add):
+    """Parts of the work, for machines."""
+    add(
+        "--shard",
+        type=shard,
+        default=(0, 1),
+        metavar="I/N",
+        help="score the I-th of N parts of the videos and write no pickle; for machines "
+        "that share a folder and nothing else",
+    )
+
+
+def shard(text: str) -> tuple[int, int]:
+    """argparse type of --shard: "2/3" -> (1, 3)."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no part; give 1/3, 2/3 and 3/3 to three machines"
+        )
+    return int(match[1]) - 1, int(match[2])

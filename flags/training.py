@@ -1,0 +1,342 @@
+"""The flags of the training scripts, in groups -> training.TrainingSettings."""
+
+from dataclasses import fields
+
+from claus.datasets import table
+from claus.datasets.labels.mask_interp import INTERPOLATIONS
+from claus.engine import SCHEDULES
+from claus.flags.common import (
+    Hardware,
+    Place,
+    Resume,
+    add_dataset_flags,
+    add_hardware_flags,
+    add_resume_flags,
+    add_run_flags,
+    build,
+    check_dataset,
+    check_not_negative,
+    check_positive,
+    default_workers,
+    hidden,
+    new_parser,
+    whole_number,
+)
+from claus.losses.criterion import LossSettings
+from claus.losses.stew import PSEUDO_LABEL_LOSSES
+from claus.models import BACKBONES
+from claus.models.input import PIXEL_RANGE
+from claus.training import BATCH_NORM, OptimizerSettings, TrainingSettings
+
+# of the published code, for every flag that is not given
+AUTHORS = {
+    "lr": 5e-5,
+    "batch_size": 6,
+    "adam_betas": (0.5, 0.999),
+    "adam_eps": 1e-6,
+    "last_margin": 0.2,
+    "weighting": "authors",
+    "pixel_range": "0..1",
+    "reassign": 0,
+    "lr_schedule": "constant",
+}
+PLAIN = {
+    "reassign": 1,
+    "adam_betas": (0.9, 0.999),
+    "adam_eps": 1e-8,
+    "pixel_range": "-1..1",
+}
+
+
+def parse(argv=None, dataset="ucf101", about=None):
+    """The settings that the flags of the training script of `dataset` say; `about` is what
+    its --help begins with.
+    """
+    parser = new_parser(about)
+    module = table.DATASETS[dataset]
+    parser.set_defaults(dataset=dataset, crop=module.CROPS[0], mask_interp=INTERPOLATIONS[0])
+    add_everyday_flags(parser.add_argument_group("everyday").add_argument, dataset)
+    add_loss_flags(parser.add_argument_group("loss").add_argument)
+    add_optimizer_flags(parser.add_argument_group("optimizer").add_argument)
+    group = parser.add_argument_group("hardware").add_argument
+    add_training_hardware_flags(group)
+    add_compile_flag(group)
+    add_training_resume_flags(parser.add_argument_group("resuming").add_argument)
+    args = parser.parse_args(argv)
+    fill_in(args)
+    check(args, parser)
+    return settings_of(args)
+
+
+# -------------------------------------------------------------------------------- the groups
+
+
+def add_everyday_flags(add, dataset):
+    module = table.DATASETS[dataset]
+    add_run_flags(add)
+    add_dataset_flags(add, dataset)
+    add_network_flags(add)
+    if len(module.CROPS) > 1:
+        add(
+            "--crop",
+            choices=module.CROPS,
+            default=module.CROPS[0],
+            help="224x296 resized to a square, or 224x224 straight",
+        )
+    if module.ANSWERS == "masks":
+        add(
+            "--mask-interp",
+            choices=INTERPOLATIONS,
+            default=INTERPOLATIONS[0],
+            help="how masks between two labels are made; flow follows the pixels and is slow "
+            "(default: %(default)s)",
+        )
+    add("--epochs", type=int, default=40, help="each labeled video gives two clips an epoch")
+    add_steps_flag(add)
+    add("--clusters", type=int, default=5, help="K, clusters of videos (paper: 5)")
+    add_validation_flags(add)
+    add(
+        "--authors",
+        action="store_true",
+        help="the published code's settings for every flag not given: lr 5e-5, batch "
+        "6, betas .5 .999, eps 1e-6, margin 0.2 throughout, weight on the logits, "
+        "pixels 0..1, fixed clusters",
+    )
+
+
+def add_network_flags(add):
+    """The network and what it starts from."""
+    add(
+        "--annotations",
+        help="annotation file to train on instead of the cycle's annotations.pkl",
+    )
+    add(
+        "--model",
+        choices=BACKBONES,
+        default="full",
+        help="full: the published network; small: for CPU runs",
+    )
+    files = " or ".join(backbone.weights for backbone in BACKBONES.values())
+    add(
+        "--pretrained",
+        help=f"weights to start from (default: {files} in weights/); 'none' for a random "
+        "start; a detector.pt to continue from another cycle",
+    )
+
+
+def add_steps_flag(add):
+    add(
+        "--steps",
+        type=int,
+        help="train for so many optimizer steps instead, in --epochs equal parts; use it to "
+        "compare runs with different numbers of labels",
+    )
+
+
+def add_validation_flags(add):
+    add(
+        "--no-validation",
+        dest="validate",
+        action="store_false",
+        help="train on every labeled video and keep the last checkpoint",
+    )
+    add(
+        "--seed",
+        type=whole_number,
+        default=0,
+        help="of weights, clips, crops, dropout and k-means",
+    )
+
+
+def add_loss_flags(add):
+    """What is compared with what, and the fields of LossSettings."""
+    add_pseudo_label_flag(add)
+    for field in fields(LossSettings):
+        add_field(add, field)
+    hidden(add, "--no-dice", dest="dice", action="store_const", const="none")
+    hidden(add, "--weighted-dice", dest="dice", action="store_const", const="weighted")
+    hidden(add, "--reassign", type=int, choices=(0, 1))  # --authors sets it
+
+
+def add_pseudo_label_flag(add):
+    add(
+        "--pseudo-label-loss",
+        choices=PSEUDO_LABEL_LOSSES,
+        default="stew",
+        help="on the frames between labels. stew: weigh pseudo-labels by trust (paper Eq. "
+        "4 and 5); interp: trust all; frame: real labels only",
+    )
+
+
+def add_field(add, field, *flags, **more):
+    """The flag of a field of LossSettings; `flags`: spellings that come first."""
+    words = field.metadata
+    own = words.get("flag", "--" + field.name.replace("_", "-"))
+    kind = {"choices": words["choices"]} if "choices" in words else {"type": field.type}
+    kind |= {"dest": field.name, **more}
+    if words.get("hidden"):
+        hidden(add, *flags, own, **kind)
+        return
+    small = {name: backbone.training.get(field.name) for name, backbone in BACKBONES.items()}
+    others = [f"; {name}: {value:g}" for name, value in small.items() if differs(value, field)]
+    default = field.default if isinstance(field.default, str) else f"{field.default:g}"
+    text = f"{words['help']} (default {default}{''.join(others)})"
+    add(*flags, own, help=text, **kind)
+
+
+def differs(value, field):
+    """Whether a backbone has another default than the field's own."""
+    return value is not None and value != field.default
+
+
+def add_optimizer_flags(add):
+    add("--batch-size", type=int, help="clips a step, of all processes together (default 8)")
+    add("--lr", type=float, help="Adam's learning rate (default 5e-4; small: 1e-3)")
+    add(
+        "--encoder-lr",
+        type=float,
+        help="the same for the pretrained encoder (default: --lr where it is given, else "
+        "5e-4; small: 2e-5)",
+    )
+    add(
+        "--lr-schedule",
+        choices=SCHEDULES,
+        help="over the whole training (default constant; small: cosine to 0)",
+    )
+    add(
+        "--batch-norm",
+        choices=BATCH_NORM,
+        default="update",
+        help="statistics of batch norm. update: over each process's share of a batch; "
+        "freeze: those of the pretrained weights throughout; sync: over the whole batch of "
+        "several GPUs (default: %(default)s)",
+    )
+    add_bn_batches_flag(add)
+    hidden(add, "--freeze-bn", dest="batch_norm", action="store_const", const="freeze")
+    hidden(add, "--sync-bn", dest="batch_norm", action="store_const", const="sync")
+    hidden(add, "--adam-betas", type=float, nargs=2)  # these three --authors sets
+    hidden(add, "--adam-eps", type=float)
+    hidden(add, "--pixel-range", choices=PIXEL_RANGE)
+
+
+def add_bn_batches_flag(add):
+    add(
+        "--bn-batches",
+        type=int,
+        default=32,
+        help="batches to re-estimate the batch-norm statistics from; 0: never",
+    )
+
+
+def add_training_hardware_flags(add):
+    add_hardware_flags(add)
+    add(
+        "--cache-gb",
+        type=float,
+        default=0,
+        help="keep decoded clips of labeled videos on disk, at most so many GB "
+        "(1.8 MB a labeled frame); pays where decoding, not the network, is what "
+        "takes the time (default 0: none)",
+    )
+    add(
+        "--cache-dir",
+        help="folder of these and of the indices of the videos' frames; runs may share one "
+        "(default: cache/ in the run's folder)",
+    )
+    add(
+        "--no-amp",
+        dest="amp",
+        action="store_false",
+        help="float32 on CUDA too, instead of bf16 autocast",
+    )
+
+
+def add_compile_flag(add):
+    add(
+        "--compile",
+        action="store_true",
+        help="train through torch.compile: minutes to start, then meant to be "
+        "faster on CUDA (benchmarks/bench_gpu.py measures it)",
+    )
+
+
+def add_training_resume_flags(add):
+    add("--resume", action="store_true", help="resume an interrupted training")
+    add_resume_flags(add, "detector.pt")
+
+
+# --------------------------------------------------------------------- defaults and settings
+
+
+def fill_in(args):
+    """What was not given, from the backbone, the paper or the published code."""
+    chosen = {**BACKBONES[args.model].training, **PLAIN, **(AUTHORS if args.authors else {})}
+    if args.lr is not None or chosen["encoder_lr"] is None:
+        chosen["encoder_lr"] = args.lr or chosen["lr"]
+    for field in fields(LossSettings):
+        chosen.setdefault(field.name, field.default)
+    chosen["workers"] = default_workers(args.device)
+    for name, value in chosen.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+
+
+def check(args, parser):
+    """Stop at what makes no sense."""
+    check_dataset(args, parser)
+    check_positive(
+        args,
+        parser,
+        ("epochs", "batch_size", "clusters", "lr", "encoder_lr", "last_margin"),
+    )
+    check_not_negative(
+        args,
+        parser,
+        (
+            "localization_weight",
+            "margin_weight",
+            "cluster_weight",
+            "bn_batches",
+            "adam_eps",
+            "cache_gb",
+        ),
+        {"localization_weight": "loc-weight"},
+    )
+    check_steps(args, parser)
+    if args.batch_norm == "sync" and not args.device.startswith("cuda"):
+        parser.error(
+            "--batch-norm sync needs CUDA; on the CPU give --batch-norm freeze, or a larger "
+            "--batch-size"
+        )
+    if not all(0 <= beta < 1 for beta in args.adam_betas):
+        betas = " ".join(map(str, args.adam_betas))
+        parser.error(f"--adam-betas must lie from 0 to below 1, not {betas}")
+    unweighted = args.weighting != "paper" or args.pseudo_label_loss != "stew"
+    if args.dice == "weighted" and unweighted:
+        parser.error(
+            "--dice weighted weighs Dice by STeW's φ; leave out --authors, --weighting "
+            "authors and --pseudo-label-loss interp or frame beside it"
+        )
+
+
+def check_steps(args, parser):
+    if args.steps is not None and args.steps < args.epochs:
+        parser.error(
+            f"--steps {args.steps} is fewer than --epochs {args.epochs}; give at least one "
+            "step an epoch"
+        )
+
+
+def settings_of(args):
+    """TrainingSettings of parsed flags with their defaults."""
+    optimizer = build(OptimizerSettings, args, adam_betas=tuple(args.adam_betas))
+    return build(
+        TrainingSettings,
+        args,
+        place=build(Place, args),
+        resume=build(Resume, args),
+        hardware=build(Hardware, args),
+        optimizer=optimizer,
+        loss=build(LossSettings, args),
+        reassign=bool(args.reassign),
+    )

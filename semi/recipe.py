@@ -1,0 +1,155 @@
+"""What a semi-supervised method adds to training.Trainer: unlabeled clips beside the labeled
+ones, its own networks, its step, and a learning rate that falls where the loss stays.
+"""
+
+import contextlib
+import itertools
+from dataclasses import dataclass, replace
+
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from claus import engine
+from claus.semi.batches import PairedBatches
+from claus.semi.lists import Lists
+from claus.semi.methods import METHODS, TEACHES, Networks, SemiOptions, When
+from claus.semi.teacher import Teacher
+from claus.semi.unet3d import WIDTHS, UNet3D
+from claus.training import TrainingSettings
+from claus.utils.runtime import UserError
+
+# after so many epochs without better training loss the rate is multiplied by the factor
+PATIENCE, FACTOR = 5, 0.1
+
+
+@dataclass(frozen=True)
+class SemiSettings:
+    """All that a semi-supervised training is told."""
+
+    training: TrainingSettings
+    lists: Lists
+    method: str  # of METHODS
+    labeled_half: bool  # batch_size is half of --bs, which sets the length of an epoch
+    options: SemiOptions
+
+
+class SemiStep:
+    """The step of a method for engine.train_one_epoch. `detector` is the network that is
+    kept: of the methods with a teacher the teacher.
+    """
+
+    def __init__(self, networks, settings):
+        self.networks, self.settings = networks, settings
+        teacher = networks.teacher
+        self.detector = networks.detector if teacher is None else teacher.module
+        pairs = (teacher, networks.detector), (networks.unet_teacher, networks.unet)
+        self.followers = [pair for pair in pairs if pair[0] is not None]
+
+    def begin_epoch(self):
+        for module in (self.networks.detector, *itertools.chain(*self.followers)):
+            module.train()
+
+    def __call__(self, batch, centers, now, part):
+        settings, training = self.settings, self.settings.training
+        when = When(now.epoch, now.epochs)
+        with seeded_dropout(self.networks.detector, training.seed, now.step):
+            return METHODS[settings.method](
+                self.networks, batch, centers, training.loss, settings.options, when
+            )
+
+    def after_update(self):
+        """The teachers follow."""
+        for teacher, network in self.followers:
+            teacher.follow(network)
+
+
+class Semi:
+    """The recipe of a semi-supervised method, see training.py. unlabeled: names of videos."""
+
+    def __init__(self, settings, unlabeled):
+        self.settings, self.unlabeled = settings, list(unlabeled)
+        self.supervised = settings.method == "supervised"
+        self.needs = "a labeled clip" if self.supervised else "a labeled and an unlabeled clip"
+        schedule = settings.training.optimizer.lr_schedule
+        self.schedule = None if schedule == "plateau" else schedule
+
+    def clips_an_epoch(self):
+        """Of supervised training as many steps as the other methods have beside the same
+        unlabeled videos.
+        """
+        optimizer = self.settings.training.optimizer
+        if not self.supervised or optimizer.steps or not self.unlabeled:
+            return optimizer.clips_an_epoch()
+        whole = optimizer.batch_size * (2 if self.settings.labeled_half else 1)
+        return optimizer.batch_size * -(-len(self.unlabeled) // (whole - whole // 2))
+
+    def build(self, detector, optimizer):
+        """What the method needs beside the detector, the schedule of the rate, the step."""
+        training, method = self.settings.training, self.settings.method
+        masking = self.settings.options.class_mask
+        detector.config = replace(detector.config, class_masking=masking)
+        self.networks = networks = Networks(detector)
+        if method in TEACHES:
+            networks.teacher = Teacher(detector)
+        if method == "stable-mean-teacher":
+            networks.unet = UNet3D(WIDTHS[training.model]).to(training.hardware.device)
+            networks.unet_teacher = Teacher(networks.unet)
+            parameters = list(networks.unet.parameters())
+            rate = training.optimizer.lr
+            optimizer.add_param_group({"params": parameters, "base_lr": rate})
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"]
+        # torch lowers the rate after more bad epochs than its patience
+        self.plateau = ReduceLROnPlateau(optimizer, "min", FACTOR, PATIENCE - 1, threshold=0)
+        return SemiStep(networks, self.settings)
+
+    def batches(self, labeled):
+        if self.supervised:
+            return labeled
+        return PairedBatches(labeled, self.unlabeled, self.settings.training)
+
+    def end_epoch(self, terms):
+        if self.schedule is None:
+            self.plateau.step(terms["total"])
+
+    def state_dict(self):
+        return {
+            "plateau": self.plateau.state_dict(),
+            "networks": {name: part.state_dict() for name, part in self.parts()},
+            "unlabelled": self.unlabeled,
+        }
+
+    def load_state_dict(self, state, path):
+        if not {"plateau", "networks", "unlabelled"} <= state.keys():
+            raise UserError(
+                f"{path} is no semi-supervised training state; drop --resume and train "
+                "again with --force"
+            )
+        for name, part in self.parts():
+            part.load_state_dict(state["networks"][name])
+        self.plateau.load_state_dict(state["plateau"])
+        self.unlabeled[:] = state["unlabelled"]
+
+    def parts(self):
+        """(name, network) of those that the method has."""
+        return [(name, part) for name, part in vars(self.networks).items() if part is not None]
+
+
+@contextlib.contextmanager
+def seeded_dropout(detector, seed, step):
+    """In here the detector's channel dropout depends on (seed, step) and the number of the
+    pass in the step alone.
+
+    The first pass has the masks that engine.ClausStep would give the same clips.
+    """
+    passes = itertools.count()
+
+    def random_masks(batch, device):
+        masks = engine.dropout_masks(detector, seed, step, batch, next(passes))
+        return tuple(mask.to(device, non_blocking=True) for mask in masks)
+
+    # in the place of the method that draws from torch's state
+    detector.random_masks = random_masks
+    try:
+        yield
+    finally:
+        del detector.random_masks

@@ -1,0 +1,361 @@
+"""Step 4: weights -> scores on the test videos, by the protocols `capsule` and `act`.
+
+Each video is kept in cycle<k>/evaluate.parts/ as it is finished, so that the work is
+resumable.
+"""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from claus import engine
+from claus.artifacts import checkpoint
+from claus.artifacts.cycle import Cycle
+from claus.artifacts.evaluation_file import load_evaluation, save_evaluation
+from claus.artifacts.parts import fingerprint, parts_dir, save_part
+from claus.datasets import table
+from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry
+from claus.datasets.clips.tiles import VideoTiles, tile_loader
+from claus.datasets.labels import annotations as annotation_file
+from claus.datasets.truth import (
+    check_classes,
+    no_model_floor,
+    read_labels,
+    truth_masks,
+    truth_of,
+)
+from claus.flags.evaluation import EvaluationSettings
+from claus.metrics import capsule, detections
+from claus.metrics.boxes import Boxes
+from claus.metrics.tables import act_table, capsule_table
+from claus.utils.runtime import UserError, check_alone, check_writable
+
+# arrays of a capsule.VideoOverlap
+OVERLAP = ("intersection_F", "union_F", "gt_F", "clip_scores")
+# arrays of metrics.boxes.Boxes, but for the video
+BOXES = ("frame", "label", "box", "score")
+
+
+def run(settings: EvaluationSettings) -> int:
+    """Score a cycle's weights, write evaluation.json and draw pictures -> exit status."""
+    check_alone("evaluate.py")
+    cycle = Cycle.of(settings.run, settings.cycle, settings.files)
+    weights = Path(settings.weights or cycle.detector)
+    if settings.labels and not Path(settings.labels).is_file():
+        raise UserError(
+            f"--labels {settings.labels}: no such file; claus_select.py writes it when "
+            f"answers are taken in"
+        )
+    finished = not settings.force and evaluated_already(
+        cycle.evaluation, weights, settings.labels
+    )
+    if finished and (settings.visualize is None or cycle.pictures.exists()):
+        print_tables(load_evaluation(cycle.evaluation))
+        print(f"{cycle.evaluation} is there already; --force evaluates again")
+        return 0
+
+    trained = checkpoint.load(weights, settings.device)
+    table.check_same(settings.dataset, trained.dataset, weights)
+    truth = read_truth(settings, cycle)
+    given = settings.labels or settings.ground_truth
+    check_classes(trained.classes, truth.classes, given)
+    check_writable(cycle.folder)
+    geometry = geometry_of(trained, settings.crop)
+    switches = switches_of(settings, geometry)
+    videos = evenly_spread(list(truth.videos.values()), settings.limit)
+
+    parts = check_writable(
+        parts_dir(
+            cycle.evaluate_parts,
+            [
+                trained.source,
+                fingerprint(given) if Path(given).is_file() else given,
+                geometry.to_dict(),
+                [(video.name, video.frames) for video in videos],
+                shaping(settings),
+            ],
+        )
+    )
+    scored = score_videos(trained, videos, geometry, parts, settings)
+    report = score(scored, truth.classes, geometry, switches, settings, cycle)
+    print_tables(report)
+    if settings.visualize is not None:
+        from claus.steps.evaluation_pictures import draw_pictures  # matplotlib takes a second
+
+        draw_pictures(trained, scored, report, geometry, switches, settings, cycle)
+    if finished:  # only the pictures were missing; flags may differ this time
+        print(f"{cycle.evaluation} stays as it was")
+    else:
+        report |= {
+            "failed": scored.failed,
+            "source": trained.source,
+            "dataset": truth.dataset,
+            "run": str(settings.run),
+            "cycle": settings.cycle,
+            "test_videos": len(videos),
+            "labels": settings.labels and fingerprint(settings.labels),
+            "labels_path": settings.labels,
+        }
+        save_evaluation(report, cycle.evaluation)
+        print(f"wrote {cycle.evaluation}")
+    shutil.rmtree(cycle.evaluate_parts)
+    return 0
+
+
+def read_truth(settings, cycle):
+    """Annotations of the test videos: ground truth, or labels of one's own."""
+    if settings.labels:
+        return read_labels(settings.labels, settings.dataset, cycle.annotations)
+    return read_part(settings, "test")
+
+
+def read_part(settings, part):
+    """Ground truth of one part of the data set, "train" or "test"."""
+    return table.read_ground_truth(
+        settings.dataset,
+        settings.ground_truth,
+        settings.test_list,
+        settings.split,
+        part,
+    )
+
+
+def training_videos(settings, cycle):
+    """What the no-model floor is chosen on: ground truth of the training part; beside
+    --labels the cycle's own labels, if any.
+    """
+    if not settings.labels:
+        return read_part(settings, "train").videos.values()
+    if not cycle.annotations.exists():
+        return []
+    return annotation_file.load(cycle.annotations).labeled()
+
+
+def geometry_of(trained, crop: str | None) -> ClipGeometry:
+    """The geometry that was trained with, or that of the same size and another crop."""
+    if crop is None:
+        return trained.geometry
+    size = trained.geometry.size
+    return next(
+        geometry
+        for (_, name), geometry in GEOMETRY.items()
+        if name == crop and geometry.size == size
+    )
+
+
+def switches_of(settings, geometry) -> capsule.Switches:
+    """The switches of the capsule protocol, with the crop in words."""
+    (crop_h, crop_w), (frame_h, frame_w) = geometry.crop, geometry.frame
+    how = settings.capsule
+    return capsule.Switches(
+        f"{crop_h}x{crop_w} of {frame_h}x{frame_w}",
+        how.gt,
+        how.absent_class,
+        how.count_empty_frames,
+        how.class_from,
+    )
+
+
+def evenly_spread(videos, limit):
+    """`limit` of the videos, evenly spread; all of them where there is no limit."""
+    if not limit:
+        return videos
+    places = np.linspace(0, len(videos) - 1, min(limit, len(videos))).astype(int)
+    return [videos[place] for place in places]
+
+
+def shaping(settings):
+    """The settings that a video's arrays depend on."""
+    act = settings.act
+    return {
+        "protocol": settings.protocol,
+        "gt": settings.capsule.gt,
+        "act_threshold": act.threshold,
+        "min_area": act.min_area,
+        "connectivity": act.connectivity,
+        "class_scores": act.class_scores,
+    }
+
+
+def score(scored, classes, geometry, switches, settings, cycle):
+    """{"capsule", "act", "floor"}: the results by protocol, None where not asked for."""
+    report = {"capsule": None, "act": None, "floor": None}
+    if settings.protocol != "act":
+        result = capsule.evaluate(scored.overlaps, classes, switches)
+        report["capsule"] = result.to_dict()
+        if settings.capsule.floor:
+            training = training_videos(settings, cycle)
+            report["floor"] = no_model_floor(
+                training, scored.videos, classes, geometry, switches
+            )
+    if settings.protocol != "capsule":
+        report["act"] = detections.report(
+            scored.videos, scored.boxes, classes, switches.crop, settings.act
+        )
+    return report
+
+
+def print_tables(report: dict) -> None:
+    """The tables of an evaluation.json, each protocol's by itself."""
+    if report.get("capsule"):
+        print(capsule_table(report["capsule"], report.get("floor")))
+    if report.get("act"):
+        print(act_table(report["act"]["frame"], report["act"]["video"]))
+
+
+def evaluated_already(path: Path, weights: Path, labels: str | None = None) -> bool:
+    """Whether evaluation.json is there, whole, and of these weights (and --labels, if any)
+    as they are now.
+    """
+    if not path.exists():
+        return False
+    try:
+        content = load_evaluation(path)
+    except UserError as error:
+        print(f"{error}: evaluating again")
+        return False
+    if (labels and fingerprint(labels)) != content.get("labels"):
+        print(
+            f"{path} was scored on other labels than {labels or 'the ground truth'}: "
+            f"evaluating again"
+        )
+        return False
+    if weights.is_file() and content.get("source") != fingerprint(weights):
+        print(f"{path} is of other weights than {weights} now: evaluating again")
+        return False
+    return True
+
+
+# ------------------------------------------------------------------------------- one by one
+
+
+@dataclass(eq=False)
+class Scored:
+    """The videos that could be read, with a capsule.VideoOverlap and (protocol act) Boxes
+    for each; {name: reason} of the others.
+    """
+
+    videos: list = field(default_factory=list)
+    overlaps: list = field(default_factory=list)
+    boxes: list = field(default_factory=list)
+    failed: dict = field(default_factory=dict)
+
+
+def score_videos(
+    trained, videos: list, geometry: ClipGeometry, parts: Path, settings: EvaluationSettings
+) -> Scored:
+    """Run the detector over the videos. Each is kept in the folder `parts` as it is
+    finished.
+    """
+    places = {video.name: place for place, video in enumerate(videos)}
+    todo = [
+        video for place, video in enumerate(videos) if not (parts / f"{place}.npz").exists()
+    ]
+    find_video = table.video_finder(settings.dataset, settings.data)
+    tiles = VideoTiles(todo, find_video, geometry, phases=2, fill="black")
+    loader = tile_loader(tiles, settings.workers)
+    failed = {}
+    for item in tqdm(loader, desc="evaluate", unit="video", leave=False, disable=None):
+        if "failed" in item:
+            if settings.strict:
+                raise UserError(item["failed"])
+            failed[item["name"]] = item["failed"]
+            continue
+        place = places[item["name"]]
+        result = score_video(trained, videos[place], item, geometry, settings)
+        save_part(parts / f"{place}.npz", result)
+    return gather_parts(videos, parts, failed, boxes=settings.protocol != "capsule")
+
+
+def gather_parts(videos, parts, failed, boxes):
+    """Scored of the parts of the videos; `boxes`: with their Boxes, numbered by place."""
+    scored = Scored(failed=failed)
+    for place, video in enumerate(videos):
+        if video.name in failed:
+            continue
+        with np.load(parts / f"{place}.npz") as part:
+            counts = [part[name] for name in OVERLAP]
+            scored.overlaps.append(capsule.VideoOverlap(video.name, video.label, *counts))
+            if boxes:
+                number = np.full(len(part["score"]), len(scored.videos))
+                scored.boxes.append(Boxes(number, *(part[name] for name in BOXES)))
+        scored.videos.append(video)
+    if not scored.videos:
+        raise UserError(
+            f"none of the {len(videos)} test videos can be read: "
+            f"{next(iter(failed.values()), '')}"
+        )
+    if failed:
+        print(
+            f"{len(failed)} of {len(videos)} test videos were skipped and are not in the "
+            f"numbers:"
+        )
+        for reason in failed.values():
+            print(f"  {reason}")
+    return scored
+
+
+def score_video(trained, video, item, geometry, settings):
+    """What the protocols need of one video, as arrays: see OVERLAP and, but for --protocol
+    capsule, BOXES.
+    """
+    prediction = predict(trained, item)
+    finite = prediction.logits_N_T_S_S.isfinite().all()
+    if not (finite and np.isfinite(prediction.scores_N_C).all()):
+        raise UserError(
+            f"{settings.weights or 'detector.pt'} gives numbers that are not finite for "
+            f"{video.name}; its training diverged, train again with a lower --lr"
+        )
+    truth_F_S_S = truth_masks(truth_of(video, geometry, settings.capsule.gt))
+    overlap = overlap_of(video, item, prediction, truth_F_S_S)
+    result = {name: getattr(overlap, name) for name in OVERLAP}
+    if settings.protocol != "capsule":
+        probs = (torch.sigmoid(logits).numpy() for logits in prediction.logits_N_T_S_S)
+        boxes = detections.boxes_of(
+            0,
+            video,
+            prediction.frames_N_T,
+            probs,
+            prediction.scores_N_C,
+            geometry,
+            settings.act,
+        )
+        result |= {name: getattr(boxes, name) for name in BOXES}
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the detector says of the N clips of a video: frames (N,T), -1 = black; logits
+    (N,T,S,S); scores (N,C).
+    """
+
+    frames_N_T: np.ndarray
+    logits_N_T_S_S: torch.Tensor
+    scores_N_C: np.ndarray
+
+
+def predict(trained, item) -> Prediction:
+    """Prediction for the clips of a video (see VideoTiles)."""
+    logits, scores = engine.predict(trained.detector, item["clips"], trained.pixel_range)
+    return Prediction(item["frames"], logits, scores.numpy())
+
+
+def overlap_of(video, item, prediction, truth_F_S_S) -> capsule.VideoOverlap:
+    """Pixel counts and class scores of one video."""
+    n_classes = prediction.scores_N_C.shape[1]
+    overlap = capsule.VideoOverlap.empty(video.name, video.label, video.frames, n_classes)
+    for clip, frames_T in enumerate(prediction.frames_N_T):
+        truth_T_S_S = truth_F_S_S[frames_T] & (frames_T >= 0)[:, None, None]
+        overlap.add_clip(
+            2 * item["tile"][clip] + item["phase"][clip],
+            frames_T,
+            capsule.foreground(prediction.logits_N_T_S_S[clip]),
+            truth_T_S_S,
+            prediction.scores_N_C[clip],
+        )
+    return overlap

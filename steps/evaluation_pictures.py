@@ -1,0 +1,148 @@
+"""Pictures of an evaluation: charts of the classes, and the best, median and worst videos
+with truth and prediction drawn over them.
+"""
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from claus.datasets import table
+from claus.datasets.clips.geometry import center_crop
+from claus.datasets.clips.tiles import VideoTiles
+from claus.datasets.labels.pseudo_labels import pseudo_masks
+from claus.datasets.video.reader import read_blocks
+from claus.steps.evaluate import predict
+from claus.utils import overlays
+from claus.utils.runtime import UserError, check_writable
+
+BLOCK = 16  # frames decoded at once
+
+
+def draw_pictures(trained, scored, report, geometry, switches, settings, cycle):
+    """Write the charts, and --visualize N of the best, median and worst videos, into the
+    cycle's pictures/.
+    """
+    folder = check_writable(cycle.pictures)
+    kept = [overlap for overlap in scored.overlaps if overlap.gt_F.any()]
+    charts = charts_of(kept, report, trained.classes, switches)
+    with SummaryWriter(cycle.tensorboard) as writer:
+        for name, picture in charts.items():
+            overlays.write_png(folder / f"{name}.png", picture)
+            writer.add_image(f"evaluation/{name}", picture, settings.cycle, dataformats="HWC")
+    iou_V = [video_iou(overlap, switches) for overlap in scored.overlaps]
+    find_video = table.video_finder(settings.dataset, settings.data)
+    for tag, index in overlays.pick_examples(iou_V, settings.visualize):
+        video, overlap = scored.videos[index], scored.overlaps[index]
+        item = VideoTiles([video], find_video, geometry, phases=2, fill="black")[0]
+        if "failed" in item:
+            raise UserError(item["failed"])
+        prediction = predict(trained, item)
+        example = example_of(
+            video, overlap, prediction, iou_V[index], trained.classes, geometry, switches
+        )
+        blocks = blocks_of(video, find_video(video.name))
+        stem = folder / f"{tag}_{video.name.replace('/', '_')}"
+        overlays.draw_example(stem, example, blocks)
+    print(f"drew {folder}")
+
+
+def video_iou(overlap, switches):
+    """IoU of a video over its counted frames; NaN without ground truth."""
+    if not overlap.gt_F.any():
+        return np.nan
+    counted_F = overlap.counted_frames(switches)
+    union = overlap.union_F[counted_F].sum()
+    return overlap.intersection_F[counted_F].sum() / max(union, 1)
+
+
+def blocks_of(video, path):
+    """(first frame, frames uint8 (n,H,W,3), truth (n,H,W)) until the video is over."""
+    for start, frames in read_blocks(path, video.frames, BLOCK):
+        numbers = np.arange(start, start + len(frames))
+        yield start, frames, pseudo_masks(video, numbers)
+
+
+def charts_of(overlaps, report, classes, switches):
+    """name -> picture: confusion matrix, and bars of every class, a chart for each
+    protocol.
+    """
+    where = f"crop {switches.crop}, class from {switches.class_from}"
+    charts = {
+        "confusion": overlays.confusion_chart(
+            [overlap.label for overlap in overlaps],
+            [overlap.predicted_class(switches) for overlap in overlaps],
+            classes,
+            f"predicted classes of {len(overlaps)} test videos\n{where}",
+        )
+    }
+    if report["capsule"]:
+        charts["classes_capsule"] = capsule_chart(report["capsule"], report["floor"], classes)
+    if report["act"]:
+        charts["classes_act"] = act_chart(report["act"], classes)
+    return charts
+
+
+def capsule_chart(result, floor, classes):
+    """Bars of the capsule protocol, with lines for the no-model floor."""
+    settings = ", ".join(f"{name} {value}" for name, value in result["switches"].items())
+    accuracy = [
+        row["correct"] / row["videos"] if row["videos"] else None for row in result["per_class"]
+    ]
+    series = [
+        ("f-AP@.5", rates(result, "f_ap", 0.5)),
+        ("v-AP@.5", rates(result, "v_ap", 0.5)),
+        ("accuracy", accuracy),
+    ]
+    marks = []
+    if floor is not None:
+        marks = [
+            ("no-model floor f@.5", rates(floor, "f_ap", 0.5)),
+            ("no-model floor v@.5", rates(floor, "v_ap", 0.5)),
+        ]
+    title = f"capsule protocol, class-agnostic masks\n{settings}"
+    return overlays.class_chart(classes, series, title, marks)
+
+
+def act_chart(result, classes):
+    """Bars of the act protocol."""
+    switches = result["video"]["switches"]
+    made_by = switches["made_by"]
+    chosen = {**switches, **made_by, "link": made_by["link"]["rule"]}
+    del chosen["made_by"]
+    settings = ", ".join(f"{name} {value}" for name, value in chosen.items())
+    series = [
+        ("frame-AP@.5", rates(result["frame"], "ap", 0.5)),
+        ("video-AP@.2", rates(result["video"], "ap", 0.2)),
+        ("video-AP@.5", rates(result["video"], "ap", 0.5)),
+    ]
+    return overlays.class_chart(classes, series, f"act protocol, boxes and tubes\n{settings}")
+
+
+def rates(result, key, threshold):
+    """A rate of each class at a threshold; None where it is undefined."""
+    at = result["thresholds"].index(threshold)
+    return [None if row[key] is None else row[key][at] for row in result["per_class"]]
+
+
+def example_of(video, overlap, prediction, iou, classes, geometry, switches):
+    """overlays.Example of a scored video."""
+    counted_F = overlap.counted_frames(switches)
+    iou_F = overlap.intersection_F / np.maximum(overlap.union_F, 1)
+    probs_F_S_S = np.zeros((video.frames, geometry.size, geometry.size), np.float16)
+    for frames_T, logits in zip(prediction.frames_N_T, prediction.logits_N_T_S_S, strict=True):
+        real_T = frames_T >= 0
+        probs_F_S_S[frames_T[real_T]] = torch.sigmoid(logits[real_T]).numpy()
+    predicted = overlap.predicted_class(switches)
+    top, left = center_crop(geometry)
+    height, width = geometry.crop
+    return overlays.Example(
+        name=video.name,
+        truth=classes[video.label],
+        predicted=classes[predicted],
+        score=float(np.nanmean(overlap.clip_scores[:, predicted])),
+        video_iou=iou,
+        iou_F=np.where(counted_F, iou_F, np.nan),
+        probs_F_S_S=probs_F_S_S,
+        frame=geometry.frame,
+        crop=(left, top, left + width, top + height),
+    )

@@ -1,0 +1,229 @@
+"""Step 2: weights and centers -> a latent and a cluster per video, and scores of every
+frame.
+
+Each video is kept in cycle<k>/extract.parts/ as it is finished, so that the work is
+resumable and may be shared out among processes (torchrun) and machines (shards). The
+pickles are written from these parts at the end.
+"""
+
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from claus.artifacts import checkpoint
+from claus.artifacts.cycle import Cycle
+from claus.artifacts.parts import fingerprint, parts_dir, save_part
+from claus.artifacts.scores import (
+    Features,
+    Uncertainty,
+    load_features,
+    load_uncertainty,
+    save_features,
+    save_uncertainty,
+)
+from claus.datasets import table
+from claus.datasets.clips.tiles import VideoTiles, tile_loader
+from claus.datasets.labels import annotations as annotation_file
+from claus.engine import ScoreSettings, fast_convolutions, score_video
+from claus.flags.scoring import ScoringSettings
+from claus.losses.cluster import vote
+from claus.models.mc_dropout import mc_forward
+from claus.selection.uncertainty import SCORES
+from claus.utils import distributed
+from claus.utils.runtime import UserError, check_writable, write_text
+
+
+def run(settings: ScoringSettings) -> int:
+    """Score the videos of a cycle and write features.pkl and uncertainty.pkl -> exit
+    status.
+
+    With a shard, its part of the videos is scored and no pickle written.
+    """
+    device = distributed.own_device(settings.device)
+    first = distributed.rank() == 0
+    cycle = Cycle.of(settings.run, settings.cycle, settings.files)
+    done = first and not settings.force and scored_already(cycle)
+    if distributed.broadcast_from_rank0(done):
+        print(f"{cycle.folder} has both pickles already; --force scores again")
+        return 0
+    trained = checkpoint.load(cycle.detector, device)
+    labels = annotation_file.load(cycle.annotations)
+    table.check_same(settings.dataset, trained.dataset, cycle.detector)
+    table.check_same(settings.dataset, labels.dataset, cycle.annotations)
+    videos = list(labels.videos.values())
+
+    how = shaping(settings)
+    lengths = [(video.name, video.frames) for video in videos]
+    parts = parts_dir(cycle.extract_parts, [trained.source, how, lengths])
+    part, of = settings.shard
+    if first:
+        check_writable(parts, clear=of == 1)  # other machines may be writing there
+    left = distributed.broadcast_from_rank0(unscored(parts, range(part, len(videos), of)))
+    announce(settings, len(left), len(range(part, len(videos), of)), device)
+    mine = left[distributed.rank() :: distributed.world_size()]
+    extract(trained, videos, mine, parts, settings)
+    distributed.barrier()
+
+    if of > 1:
+        print(
+            f"shard {part + 1} of {of} is done; when all are, the same command without "
+            f"--shard writes the pickles"
+        )
+    elif first:
+        merge(trained, videos, parts, how, cycle)
+    return 0
+
+
+def shaping(settings):
+    """The settings that the scores depend on, as uncertainty.pkl keeps them."""
+    names = ("passes", "threshold", "phases", "seed", "amp", "compile")
+    how = {name: getattr(settings, name) for name in names}
+    if settings.tail != "repeat":
+        how["tail"] = settings.tail
+    return how
+
+
+def scored_already(cycle: Cycle) -> bool:
+    """Whether both pickles are there, whole, and made from the cycle's detector.pt as it is
+    now.
+    """
+    if not (cycle.features.exists() and cycle.uncertainty.exists()):
+        return False
+    try:
+        sources = {
+            load_features(cycle.features).source,
+            load_uncertainty(cycle.uncertainty).source,
+        }
+    except UserError as error:
+        print(f"{error}: scoring again")
+        return False
+    if cycle.detector.exists() and sources != {fingerprint(cycle.detector)}:
+        print(
+            f"{cycle.features} and {cycle.uncertainty.name} are of other weights than "
+            f"{cycle.detector.name} now: scoring again"
+        )
+        return False
+    return True
+
+
+def unscored(parts, numbers):
+    """Those of the videos with these numbers that have no part yet."""
+    return [number for number in numbers if not (parts / f"{number}.npz").exists()]
+
+
+def announce(settings, left, share, device):
+    """Say how many videos of this shard are left, and who scores them."""
+    part, of = settings.shard
+    processes = distributed.world_size()
+    shard = f" in shard {part + 1} of {of}" if of > 1 else ""
+    together = f", by {processes} processes" if processes > 1 else ""
+    print(
+        f"{left} of {share} videos to score{shard}{together}, {settings.passes} passes, "
+        f"on {device}"
+    )
+
+
+def extract(trained, videos, mine, parts: Path, settings: ScoringSettings) -> None:
+    """Score the videos with the numbers `mine` and keep each as it is finished; failures
+    are named in a file each.
+    """
+    for number in mine:
+        (parts / f"{number}.failed").unlink(missing_ok=True)
+    device = next(trained.detector.parameters()).device.type
+    fast_convolutions(device)
+    forward = torch.compile(mc_forward, dynamic=False) if settings.compile else mc_forward
+    how = ScoreSettings(
+        settings.seed,
+        settings.passes,
+        settings.threshold,
+        settings.phases,
+        settings.tail,
+        settings.amp,
+    )
+    tiles = VideoTiles(
+        [videos[number] for number in mine],
+        table.video_finder(settings.dataset, settings.data),
+        trained.geometry,
+        settings.phases,
+        fill=settings.tail,
+    )
+    items = tqdm(tile_loader(tiles, settings.workers), desc="score", unit="video", disable=None)
+    for number, item in zip(mine, items, strict=True):
+        if "failed" in item:
+            if settings.strict:
+                raise UserError(item["failed"])
+            write_text(parts / f"{number}.failed", item["failed"])
+            continue
+        result = score_video(trained, videos[number], item, how, forward)
+        save_part(parts / f"{number}.npz", result)
+
+
+def was_scored(parts: Path, number: int, patience: float = 120) -> bool:
+    """Whether a video has been scored, or has failed; a file of another machine may take
+    seconds to be seen here.
+    """
+    ends = time.monotonic() + patience
+    while time.monotonic() < ends:
+        if (parts / f"{number}.npz").exists():
+            return True
+        if (parts / f"{number}.failed").exists():
+            return False
+        time.sleep(1)
+    raise UserError(
+        f"{parts} has nothing of video {number}, which another process has scored; do all "
+        f"processes have the same --files folder? The same command is resumable"
+    )
+
+
+def merge(trained, videos, parts: Path, how: dict, cycle: Cycle) -> None:
+    """Write both pickles from the finished videos, then remove the parts."""
+    names, latents, clusters, offsets, failed = [], [], [], [0], {}
+    scores = {name: [] for name in SCORES}
+    centers = trained.clusters.centers.numpy()
+    for number, video in enumerate(videos):
+        if not was_scored(parts, number):
+            reason = (parts / f"{number}.failed").read_text(encoding="utf-8")
+            failed[video.name] = reason
+            continue
+        with np.load(parts / f"{number}.npz") as part:
+            names.append(video.name)
+            latents.append(part["latents"].mean(0))  # of its clips (n, D) -> (D,)
+            clusters.append(vote(part["latents"], centers))
+            offsets.append(offsets[-1] + video.frames)
+            for name in SCORES:
+                scores[name].append(part[name])
+    if not names:
+        raise UserError(
+            f"none of the {len(videos)} videos can be read: {next(iter(failed.values()))}"
+        )
+    clusters_N = np.array(clusters, np.int32)
+    features = Features(trained.source, names, np.stack(latents), clusters_N, centers, failed)
+    uncertainty = Uncertainty(
+        trained.source,
+        how,
+        names,
+        np.array(offsets, np.int64),
+        **{name: np.concatenate(values) for name, values in scores.items()},
+    )
+    save_features(features, cycle.features)
+    save_uncertainty(uncertainty, cycle.uncertainty)
+    shutil.rmtree(cycle.extract_parts)
+    report(cycle, len(videos), features, offsets[-1])
+
+
+def report(cycle, total, features, frames):
+    """Print what was scored and what could not be read."""
+    if features.failed:
+        print(f"{len(features.failed)} of {total} videos were skipped and cannot be selected:")
+        for name, reason in features.failed.items():
+            print(f"  {name}: {reason}")
+    sizes = np.bincount(features.clusters, minlength=len(features.centers))
+    print(
+        f"{len(features.videos)} videos, {frames} frames scored; videos per cluster: "
+        f"{', '.join(map(str, sizes))}"
+    )
+    print(f"wrote {cycle.features} and {cycle.uncertainty.name}")

@@ -1,0 +1,317 @@
+"""Step 3, choosing: from the labels so far and what the detector says of the pool to the
+next annotation file. claus_select.py says which files are read and written.
+"""
+
+import contextlib
+from dataclasses import replace
+
+from claus.annotators.answers import check_answers, merge_answers
+from claus.annotators.form import read_form, request_form, write_form
+from claus.annotators.request_frames import FRAMES, clear_frames, write_frames
+from claus.annotators.simulated import answer, strip_labels
+from claus.artifacts.cycle import Cycle
+from claus.artifacts.ledger import Prices, write_ledger
+from claus.artifacts.pool_reader import NamedPool, pool_of_labels, read_pool
+from claus.artifacts.selection_file import load_selection, save_selection
+from claus.artifacts.selection_report import make_report, request_picks, settings_record
+from claus.datasets import own_videos, table
+from claus.datasets.labels import annotations as annotation_file
+from claus.datasets.labels.annotations import Annotations
+from claus.flags.selection import SelectSettings, Source
+from claus.selection.budget import Budget, cycle_budget, fit_budget
+from claus.selection.choice import Selection
+from claus.selection.rules import RuleSettings, select
+from claus.steps.selection_output import draw_picture, keep_filled_form, print_report
+from claus.utils.runtime import UserError, check_writable, gc_paused, one_line
+
+
+def run(settings: SelectSettings) -> int:
+    """Choose, or take answers in, as the settings say -> exit status."""
+    cycle = Cycle.of(settings.run, settings.cycle, settings.files)
+    with gc_paused():
+        if cycle.annotations.exists() and not settings.force:
+            write_ledger(cycle.run)
+            print(
+                f"cycle {cycle.number} is labeled already: {cycle.annotations} "
+                f"(--force chooses again)"
+            )
+            return 0
+        check_nothing_built_on(cycle)
+        check_writable(cycle.folder)
+        if settings.source.answers:
+            return take_answers(settings, cycle)
+        waiting = cycle.request.exists() and cycle.selection.exists()
+        if waiting and not settings.force and not settings.source.oracle:
+            print(
+                f"the request of cycle {cycle.number} is waiting for answers "
+                f"(--force chooses again)"
+            )
+            show_request(settings, cycle)
+            return 0
+        return choose_next(settings, cycle)
+
+
+def choose_next(settings: SelectSettings, cycle: Cycle) -> int:
+    """Choose what is labeled next, and have it answered or ask for it."""
+    truth = read_truth(settings.source) if settings.source.oracle else None
+    before, unreadable = labels_so_far(settings, cycle, truth)
+    rule = settings.rule if cycle.number else settings.rule.at_start()
+    known = pool_of_cycle(settings, cycle, rule, before, unreadable)
+    asked = asked_budget(settings, before, known)
+    chosen = choose(settings, rule, known, asked)
+    head = {
+        "run": cycle.run.name,
+        "cycle": cycle.number,
+        "settings": settings_record(rule, cycle.number, settings.seed, known.extraction),
+        "prices": checked_prices(settings),
+    }
+    report = make_report(head, rule, known, chosen, asked, len(before.videos))
+    request = request_of(settings.source, before, report)
+    answers = answer(truth, request) if truth else None
+
+    keep_filled_form(cycle.request)
+    # with --force: it no longer belongs to what follows
+    cycle.annotations.unlink(missing_ok=True)
+    save_selection(report, cycle.selection)
+    draw_picture(cycle.clusters_picture, report, known.pool, chosen)
+    write_form(cycle.request, request)
+    print_report(report)
+    if answers is not None:
+        return finish(settings, cycle, before, answers)
+    clear_frames(cycle.folder / FRAMES)  # of what was chosen before, with --force
+    show_request(settings, cycle)
+    return 0
+
+
+# ---------------------------------------------------------------------------- what there is
+
+
+def read_truth(source: Source) -> Annotations:
+    """Ground truth of the training part; of all videos, with a warning, where nothing says
+    which are test videos.
+    """
+    where = source.dataset, source.oracle, source.test_list, source.split
+    if source.test_list or source.split:
+        return table.read_ground_truth(*where, "train")
+    print(
+        f"note: no --test-list, so every video of {source.oracle} is in the pool, "
+        f"test videos too"
+    )
+    return table.read_ground_truth(*where, "all")
+
+
+def labels_so_far(
+    settings: SelectSettings, cycle: Cycle, truth: Annotations | None
+) -> tuple[Annotations, dict[str, str]]:
+    """(labels before this cycle, {name: reason} of videos found unreadable). Cycle 0: the
+    pool without labels.
+    """
+    source = settings.source
+    if cycle.number > 0:
+        path = cycle.before().annotations
+        if not path.exists():
+            raise UserError(
+                f"{path} is not there: first finish claus_select.py "
+                f"{flags_of(settings, cycle.number - 1)}"
+            )
+        return load_labels(path, source.dataset), {}
+    if truth is not None:
+        hidden = strip_labels(truth)
+        return (on_disk(hidden, source) if source.on_disk else hidden), {}
+    if not source.test_list:
+        print(
+            f"note: no --test-list, so every video below {source.data} is in the pool, "
+            f"test videos too"
+        )
+    dataset = table.DATASETS[source.dataset]
+    pool, failed = own_videos.read_pool(
+        source.data,
+        own_videos.read_classes(source.classes, dataset),
+        source.test_list,
+        known=cycle.run.frame_counts,
+        strict=source.strict,
+        dataset=dataset,
+        any_folder=source.any_folder,
+    )
+    annotation_file.save(pool, cycle.run.pool)
+    return pool, failed
+
+
+def load_labels(path, dataset: str) -> Annotations:
+    """An annotation file of this data set; UserError naming the file."""
+    labels = annotation_file.load(path)
+    table.check_same(dataset, labels.dataset, path)
+    return labels
+
+
+def on_disk(pool: Annotations, source: Source) -> Annotations:
+    """The pool's videos that are found below --data; UserError where none is."""
+    find, present = table.video_finder(source.dataset, source.data), {}
+    for name, video in pool.videos.items():
+        with contextlib.suppress(UserError):
+            find(name)
+            present[name] = video
+    if not present:
+        raise UserError(
+            f"none of the {len(pool.videos)} videos of {source.oracle} is below "
+            f"{source.data}; correct --data"
+        )
+    print(
+        f"{len(present)} of {len(pool.videos)} videos are below {source.data} and make "
+        f"up the pool"
+    )
+    return replace(pool, videos=present)
+
+
+def pool_of_cycle(
+    settings: SelectSettings,
+    cycle: Cycle,
+    rule: RuleSettings,
+    before: Annotations,
+    unreadable: dict[str, str],
+) -> NamedPool:
+    """Every video of the annotation file, and what the detector of the cycle before says."""
+    if cycle.number == 0:
+        return pool_of_labels(before, unreadable)
+    extract = f"run cluster_extract.py {flags_of(settings, cycle.number - 1)}"
+    return read_pool(before, cycle, rule, extract)
+
+
+# ------------------------------------------------------------------------------- the choice
+
+
+def asked_budget(
+    settings: SelectSettings, before: Annotations, known: NamedPool | None = None
+) -> Budget:
+    """The Budget that the flags ask for, whatever is left; of the pool only the number of
+    videos left counts, and only where no video is bought.
+    """
+    rule, old_videos = settings.rule, None
+    only_frames = rule.increment == "frames" and settings.cycle > 0
+    if rule.strategy == "intra" or only_frames:
+        old_videos = known.pool.left()[0]
+    with one_line(ValueError):
+        return cycle_budget(
+            len(before.videos),
+            before.total_frames(),
+            settings.budget,
+            cycle=settings.cycle,
+            old_videos=old_videos,
+        )
+
+
+def choose(
+    settings: SelectSettings, rule: RuleSettings, known: NamedPool, asked: Budget
+) -> Selection:
+    """The selection of this cycle. The generator of every random choice starts from (seed,
+    cycle). UserError where too little is left.
+    """
+    pool, take_rest = known.pool, settings.budget.take_rest
+    with one_line(ValueError):
+        budget = fit_budget(asked, *pool.left(), take_rest)
+        return select(pool, budget, rule, [settings.seed, settings.cycle])
+
+
+def checked_prices(settings: SelectSettings) -> dict[str, str]:
+    """The prices as they were given, proved to be prices."""
+    Prices(**settings.prices)
+    return settings.prices
+
+
+# ---------------------------------------------------------------------------------- answers
+
+
+def take_answers(settings: SelectSettings, cycle: Cycle) -> int:
+    """Check a filled-in form against the selection it answers, and finish the cycle with it."""
+    if not cycle.selection.exists():
+        raise UserError(
+            f"{cycle.selection} is not there, so nothing was asked in cycle "
+            f"{cycle.number}: run this command without --answers first"
+        )
+    source, report = settings.source, load_selection(cycle.selection)
+    path = cycle.before().annotations if cycle.number else cycle.run.pool
+    before = load_labels(path, source.dataset)
+    request = request_of(source, before, report)
+    answers = read_form(source.answers)
+    with annotation_file.naming(source.answers):
+        check_answers(request, answers, before)
+    return finish(settings, cycle, before, answers)
+
+
+def finish(settings: SelectSettings, cycle: Cycle, before: Annotations, answers: dict) -> int:
+    """Keep the answers, write the annotation file and the ledger, and say what the cycle
+    came to.
+    """
+    merged = merge_answers(before, answers)
+    write_form(cycle.answers, answers)
+    annotation_file.save(merged, cycle.annotations)
+    in_memory = {cycle.number - 1: before, cycle.number: merged}
+    row = write_ledger(cycle.run, in_memory)[-1]
+    print(
+        f"labeled: {row['videos']} videos, {row['frames']} frames, {row['boxes']} boxes, "
+        f"cost {row['cost']}; in all {row['total_videos']} videos, "
+        f"{row['total_frames']} frames ({row['percent_of_frames']}% of the pool), "
+        f"cost {row['total_cost']}"
+    )
+    print(
+        f"wrote {cycle.annotations}; next: train_{settings.source.dataset}.py "
+        f"{flags_of(settings, cycle.number)}{data_of(settings.source)}"
+    )
+    return 0
+
+
+def request_of(source: Source, before: Annotations, report: dict) -> dict:
+    """The form that asks for what a selection's report has chosen."""
+    kind = table.DATASETS[source.dataset].ANSWERS
+    picks = request_picks(report)
+    return request_form(before, picks, report["run"], report["cycle"], kind)
+
+
+def check_nothing_built_on(cycle: Cycle) -> None:
+    """UserError where files would stay behind that came from labels which this run replaces."""
+    later = [other.folder for other in cycle.run.cycles() if other.number > cycle.number]
+    made = (cycle.detector, cycle.features, cycle.uncertainty, cycle.evaluation)
+    built = [*later, *(path for path in made if path.exists())]
+    if built:
+        followed = " and what followed" if len(built) > 1 else ""
+        raise UserError(
+            f"{built[0]} was made from the labels of cycle {cycle.number} that this would "
+            f"replace: remove it{followed}, or start another --run"
+        )
+
+
+def show_request(settings: SelectSettings, cycle: Cycle) -> None:
+    """Write a picture of every frame that is asked for, where its video is at hand, and say
+    what comes next.
+    """
+    source = settings.source
+    picks = request_picks(load_selection(cycle.selection))
+    failed = write_frames(
+        picks, cycle.folder / FRAMES, table.video_finder(source.dataset, source.data)
+    )
+    if failed:
+        print(
+            f"note: no pictures of the frames of {len(failed)} videos "
+            f"({next(iter(failed.values()))}); with the right --data the same command "
+            f"writes them"
+        )
+    else:
+        print(f"pictures of the frames to label: {cycle.folder / FRAMES}/")
+    dataset = "" if source.dataset == "ucf101" else f"--dataset {source.dataset} "
+    print(
+        f"next: fill in {cycle.request} (or a copy), then\n"
+        f"  python claus_select.py {flags_of(settings, cycle.number)}{data_of(source)} "
+        f"{dataset}--answers {cycle.request}"
+    )
+
+
+def data_of(source: Source) -> str:
+    """--data, where it is not the data set's own folder."""
+    default = table.data_folder(source.dataset)
+    return "" if source.data == default else f" --data {source.data}"
+
+
+def flags_of(settings: SelectSettings, cycle: int) -> str:
+    """The flags that lead any script to this run's `cycle`."""
+    files = "" if settings.files == "files" else f" --files {settings.files}"
+    return f"--run {settings.run} --cycle {cycle}{files}"
