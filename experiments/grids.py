@@ -8,10 +8,10 @@ weights.
 
 from dataclasses import dataclass, replace
 
-from claus.flags import selection
+from claus.selection.rules import RULES
 from claus.utils.runtime import UserError
 
-METHODS = tuple(reversed(selection.METHODS))  # the plainest first
+METHODS = tuple(reversed(RULES))  # the plainest first
 LOSSES = ("frame", "interp", "stew")
 # Cumulative percent of all frames / percent of the videos, as the paper's Table 1 prints them.
 TABLE1 = {

@@ -11,16 +11,9 @@ from matplotlib.transforms import ScaledTranslation
 
 from claus.experiments.report.gather import budgets_of, by_seed
 from claus.experiments.report.statistics import mean_of
+from claus.selection.rules import RULES
 
-COLORS = {
-    "claus": "#d1495b",
-    "claus-entropy": "#2e933c",
-    "claus-no-clusters": "#edae49",
-    "uncertainty": "#00798c",
-    "entropy": "#6a4c93",
-    "equidistant": "#30638e",
-    "random": "#5c6770",
-}
+COLORS = {name: rule.color for name, rule in RULES.items()}
 OTHERS = (
     "#d1495b",
     "#00798c",
@@ -31,7 +24,7 @@ OTHERS = (
     "#b56576",
     "#5c6770",
 )
-MARKERS = "osD^vPX*"
+MARKERS = "osD^vPX*hp<>"  # at least one for every rule
 # of the first variants, and of those for which no color is left
 LINES = (
     "-",

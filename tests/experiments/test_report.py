@@ -32,6 +32,7 @@ from claus.experiments.report.curves import apart, color_of, curve
 from claus.experiments.report.export import export
 from claus.experiments.report.pages import full_line
 from claus.experiments.report.statistics import mean_of, paired_difference
+from claus.selection.rules import RULES
 from claus.utils.machine import exported_from
 from claus.utils.runtime import UserError
 
@@ -812,3 +813,9 @@ def test_the_probe_finds_a_broken_picture_and_an_error(page, tmp_path):
 def test_no_two_variants_look_alike_where_the_colors_run_out():
     looks = color_of(["claus", "random", *(f"variant {number}" for number in range(20))])
     assert len(set(looks.values())) == 22
+
+
+def test_every_rule_has_a_look_of_its_own():
+    looks = color_of(RULES)
+    assert len({color for color, _, _ in looks.values()}) == len(RULES)
+    assert len({marker for _, marker, _ in looks.values()}) == len(RULES)
