@@ -3,7 +3,7 @@ a single HTML file.
 
     python report.py files/my_run
     python report.py files/run_a files/run_b files/run_c --output compared.html
-    python report.py files/experiments/results.csv --data Datasets/toy
+    python report.py files/experiments/results.csv --data data/toy
 
 Reads   the folders of runs of run_cycles.py, tables of experiments/run.py and, where
         they are on this machine, the folders of their cells; the videos below --data for

@@ -1,7 +1,7 @@
 """A split of the training clips alone, to choose on: the test clips stay unseen until what
 was chosen is confirmed.
 
-    python experiments/silhouettes/inner_split.py --source Datasets/silhouettes --output Datasets/silhouettes_inner
+    python experiments/silhouettes/inner_split.py --source data/silhouettes --output data/silhouettes_inner
 
 Reads   a data set in the layout of J-HMDB (experiments/silhouettes/make.py makes one); split 1's
         training part counts

@@ -1,13 +1,13 @@
 """The label-efficiency curve of the silhouette benchmark: how good a detector is by how
 much of its data is labeled.
 
-    python experiments/silhouettes/make.py --output Datasets/silhouettes
-    python experiments/silhouettes/label_curve.py --data Datasets/silhouettes                        # small network, on a CPU
+    python experiments/silhouettes/make.py --output data/silhouettes
+    python experiments/silhouettes/label_curve.py --data data/silhouettes                        # small network, on a CPU
 
 and with the full network on a GPU:
 
-    python experiments/silhouettes/make.py --output Datasets/silhouettes_large --knob height=240 --knob width=320
-    python experiments/silhouettes/label_curve.py --data Datasets/silhouettes_large --model full --device cuda --steps 4000 \\
+    python experiments/silhouettes/make.py --output data/silhouettes_large --knob height=240 --knob width=320
+    python experiments/silhouettes/label_curve.py --data data/silhouettes_large --model full --device cuda --steps 4000 \\
         --files files/label_curve_full --results experiments/results/label_curve_full
 
 Videos and frames are chosen at random; official split 1; every cell is trained for the same
@@ -44,6 +44,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from claus.datasets.labels import annotations as annotation_file  # noqa: E402
+from claus.datasets.layouts import default_folder  # noqa: E402
 from claus.flags.common import whole_number  # noqa: E402
 from claus.utils.runtime import UserError, check_writable, run_script, write_text  # noqa: E402
 
@@ -78,7 +79,7 @@ def parse_args(argv=None):
     add = parser.add_argument
     add(
         "--data",
-        default="Datasets/silhouettes",
+        default=default_folder("data/silhouettes"),
         help="the rendered data set (default: %(default)s)",
     )
     add(

@@ -1,7 +1,7 @@
 """Do the looks of the silhouette benchmark tell the class? A random forest on colors and
 texture, without any shape.
 
-    python experiments/silhouettes/looks.py --data Datasets/silhouettes          # a minute on one core
+    python experiments/silhouettes/looks.py --data data/silhouettes          # a minute on one core
 
 Prints the accuracy on the test part of a forest trained on the training part: from the mean
 and deviation of colors, and the strength of edges, inside and outside of the actor in the
@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from claus.datasets import jhmdb  # noqa: E402
+from claus.datasets.layouts import default_folder  # noqa: E402
 from claus.datasets.video.reader import read_frames  # noqa: E402
 from claus.utils.runtime import run_script  # noqa: E402
 
@@ -71,7 +72,7 @@ def main(argv=None):
     )
     parser.add_argument(
         "--data",
-        default="Datasets/silhouettes",
+        default=default_folder("data/silhouettes"),
         help="the rendered data set (default: %(default)s)",
     )
     args = parser.parse_args(argv)

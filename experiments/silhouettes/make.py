@@ -1,8 +1,8 @@
 """The silhouette benchmark: the 928 real J-HMDB masks rendered into videos, in the official
 layout of J-HMDB-21.
 
-    python experiments/silhouettes/make.py --source ../shared/data/jhmdb --output Datasets/silhouettes
-    python train_jhmdb.py --run my_run --data Datasets/silhouettes --model small ...
+    python experiments/silhouettes/make.py --source ../shared/data/jhmdb --output data/silhouettes
+    python train_jhmdb.py --run my_run --data data/silhouettes --model small ...
 
 A textured actor in the real silhouette, over a textured ground, among things that move but
 are not the actor: silhouettes of other clips of the same part of the split, frozen and
@@ -66,7 +66,7 @@ def parse_args(argv=None):
     )
     add(
         "--output",
-        default="Datasets/silhouettes",
+        default="data/silhouettes",
         help="folder to write (default: %(default)s)",
     )
     add(

@@ -1,7 +1,7 @@
 """How well a mask still fits some frames later: what a pseudo-label held from one labeled
 frame is worth.
 
-    python experiments/silhouettes/mask_motion.py Datasets/JHMDB Datasets/silhouettes
+    python experiments/silhouettes/mask_motion.py data/JHMDB data/silhouettes
 
 Reads   puppet_mask/ below each folder, every fourth clip (--every)
 Writes  experiments/results/mask_motion.md: mean IoU of a mask with that of the same clip 1
