@@ -3,7 +3,7 @@
     # a simulated annotator; J-HMDB: masks, official split 1
     python claus_select.py --run demo --cycle 0 --oracle pyannot.pkl --test-list testlist01.txt
     python claus_select.py --run demo --cycle 1 --oracle pyannot.pkl --test-list testlist01.txt
-    python claus_select.py --run demo --cycle 0 --dataset jhmdb --oracle Datasets/JHMDB
+    python claus_select.py --run demo --cycle 0 --dataset jhmdb --oracle data/JHMDB
 
     # people: the first writes request.json and stops, the second takes their answers in
     python claus_select.py --run mine --cycle 1

@@ -42,18 +42,18 @@ def shared_golden():
 
 
 @pytest.fixture(scope="session")
-def films(tmp_path_factory):
-    """Folder of tiny films: gray20.avi and gray40.avi (frame k is gray level 6k + 8),
-    square.avi (see films.py).
+def made_videos(tmp_path_factory):
+    """Folder of tiny videos: gray20.avi and gray40.avi (frame k is gray level 6k + 8),
+    square.avi (see made_videos.py).
     """
-    import films
+    import made_videos
 
     from claus.datasets.sprites import write_video
 
-    folder = tmp_path_factory.mktemp("films")
+    folder = tmp_path_factory.mktemp("made_videos")
     for count in (20, 40):
-        write_video(folder / f"gray{count}.avi", films.gray_frames(count))
-    write_video(folder / "square.avi", films.white_square_frames(30)[0])
+        write_video(folder / f"gray{count}.avi", made_videos.gray_frames(count))
+    write_video(folder / "square.avi", made_videos.white_square_frames(30)[0])
     return folder
 
 

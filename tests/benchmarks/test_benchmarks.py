@@ -45,9 +45,9 @@ def test_loading_without_real_videos_measures_four_ways(tmp_path, monkeypatch, c
     assert float(cells["one thread, clips/s"]) > 0 and float(cells["cache × one thread"]) > 0
 
 
-def test_one_thread_decodes_the_same_pictures(films):
-    shown = [pixels(frame) for frame in iter_frames(films / "gray20.avi")]
+def test_one_thread_decodes_the_same_pictures(made_videos):
+    shown = [pixels(frame) for frame in iter_frames(made_videos / "gray20.avi")]
     alone = plain_loading.whole_video(
-        films / "gray20.avi", *shown[0].shape[:2], one_thread=True
+        made_videos / "gray20.avi", *shown[0].shape[:2], one_thread=True
     )
     assert np.array_equal(alone, shown) and len(alone) == 20

@@ -10,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 import av
 import numpy as np
 import pytest
-from films import gray_frames, numbers, write_with_b_frames
 from jhmdb_maker import write_pngs
+from made_videos import gray_frames, numbers, write_with_b_frames
 
 from claus.datasets.sprites import write_video
 from claus.datasets.ucf101 import find_video
@@ -30,7 +30,7 @@ JHMDB_CLIP = "catch/Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2.avi"
 
 
 def moving(count, height=48, width=64):
-    """A film of noise that moves a pixel a frame: no two frames are alike, and each leans
+    """A video of noise that moves a pixel a frame: no two frames are alike, and each leans
     on the one before.
     """
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -42,7 +42,7 @@ def all_frames(path):
 
 
 def write(path, frames, codec, b_frames=0, times=None, options=None):
-    """A film of this codec, a key frame every 12; times: the time stamp of each frame."""
+    """A video of this codec, a key frame every 12; times: the time stamp of each frame."""
     if codec not in av.codecs_available:
         pytest.skip(f"this FFmpeg has no {codec}")
     with av.open(str(path), "w") as container:
@@ -203,26 +203,30 @@ def test_only_the_group_is_decoded(tmp_path, monkeypatch):
     assert len(decoded) == 4  # 24 is the key frame
 
 
-def test_indices_may_repeat_and_come_in_any_order(films):
+def test_indices_may_repeat_and_come_in_any_order(made_videos):
     assert numbers(
-        IndexedVideos().read_frames(films / "gray40.avi", [31, 2, 2, 39, 0], 40)
+        IndexedVideos().read_frames(made_videos / "gray40.avi", [31, 2, 2, 39, 0], 40)
     ) == [31, 2, 2, 39, 0]
 
 
 # ---- the same errors ----
 
 
-def test_a_short_tail_repeats_the_last_frame_and_more_is_an_error(films):
+def test_a_short_tail_repeats_the_last_frame_and_more_is_an_error(made_videos):
     videos, short = IndexedVideos(), 20 + SHORT_TAIL
-    assert numbers(videos.read_frames(films / "gray20.avi", [3, 25, 19], short)) == [3, 19, 19]
-    assert numbers(videos.read_frames(films / "gray20.avi", [3], short + 1)) == [3]
+    assert numbers(videos.read_frames(made_videos / "gray20.avi", [3, 25, 19], short)) == [
+        3,
+        19,
+        19,
+    ]
+    assert numbers(videos.read_frames(made_videos / "gray20.avi", [3], short + 1)) == [3]
     with pytest.raises(
         VideoError, match=r"gray20\.avi decodes 20 frames where the annotation has 29"
     ):
-        videos.read_frames(films / "gray20.avi", [3, 25], short + 1)
+        videos.read_frames(made_videos / "gray20.avi", [3, 25], short + 1)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no film " * 100, bytes(20_000)])
+@pytest.mark.parametrize("content", [None, b"", b"no video " * 100, bytes(20_000)])
 def test_no_video_is_named_as_without_an_index(content, tmp_path):
     path = tmp_path / "wrong.avi"
     if content is not None:
@@ -266,11 +270,13 @@ def kept(folder):
     return sorted(folder.rglob("*.json"))
 
 
-def test_an_index_is_made_once_and_kept(films, tmp_path, monkeypatch):
-    IndexedVideos(tmp_path).read_frames(films / "gray40.avi", [3], 40)
+def test_an_index_is_made_once_and_kept(made_videos, tmp_path, monkeypatch):
+    IndexedVideos(tmp_path).read_frames(made_videos / "gray40.avi", [3], 40)
     assert len(kept(tmp_path)) == 1
     monkeypatch.setattr(frame_index, "build", None)
-    assert numbers(IndexedVideos(tmp_path).read_frames(films / "gray40.avi", [38], 40)) == [38]
+    assert numbers(
+        IndexedVideos(tmp_path).read_frames(made_videos / "gray40.avi", [38], 40)
+    ) == [38]
 
 
 @pytest.mark.parametrize(
@@ -283,27 +289,29 @@ def test_an_index_is_made_once_and_kept(films, tmp_path, monkeypatch):
     ],
     ids=["empty", "cut", "zeros", "another"],
 )
-def test_a_damaged_index_is_made_again(films, tmp_path, spoil):
-    IndexedVideos(tmp_path).read_frames(films / "gray40.avi", [3], 40)
+def test_a_damaged_index_is_made_again(made_videos, tmp_path, spoil):
+    IndexedVideos(tmp_path).read_frames(made_videos / "gray40.avi", [3], 40)
     (file,) = kept(tmp_path)
     whole = file.read_bytes()
     assert spoil(whole) != whole
     file.write_bytes(spoil(whole))
-    assert numbers(IndexedVideos(tmp_path).read_frames(films / "gray40.avi", [39], 40)) == [39]
+    assert numbers(
+        IndexedVideos(tmp_path).read_frames(made_videos / "gray40.avi", [39], 40)
+    ) == [39]
     assert file.read_bytes() == whole
 
 
-def test_a_file_that_changes_gets_another_index(films, tmp_path):
+def test_a_file_that_changes_gets_another_index(made_videos, tmp_path):
     videos = IndexedVideos(tmp_path / "kept")
-    shutil.copy(films / "gray40.avi", tmp_path / "v.avi")
+    shutil.copy(made_videos / "gray40.avi", tmp_path / "v.avi")
     assert numbers(videos.read_frames(tmp_path / "v.avi", [30], 40)) == [30]
     write_video(tmp_path / "v.avi", gray_frames(40)[::-1])
     assert numbers(videos.read_frames(tmp_path / "v.avi", [30], 40)) == [9]
 
 
-def test_a_file_replaced_behind_our_back_is_read_from_its_start(films, tmp_path):
+def test_a_file_replaced_behind_our_back_is_read_from_its_start(made_videos, tmp_path):
     """Same place, size and time of change: the index finds nothing where it looks."""
-    shutil.copy(films / "gray40.avi", tmp_path / "v.avi")
+    shutil.copy(made_videos / "gray40.avi", tmp_path / "v.avi")
     videos, state = IndexedVideos(), os.stat(tmp_path / "v.avi")
     videos.read_frames(tmp_path / "v.avi", [3], 40)
     (tmp_path / "v.avi").write_bytes(b"x" * state.st_size)
@@ -316,28 +324,30 @@ def read_some(folder, path, k):
     return numbers(IndexedVideos(folder).read_frames(path, [k, k + 2], 40))
 
 
-def test_processes_may_make_the_same_index_at_once(films, tmp_path):
+def test_processes_may_make_the_same_index_at_once(made_videos, tmp_path):
     with ProcessPoolExecutor(2) as pool:
         seen = list(
-            pool.map(functools.partial(read_some, tmp_path, films / "gray40.avi"), range(8))
+            pool.map(
+                functools.partial(read_some, tmp_path, made_videos / "gray40.avi"), range(8)
+            )
         )
     assert seen == [[k, k + 2] for k in range(8)] and len(kept(tmp_path)) == 1
 
 
-def test_a_folder_that_cannot_be_written_is_one_warning(films, tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_one_warning(made_videos, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     for k in (3, 5):
         assert numbers(
-            IndexedVideos(tmp_path / "file").read_frames(films / "gray40.avi", [k], 40)
+            IndexedVideos(tmp_path / "file").read_frames(made_videos / "gray40.avi", [k], 40)
         ) == [k]
     assert capsys.readouterr().err.count("WARNING: cannot write below") == 1
 
 
-def test_memory_is_bounded(films, tmp_path, monkeypatch):
+def test_memory_is_bounded(made_videos, tmp_path, monkeypatch):
     monkeypatch.setattr(frame_index, "IN_MEMORY", 2)
     videos = IndexedVideos()
     for k in range(4):
-        shutil.copy(films / "gray20.avi", tmp_path / f"{k}.avi")
+        shutil.copy(made_videos / "gray20.avi", tmp_path / f"{k}.avi")
         videos.read_frames(tmp_path / f"{k}.avi", [1], 20)
     assert len(videos._known) == 2
 

@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 import scipy.io
-from films import gray_frames, numbers
 from jhmdb_maker import square_masks, write_mat, write_pngs, write_set
+from made_videos import gray_frames, numbers
 
 from claus.annotators.simulated import strip_labels
 from claus.datasets import jhmdb

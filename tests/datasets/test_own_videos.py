@@ -144,8 +144,8 @@ def test_videos_that_no_class_is_known_of_and_other_containers(data, tmp_path, c
     )
 
 
-def test_capital_endings_and_stray_films(data, tmp_path):
-    """What cameras write is found; a film beside the data set's own layout does not hide it."""
+def test_capital_endings_and_stray_videos(data, tmp_path):
+    """What cameras write is found; a video beside the data set's own layout does not hide it."""
     own = tmp_path / "own" / "day1"
     own.mkdir(parents=True)
     avi = (data / "UCF-101" / "Biking" / "v_a.avi").read_bytes()

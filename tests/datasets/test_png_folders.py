@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 import pytest
-from films import gray_frames, numbers
 from jhmdb_maker import write_pngs
+from made_videos import gray_frames, numbers
 
 from claus.datasets.video.reader import (
     SHORT_TAIL,

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import pytest
 import torch
-from films import numbers
+from made_videos import numbers
 
 from claus.datasets.clips.geometry import ClipGeometry, center_crop, transform
 from claus.datasets.clips.tiles import VideoTiles, tile_loader
@@ -25,9 +25,9 @@ def find(folder, name):
     return path
 
 
-def tiles_of(films, frames, name="gray40", **options):
+def tiles_of(made_videos, frames, name="gray40", **options):
     tiles = VideoTiles(
-        [Video(name, frames, 48, 64)], functools.partial(find, films), PLAIN, **options
+        [Video(name, frames, 48, 64)], functools.partial(find, made_videos), PLAIN, **options
     )
     return tiles[0]
 
@@ -37,8 +37,8 @@ def shown(item):
     return [numbers(clip) for clip in item["clips"].numpy()]
 
 
-def test_one_phase_by_hand(films):
-    item = tiles_of(films, 40)
+def test_one_phase_by_hand(made_videos):
+    item = tiles_of(made_videos, 40)
     expected = [list(range(0, 16, 2)), list(range(16, 32, 2)), [32, 34, 36, 38, 39, 39, 39, 39]]
     assert item["frames"].tolist() == expected == shown(item)
     assert item["tile"].tolist() == [0, 1, 2] and item["phase"].tolist() == [0, 0, 0]
@@ -49,8 +49,8 @@ def test_one_phase_by_hand(films):
     )
 
 
-def test_two_phases_by_hand(films):
-    item = tiles_of(films, 35, phases=2)
+def test_two_phases_by_hand(made_videos):
+    item = tiles_of(made_videos, 35, phases=2)
     assert (
         item["frames"].tolist()
         == shown(item)
@@ -73,8 +73,8 @@ def test_two_phases_by_hand(films):
     ]
 
 
-def test_a_tail_filled_with_black(films):
-    item = tiles_of(films, 35, phases=2, fill="black")
+def test_a_tail_filled_with_black(made_videos):
+    item = tiles_of(made_videos, 35, phases=2, fill="black")
     assert (
         item["frames"][4:].tolist() == shown(item)[4:] == [[32, 34] + [-1] * 6, [33] + [-1] * 7]
     )
@@ -82,8 +82,8 @@ def test_a_tail_filled_with_black(films):
     assert shown(item)[:4] == item["frames"][:4].tolist()
 
 
-def test_a_clip_of_black_alone_is_left_out(films):
-    item = tiles_of(films, 33, phases=2, fill="black")
+def test_a_clip_of_black_alone_is_left_out(made_videos):
+    item = tiles_of(made_videos, 33, phases=2, fill="black")
     assert item["tile"].tolist() == [0, 0, 1, 1, 2] and item["phase"].tolist() == [
         0,
         1,
@@ -93,12 +93,12 @@ def test_a_clip_of_black_alone_is_left_out(films):
     ]
     assert item["frames"][4].tolist() == [32] + [-1] * 7
     assert (
-        len(tiles_of(films, 33, phases=2)["clips"]) == 6
+        len(tiles_of(made_videos, 33, phases=2)["clips"]) == 6
     )  # while the last frame can be repeated
 
 
-def test_a_last_tile_that_is_shifted_to_end_with_the_video(films):
-    item = tiles_of(films, 35, phases=2, fill="shift")
+def test_a_last_tile_that_is_shifted_to_end_with_the_video(made_videos):
+    item = tiles_of(made_videos, 35, phases=2, fill="shift")
     assert (
         item["frames"].tolist()
         == shown(item)
@@ -111,20 +111,22 @@ def test_a_last_tile_that_is_shifted_to_end_with_the_video(films):
             list(range(20, 35, 2)),
         ]
     )  # of the tile before, odd frames too
-    assert shown(tiles_of(films, 35, fill="shift"))[-1] == list(
+    assert shown(tiles_of(made_videos, 35, fill="shift"))[-1] == list(
         range(20, 35, 2)
     )  # with one phase the last frame too
-    assert shown(tiles_of(films, 9, fill="shift")) == [
+    assert shown(tiles_of(made_videos, 9, fill="shift")) == [
         [0, 2, 4, 6, 8, 8, 8, 8]
     ]  # too short for a whole one
-    whole, same = (tiles_of(films, 32, phases=2, fill=fill) for fill in ("repeat", "shift"))
+    whole, same = (
+        tiles_of(made_videos, 32, phases=2, fill=fill) for fill in ("repeat", "shift")
+    )
     assert torch.equal(whole["clips"], same["clips"])
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 15, 16, 17, 31, 32, 40])
 @pytest.mark.parametrize("fill", ["repeat", "black", "shift"])
-def test_every_frame_is_covered(films, frames, fill):
-    both, one = (tiles_of(films, frames, phases=phases, fill=fill) for phases in (2, 1))
+def test_every_frame_is_covered(made_videos, frames, fill):
+    both, one = (tiles_of(made_videos, frames, phases=phases, fill=fill) for phases in (2, 1))
     for item in (both, one):
         assert shown(item) == item["frames"].tolist()
         assert len(np.unique(item["tile"])) == -(-frames // 16)
@@ -137,26 +139,28 @@ def test_every_frame_is_covered(films, frames, fill):
     assert all(frame in seen or (frame - 1 in seen) for frame in range(frames))
 
 
-def test_clips_are_center_crops(films):
+def test_clips_are_center_crops(made_videos):
     geometry = ClipGeometry((72, 96), (60, 70), 32)
-    tiles = VideoTiles([Video("square", 30, 72, 96)], functools.partial(find, films), geometry)
-    frames = read_frames(films / "square.avi", range(0, 16, 2), 30)
+    tiles = VideoTiles(
+        [Video("square", 30, 72, 96)], functools.partial(find, made_videos), geometry
+    )
+    frames = read_frames(made_videos / "square.avi", range(0, 16, 2), 30)
     assert center_crop(geometry) == (6, 13)
     assert torch.equal(tiles[0]["clips"][0], transform(frames, geometry, (6, 13)))
 
 
-def test_other_lengths_and_strides(films):
-    item = tiles_of(films, 20, phases=3, length=2, stride=3)
+def test_other_lengths_and_strides(made_videos):
+    item = tiles_of(made_videos, 20, phases=3, length=2, stride=3)
     assert item["frames"][:3].tolist() == [[0, 3], [1, 4], [2, 5]] and item["frames"][
         -1
     ].tolist() == [19, 19]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_failed_videos_are_named_and_the_others_go_on(films, tmp_path, workers):
+def test_failed_videos_are_named_and_the_others_go_on(made_videos, tmp_path, workers):
     for name in ("gray20", "square"):
-        (tmp_path / f"{name}.avi").write_bytes((films / f"{name}.avi").read_bytes())
-    (tmp_path / "damaged.avi").write_text("no film")
+        (tmp_path / f"{name}.avi").write_bytes((made_videos / f"{name}.avi").read_bytes())
+    (tmp_path / "damaged.avi").write_text("no video")
     videos = [
         Video("missing", 20, 48, 64),
         Video("gray20", 20, 48, 64),

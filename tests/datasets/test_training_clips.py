@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from films import numbers, white_square_frames
+from made_videos import numbers, white_square_frames
 
 from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry, clip_indices
 from claus.datasets.clips.training_clips import (
@@ -40,7 +40,9 @@ def square_video(labeled):
 
 
 def pool(*videos):
-    return Annotations("films", ("none", "square"), {video.name: video for video in videos})
+    return Annotations(
+        "made_videos", ("none", "square"), {video.name: video for video in videos}
+    )
 
 
 def gray_video(labeled, name="gray40", seed=0, frames=40):
@@ -53,9 +55,9 @@ def gray_video(labeled, name="gray40", seed=0, frames=40):
     return Video(name, frames, 48, 64, seed % 2, np.array(labeled), tubes)
 
 
-def clips(films, *videos, geometry=GRAY, seed=0, **options):
+def clips(made_videos, *videos, geometry=GRAY, seed=0, **options):
     return TrainingClips(
-        pool(*videos), functools.partial(find, films), geometry, seed, **options
+        pool(*videos), functools.partial(find, made_videos), geometry, seed, **options
     )
 
 
@@ -69,8 +71,8 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("labeled", [range(30), (0, 29), (12,)], ids=["all", "ends", "one"])
-def test_the_mask_covers_the_white_square_wherever_crop_and_flip_put_it(films, labeled):
-    dataset = clips(films, square_video(labeled), geometry=SQUARE)
+def test_the_mask_covers_the_white_square_wherever_crop_and_flip_put_it(made_videos, labeled):
+    dataset = clips(made_videos, square_video(labeled), geometry=SQUARE)
     places = []
     for position in range(16):
         clip = dataset[0, position, "square"]
@@ -89,8 +91,8 @@ def test_the_mask_covers_the_white_square_wherever_crop_and_flip_put_it(films, l
     ) > 5
 
 
-def test_every_frame_shown_is_the_frame_it_says(films):
-    dataset = clips(films, gray_video([3, 17, 38]))
+def test_every_frame_shown_is_the_frame_it_says(made_videos):
+    dataset = clips(made_videos, gray_video([3, 17, 38]))
     for position in range(12):
         clip = dataset[0, position, "gray40"]
         seen = numbers(clip["frames"])
@@ -104,8 +106,8 @@ def test_every_frame_shown_is_the_frame_it_says(films):
         assert clip["label"] == 0 and clip["name"] == "gray40"
 
 
-def test_a_video_shorter_than_a_clip(films):
-    clip = clips(films, gray_video([2], "gray20", frames=5))[0, 0, "gray20"]
+def test_a_video_shorter_than_a_clip(made_videos):
+    clip = clips(made_videos, gray_video([2], "gray20", frames=5))[0, 0, "gray20"]
     assert numbers(clip["frames"]) == [0, 1, 2, 3, 4, 4, 4, 4] and clip["anchor"] == 2
 
 
@@ -113,9 +115,11 @@ def test_a_video_shorter_than_a_clip(films):
     "loss, weighting",
     [("stew", "paper"), ("stew", "authors"), ("interp", "paper"), ("frame", "paper")],
 )
-def test_weights_are_of_the_cropped_mask(films, loss, weighting):
+def test_weights_are_of_the_cropped_mask(made_videos, loss, weighting):
     video = square_video([4, 20])
-    clip = clips(films, video, geometry=SQUARE, loss=loss, weighting=weighting)[0, 3, "square"]
+    clip = clips(made_videos, video, geometry=SQUARE, loss=loss, weighting=weighting)[
+        0, 3, "square"
+    ]
     indices = clip_indices(
         30, {2: 4, 4: 20}[clip["anchor"]]
     )  # frame 4 is at index 2 of its clip
@@ -130,9 +134,9 @@ def test_weights_are_of_the_cropped_mask(films, loss, weighting):
 # ---- what a clip depends on ----
 
 
-def test_a_clip_is_fixed_by_seed_epoch_and_position(films):
+def test_a_clip_is_fixed_by_seed_epoch_and_position(made_videos):
     videos = gray_video([3, 17, 30, 38]), gray_video([1, 9], "gray20", frames=20)
-    first, again = clips(films, *videos), clips(films, *videos)
+    first, again = clips(made_videos, *videos), clips(made_videos, *videos)
     later = [first[2, p, "gray40"] for p in range(6)]
     torch.manual_seed(9)
     np.random.seed(9)
@@ -140,13 +144,15 @@ def test_a_clip_is_fixed_by_seed_epoch_and_position(films):
         again[1, p, "gray20"]
         assert same(again[2, p, "gray40"], later[p])
     other_epoch = [first[3, p, "gray40"] for p in range(6)]
-    other_seed = [clips(films, *videos, seed=1)[2, p, "gray40"] for p in range(6)]
+    other_seed = [clips(made_videos, *videos, seed=1)[2, p, "gray40"] for p in range(6)]
     for others in (other_epoch, other_seed, later[1:] + later[:1]):
         assert not all(same(a, b) for a, b in zip(later, others, strict=True))
 
 
-def test_the_number_of_workers_changes_nothing(films):
-    dataset = clips(films, gray_video([3, 17, 38]), gray_video([1, 9], "gray20", frames=20))
+def test_the_number_of_workers_changes_nothing(made_videos):
+    dataset = clips(
+        made_videos, gray_video([3, 17, 38]), gray_video([1, 9], "gray20", frames=20)
+    )
     sampler = ClipSampler(["gray40", "gray20"], seed=0, length=7)
     sampler.epoch = 4
     state = torch.get_rng_state()
@@ -158,18 +164,20 @@ def test_the_number_of_workers_changes_nothing(films):
     )
 
 
-def test_frames_crop_and_flip_do_not_look_at_the_boxes(films):
+def test_frames_crop_and_flip_do_not_look_at_the_boxes(made_videos):
     """Other boxes, another class, no box at all: the same pixels."""
-    reference = clips(films, gray_video([3, 17, 38], seed=0))
+    reference = clips(made_videos, gray_video([3, 17, 38], seed=0))
     for seed in (1, 2, 5):
-        scrambled = clips(films, gray_video([3, 17, 38], seed=seed))
+        scrambled = clips(made_videos, gray_video([3, 17, 38], seed=seed))
         for position in range(6):
             a, b = reference[0, position, "gray40"], scrambled[0, position, "gray40"]
             assert torch.equal(a["frames"], b["frames"]) and a["anchor"] == b["anchor"]
-    assert not clips(films, gray_video([3, 17, 38], seed=5))[0, 0, "gray40"]["target"].any()
+    assert not clips(made_videos, gray_video([3, 17, 38], seed=5))[0, 0, "gray40"][
+        "target"
+    ].any()
 
 
-def test_crop_and_flip_do_not_look_at_the_boxes_of_a_film_with_content(films):
+def test_crop_and_flip_do_not_look_at_the_boxes_of_a_film_with_content(made_videos):
     right = square_video([4, 20])
     wrong = Video(
         "square",
@@ -181,8 +189,8 @@ def test_crop_and_flip_do_not_look_at_the_boxes_of_a_film_with_content(films):
         (Tube(0, 7, np.array([20]), np.array([[0, 0, 5, 5]])),),
     )
     reference, scrambled = (
-        clips(films, right, geometry=SQUARE),
-        clips(films, wrong, geometry=SQUARE),
+        clips(made_videos, right, geometry=SQUARE),
+        clips(made_videos, wrong, geometry=SQUARE),
     )
     for position in range(8):
         assert torch.equal(
@@ -191,8 +199,8 @@ def test_crop_and_flip_do_not_look_at_the_boxes_of_a_film_with_content(films):
         )
 
 
-def test_every_labeled_frame_is_drawn_and_no_other(films):
-    dataset = clips(films, gray_video([3, 17, 38]))
+def test_every_labeled_frame_is_drawn_and_no_other(made_videos):
+    dataset = clips(made_videos, gray_video([3, 17, 38]))
     anchors = Counter()
     for position in range(40):
         clip = dataset[0, position, "gray40"]
@@ -204,13 +212,15 @@ def test_every_labeled_frame_is_drawn_and_no_other(films):
 
 
 @pytest.mark.parametrize(
-    "geometry", [GRAY, ClipGeometry((60, 60), (50, 44), 32)], ids=["as filmed", "resized"]
+    "geometry", [GRAY, ClipGeometry((60, 60), (50, 44), 32)], ids=["as decoded", "resized"]
 )
 @pytest.mark.parametrize("workers", [0, 2])
-def test_index_and_cache_change_no_pixel(films, tmp_path, geometry, workers):
+def test_index_and_cache_change_no_pixel(made_videos, tmp_path, geometry, workers):
     videos = gray_video([3, 17, 38]), gray_video([1, 9], "gray20", frames=20)
-    plain = clips(films, *videos, geometry=geometry)
-    cached = clips(films, *videos, geometry=geometry, folder=tmp_path / "cache", cache_gb=1e-3)
+    plain = clips(made_videos, *videos, geometry=geometry)
+    cached = clips(
+        made_videos, *videos, geometry=geometry, folder=tmp_path / "cache", cache_gb=1e-3
+    )
     sampler = ClipSampler(["gray40", "gray20"], seed=0, length=12)
     for _ in range(2):  # the second time from the cache
         for a, b in zip(
@@ -220,18 +230,20 @@ def test_index_and_cache_change_no_pixel(films, tmp_path, geometry, workers):
     assert len(list((tmp_path / "cache" / "frames").rglob("*"))) > 2
 
 
-def test_a_cached_clip_needs_no_decoding(films, tmp_path, monkeypatch):
-    dataset = clips(films, gray_video([3, 17, 38]), folder=tmp_path / "cache", cache_gb=1e-3)
+def test_a_cached_clip_needs_no_decoding(made_videos, tmp_path, monkeypatch):
+    dataset = clips(
+        made_videos, gray_video([3, 17, 38]), folder=tmp_path / "cache", cache_gb=1e-3
+    )
     before = [dataset[0, p, "gray40"] for p in range(8)]
     monkeypatch.setattr(dataset.videos, "read_frames", None)
     assert all(same(dataset[0, p, "gray40"], before[p]) for p in range(8))
 
 
-def test_a_full_cache_goes_on_decoding(films, tmp_path):
+def test_a_full_cache_goes_on_decoding(made_videos, tmp_path):
     dataset = clips(
-        films, gray_video([3, 17, 38]), folder=tmp_path / "cache", cache_gb=1e-4
+        made_videos, gray_video([3, 17, 38]), folder=tmp_path / "cache", cache_gb=1e-4
     )  # one clip
-    plain = clips(films, gray_video([3, 17, 38]))
+    plain = clips(made_videos, gray_video([3, 17, 38]))
     assert all(
         same(dataset[e, p, "gray40"], plain[e, p, "gray40"]) for e in range(2) for p in range(8)
     )
@@ -272,9 +284,9 @@ def test_the_order_is_fixed_by_seed_and_epoch():
 # ---- validation clips ----
 
 
-def test_validation_clips_are_centered_unflipped_and_around_the_frame_asked_for(films):
+def test_validation_clips_are_centered_unflipped_and_around_the_frame_asked_for(made_videos):
     labels = pool(square_video([2, 15]))
-    dataset = LabeledFrames(labels, functools.partial(find, films), SQUARE, seed=0)
+    dataset = LabeledFrames(labels, functools.partial(find, made_videos), SQUARE, seed=0)
     for frame in (2, 15):
         clip, again = dataset["square", frame], dataset["square", frame]
         assert same(clip, again) and clip_indices(30, frame)[clip["anchor"]] == frame
@@ -290,10 +302,10 @@ def test_validation_clips_are_centered_unflipped_and_around_the_frame_asked_for(
 # ---- videos that cannot be read ----
 
 
-def test_bad_videos_are_collected_beside_the_good_clips(films, tmp_path):
+def test_bad_videos_are_collected_beside_the_good_clips(made_videos, tmp_path):
     for name in ("gray40", "cut"):
         (tmp_path / f"{name}.avi").write_bytes(
-            (films / "gray40.avi").read_bytes()[: None if name == "gray40" else 500]
+            (made_videos / "gray40.avi").read_bytes()[: None if name == "gray40" else 500]
         )
     dataset = clips(
         tmp_path, gray_video([3, 17]), gray_video([1], "cut"), gray_video([2], "missing")

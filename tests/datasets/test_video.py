@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import PictureType
-from films import gray_frames, numbers, write_with_b_frames
+from made_videos import gray_frames, numbers, write_with_b_frames
 from scipy.io import loadmat
 
 from claus.datasets.sprites import write_video
@@ -68,9 +68,9 @@ def test_stored_out_of_order_and_shown_in_order(codec, tmp_path):
     ]
 
 
-def test_a_film_without_b_frames(films):
-    assert probe(films / "gray20.avi") == (20, 48, 64)
-    frames = all_frames(films / "gray20.avi")
+def test_a_film_without_b_frames(made_videos):
+    assert probe(made_videos / "gray20.avi") == (20, 48, 64)
+    frames = all_frames(made_videos / "gray20.avi")
     assert (
         frames.dtype == np.uint8
         and frames.shape == (20, 48, 64, 3)
@@ -89,45 +89,47 @@ def test_pixels_are_rgb(tmp_path):
 # ---- reading some, reading all ----
 
 
-def test_wanted_frames_may_repeat_and_come_in_any_order(films):
-    whole, wanted = all_frames(films / "gray40.avi"), [31, 2, 2, 39, 0]
-    np.testing.assert_array_equal(read_frames(films / "gray40.avi", wanted, 40), whole[wanted])
+def test_wanted_frames_may_repeat_and_come_in_any_order(made_videos):
+    whole, wanted = all_frames(made_videos / "gray40.avi"), [31, 2, 2, 39, 0]
     np.testing.assert_array_equal(
-        read_frames(films / "gray40.avi", np.array(wanted, np.int32), 40), whole[wanted]
+        read_frames(made_videos / "gray40.avi", wanted, 40), whole[wanted]
+    )
+    np.testing.assert_array_equal(
+        read_frames(made_videos / "gray40.avi", np.array(wanted, np.int32), 40), whole[wanted]
     )
 
 
 @pytest.mark.parametrize("size", [1, 7, 16, 20, 64])
 @pytest.mark.parametrize("frames", [1, 7, 16, 20])
-def test_blocks_are_all_frames(films, size, frames):
-    blocks = list(read_blocks(films / "gray20.avi", frames, size))
+def test_blocks_are_all_frames(made_videos, size, frames):
+    blocks = list(read_blocks(made_videos / "gray20.avi", frames, size))
     assert [start for start, _ in blocks] == list(range(0, frames, size))
     assert [len(block) for _, block in blocks[:-1]] == [size] * (len(blocks) - 1)
     np.testing.assert_array_equal(
         np.concatenate([block for _, block in blocks]),
-        all_frames(films / "gray20.avi")[:frames],
+        all_frames(made_videos / "gray20.avi")[:frames],
     )
 
 
 @pytest.mark.parametrize("size", [5, 16, 20, 24, 64])
 @pytest.mark.parametrize("missing", [1, SHORT_TAIL])
-def test_a_short_tail_repeats_the_last_frame(films, size, missing):
-    whole = all_frames(films / "gray20.avi")
+def test_a_short_tail_repeats_the_last_frame(made_videos, size, missing):
+    whole = all_frames(made_videos / "gray20.avi")
     expected = np.concatenate([whole, whole[[-1] * missing]])
-    blocks = list(read_blocks(films / "gray20.avi", 20 + missing, size))
+    blocks = list(read_blocks(made_videos / "gray20.avi", 20 + missing, size))
     assert [start for start, _ in blocks] == list(range(0, 20 + missing, size))
     np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), expected)
     wanted = [19, 20, 20 + missing - 1, 3]
     np.testing.assert_array_equal(
-        read_frames(films / "gray20.avi", wanted, 20 + missing), expected[wanted]
+        read_frames(made_videos / "gray20.avi", wanted, 20 + missing), expected[wanted]
     )
 
 
-def test_a_longer_missing_tail_is_a_damaged_file(films):
+def test_a_longer_missing_tail_is_a_damaged_file(made_videos):
     announced = 20 + SHORT_TAIL + 1
     for read in (
-        lambda: list(read_blocks(films / "gray20.avi", announced, 16)),
-        lambda: read_frames(films / "gray20.avi", [3, 20], announced),
+        lambda: list(read_blocks(made_videos / "gray20.avi", announced, 16)),
+        lambda: read_frames(made_videos / "gray20.avi", [3, 20], announced),
     ):
         with pytest.raises(
             VideoError, match=r"gray20\.avi decodes 20 frames where the annotation has 29"
@@ -135,22 +137,22 @@ def test_a_longer_missing_tail_is_a_damaged_file(films):
             read()
 
 
-def test_a_longer_file_is_cut_at_the_annotated_length(films):
-    assert sum(len(block) for _, block in read_blocks(films / "gray40.avi", 25, 16)) == 25
-    assert numbers(read_frames(films / "gray40.avi", [24], 25)) == [24]
+def test_a_longer_file_is_cut_at_the_annotated_length(made_videos):
+    assert sum(len(block) for _, block in read_blocks(made_videos / "gray40.avi", 25, 16)) == 25
+    assert numbers(read_frames(made_videos / "gray40.avi", [24], 25)) == [24]
 
 
-def test_decoding_stops_behind_the_last_frame_wanted(films, monkeypatch):
+def test_decoding_stops_behind_the_last_frame_wanted(made_videos, monkeypatch):
     decoded = []
     monkeypatch.setattr(
         video,
         "iter_frames",
         lambda *args: (decoded.append(1) or frame for frame in iter_frames(*args)),
     )
-    assert numbers(read_frames(films / "gray40.avi", [4, 9], 40)) == [4, 9]
+    assert numbers(read_frames(made_videos / "gray40.avi", [4, 9], 40)) == [4, 9]
     assert len(decoded) == 10
     decoded.clear()
-    list(read_blocks(films / "gray40.avi", 12, 16))
+    list(read_blocks(made_videos / "gray40.avi", 12, 16))
     assert len(decoded) == 12
 
 
@@ -158,7 +160,7 @@ def test_decoding_stops_behind_the_last_frame_wanted(films, monkeypatch):
 
 
 def text(path):
-    path.write_text("This is not a film.\n" * 50)
+    path.write_text("This is not a video.\n" * 50)
 
 
 def page(path):
@@ -221,7 +223,7 @@ def test_no_video_is_named_in_one_line(content, says, tmp_path):
 
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory):
-    """A film of 40 frames whose bytes are nearly all picture."""
+    """A video of 40 frames whose bytes are nearly all picture."""
     path = tmp_path_factory.mktemp("noisy") / "noisy.avi"
     write_video(
         path, np.random.default_rng(0).integers(0, 255, (40, 48, 64, 3), dtype=np.uint8)
@@ -230,7 +232,7 @@ def noisy(tmp_path_factory):
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.3, 0.6, 0.7])
-def test_truncated_bytes_never_pass_for_the_whole_film(noisy, tmp_path, share):
+def test_truncated_bytes_never_pass_for_the_whole_video(noisy, tmp_path, share):
     path, whole = tmp_path / "cut.avi", noisy.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(VideoError, match="cut.avi"):
@@ -263,10 +265,10 @@ def test_a_title_in_another_alphabet_does_no_harm(tmp_path):
     assert probe(tmp_path / "title.avi") == (5, 32, 32)
 
 
-def test_spaces_and_colons_in_a_path_are_part_of_the_name(films, tmp_path):
+def test_spaces_and_colons_in_a_path_are_part_of_the_name(made_videos, tmp_path):
     folder = tmp_path / "päth with spaces %d"
     folder.mkdir()
-    shutil.copy(films / "gray20.avi", folder / "film:1.avi")
+    shutil.copy(made_videos / "gray20.avi", folder / "film:1.avi")
     assert probe(folder / "film:1.avi")[0] == 20
 
 

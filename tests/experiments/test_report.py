@@ -270,7 +270,7 @@ def test_runs_alone_are_grouped_by_their_settings(tmp_path):
             "cycle,% of frames,cost,f-mAP@.5,act frame-mAP@.5,minutes\n0,1.5,7,40.5,,2\n"
         )
         (folder / "run.json").write_text(
-            json.dumps({"seed": seed, "oracle": "Datasets/toy/pyannot.pkl", **settings})
+            json.dumps({"seed": seed, "oracle": "data/toy/pyannot.pkl", **settings})
         )
         return str(folder)
 

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from films import numbers
+from made_videos import numbers
 
 from claus.datasets.clips.geometry import ClipGeometry, clip_indices
 from claus.datasets.clips.training_clips import TrainingClips
@@ -37,27 +37,27 @@ def video(name, frames, labeled=()):
     return Video(name, frames, 48, 64, 1 if len(labeled) else None, labeled, tubes)
 
 
-def pairs(films, *videos, seed=0):
-    labels = Annotations("films", ("none", "square"), {v.name: v for v in videos})
-    clips = TrainingClips(labels, functools.partial(find, films), GRAY, seed)
+def pairs(made_videos, *videos, seed=0):
+    labels = Annotations("made_videos", ("none", "square"), {v.name: v for v in videos})
+    clips = TrainingClips(labels, functools.partial(find, made_videos), GRAY, seed)
     return HalfAndHalf(clips, UnlabeledClips(clips))
 
 
 BOTH = video("gray20", 20, [3, 9]), video("gray40", 40)
 
 
-def test_unlabeled_clips_do_not_look_at_labels(films):
+def test_unlabeled_clips_do_not_look_at_labels(made_videos):
     """The same video with labels, with others, and with none: the same pixels."""
-    without = pairs(films, video("gray40", 40))
+    without = pairs(made_videos, video("gray40", 40))
     for labeled in ([5], [0, 20, 39]):
-        scrambled = pairs(films, video("gray40", 40, labeled))
+        scrambled = pairs(made_videos, video("gray40", 40, labeled))
         for position in range(6):
             a, b = (data[False, 2, position, "gray40"][1] for data in (without, scrambled))
             assert torch.equal(a["frames"], b["frames"]) and set(a) == {"frames", "name"}
 
 
-def test_unlabeled_clips_come_from_the_whole_video_cropped_and_flipped_at_random(films):
-    dataset, seen, anchors = pairs(films, video("gray40", 40)), set(), Counter()
+def test_unlabeled_clips_come_from_the_whole_video_cropped_and_flipped_at_random(made_videos):
+    dataset, seen, anchors = pairs(made_videos, video("gray40", 40)), set(), Counter()
     for position in range(60):
         clip = dataset[False, 0, position, "gray40"][1]["frames"]
         assert clip.shape == (8, 3, 32, 32) and clip.dtype == torch.uint8
@@ -68,11 +68,11 @@ def test_unlabeled_clips_come_from_the_whole_video_cropped_and_flipped_at_random
     assert seen == set(range(40)) and len(anchors) > 12
 
 
-def test_a_clip_is_fixed_by_seed_epoch_and_position_whatever_the_workers(films):
+def test_a_clip_is_fixed_by_seed_epoch_and_position_whatever_the_workers(made_videos):
     def batches(workers, seed=0, epoch=3):
         sampler = PairedSampler(["gray20"], ["gray40"], seed, 4, steps=3)
         sampler.epoch = epoch
-        return list(paired_loader(pairs(films, *BOTH, seed=seed), sampler, workers))
+        return list(paired_loader(pairs(made_videos, *BOTH, seed=seed), sampler, workers))
 
     state = torch.get_rng_state()
     alone, two = batches(0), batches(2)
@@ -124,9 +124,9 @@ def test_an_odd_batch_has_the_greater_half_unlabeled():
     ]
 
 
-def test_a_batch_has_labeled_clips_first(films):
+def test_a_batch_has_labeled_clips_first(made_videos):
     sampler = PairedSampler(["gray20"], ["gray40"], 0, 4)
-    batch = next(iter(paired_loader(pairs(films, *BOTH), sampler, 0)))
+    batch = next(iter(paired_loader(pairs(made_videos, *BOTH), sampler, 0)))
     assert batch["frames"].shape == (4, 8, 3, 32, 32) and batch["target"].shape == (
         2,
         8,
@@ -137,8 +137,8 @@ def test_a_batch_has_labeled_clips_first(films):
     assert all(max(numbers(clip)) < 20 for clip in batch["frames"][:2])
 
 
-def test_videos_that_cannot_be_read_are_collected(films):
-    dataset = pairs(films, *BOTH, video("gone", 30), video("lost", 30, [2]))
+def test_videos_that_cannot_be_read_are_collected(made_videos):
+    dataset = pairs(made_videos, *BOTH, video("gone", 30), video("lost", 30, [2]))
     keys = [
         (True, 0, 0, "gray20"),
         (True, 0, 1, "lost"),

@@ -1,4 +1,4 @@
-"""Tiny films whose frames say which they are, for the tests."""
+"""Tiny videos whose frames say which they are, for the tests."""
 
 import av
 import numpy as np
