@@ -2,12 +2,8 @@
 the ground truth.
 
     python experiments/explain_selection.py experiments/results/silhouettes.csv --dataset jhmdb \\
-<<<<<<< HEAD
         --data data/silhouettes --oracle data/silhouettes \\
         --output experiments/results/silhouettes_why.md
-=======
-        --data data/silhouettes --oracle data/silhouettes --output experiments/results/silhouettes_why.md
->>>>>>> data-all
 
 Reads   a table of experiments/run.py and the folders of its runs, the ground truth, all
         training videos below --data

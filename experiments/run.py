@@ -3,14 +3,9 @@ table.
 
     python experiments/run.py --list
     python experiments/run.py table2 --data data/toy --oracle data/toy/pyannot.pkl \\
-<<<<<<< HEAD
         --test-list data/toy/testlist01.txt \\
         --model small --seeds 0,1,2 --jobs 2 --device cpu
     python experiments/run.py table2 fig6 … --dry-run     # what would run, for how long
-=======
-        --test-list data/toy/testlist01.txt --model small --seeds 0,1,2 --jobs 2 --device cpu
-    python experiments/run.py table2 fig6 … --dry-run        # what would run, and for how long
->>>>>>> data-all
 
 Reads   the videos below --data, the ground truth (only for the simulated annotator and the
         final scoring)

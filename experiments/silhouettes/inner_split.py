@@ -1,12 +1,8 @@
 """A split of the training clips alone, to choose on: the test clips stay unseen until what
 was chosen is confirmed.
 
-<<<<<<< HEAD
     python experiments/silhouettes/inner_split.py \\
         --source data/silhouettes --output data/silhouettes_inner
-=======
-    python experiments/silhouettes/inner_split.py --source data/silhouettes --output data/silhouettes_inner
->>>>>>> data-all
 
 Reads   a data set in the layout of J-HMDB (experiments/silhouettes/make.py makes one); split 1's
         training part counts

@@ -1,7 +1,6 @@
 """The label-efficiency curve of the silhouette benchmark: how good a detector is by how
 much of its data is labeled.
 
-<<<<<<< HEAD
     python experiments/silhouettes/make.py
     python experiments/silhouettes/label_curve.py           # small network, on a CPU
 
@@ -11,15 +10,6 @@ and with the full network on a GPU:
         --knob height=240 --knob width=320
     python experiments/silhouettes/label_curve.py --data data/silhouettes_large \\
         --model full --device cuda --steps 4000 \\
-=======
-    python experiments/silhouettes/make.py --output data/silhouettes
-    python experiments/silhouettes/label_curve.py --data data/silhouettes                        # small network, on a CPU
-
-and with the full network on a GPU:
-
-    python experiments/silhouettes/make.py --output data/silhouettes_large --knob height=240 --knob width=320
-    python experiments/silhouettes/label_curve.py --data data/silhouettes_large --model full --device cuda --steps 4000 \\
->>>>>>> data-all
         --files files/label_curve_full --results experiments/results/label_curve_full
 
 Videos and frames are chosen at random; official split 1; every cell is trained for the same

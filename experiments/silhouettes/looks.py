@@ -1,11 +1,7 @@
 """Do the looks of the silhouette benchmark tell the class? A random forest on colors and
 texture, without any shape.
 
-<<<<<<< HEAD
     python experiments/silhouettes/looks.py          # a minute on one core
-=======
-    python experiments/silhouettes/looks.py --data data/silhouettes          # a minute on one core
->>>>>>> data-all
 
 Prints the accuracy on the test part of a forest trained on the training part: from the mean
 and deviation of colors, and the strength of edges, inside and outside of the actor in the

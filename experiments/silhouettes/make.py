@@ -1,11 +1,7 @@
 """The silhouette benchmark: the 928 real J-HMDB masks rendered into videos, in the official
 layout of J-HMDB-21.
 
-<<<<<<< HEAD
     python experiments/silhouettes/make.py --source ../shared/data/jhmdb
-=======
-    python experiments/silhouettes/make.py --source ../shared/data/jhmdb --output data/silhouettes
->>>>>>> data-all
     python train_jhmdb.py --run my_run --data data/silhouettes --model small ...
 
 A textured actor in the real silhouette, over a textured ground, among things that move but
