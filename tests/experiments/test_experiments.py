@@ -537,7 +537,7 @@ def test_dry_run_prints_the_commands_as_they_are_run(stubs, capsys):
         (["--device", "gpu"], "'gpu' is no device"),
         (
             ["--evaluate=--protocol capsule --link gaps"],
-            "--link plays no part in --protocol capsule",
+            "--link has no effect in --protocol capsule",
         ),
         (["--select=--sigma 1 --damping none"], "--sigma is the width of a damping"),
         (["--device", "cpu,gpu"], "'gpu' is no device"),
