@@ -260,8 +260,11 @@ def mean_terms(parts, clips):
     """Mean over `clips` of each loss term from the sums of each process; one without a clip
     has no terms.
     """
-    names = {name: None for part in parts for name in part}  # in their order
-    return {name: sum(part.get(name, 0.0) for part in parts) / max(clips, 1) for name in names}
+    means = {}
+    for name in {name: None for part in parts for name in part}:  # in their order
+        whole = sum(part.get(name, 0.0) for part in parts)
+        means[name] = whole / max(clips, 1)
+    return means
 
 
 class Part(NamedTuple):

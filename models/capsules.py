@@ -172,11 +172,9 @@ def route(
     """
     places, classes = len(pose), weights.shape[2]
     votes = _votes(pose, weights[0])  # (I, C, 16, N)
-    activation, beta_u, beta_a = (
-        activation.T[:, None],
-        _transposed(beta_u)[..., None],
-        beta_a[:, None],
-    )
+    activation = activation.T[:, None]  # (I, 1, N)
+    beta_u = _transposed(beta_u)[..., None]  # (C, 16, 1)
+    beta_a = beta_a[:, None]  # (C, 1)
     r = activation / classes  # the same for all classes at first
     r = r.expand(-1, classes, -1)  # (I, C, N)
     for iteration in range(iterations):
@@ -184,23 +182,20 @@ def route(
         total = share.sum(dim=0)  # (C, N)
         weight = (share / (total + EPSILON))[:, :, None]  # (I, C, 1, N)
         mu = (votes * weight).sum(dim=0)  # (C, 16, N)
-        squares = F.mse_loss(
-            votes, mu.expand_as(votes), reduction="none"
-        )  # (votes - mu)² in one pass
+        # (votes - mu)² in one pass
+        squares = F.mse_loss(votes, mu.expand_as(votes), reduction="none")
         variance = (squares * weight).sum(dim=0) + EPSILON  # (C, 16, N)
         log_variance = variance.log()
         cost = ((beta_u + 0.5 * log_variance) * total[:, None]).sum(dim=1)  # (C, N)
         relative = (cost.mean(dim=0) - cost) / (COST_DEVIATION + EPSILON)
         a = torch.sigmoid(ROUTING_LAMBDA * (beta_a - relative))  # (C, N)
-        if (
-            iteration < iterations - 1
-        ):  # Gaussian log-likelihood; ln 2 pi cancels in the softmax
+        if iteration < iterations - 1:
+            # Gaussian log-likelihood; ln 2 pi cancels in the softmax
             distance = (squares * (0.5 / variance)).sum(dim=2)  # (I, C, N)
             log_likelihood = (a + EPSILON).log() - 0.5 * log_variance.sum(dim=1) - distance
             r = torch.softmax(log_likelihood, dim=1) * activation
-    mu = (
-        mu.view(classes, POSE, POSE, places).permute(3, 0, 2, 1).flatten(2)
-    )  # back to row after row
+    # back to row after row
+    mu = mu.view(classes, POSE, POSE, places).permute(3, 0, 2, 1).flatten(2)
     return mu, a.T.contiguous()
 
 
@@ -213,9 +208,8 @@ def _votes(pose, weights):
     """
     types, classes = weights.shape[:2]
     left = weights.transpose(2, 3).reshape(types, classes * POSE, POSE)  # (I, C*y, k)
-    right = (
-        pose.unflatten(-1, (POSE, POSE)).permute(1, 3, 2, 0).reshape(types, POSE, -1)
-    )  # (I, k, x*N)
+    columns = pose.unflatten(-1, (POSE, POSE)).permute(1, 3, 2, 0)
+    right = columns.reshape(types, POSE, -1)  # (I, k, x*N)
     return torch.bmm(left, right).view(types, classes, POSE * POSE, len(pose))
 
 

@@ -10,7 +10,8 @@ are input channels, all 2T output frames output channels. With x_(t,c) the input
 side by side,
 
     y_(t', e, f) = Σ_(t,c) W[(t',e,f), (t,c)] * x_(t,c),      logits = pixel_shuffle(y)
-    W[(t',e,f), (t,c), d_h, d_w] = Σ_(p,q) A_T[p_t,q_t,t',t] A[p_h,q_h,e,d_h] A[p_w,q_w,f,d_w] P[c,p,q]
+    W[(t',e,f), (t,c), d_h, d_w]
+        = Σ_(p,q) A_T[p_t,q_t,t',t] A[p_h,q_h,e,d_h] A[p_w,q_w,f,d_w] P[c,p,q]
     P[c,p,q] = Σ_m upsample4[c,m,p] · mask[m] · smooth[m,q]
 
 where A is 1 where the two taps p, q lead from one place to the other, else 0. One
@@ -21,6 +22,8 @@ the first column, whose shares are taken away again (and the corner's, taken twi
 back). upsample4's bias gives a map that is constant but for the outermost rows. All of it
 is exact, and differentiable.
 """
+
+import itertools
 
 import torch
 import torch.nn.functional as F
@@ -48,16 +51,13 @@ def fused_tail(
     frames = x.shape[2]
     with torch.autocast(x.device.type, enabled=False):
         between = smooth.weight[:, 0]  # (M, 3, 3, 3)
-        weights = (
-            between[None]
-            if mask is None
-            else mask.to(between.dtype)[:, :, None, None, None] * between
-        )
+        weights = between[None]  # (b, M, 3, 3, 3), b = 1 or R
+        if mask is not None:
+            weights = mask.to(between.dtype)[:, :, None, None, None] * between
         products = _products(up.weight, weights)  # (b, C, 9, 9, 9)
         kernels = {borders: _kernel(products, frames, *borders) for borders in _BORDERS}
-        bias = (
-            _bias_map(up.bias, weights, (frames, *x.shape[3:])) + smooth.bias
-        )  # (b, 2T, 2H, 2W)
+        # (b, 2T, 2H, 2W)
+        bias = _bias_map(up.bias, weights, (frames, *x.shape[3:])) + smooth.bias
     own = {borders: kernel[:, :, :, : x.shape[1]] for borders, kernel in kernels.items()}
     y = _convolve(x, own)
     if shared is not None:
@@ -66,12 +66,13 @@ def fused_tail(
     return (F.pixel_shuffle(y, 2) + bias.to(y.dtype))[:, None]
 
 
+# (first row, first column)
 _BORDERS = (
     (False, False),
     (True, False),
     (False, True),
     (True, True),
-)  # (first row, first column)
+)
 
 
 def _products(up, weights):
@@ -87,11 +88,10 @@ def _leads(outputs, inputs, step, like):
     """A (9, outputs * inputs): 1 where taps (p,q) lead from an input to an output, `step`
     telling which do.
     """
-    taps = [
-        [step(p, q, o, i) for o in range(outputs) for i in range(inputs)]
-        for p in range(TAPS)
-        for q in range(TAPS)
-    ]
+    ways = list(itertools.product(range(outputs), range(inputs)))
+    taps = []
+    for p, q in itertools.product(range(TAPS), range(TAPS)):
+        taps.append([step(p, q, o, i) for o, i in ways])
     return torch.tensor(taps, dtype=like.dtype, device=like.device)
 
 
@@ -150,9 +150,8 @@ def _one_kernel(parts, kernels):
         count, out = kernel.shape[:2]  # R, 2T
         weight = kernel.transpose(3, 4).flatten(3, 4).flatten(0, 2)  # (R*2T*e*f, T*C, d_h, d_w)
         share = F.conv2d(part, channels_last(weight), padding=(int(not row), int(not column)))
-        share = share.unflatten(
-            1, (count, out, 1 if row else 2, 1 if column else 2)
-        )  # (B, R, T', e, f, H, W)
+        # (B, R, T', e, f, H, W)
+        share = share.unflatten(1, (count, out, 1 if row else 2, 1 if column else 2))
         if y is None:
             y = share
         else:

@@ -84,9 +84,8 @@ def double_frames(
     frames, out = x.unbind(2), []
     for t in range(len(frames)):
         following = frames[t : t + 2]
-        odd = torch.cat(
-            [weight[:, :, 2], weight[:, :, 0]][: len(following)]
-        )  # (C or 2C, O, 3, 3)
+        odd = [weight[:, :, 2], weight[:, :, 0]][: len(following)]
+        odd = torch.cat(odd)  # (C or 2C, O, 3, 3)
         for some, taps in ((frames[t : t + 1], weight[:, :, 1]), (following, odd)):
             out.append(_convolve(some, taps, bias, (2, 2), (1, 1), transposed=True))
     return out
@@ -160,7 +159,7 @@ def _convolve(frames, taps, bias, stride, padding, transposed=False):
 
 
 class _SideBySide(torch.autograd.Function):
-    """The convolution of several frames as one image, which is made anew for the backward
+    """The convolution of several frames as one image, which is made again for the backward
     pass instead of being kept.
     """
 
@@ -194,20 +193,15 @@ def _image(frames):
 
 
 class _MaxPool(torch.autograd.Function):
-    """2-D max-pooling that finds the places of the maxima anew for the backward pass, 8
+    """2-D max-pooling that finds the places of the maxima again for the backward pass, 8
     bytes each, instead of keeping them.
     """
 
     @staticmethod
     def forward(ctx, images, kernel, stride, padding):
         ctx.save_for_backward(images)
-        ctx.settings = (
-            kernel,
-            stride,
-            padding,
-            (1, 1),
-            True,
-        )  # no dilation, incomplete windows count
+        # no dilation, incomplete windows count
+        ctx.settings = kernel, stride, padding, (1, 1), True
         return F.max_pool2d(images, *ctx.settings)
 
     @staticmethod

@@ -93,7 +93,7 @@ def join(items):
     labeled, then unlabeled.
 
     `name` has the labeled clips alone, so len(name) says how many there are; it is empty
-    where one of the halves is (all its videos unreadable), and nothing is to be learnt from
+    where one of the halves is (all its videos unreadable), and nothing is to be learned from
     the batch.
     """
     batch = collate([item for labeled, item in items if labeled])

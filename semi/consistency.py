@@ -71,9 +71,8 @@ def variance_mask(o, p, n_frames=5):
     ]
     mean = sum(around) / n_frames
     variance = sum((frames - mean) ** 2 for frames in around) / n_frames
-    back = torch.cat(
-        [variance[:, :1], variance[:, length - 1 :].flip(1)], dim=1
-    )  # V_0, V_{2T-3} … V_{T-1}
+    # V_0, V_{2T-3} … V_{T-1}
+    back = torch.cat([variance[:, :1], variance[:, length - 1 :].flip(1)], dim=1)
     return min_max(variance[:, :length] + back, FLAT_VARIANCE)
 
 

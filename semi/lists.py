@@ -75,7 +75,7 @@ def read_names(path):
             ) as file:  # an editor may have put a byte-order mark before it
                 names = [line.split()[0].removesuffix(".avi") for line in file if line.strip()]
         except UnicodeDecodeError as error:
-            raise UserError(f"{path}: is no text in UTF-8; write the list anew") from error
+            raise UserError(f"{path}: is not text in UTF-8; write the list again") from error
     else:
         names = [
             (entry if isinstance(entry, str) else entry[0]).removesuffix(".avi")
@@ -145,11 +145,11 @@ def _ucf101(records, others, path, find_video, known, strict, boxes_from):
             for name, tubes in records
         ]
     names = [name for name, _ in records]
-    _check_apart(
-        {name for name, tubes in records if any(tube.is_labeled for tube in tubes)},
-        others,
-        path,
-    )
+    labeled = set()
+    for name, tubes in records:
+        if any(tube.is_labeled for tube in tubes):
+            labeled.add(name)
+    _check_apart(labeled, others, path)
     wanted = [*names, *(name for name in others if name not in set(names))]
     sizes, failed = count_frames(wanted, find_video, known, strict)
     records = [(name, tubes) for name, tubes in records if name in sizes]

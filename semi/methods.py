@@ -270,10 +270,8 @@ def mixmatch(networks, batch, centers, losses, options, when):
     classes = torch.cat([label, class_u])
     shows = torch.cat([shows_action(batch), torch.ones_like(class_u, dtype=torch.bool)]).float()
     spread = torch.cat([F.one_hot(label, shares_u.shape[1]).to(shares_u.dtype), shares_u])
-    other, lam = (
-        torch.randperm(len(clip), device=clip.device),
-        mixing_shares(len(clip), clip.device),
-    )
+    other = torch.randperm(len(clip), device=clip.device)
+    lam = mixing_shares(len(clip), clip.device)
     masks = mixed_masks(class_masks(label, options, when), class_u, other)
 
     detection = run(networks.detector, mixed(clip, other, lam), masks, options)

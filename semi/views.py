@@ -66,12 +66,8 @@ def color(x, brightness, contrast, saturation, hue):
 def _hue_matrix(degrees):
     """(B,3,3): to YIQ, turn I and Q, and back."""
     angle = degrees * (math.pi / 180)
-    cos, sin, zero, one = (
-        angle.cos(),
-        angle.sin(),
-        torch.zeros_like(angle),
-        torch.ones_like(angle),
-    )
+    cos, sin = angle.cos(), angle.sin()
+    zero, one = torch.zeros_like(angle), torch.ones_like(angle)
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], dim=1).unflatten(
         1, (3, 3)
     )

@@ -348,7 +348,7 @@ def test_names_without_their_class_are_no_list(tmp_path):
 
 def test_a_list_in_another_encoding(tmp_path):
     (tmp_path / "list.txt").write_bytes("A/vidéo\n".encode("latin1"))
-    with pytest.raises(UserError, match="no text in UTF-8"):
+    with pytest.raises(UserError, match="is not text in UTF-8"):
         read_names(tmp_path / "list.txt")
 
 

@@ -281,7 +281,10 @@ def test_the_published_command_line_with_lists(videos, tmp_path, capsys):
     assert train_semi.main(command) == 0
     hidden = len(pickle.loads(Path(unlabel).read_bytes()))
     steps = 2 * -(-hidden // 2)  # two passes over them, two in a batch
-    said = f"{12 - hidden} labeled videos to train on, 0 to validate on, {hidden} without labels; {steps} steps"
+    said = (
+        f"{12 - hidden} labeled videos to train on, 0 to validate on, {hidden} without "
+        f"labels; {steps} steps"
+    )
     assert said in capsys.readouterr().out
     labels = annotations.load(tmp_path / "run" / "cycle0" / "annotations.pkl")
     assert len(labels.videos) == 12 and len(labels.labeled()) == 12 - hidden

@@ -8,6 +8,7 @@ import stat
 
 import pytest
 
+from claus.flags.common import HelpFormatter
 from claus.utils import runtime
 from claus.utils.runtime import TEMPORARY, UserError, check_writable, read_json
 
@@ -77,7 +78,7 @@ def test_written_files_have_the_rights_of_new_ones(tmp_path):
 
 def test_help_names_every_default_once():
     """Those that the text of a flag names itself are left to it."""
-    parser = argparse.ArgumentParser(formatter_class=runtime.HelpFormatter)
+    parser = argparse.ArgumentParser(formatter_class=HelpFormatter)
     parser.add_argument("--rate", type=float, default=0.5, help="of all")
     parser.add_argument("--told", default="x", help="of some (default: as it is)")
     parser.add_argument("--switch", action="store_true", help="a switch")
