@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from claus.flags import cycles, evaluation, scoring
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
@@ -47,6 +49,13 @@ DEFAULT = {
 }  # said in words above the first block
 
 
+PARSERS = {
+    "cluster_extract.py": scoring.parse,
+    "evaluate.py": evaluation.parse,
+    "run_cycles.py": cycles.parse,
+}
+
+
 def test_there_are_commands_of_every_script():
     scripts = {script for script, _ in commands()}
     assert {path.name for path in ROOT.glob("*.py")} - {
@@ -61,6 +70,9 @@ def test_there_are_commands_of_every_script():
     ("script", "words"), commands(), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_every_command_is_understood(script, words):
+    if script in PARSERS:
+        PARSERS[script](list(words))
+        return
     module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
     if not hasattr(module, "parse_args"):
         assert not words
@@ -76,7 +88,7 @@ def test_every_link_leads_to_a_file_and_a_heading(page):
         for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page])
         if not link.startswith("http")
     ]
-    assert links
+    assert links or page.name == "layout.md"  # generated, a list of modules
     for link in links:
         path, _, heading = link.partition("#")
         target = (page.parent / path).resolve() if path else page
