@@ -145,3 +145,16 @@ def test_classes_that_differ_are_named():
     check_classes(("a", "b"), ("a", "b"), "truth.pkl")
     with pytest.raises(UserError, match="truth.pkl has 1 classes .* for 2 .a …."):
         check_classes(("a", "b"), ("a",), "truth.pkl")
+
+
+def test_the_rectangle_is_not_the_best_at_a_lower_iou():
+    """A middle-sized rectangle overlaps all nine videos by a quarter, the small one five of
+    them exactly.
+    """
+    small = [boxed(f"s{i}", centered(8, 8)) for i in range(5)]
+    large = [boxed(f"l{i}", centered(32, 32)) for i in range(4)]
+    truths = [truth_of(video, WHOLE, "union") for video in [*small, *large]]
+    best = floor.choose_rectangle(iter(truths), CLASSES, Switches())
+    assert best == floor.Rectangle(0.25, 0.25)
+    middle = floor.score_rectangle(floor.Rectangle(0.5, 0.5), truths, CLASSES, Switches())
+    assert (middle.f_map[4], middle.f_map[10]) == (1, 0)  # at IoU .2 and .5

@@ -522,7 +522,7 @@ run_script(distributed.together(main))
     [
         (
             "both",
-            "--batch-size 3 is the batch of all 2 processes and cannot be shared out "
+            "--batch-size 3 is the batch of all 2 processes and cannot be split "
             "evenly; give a multiple of 2",
         ),
         ("one", "the second process has had enough"),

@@ -1,0 +1,67 @@
+"""steps.extract without a network: what the finished parts of videos become."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from claus.artifacts.cycle import Cycle
+from claus.artifacts.parts import save_part
+from claus.artifacts.scores import load_features, load_uncertainty
+from claus.selection.uncertainty import SCORES
+from claus.steps import extract
+from claus.utils.runtime import UserError
+
+CENTERS = torch.tensor([[0.0, 0.0], [10.0, 0.0]])
+
+
+@pytest.fixture
+def made(tmp_path):
+    """(trained, videos, parts, cycle); the second of three videos could not be read."""
+    trained = SimpleNamespace(source="s" * 16, clusters=SimpleNamespace(centers=CENTERS))
+    lengths = {"A/a": 3, "A/b": 2, "B/c": 4}
+    videos = [SimpleNamespace(name=name, frames=count) for name, count in lengths.items()]
+    cycle = Cycle.of("r", 0, tmp_path)
+    parts = cycle.extract_parts / "x"
+    parts.mkdir(parents=True)
+    latents = {0: [[1, 1], [3, 5], [2, 0]], 2: [[0, 0], [12, 1], [11, 3]]}
+    for number, latents_n_D in latents.items():
+        frames = videos[number].frames
+        scores = {name: np.full(frames, number, np.float32) for name in SCORES}
+        latents_n_D = np.array(latents_n_D, np.float32)
+        save_part(parts / f"{number}.npz", {"latents": latents_n_D, **scores})
+    (parts / "1.failed").write_text("A/b is empty")
+    return trained, videos, parts, cycle
+
+
+def test_a_video_has_the_mean_of_its_latents_and_the_cluster_of_most(made):
+    trained, videos, parts, cycle = made
+    extract.merge(trained, videos, parts, {"passes": 2}, cycle)
+    features, scores = load_features(cycle.features), load_uncertainty(cycle.uncertainty)
+    assert features.videos == scores.videos == ["A/a", "B/c"]
+    np.testing.assert_allclose(features.latents, [[2, 2], [23 / 3, 4 / 3]], rtol=1e-6)
+    assert features.clusters.tolist() == [0, 1]
+    assert features.failed == {"A/b": "A/b is empty"}
+    assert scores.offsets.tolist() == [0, 3, 7] and scores.settings == {"passes": 2}
+    assert scores.paper.tolist() == [0] * 3 + [2] * 4
+    assert not cycle.extract_parts.exists()
+
+
+def test_nothing_is_written_where_no_video_can_be_read(made):
+    trained, videos, parts, cycle = made
+    with pytest.raises(UserError, match="none of the 1 videos can be read: A/b is empty"):
+        extract.merge(trained, videos[1:2], renamed(parts), {}, cycle)
+    assert not cycle.features.exists()
+
+
+def renamed(parts):
+    """The failed video as number 0."""
+    (parts / "0.npz").unlink()
+    (parts / "1.failed").rename(parts / "0.failed")
+    return parts
+
+
+def test_a_part_that_never_comes_is_named(tmp_path):
+    with pytest.raises(UserError, match="has nothing of video 7.*same --files folder"):
+        extract.was_scored(tmp_path, 7, patience=0)
