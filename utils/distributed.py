@@ -54,11 +54,13 @@ def together(main):
                 status = main()
             dist.barrier()
             dist.destroy_process_group()
+            # gloo's threads, taken down with the interpreter, abort some processes (torch 2.14)
+            atexit.register(_leave, status if isinstance(status, int) else 0)
             return status
         except (Exception, KeyboardInterrupt) as error:
             if not _first_to_fail():
                 os._exit(2)
-            atexit.register(_leave)  # taking down a group that has lost a member could hang
+            atexit.register(_leave, 2)  # taking down a group that has lost a member could hang
             raise _readable(error) from error
 
     return guarded
@@ -97,10 +99,10 @@ def _readable(error):
     return error
 
 
-def _leave():
+def _leave(status):
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(2)
+    os._exit(status)
 
 
 def own_device(device):
