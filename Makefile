@@ -1,4 +1,4 @@
-# make demo · make test · make check · make bench. Each sets up .venv by itself on first use;
+# make demo · make test · make test-long · make check · make bench. Each sets up .venv by itself on first use;
 # PYTHON=python3 uses an interpreter that already has everything instead.
 PYTHON ?= .venv/bin/python
 BASE_PYTHON ?= python3
@@ -9,19 +9,24 @@ ifeq ($(PYTHON),.venv/bin/python)
 SETUP = .venv/ready
 endif
 
-.PHONY: demo test check bench clean-demo
+.PHONY: demo test test-long check bench clean-demo
 
 demo: $(SETUP)
 	$(PYTHON) -m claus.datasets.toy $(TOY)
 	$(PYTHON) run_cycles.py --run $(DEMO) --data $(TOY) --oracle $(TOY)/pyannot.pkl \
 	    --test-list $(TOY)/testlist01.txt --cycles 3 --device cpu --train "--model small --steps 300 --epochs 6" \
-	    --select "--videos-percent 7.5 --frames-percent 6" $(DEMO_FLAGS)
+	    --select "--videos 7.5% --frames 6%" $(DEMO_FLAGS)
 
 test: $(SETUP)
 	$(PYTHON) -m pytest
 
+# the sweeps over all real data as well
+test-long: $(SETUP)
+	$(PYTHON) -m pytest -m "long or not long"
+
 check: $(SETUP)
 	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check --quiet .
 	$(MAKE) test PYTHON=$(PYTHON)
 
 bench: $(SETUP)

@@ -18,7 +18,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from tqdm import tqdm
 from claus import engine
 from claus.artifacts import checkpoint
 from claus.artifacts.parts import fingerprint
+from claus.artifacts.training_state import TRAINING_STATE, check_same_settings, plain, renamed
 from claus.datasets.clips.geometry import GEOMETRY
 from claus.datasets.clips.tiles import VideoTiles, tile_loader
 from claus.datasets.clips.training_clips import (
@@ -48,47 +49,8 @@ from claus.utils.runtime import UserError
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 BATCH_NORM = ("update", "freeze", "sync")
-LEAST_VALIDATION_FRAMES = 30  # with fewer labeled frames to validate on, nothing is held out
 # of one video: densely labeled ones would take longer to validate on than to train
 MOST_VALIDATION_FRAMES = 16
-# settings that may change between the start of a training and its resumption
-NOT_COMPARED = {
-    "resume",
-    "force",
-    "strict",
-    "workers",
-    "device",
-    "run",
-    "files",
-    "data",
-    "annotations",
-    "compile",
-    "cache_dir",
-    "cache_gb",
-}
-FLAGS = {  # of settings that are not called as their flag
-    "amp": "no-amp",
-    "validate": "no-validation",
-    "localization_weight": "loc-weight",
-}
-TRAINING_STATE = {
-    "arguments",
-    "labels",
-    "failed",
-    "names",
-    "epoch",
-    "step",
-    "detector",
-    "optimizer",
-    "clusters",
-    "random",
-    "history",
-    "best_score",
-    "best",
-    "validation",
-    "length",
-    "all_steps",
-}
 
 
 # -------------------------------------------------------------------------------- settings
@@ -137,36 +99,6 @@ class TrainingSettings:
     seed: int
 
 
-def plain(settings) -> dict:
-    """A dataclass of settings, those inside it spread out, as builtins that torch.load takes
-    without trust.
-    """
-    values = {}
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if is_dataclass(value):
-            values |= plain(value)
-        else:
-            values[field.name] = list(value) if isinstance(value, tuple) else value
-    return values
-
-
-def renamed(arguments: dict) -> dict:
-    """The settings of a training.pt written before version 0.2, by the names of today."""
-    if "batch_norm" in arguments:
-        return arguments
-    weighted, none = arguments.get("weighted_dice"), arguments.get("no_dice")
-    frozen, sync = arguments.get("freeze_bn"), arguments.get("sync_bn")
-    return {
-        **arguments,
-        "dice": "weighted" if weighted else "none" if none else "plain",
-        "batch_norm": "freeze" if frozen else "sync" if sync else "update",
-        "localization_weight": arguments.get("wt_loc", 1.0),
-        "validate": not arguments.get("no_validation"),
-        "amp": not arguments.get("no_amp"),
-    }
-
-
 # ---------------------------------------------------------------------------------- videos
 
 
@@ -179,38 +111,6 @@ class Videos:
     validation: list  # names held out
     failed: dict  # name -> why it cannot be used
     find_video: Callable[[str], Path]
-
-
-def readable(labels, find_video, strict):
-    """Names of the labeled videos whose file exists, and {name: reason} of the others."""
-    names, missing = [], {}
-    for video in labels.labeled():
-        try:
-            find_video(video.name)
-            names.append(video.name)
-        except UserError as error:
-            if strict:
-                raise
-            missing[video.name] = str(error)
-    if not names:
-        reason = next(
-            iter(missing.values()),
-            "the annotation file has no labeled video; run claus_select.py first",
-        )
-        raise UserError(f"nothing to train on: {reason}")
-    return names, missing
-
-
-def split_validation(labels, names, seed):
-    """(training, validation) names: a tenth of the labeled videos is held out, if it has
-    enough labeled frames.
-    """
-    shuffled = np.random.default_rng([seed, 3]).permutation(len(names))
-    held_out = [names[i] for i in sorted(shuffled[: len(names) // 10])]
-    frames = sum(len(labels.videos[name].labeled_frames) for name in held_out)
-    if frames < LEAST_VALIDATION_FRAMES:
-        return names, []
-    return [name for name in names if name not in set(held_out)], held_out
 
 
 def validation_frames(video):
@@ -611,19 +511,6 @@ class Trainer:
             torch.cuda.set_rng_state_all(state["random"]["cuda"][: torch.cuda.device_count()])
 
 
-def check_same_settings(settings, before, path):
-    """UserError where a training would be resumed with other settings than it had."""
-    for name, value in settings.items():
-        stored = before.get(name)
-        same = stored == value or not (stored or value)  # a switch that is newer than it
-        if name not in NOT_COMPARED and not same:
-            flag = FLAGS.get(name, name.replace("_", "-"))
-            raise UserError(
-                f"{path} was trained with another --{flag} ({stored}); "
-                "give the same flags, or --force in place of --resume to train again"
-            )
-
-
 def first_clip(batch, detection):
     """Picture of a batch's first clip: frames, labels, weights and prediction."""
     frames, target, weight, on_label = (
@@ -654,33 +541,6 @@ def with_sync_batch_norm(detector, batch_norm):
     return torch.nn.SyncBatchNorm.convert_sync_batchnorm(
         detector, distributed.device_group("cuda")
     )
-
-
-# ----------------------------------------------------------------------- before it begins
-
-
-def nothing_to_do(cycle, resume):
-    """Whether a cycle holds a finished training; UserError where it holds an interrupted one
-    and the flags do not say what to do with it.
-    """
-    if distributed.broadcast_from_rank0(cycle.detector.exists()) and not resume.force:
-        print(f"{cycle.detector} is there already; --force trains again")
-        return True
-    if cycle.training.exists() and not (resume.resume or resume.force):
-        raise UserError(
-            f"{cycle.training} holds an interrupted training: --resume resumes it, --force "
-            "trains again"
-        )
-    return False
-
-
-def check_pretrained(pretrained):
-    """UserError where --pretrained names a file that is not there: before the long work."""
-    if pretrained not in (None, "none") and not Path(pretrained).is_file():
-        raise UserError(
-            f"--pretrained {pretrained}: no such file; correct the path (weights/README.md "
-            "says where published weights come from), or give 'none' for a random start"
-        )
 
 
 def start_weights(detector, settings):

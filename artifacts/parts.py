@@ -1,4 +1,4 @@
-"""What is finished of a long work, kept so that it is resumable; and which file something came from."""
+"""Finished parts of a long work, kept so that it is resumable, and fingerprints of files."""
 
 import hashlib
 import io

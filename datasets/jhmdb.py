@@ -73,10 +73,10 @@ def read_ground_truth(
 
     root: folder with puppet_mask/ and, for the parts train and test, the lists of `split`
     (one of SPLITS; None: 1) in one of the two forms above. test_list: a text file with a
-    "<class>/<clip>" a line, instead of these: the listed clips are the test part, all others the training
-    part. clips: names to keep; the masks of all others are not opened. Returns Annotations,
-    clips sorted by name; masks are checked (0 and 1, none empty) when they are read. Raises
-    UserError naming the file.
+    "<class>/<clip>" a line, instead of these: the listed clips are the test part, all others
+    the training part. clips: names to keep; the masks of all others are not opened. Returns
+    Annotations, clips sorted by name; masks are checked (0 and 1, none empty) when they are
+    read. Raises UserError naming the file.
     """
     if part not in ("train", "test", "all"):
         raise UserError(f"part {part!r}: give train, test or all")

@@ -4,7 +4,9 @@ read, and what semi/run.py shares with them.
 
 import contextlib
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from claus import engine
@@ -12,18 +14,11 @@ from claus.artifacts import checkpoint
 from claus.artifacts.cycle import Cycle
 from claus.datasets import table
 from claus.datasets.labels import annotations
-from claus.training import (
-    Claus,
-    Trainer,
-    Videos,
-    check_pretrained,
-    nothing_to_do,
-    readable,
-    split_validation,
-)
+from claus.training import Claus, Trainer, Videos
 from claus.utils import distributed
-from claus.utils.runtime import check_writable
+from claus.utils.runtime import UserError, check_writable
 
+LEAST_VALIDATION_FRAMES = 30  # with fewer labeled frames to validate on, nothing is held out
 # what an interrupted user is told
 AGAIN = "finished epochs are kept; resume with the same command and --resume"
 
@@ -62,6 +57,30 @@ def opened(settings):
     return cycle
 
 
+def nothing_to_do(cycle, resume):
+    """Whether a cycle holds a finished training; UserError where it holds an interrupted one
+    and the flags do not say what to do with it.
+    """
+    if distributed.broadcast_from_rank0(cycle.detector.exists()) and not resume.force:
+        print(f"{cycle.detector} is there already; --force trains again")
+        return True
+    if cycle.training.exists() and not (resume.resume or resume.force):
+        raise UserError(
+            f"{cycle.training} holds an interrupted training: --resume resumes it, --force "
+            "trains again"
+        )
+    return False
+
+
+def check_pretrained(pretrained):
+    """UserError where --pretrained names a file that is not there: before the long work."""
+    if pretrained not in (None, "none") and not Path(pretrained).is_file():
+        raise UserError(
+            f"--pretrained {pretrained}: no such file; correct the path (weights/README.md "
+            "says where published weights come from), or give 'none' for a random start"
+        )
+
+
 def read_labels(settings, cycle):
     """Annotations to train on, of the data set that the flags name."""
     path = settings.place.annotations or cycle.annotations
@@ -85,6 +104,38 @@ def labeled_videos(settings, labels):
     if settings.validate:
         names, held_out = split_validation(labels, names, settings.seed)
     return Videos(labels, names, held_out, missing, find_video)
+
+
+def readable(labels, find_video, strict):
+    """Names of the labeled videos whose file exists, and {name: reason} of the others."""
+    names, missing = [], {}
+    for video in labels.labeled():
+        try:
+            find_video(video.name)
+            names.append(video.name)
+        except UserError as error:
+            if strict:
+                raise
+            missing[video.name] = str(error)
+    if not names:
+        reason = next(
+            iter(missing.values()),
+            "the annotation file has no labeled video; run claus_select.py first",
+        )
+        raise UserError(f"nothing to train on: {reason}")
+    return names, missing
+
+
+def split_validation(labels, names, seed):
+    """(training, validation) names: a tenth of the labeled videos is held out, if it has
+    enough labeled frames.
+    """
+    shuffled = np.random.default_rng([seed, 3]).permutation(len(names))
+    held_out = [names[i] for i in sorted(shuffled[: len(names) // 10])]
+    frames = sum(len(labels.videos[name].labeled_frames) for name in held_out)
+    if frames < LEAST_VALIDATION_FRAMES:
+        return names, []
+    return [name for name in names if name not in set(held_out)], held_out
 
 
 def fit(trainer):

@@ -30,7 +30,8 @@ from claus.datasets.labels import annotations
 from claus.flags.training import parse as parse_training
 from claus.steps import evaluate as evaluate_step
 from claus.steps import extract as extract_step
-from claus.training import Trainer, split_validation
+from claus.steps.train import split_validation
+from claus.training import Trainer
 from claus.utils.runtime import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -330,7 +331,7 @@ def test_killed_before_its_last_file_a_training_ends_the_same(trained, run, vide
 
 def test_what_is_validated_on_stays_so_when_a_video_comes_back(videos, tmp_path, monkeypatch):
     data, validated = Path(shutil.copytree(videos, tmp_path / "toy")), []
-    monkeypatch.setattr("claus.training.LEAST_VALIDATION_FRAMES", 1)
+    monkeypatch.setattr("claus.steps.train.LEAST_VALIDATION_FRAMES", 1)
     select(tmp_path / "run", data, 0, "--videos-count", "12", "--frames-count", "200")
     name = annotations.load(tmp_path / "run" / "cycle0" / "annotations.pkl").labeled()[-1].name
     (path,) = data.rglob(f"{name.split('/')[1]}.avi")

@@ -4,10 +4,10 @@ from dataclasses import fields, replace
 
 import pytest
 
+from claus.artifacts.training_state import check_same_settings, plain, renamed
 from claus.flags.training import parse
 from claus.losses.criterion import LossSettings
 from claus.models import BACKBONES
-from claus.training import check_same_settings, plain, renamed
 from claus.utils.runtime import UserError
 
 BASE = ["--run", "r", "--device", "cpu"]
