@@ -3,6 +3,8 @@
     python train_ucf101.py --run my_run --cycle 0
     # four GPUs share every batch
     torchrun --nproc-per-node 4 -- train_ucf101.py --run my_run --cycle 0
+    # any other data set of datasets/table.py
+    python train_ucf101.py --run my_run --cycle 0 --dataset NAME
 
 Reads   files/my_run/cycle0/annotations.pkl (written by claus_select.py), the labeled
         videos below --data, weights/rgb_charades.pt where it exists
@@ -26,7 +28,7 @@ from claus.utils.runtime import run_script
 
 
 def parse_args(argv=None):
-    return flags.parse(argv, "ucf101", __doc__)
+    return flags.parse(argv, about=__doc__)
 
 
 def main(argv=None):

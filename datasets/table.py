@@ -28,6 +28,8 @@ from claus.datasets.layouts import default_folder
 from claus.utils.runtime import UserError
 
 DATASETS = {"ucf101": ucf101, "jhmdb": jhmdb}
+# training scripts by data set; train_ucf101.py --dataset NAME trains on every other
+TRAINING_SCRIPTS = {"ucf101": "train_ucf101.py", "jhmdb": "train_jhmdb.py"}
 
 
 def read_ground_truth(
@@ -60,6 +62,15 @@ def data_folder(dataset: str) -> str:
     return default_folder(DATASETS[dataset].DATA)
 
 
+def training_script(dataset: str) -> list[str]:
+    """The words of a command line that train on a data set: a script, and where it has none
+    of its own, --dataset.
+    """
+    if dataset in TRAINING_SCRIPTS:
+        return [TRAINING_SCRIPTS[dataset]]
+    return [TRAINING_SCRIPTS["ucf101"], "--dataset", dataset]
+
+
 def check_same(dataset: str, stored: str, path: str | Path) -> None:
     """Raise UserError where a file says it is of another data set.
 
@@ -69,7 +80,8 @@ def check_same(dataset: str, stored: str, path: str | Path) -> None:
         if stored == module.NAME and name != dataset:
             raise UserError(
                 f"{path} is of {stored}, not of {DATASETS[dataset].NAME}; "
-                f"give --dataset {name} (training: train_{name}.py), or another --run"
+                f"give --dataset {name} (training: {' '.join(training_script(name))}), "
+                "or another --run"
             )
 
 

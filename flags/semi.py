@@ -31,6 +31,7 @@ from claus.flags.training import (
     add_training_resume_flags,
     add_validation_flags,
     check_steps,
+    loss_weights,
     settings_of,
 )
 from claus.losses.criterion import LossSettings
@@ -41,6 +42,7 @@ from claus.semi.methods import METHODS, USES, SemiOptions
 from claus.semi.recipe import SemiSettings
 
 OPTIONS = {field.name: field.default for field in fields(SemiOptions)}
+LOSS = {field.name: field.default for field in fields(LossSettings)}
 # of the published command line, where it differs from CLAUS's
 PUBLISHED = {
     "lr": 1e-4,
@@ -82,6 +84,7 @@ def parse(argv=None, about=None):
     add_optimizer_flags(parser.add_argument_group("optimizer").add_argument)
     add_training_hardware_flags(parser.add_argument_group("hardware").add_argument)
     add_training_resume_flags(parser.add_argument_group("resuming").add_argument)
+    parser.set_defaults(**{name: LOSS[name] for name in LOSS.keys() - set(loss_weights())})
     parser.set_defaults(**FIXED)
     args = parser.parse_args([dashed(word) for word in words])
     check_used(args, parser)
@@ -240,14 +243,11 @@ def add_loss_flags(add):
         default=OPTIONS["loc_loss"],
         help="overlap term beside the BCE",
     )
-    spellings = {
-        "localization_weight": ("--wt-loc",),
-        "margin_weight": ("--wt-cls",),
-        "cluster_weight": (),
-    }
+    spellings = {"localization_weight": ["--wt-loc"], "margin_weight": ["--wt-cls"]}
+    weights = loss_weights()
     for field in fields(LossSettings):
-        if field.name in spellings:
-            add_field(add, field, *spellings[field.name])
+        if field.name in weights:
+            add_field(add, field, *spellings.get(field.name, []))
 
 
 def add_optimizer_flags(add):
@@ -299,8 +299,9 @@ def fill_in(args, parser):
         "crop": crops[0],
         "mask_interp": INTERPOLATIONS[0],
         "workers": default_workers(args.device),
-        "localization_weight": 1.0,
     }
+    for name in loss_weights():
+        chosen.setdefault(name, LOSS[name])
     if args.lr is not None or chosen["encoder_lr"] is None:
         chosen["encoder_lr"] = args.lr or chosen["lr"]
     if args.pkl_file_label:
@@ -356,8 +357,7 @@ def check(args, parser):
         parser.error(f"--labeled-half halves --bs, which must be even, not {args.batch_size}")
     check_steps(args, parser)
     check_positive(args, parser, ("epochs", "clusters", "lr", "encoder_lr", "thresh_epoch"))
-    weights = ("localization_weight", "margin_weight", "cluster_weight")
-    check_not_negative(args, parser, weights, FLAGS)
+    check_not_negative(args, parser, loss_weights(), FLAGS)
     check_not_negative(args, parser, ("wt_cons", "bv_wt", "gv_wt", "bn_batches", "cache_gb"))
     check_believing(args, parser)
     if not 0.5 <= args.confidence <= 1:

@@ -1,5 +1,6 @@
 """The flags of the training scripts, in groups -> training.TrainingSettings."""
 
+import argparse
 from dataclasses import fields
 
 from claus.datasets import table
@@ -48,14 +49,18 @@ PLAIN = {
 }
 
 
-def parse(argv=None, dataset="ucf101", about=None):
-    """The settings that the flags of the training script of `dataset` say; `about` is what
-    its --help begins with.
+def parse(argv=None, dataset=None, about=None):
+    """The settings that the flags of a training script say. dataset: the only one that the
+    script trains on; None where --dataset names it. about: the head of its --help.
     """
     parser = new_parser(about)
-    module = table.DATASETS[dataset]
-    parser.set_defaults(dataset=dataset, crop=module.CROPS[0], mask_interp=INTERPOLATIONS[0])
-    add_everyday_flags(parser.add_argument_group("everyday").add_argument, dataset)
+    named = dataset or named_dataset(argv)
+    crop = table.DATASETS[named].CROPS[0]
+    parser.set_defaults(dataset=named, crop=crop, mask_interp=INTERPOLATIONS[0])
+    add = parser.add_argument_group("everyday").add_argument
+    add_run_flags(add)
+    add_dataset_flags(add, dataset)
+    add_everyday_flags(add, table.DATASETS[named])
     add_loss_flags(parser.add_argument_group("loss").add_argument)
     add_optimizer_flags(parser.add_argument_group("optimizer").add_argument)
     group = parser.add_argument_group("hardware").add_argument
@@ -68,13 +73,20 @@ def parse(argv=None, dataset="ucf101", about=None):
     return settings_of(args)
 
 
+def named_dataset(argv):
+    """The data set that --dataset names, which decides what other flags there are."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--dataset", nargs="?")
+    parser.add_argument("--data", nargs="?")  # or it would be read as short for --dataset
+    name = parser.parse_known_args(argv)[0].dataset
+    return name if name in table.DATASETS else "ucf101"
+
+
 # -------------------------------------------------------------------------------- the groups
 
 
-def add_everyday_flags(add, dataset):
-    module = table.DATASETS[dataset]
-    add_run_flags(add)
-    add_dataset_flags(add, dataset)
+def add_everyday_flags(add, module):
+    """What everybody sets; `module`: that of the data set."""
     add_network_flags(add)
     if len(module.CROPS) > 1:
         add(
@@ -182,6 +194,12 @@ def add_field(add, field, *flags, **more):
     default = field.default if isinstance(field.default, str) else f"{field.default:g}"
     text = f"{words['help']} (default {default}{''.join(others)})"
     add(*flags, own, help=text, **kind)
+
+
+def loss_weights():
+    """Names of the fields of LossSettings that are weights: numbers with a flag in --help."""
+    numbers = [field for field in fields(LossSettings) if field.type is float]
+    return [field.name for field in numbers if not field.metadata.get("hidden")]
 
 
 def differs(value, field):
@@ -292,14 +310,7 @@ def check(args, parser):
     check_not_negative(
         args,
         parser,
-        (
-            "localization_weight",
-            "margin_weight",
-            "cluster_weight",
-            "bn_batches",
-            "adam_eps",
-            "cache_gb",
-        ),
+        (*loss_weights(), "bn_batches", "adam_eps", "cache_gb"),
         {"localization_weight": "loc-weight"},
     )
     check_steps(args, parser)

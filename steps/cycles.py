@@ -66,8 +66,9 @@ def step(name: str, dataset: str = "ucf101", semi: str | None = None) -> Step:
 
         return Step(ROOT / "train_semi.py", semi_flags.parse, None)
     if name == "train":
-        parse = functools.partial(training.parse, dataset=dataset)
-        return Step(ROOT / f"train_{dataset}.py", parse, train.run)
+        script, *named = table.training_script(dataset)
+        parse = functools.partial(training.parse, dataset=None if named else dataset)
+        return Step(ROOT / script, parse, train.run)
     return {
         "select": Step(ROOT / "claus_select.py", selection.parse, select.run),
         "evaluate": Step(ROOT / "evaluate.py", evaluation.parse, evaluate.run),
@@ -139,7 +140,9 @@ def step_arguments(settings: CyclesSettings, number: int) -> dict[str, list[str]
     if settings.continue_weights and number:
         weights = Run.of(settings.run, settings.files).cycle(number - 1).detector
         before = ["--pretrained", str(weights)]
-    semi = [*dataset, "--method", settings.semi] if settings.semi else []
+    training = table.training_script(settings.dataset)[1:]
+    if settings.semi:
+        training = [*dataset, "--method", settings.semi]
     oracle = ["--oracle", settings.oracle]
     truth = ["--ground-truth", settings.oracle]
     return {
@@ -155,7 +158,7 @@ def step_arguments(settings: CyclesSettings, number: int) -> dict[str, list[str]
         ],
         "train": [
             *common,
-            *semi,
+            *training,
             *seed,
             *device,
             *before,

@@ -253,8 +253,9 @@ def finish(settings: SelectSettings, cycle: Cycle, before: Annotations, answers:
         f"{row['total_frames']} frames ({row['percent_of_frames']}% of the pool), "
         f"cost {row['total_cost']}"
     )
+    training = " ".join(table.training_script(settings.source.dataset))
     print(
-        f"wrote {cycle.annotations}; next: train_{settings.source.dataset}.py "
+        f"wrote {cycle.annotations}; next: {training} "
         f"{flags_of(settings, cycle.number)}{data_of(settings.source)}"
     )
     return 0

@@ -14,6 +14,7 @@ from claus.datasets import jhmdb, table, ucf101
 from claus.datasets.clips.geometry import GEOMETRY
 from claus.datasets.layouts import default_folder, find_below, scan_below
 from claus.flags.common import add_dataset_flags, add_split_flags, truth_words
+from claus.steps import cycles
 from claus.utils.runtime import UserError
 
 
@@ -137,3 +138,13 @@ def test_the_flags_take_every_data_set_of_the_table():
     shown = " ".join(parser.format_help().split())
     for name, module in table.DATASETS.items():
         assert name in shown and module.DATA in shown and module.TRUTH in truth_words()
+
+
+def test_a_data_set_without_a_script_is_trained_by_the_first(monkeypatch):
+    monkeypatch.setitem(table.DATASETS, "mine", table.DATASETS["ucf101"])
+    assert table.training_script("jhmdb") == ["train_jhmdb.py"]
+    assert table.training_script("mine") == ["train_ucf101.py", "--dataset", "mine"]
+    train = cycles.step("train", "mine")
+    assert train.script.name == "train_ucf101.py"
+    words = ["--run", "r", "--device", "cpu", "--dataset", "mine"]
+    assert train.parse(words).place.dataset == "mine"
