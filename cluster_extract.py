@@ -8,7 +8,7 @@ every frame.
 torchrun shares the videos out among processes, with the same result; --shard 2/3 is for the
 second of three machines that share files/.
 
-Reads   files/my_run/cycle0/detector.pt and annotations.pkl (names and lengths alone), all
+Reads   files/my_run/cycle0/detector.pt and annotations.pkl (only names and lengths), all
         training videos below --data
 Writes  files/my_run/cycle0/features.pkl     latent and cluster of every video
         files/my_run/cycle0/uncertainty.pkl  of every frame: both frame scores, foreground

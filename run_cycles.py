@@ -13,8 +13,8 @@ Reads   the ground truth (only through the simulated annotator and the final sco
 Writes  files/my_run/cycle0, cycle1, …: what claus_select.py, the training, evaluate.py and
         cluster_extract.py leave
         files/my_run/results.csv, curve.png: the table printed at the end, and its picture
-Expect  a cycle to take a training and one scoring pass. Killed at any moment, the same
-        command is resumable.
+Expect  a cycle to take a training and one scoring pass. If it is stopped, run
+        the same command to resume.
 Flags of the single scripts go through in one string each, e.g. --train "--steps 3000 --lr
 2e-4"; a single one needs an equals sign: --train=--strict.
 

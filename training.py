@@ -480,7 +480,7 @@ class Trainer:
         path = self.cycle.training
         if not isinstance(state, dict) or not TRAINING_STATE <= state.keys():
             raise UserError(
-                f"{path} is no training state of this version; drop --resume and train "
+                f"{path} is not a training state of this version; drop --resume and train "
                 "again with --force"
             )
         check_same_settings(plain(self.recipe.settings), renamed(state["arguments"]), path)

@@ -83,7 +83,7 @@ def actor_problems(actors: object, video: Video, kind: str) -> list[str]:
         if not is_whole(track) or track < 1:
             problems.append(f"track {track!r} is not a whole number from 1")
         elif track in tracks:
-            problems.append(f"track {track} is there twice")
+            problems.append(f"track {track} appears twice")
         else:
             tracks.add(track)
         if kind == "masks":
@@ -103,7 +103,7 @@ def _box_problems(box, video):
     x, y, width, height = box
     if x < 0 or y < 0 or x + width > video.width or y + height > video.height:
         return [
-            f"box {box} (x, y, width, height) leaves the picture of "
+            f"box {box} (x, y, width, height) extends outside the picture of "
             f"{video.width}x{video.height} pixels"
         ]
     return []

@@ -73,7 +73,7 @@ def _by_video(form):
         if not isinstance(name, str):
             problems.append(f"entry {i + 1} of videos has no 'video' name")
         elif name in entries:
-            problems.append(f"video {name} is there twice")
+            problems.append(f"video {name} appears twice")
         else:
             entries[name] = entry
     return entries, problems
@@ -116,7 +116,7 @@ def _answer_problems(entry, annotations, name, kind):
         return [*problems, "'frames' is not a list of frames"]
     numbers, labeled = _frame_numbers(entry), set(video.labeled_frames.tolist())
     problems += [
-        f"frame {number} is there twice"
+        f"frame {number} appears twice"
         for number, times in Counter(numbers).items()
         if times > 1
     ]

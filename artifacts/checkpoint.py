@@ -95,7 +95,7 @@ def load(path, device="cpu"):
     state = read(path, "detector checkpoint")
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise UserError(
-            f"{path} is no detector checkpoint of this project; weights of other "
+            f"{path} is not a detector checkpoint of this project; weights of other "
             f"projects go in through --pretrained of the training script"
         )
     if state.get("version") != VERSION:

@@ -34,7 +34,7 @@ class Run:
         name = str(name)
         if name in ("", ".", ".."):
             raise UserError(
-                f"--run {name!r} is no name for a run: give a name, or a path with a / in it"
+                f"--run {name!r} is not a run name: give a name, or a path with a / in it"
             )
         separators = [separator for separator in (os.sep, os.altsep) if separator]
         is_path = any(separator in name for separator in separators)

@@ -138,7 +138,7 @@ def _read_extracted(
     needed = [last.features, last.uncertainty] if settings.scores else [last.features]
     for path in needed:
         if not path.exists():
-            raise UserError(f"{path} is not there: {fix}")
+            raise UserError(f"{path} is missing: {fix}")
     features, uncertainty = load_features(last.features), None
     if settings.scores:
         uncertainty = load_uncertainty(last.uncertainty)

@@ -115,7 +115,7 @@ def _check_fit(other, settings, first_budget, prices):
             )
     first = other.cycle(0)
     if not first.selection.exists():
-        raise UserError(f"{first.selection} is not there: {finish}")
+        raise UserError(f"{first.selection} is missing: {finish}")
     selection = load_selection(first.selection)
     if selection["prices"] != prices:
         raise UserError(
@@ -144,7 +144,7 @@ def _check_whole(cycle):
     for path in needed(cycle):
         if not path.exists():
             raise UserError(
-                f"{path} is not there: finish that run's first cycle with run_cycles.py"
+                f"{path} is missing: finish that run's first cycle with run_cycles.py"
             )
     prints = {path.name: fingerprint(path) for path in checked(cycle) if path.exists()}
     scores = load_evaluation(cycle.evaluation, "score it again with evaluate.py")

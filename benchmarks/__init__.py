@@ -1,1 +1,1 @@
-"""Stopwatches: how fast the product is, beside the plain reference. They write results/."""
+"""Timing: how fast the product is, beside the plain reference. They write results/."""

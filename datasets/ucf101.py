@@ -128,7 +128,7 @@ def _tube(entry, track, numf, label):
     """Tube from {"sf", "ef", "label", "boxes"}; numf and label are its video's."""
     if not isinstance(entry, dict) or not {"sf", "ef", "label", "boxes"} <= entry.keys():
         raise UserError(
-            f"tube {track} has not the keys sf, ef, label, boxes; use the corrected annotations"
+            f"tube {track} lacks the keys sf, ef, label, boxes; use the corrected annotations"
         )
     start = whole_number(entry["sf"], f"tube {track}: sf")
     end = whole_number(entry["ef"], f"tube {track}: ef")

@@ -204,7 +204,7 @@ def _variants(name, model, values):
                 "kind": "alone",
             }
         ]
-    raise UserError(f"{name} is no experiment; there are {', '.join(ABOUT)}")
+    raise UserError(f"{name} is not an experiment; choose from {', '.join(ABOUT)}")
 
 
 def _fitting(cell):

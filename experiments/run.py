@@ -17,7 +17,7 @@ Expect  all cells of a seed to share the first cycle: the same random labels, th
         weights (trained once for each training loss, K, weight of the cluster loss and
         semi-supervised method), then the same number of optimizer steps in every cycle.
         Killed at any moment, kill -9 too, the same command goes on with what is not
-        finished. A cell that fails is named, and the others go on. A folder is named after
+        finished. A cell that fails is named, and the others continue. A folder is named after
         all that its result depends on: with other flags others are made, and cells that two
         experiments have in common run once. To run a cell again, remove its folder. With
         more pairs at the end of --schedule, cells go on from those that are finished.
@@ -158,7 +158,7 @@ def parse_args(argv=None):
     if not args.names:
         parser.error(f"name an experiment: {', '.join(ABOUT)} (--list says what they are)")
     if unknown := [name for name in args.names if name not in ABOUT]:
-        parser.error(f"{unknown[0]} is no experiment; there are {', '.join(ABOUT)}")
+        parser.error(f"{unknown[0]} is not an experiment; choose from {', '.join(ABOUT)}")
     if not args.oracle:
         parser.error(
             "--oracle is needed: the ground truth, for the simulated annotator and the "

@@ -137,7 +137,7 @@ def add_split_flags(add):
         "--split",
         type=int,
         choices=sorted(splits),
-        help=f"official split, {names} alone (default: 1)",
+        help=f"official split, {names} only (default: 1)",
     )
 
 
@@ -172,7 +172,7 @@ def add_hardware_flags(add):
 
 def add_resume_flags(add, result):
     """--force and --strict; `result`: what --force makes again although it is there."""
-    add("--force", action="store_true", help=f"do it again although {result} is there")
+    add("--force", action="store_true", help=f"redo the work even if {result} exists")
     add("--strict", action="store_true", help="stop at the first video that cannot be read")
 
 
@@ -196,7 +196,7 @@ def device_name(text):
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no device; give cuda, cuda:1 or cpu")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device; give cuda, cuda:1 or cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise argparse.ArgumentTypeError(
             f"no CUDA device for {text} here ({torch.cuda.device_count()} in all); "

@@ -62,7 +62,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Cycl
     _add_stop_flags(parser.add_argument_group("when to stop").add_argument)
     _add_training_flags(parser.add_argument_group("training").add_argument)
     _add_hardware_flags(parser.add_argument_group("hardware").add_argument)
-    _add_script_flags(parser.add_argument_group("flags of the single scripts").add_argument)
+    _add_script_flags(parser.add_argument_group("flags passed on to single steps").add_argument)
     args = parser.parse_args(argv)
     check_dataset(args, parser, needs_list=True)
     with one_line(ValueError):
@@ -117,7 +117,7 @@ def _add_stop_flags(add):
     add(
         "--cycles",
         type=int,
-        help="stop after so many cycles, the random start counted (default: those of the "
+        help="stop after this many cycles, counting the random start (default: those of the "
         "schedule, without one 6)",
     )
     add(

@@ -125,7 +125,7 @@ def _add_what_flags(add):
         "--protocol",
         choices=("capsule", "act", "both"),
         default="both",
-        help="what is scored: masks by rates of hits (capsule, the paper's), boxes and "
+        help="what is scored: masks by hit rates (capsule, the paper's), boxes and "
         "tubes by average precision (act, the detection field's), or both",
     )
     add(
@@ -139,7 +139,7 @@ def _add_what_flags(add):
         choices=table.DATASETS["ucf101"].CROPS,
         help="ucf101: part of the frame that is seen and scored (default: as trained)",
     )
-    add("--limit", type=int, help="score only so many test videos, evenly spread (a preview)")
+    add("--limit", type=int, help="score only this many test videos, evenly spread (a preview)")
 
 
 def _add_truth_flags(add):
@@ -226,12 +226,12 @@ def add_act_flags(add):
     add(
         "--strict-iou",
         action="store_true",
-        help="a hit needs an IoU above the threshold, not at least",
+        help="a hit needs an IoU strictly above the threshold",
     )
     add(
         "--voc-matching",
         action="store_true",
-        help="a detection looks at the nearest ground truth only, taken or not",
+        help="a detection may match only the ground truth it overlaps most, even if that is taken",
     )
     add(
         "--envelope",

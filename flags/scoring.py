@@ -118,6 +118,6 @@ def shard(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no part; give 1/3, 2/3 and 3/3 to three machines"
+            f"{text!r} is not a shard; give 1/3, 2/3 and 3/3 to three machines"
         )
     return int(match[1]) - 1, int(match[2])

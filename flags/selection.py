@@ -94,7 +94,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Sele
     check_dataset(args, made)
     if args.any_folder and (args.oracle or args.answers or args.cycle):
         made.error(
-            "--any-folder plays a part in cycle 0 alone, where the videos below --data "
+            "--any-folder has an effect only in cycle 0, where the videos below --data "
             "become the pool"
         )
     _check_budget(args, made)
@@ -132,7 +132,7 @@ def _add_run_flags(made):
     add(
         "--force",
         action="store_true",
-        help="choose again although this cycle's selection is there already",
+        help="choose again even if this cycle has a selection",
     )
     add(
         "--seed",
@@ -155,7 +155,7 @@ def _add_source_flags(made):
         "--answers",
         metavar="JSON",
         help="take in this filled-in copy of request.json; what was asked stands as it was "
-        "chosen, flags of selection and price have no effect any more",
+        "chosen, flags of selection and price have no effect",
     )
     add = group.add_argument
     add_split_flags(add)
@@ -163,8 +163,8 @@ def _add_source_flags(made):
     add(
         "--on-disk",
         action="store_true",
-        help="with --oracle: leave out of the pool what is not below --data (for a "
-        "part of a data set)",
+        help="with --oracle: the pool is only what is found below --data (for a part of a "
+        "data set)",
     )
     add(
         "--classes",
@@ -174,8 +174,8 @@ def _add_source_flags(made):
     add(
         "--any-folder",
         action="store_true",
-        help="with --data: the folders of the videos are not their classes; take those of "
-        "every folder, whose class the annotator says",
+        help="with --data: folders are not classes; take the videos of every folder, and "
+        "let the annotator give the class",
     )
     add(
         "--strict",
@@ -206,7 +206,7 @@ def _add_budget_flags(made):
         _alias(where, f"--{name}-percent", name, lambda text: f"{text}%")
         _alias(where, f"--{name}-count", name, str)
     frames.add_argument(
-        "--frames-per-video", metavar="A_t", help="frames, as so many for each video instead"
+        "--frames-per-video", metavar="A_t", help="frames per video, instead of --frames"
     )
     add = group.add_argument
     add(
@@ -226,7 +226,7 @@ def _add_budget_flags(made):
         "--box-price",
         default="0",
         help="price of each actor in a frame beyond the first; charged in the ledger, not "
-        "in the budget, for nobody knows it before (default: %(default)s)",
+        "in the budget, since it is not known in advance (default: %(default)s)",
     )
     _alias(group, "--box-cost", "box_price", str)
     add("--video-money", help="B_v: lowers the videos to what this pays for at --video-price")
@@ -234,7 +234,7 @@ def _add_budget_flags(made):
     add(
         "--take-rest",
         action="store_true",
-        help="where less is left than the budget asks for, take all of it",
+        help="if less is left than the budget asks for, take all of it",
     )
 
 
@@ -272,17 +272,17 @@ def _add_rule_flags(made):
         "--strategy",
         choices=STRATEGIES,
         default="hybrid",
-        help="hybrid: some videos, some frames; inter: random videos labeled whole, each "
-        "that still fits; intra: random frames, every video one before any gets a second, "
-        "videos paid for as they come. In cycle 0 too (default: %(default)s)",
+        help="hybrid: some videos, some frames; inter: whole random videos, each that "
+        "still fits the budget; intra: random frames, one in every video before any gets a "
+        "second, each video paid for with its first frame. In cycle 0 too (default: %(default)s)",
     )
     add(
         "--increment",
         choices=INCREMENTS,
         default="samples",
-        help="who may be chosen from cycle 1 on: new videos; new ones and further frames of "
-        "old ones; further frames of old ones only. Of a labeled video the labeled frames "
-        "damp those near them, and it is not paid for again (default: %(default)s)",
+        help="what may be chosen from cycle 1 on: new videos; new ones and further frames of "
+        "old ones; further frames of old ones only. Labeled frames damp those near them, and "
+        "their video is not paid for again (default: %(default)s)",
     )
     add(
         "--frame-score",

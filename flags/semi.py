@@ -330,15 +330,15 @@ def check_used(args, parser):
     for name, others in BESIDE.items():
         missing = [other for other in others if not getattr(args, other)]
         if getattr(args, name) is not None and missing:
-            parser.error(f"--{name.replace('_', '-')} does nothing without --{missing[0]}")
+            parser.error(f"--{name.replace('_', '-')} has no effect without --{missing[0]}")
     if args.thresh_epoch is not None and not args.class_mask and args.method != "pseudo-label":
         parser.error(
-            "--thresh-epoch does nothing beside --no-class-mask for --method "
+            "--thresh-epoch has no effect beside --no-class-mask for --method "
             f"{args.method}: no pose is masked in any epoch"
         )
     if args.predict_maps and args.const_loss == "jsd" and not args.bv:
         parser.error(
-            "--predict-maps does nothing beside --const-loss jsd, which compares "
+            "--predict-maps has no effect beside --const-loss jsd, which compares "
             "probabilities anyway"
         )
 

@@ -140,7 +140,7 @@ def add_steps_flag(add):
     add(
         "--steps",
         type=int,
-        help="train for so many optimizer steps instead, in --epochs equal parts; use it to "
+        help="train for this many optimizer steps instead, in --epochs equal parts; use it to "
         "compare runs with different numbers of labels",
     )
 
@@ -252,7 +252,7 @@ def add_training_hardware_flags(add):
         "--cache-gb",
         type=float,
         default=0,
-        help="keep decoded clips of labeled videos on disk, at most so many GB "
+        help="keep decoded clips of labeled videos on disk, up to this many GB "
         "(1.8 MB a labeled frame); pays where decoding, not the network, is what "
         "takes the time (default 0: none)",
     )

@@ -153,7 +153,7 @@ def read_schedule(text: str) -> list[tuple[Fraction, Fraction]]:
         parts = entry.split("/")
         if len(parts) != 2:
             raise ValueError(
-                f"schedule {text}: {entry!r} is no pair A/V, percent of the frames / "
+                f"schedule {text}: {entry!r} is not a pair A/V, percent of the frames / "
                 f"percent of the videos, as in 0.15/5,0.3/10"
             )
         name = f"schedule {text}: {entry}"
@@ -208,8 +208,8 @@ def fit_budget(
         if not take_rest:
             raise ValueError(
                 f"the budget asks for {_many(asked, unit)}, but only {_many(left, unit)} "
-                f"{'is' if left == 1 else 'are'} left to choose from: ask for less, or "
-                f"take the rest"
+                f"{'is' if left == 1 else 'are'} left to choose from: ask for less, or take "
+                "the rest (--take-rest)"
             )
         note = f"the budget asks for {_many(asked, unit)}, only {left} left: all taken"
         budget = replace(budget, notes=(*budget.notes, note), **{f"{unit}s": left})

@@ -121,7 +121,7 @@ class Semi:
     def load_state_dict(self, state, path):
         if not {"plateau", "networks", "unlabelled"} <= state.keys():
             raise UserError(
-                f"{path} is no semi-supervised training state; drop --resume and train "
+                f"{path} is not a semi-supervised training state; drop --resume and train "
                 "again with --force"
             )
         for name, part in self.parts():

@@ -112,7 +112,7 @@ def run(settings: CyclesSettings) -> int:
         if number == 0 or not last.rule.random:
             timed(settings, cycle, "extract", arguments["extract"])
     print(
-        f"worth opening: {place.curve}, {place.results}, {place.ledger}, "
+        f"files to open: {place.curve}, {place.results}, {place.ledger}, "
         f"{cycle.clusters_picture}; tensorboard --logdir {place.folder}"
     )
     return 0
@@ -357,7 +357,9 @@ def why_stop(settings, rule, rows, cycle: Cycle, commands) -> str | None:
     """Why no further cycle follows, or None."""
     row = rows[-1]
     if cycle.number == settings.cycles - 1:
-        return f"{settings.cycles} cycles are done"
+        return (
+            "1 cycle is done" if settings.cycles == 1 else f"{settings.cycles} cycles are done"
+        )
     if settings.budget is not None and Fraction(row["cost"]) >= Fraction(str(settings.budget)):
         return f"the cost {row['cost']} has reached the budget {settings.budget:g}"
     if settings.target is not None and (row["f-mAP@.5"] or 0) >= settings.target:

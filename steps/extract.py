@@ -175,7 +175,7 @@ def was_scored(parts: Path, number: int, patience: float = 120) -> bool:
         time.sleep(1)
     raise UserError(
         f"{parts} has nothing of video {number}, which another process has scored; do all "
-        f"processes have the same --files folder? The same command is resumable"
+        f"processes have the same --files folder? Run the same command to resume"
     )
 
 

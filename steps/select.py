@@ -111,7 +111,7 @@ def labels_so_far(
         path = cycle.before().annotations
         if not path.exists():
             raise UserError(
-                f"{path} is not there: first finish claus_select.py "
+                f"{path} is missing: first finish claus_select.py "
                 f"{flags_of(settings, cycle.number - 1)}"
             )
         return load_labels(path, source.dataset), {}
@@ -225,7 +225,7 @@ def take_answers(settings: SelectSettings, cycle: Cycle) -> int:
     """Check a filled-in form against the selection it answers, and finish the cycle with it."""
     if not cycle.selection.exists():
         raise UserError(
-            f"{cycle.selection} is not there, so nothing was asked in cycle "
+            f"{cycle.selection} is missing, so nothing was asked in cycle "
             f"{cycle.number}: run this command without --answers first"
         )
     source, report = settings.source, load_selection(cycle.selection)

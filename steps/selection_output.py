@@ -44,7 +44,7 @@ def print_clusters(rows: list[dict]) -> None:
     columns = list(rows[0])
     table = np.array([list(row.values()) for row in rows])
     total = dict(zip(columns, table.sum(0).tolist(), strict=True)) | {"cluster": "all"}
-    print("  " + "  ".join(columns))
+    print("  " + "  ".join(columns).replace("labelled", " labeled"))
     for row in [*rows, total]:
         print("  " + "  ".join(f"{row[name]:>{len(name)}}" for name in columns))
 

@@ -37,7 +37,7 @@ def one_line(*kinds):
         raise UserError(str(error)) from error
 
 
-def run_script(main, again="what was finished is kept, the same command is resumable"):
+def run_script(main, again="finished work is kept; run the same command to resume"):
     """Run `main()`; a UserError becomes one line on stderr and exit status 2, Ctrl-C and
     SIGTERM status 130.
 

@@ -431,7 +431,7 @@ def check_boxes_inside(
         i = int(outside.argmax())
         raise UserError(
             f"{where}, frame {frames[i]}: box {boxes[i].tolist()} (x0, y0, x1, y1) "
-            f"leaves the picture of {width}x{height} pixels; correct the box, or the "
+            f"extends outside the picture of {width}x{height} pixels; correct the box, or the "
             "video's size"
         )
 

@@ -298,12 +298,12 @@ PROBLEMS = [
         "walk/b",
         "2 problems: video walk/c is missing; video walk/b was not requested",
     ),
-    (("videos", 1, "video"), "run/a", "video run/a is there twice"),
+    (("videos", 1, "video"), "run/a", "video run/a appears twice"),
     (("videos", 1, "video"), None, "entry 2 of videos has no 'video' name"),
     (("videos", 1), 7, "entry 2 of videos has no 'video' name"),
     (FRAME, DELETE, "1 problem: video run/a: frame 4 is missing"),
     ((*FRAME, "frame"), 5, "1 problem: video run/a: frame 4 was changed to 5"),
-    ((*FRAME, "frame"), 2, "frame 2 is there twice"),
+    ((*FRAME, "frame"), 2, "frame 2 appears twice"),
     ((*FRAME, "frame"), 4.0, "frame number 4.0 is not a whole number"),
     ((*FRAME, "frame"), [4], r"frame number \[4\] is not a whole number"),
     ((*FRAME, "frame"), 12, "frame 12 is not in the video"),
@@ -313,7 +313,7 @@ PROBLEMS = [
     (
         (*FRAME, "actors"),
         [{"track": 1, "box": [1, 1, 2, 2]}] * 2,
-        "frame 4: track 1 is there twice",
+        "frame 4: track 1 appears twice",
     ),
     ((*FRAME, "actors", 0, "track"), 0, "track 0 is not a whole number from 1"),
     ((*FRAME, "actors", 0, "track"), "1", "track '1' is not"),
@@ -323,10 +323,10 @@ PROBLEMS = [
     (BOX, [1, 2, 3, None], "is not four whole numbers"),
     (BOX, [1, 2, 0, 4], r"1 problem: video run/a: frame 4: box \[1, 2, 0, 4\] has no area"),
     (BOX, [1, 2, 4, -4], "has no area"),
-    (BOX, [71, 2, 10, 4], "leaves the picture of 80x60"),
-    (BOX, [1, 57, 10, 4], "leaves the picture"),
-    (BOX, [-1, 7, 10, 4], "leaves the picture"),
-    (BOX, [10**30, 7, 10, 4], "leaves the picture"),
+    (BOX, [71, 2, 10, 4], "extends outside the picture of 80x60"),
+    (BOX, [1, 57, 10, 4], "extends outside the picture"),
+    (BOX, [-1, 7, 10, 4], "extends outside the picture"),
+    (BOX, [10**30, 7, 10, 4], "extends outside the picture"),
     (("videos", 0, "class"), None, "video run/a: its class is missing"),
     (("videos", 0, "class"), DELETE, "video run/a: its class is missing"),
     (("videos", 0, "class"), "ran", r"unknown class 'ran' \(is it run\?\)"),
@@ -384,7 +384,7 @@ def test_an_old_video_keeps_its_class_and_its_frames():
 def test_a_frame_answered_twice_is_not_merged():
     answers = answered()
     answers["videos"][1]["frames"] *= 2
-    with pytest.raises(UserError, match="walk/c: frame 3 is there twice"):
+    with pytest.raises(UserError, match="walk/c: frame 3 appears twice"):
         merge_answers(strip_labels(truth()), answers)
 
 

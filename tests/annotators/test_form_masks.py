@@ -146,7 +146,7 @@ PROBLEMS = [
         r"actor .* is not \{\"track\": 1, \"mask\": \{...\}\}",
     ),
     ([{"mask": MASK}], "is not"),
-    ([{"track": 1, "mask": MASK}] * 2, "track 1 is there twice"),
+    ([{"track": 1, "mask": MASK}] * 2, "track 1 appears twice"),
     ([{"track": 0, "mask": MASK}], "track 0 is not a whole number from 1"),
     ([{"track": 1, "mask": None}], "mask of track 1 is not"),
     ([{"track": 1, "mask": MASK | {"size": [32, 24]}}], r"mask of track 1 has size \[32, 24\]"),

@@ -199,8 +199,8 @@ def change(state, **changes):
 @pytest.mark.parametrize(
     "damage, says",
     [
-        (lambda s: [1, 2], "no detector checkpoint of this project"),
-        (lambda s: s["detector"], "no detector checkpoint of this project"),
+        (lambda s: [1, 2], "not a detector checkpoint of this project"),
+        (lambda s: s["detector"], "not a detector checkpoint of this project"),
         (lambda s: change(s, version=2), "another version"),
         (lambda s: change(s, version="1"), "another version"),
         (lambda s: {k: v for k, v in s.items() if k != "clusters"}, "clusters"),

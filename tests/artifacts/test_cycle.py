@@ -20,7 +20,7 @@ def test_paths_follow_from_run_and_cycle(tmp_path):
     assert Cycle.of("demo", 0, tmp_path).folder == tmp_path / "demo" / "cycle0"
     assert Cycle.of("some/where/demo", 1, tmp_path).folder == Path("some/where/demo/cycle1")
     assert not (tmp_path / "demo").exists()
-    assert "no name for a run" in refused(Cycle.of, "..", 0)
+    assert "is not a run name" in refused(Cycle.of, "..", 0)
     assert "--cycle must be 0 or more" in refused(Cycle.of, "demo", -1)
 
 

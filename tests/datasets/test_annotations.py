@@ -205,11 +205,11 @@ def test_a_tube_that_does_not_hold_together_is_refused(make, words):
         ({"labeled_frames": [], "label": None}, "tube 1 has frame 3, which is not labeled"),
         (
             {"width": 31},
-            r"tube 1, frame 3: box \[0, 0, 32, 24\] .* leaves the picture of 31x24",
+            r"tube 1, frame 3: box \[0, 0, 32, 24\] .* extends outside the picture of 31x24",
         ),
-        ({"height": 23}, "leaves the picture of 32x23"),
-        ({"tubes": (Tube(0, 1, [3], [[-1, 0, 4, 4]]),)}, "leaves the picture"),
-        ({"tubes": (Tube(0, 1, [3], [[0, -1, 4, 4]]),)}, "leaves the picture"),
+        ({"height": 23}, "extends outside the picture of 32x23"),
+        ({"tubes": (Tube(0, 1, [3], [[-1, 0, 4, 4]]),)}, "extends outside the picture"),
+        ({"tubes": (Tube(0, 1, [3], [[0, -1, 4, 4]]),)}, "extends outside the picture"),
         (
             {"tubes": (Tube(0, 1, [3], [[0, 0, 1, 1]]), Tube(0, 1, [7], [[0, 0, 1, 1]]))},
             "one track number",
@@ -304,7 +304,7 @@ def test_damage_inside_the_file_names_file_and_video(tmp_path):
     assert "video b/one: tube 1: boxes are <U" in spoil(
         lambda c, v, t, m: t.update(boxes=[["a"] * 4] * 2)
     )
-    assert "leaves the picture" in spoil(lambda c, v, t, m: v.update(width=300))
+    assert "extends outside the picture" in spoil(lambda c, v, t, m: v.update(width=300))
     assert "label 1 is not a class" in spoil(lambda c, v, t, m: c.update(classes=["a"]))
     assert "video b/one is in it twice" in spoil(lambda c, v, t, m: c["videos"].append(v))
     assert "masks are cut short" in spoil(

@@ -133,7 +133,7 @@ def test_one_based_boxes():
             [("A/v", [(0, 0, 0, dense(0, 0), [0]), (0, 0, 1, dense(0, 0), [0])])],
             "tubes of several classes",
         ),
-        ([("A/v", [(0, 0, 0, [[300, 2, 250, 10]], [0])])], "leaves the picture"),
+        ([("A/v", [(0, 0, 0, [[300, 2, 250, 10]], [0])])], "extends outside the picture"),
         ([("A/v", [(0, 0, 0, [[3, 2, 0, 10]], [0])])], "has no area"),
         (
             [("A/v", [(0, 0, 0, [[3, 2, 4]], [0])])],

@@ -173,7 +173,7 @@ def test_capital_endings_and_stray_videos(data, tmp_path):
 def test_any_folder_is_refused_where_it_does_nothing(more, capsys):
     with pytest.raises(SystemExit):
         parse(["--run", "x", "--any-folder", *more])
-    assert "--any-folder plays a part in cycle 0 alone" in capsys.readouterr().err
+    assert "--any-folder has an effect only in cycle 0" in capsys.readouterr().err
 
 
 def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):

@@ -534,13 +534,13 @@ def test_dry_run_prints_the_commands_as_they_are_run(stubs, capsys):
     [
         (["--train", "--learning-rat 1"], "unrecognized arguments: --learning-rat 1"),
         (["--extract", "--passes x"], "--passes: invalid"),
-        (["--device", "gpu"], "'gpu' is no device"),
+        (["--device", "gpu"], "'gpu' is not a device"),
         (
             ["--evaluate=--protocol capsule --link gaps"],
             "--link has no effect in --protocol capsule",
         ),
         (["--select=--sigma 1 --damping none"], "--sigma is the width of a damping"),
-        (["--device", "cpu,gpu"], "'gpu' is no device"),
+        (["--device", "cpu,gpu"], "'gpu' is not a device"),
     ],
 )
 def test_flags_of_the_steps_are_checked_before_any_work(stubs, dry, more, said):

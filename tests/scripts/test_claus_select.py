@@ -502,11 +502,11 @@ def test_files_that_do_not_belong_together_are_named_with_the_command_that_mends
     spoil(run, "uncertainty", offsets=offsets)
     check(paths["uncertainty"], paths["annotations"], features.videos[0])
     Path(paths["uncertainty"]).unlink()
-    check(paths["uncertainty"], "is not there")
+    check(paths["uncertainty"], "is missing")
 
 
 def test_a_missing_cycle_before(tmp_path):
-    assert "cycle0/annotations.pkl is not there" in refused(select, tmp_path / "new", 1)
+    assert "cycle0/annotations.pkl is missing" in refused(select, tmp_path / "new", 1)
 
 
 def test_an_output_that_cannot_be_written_is_found_before_the_work(tmp_path, monkeypatch):

@@ -254,7 +254,7 @@ def test_rules_of_diversity_need_features_alone(run, method):  # noqa: F811
     assert (run / "cycle1" / "clusters.png").exists()
     (run / "cycle0" / "features.pkl").unlink()
     message = refused(select, run, 1, "--force", "--method", method)
-    assert "features.pkl is not there: run cluster_extract.py" in message
+    assert "features.pkl is missing: run cluster_extract.py" in message
 
 
 def test_core_set_of_the_golden_pickles_is_what_a_slow_version_says(run):  # noqa: F811

@@ -165,7 +165,7 @@ def test_fewer_cycles_than_the_schedule_has_but_not_more(tmp_path, calls, capsys
     with pytest.raises(SystemExit):
         cycles(tmp_path / "other", "--cycles", "4")
     assert "--schedule has 3 pairs, --cycles asks for 4" in capsys.readouterr().err
-    assert "is no pair" in refused(tmp_path / "other", schedule=["--schedule", "2"])
+    assert "is not a pair" in refused(tmp_path / "other", schedule=["--schedule", "2"])
     assert not (tmp_path / "other").exists()
 
 
@@ -342,7 +342,7 @@ def test_a_start_that_is_not_whole_is_refused(tmp_path, start):
     )
     assert "features.pkl was made from other weights than" in refused(tmp_path / "run", *other)
     (start / "cycle0" / "evaluation.json").unlink()
-    assert "evaluation.json is not there: finish that run's first cycle" in refused(
+    assert "evaluation.json is missing: finish that run's first cycle" in refused(
         tmp_path / "run", *other
     )
     assert not (tmp_path / "run" / "cycle0").exists()

@@ -687,7 +687,7 @@ def test_truncated_and_foreign_checkpoints_are_refused_in_one_line(run, videos):
     with pytest.raises(UserError, match="detector.pt.*(truncated|damaged)"):
         extract(run, videos)
     torch.save({"state_dict": {"fc.weight": torch.zeros(3)}}, path)
-    with pytest.raises(UserError, match="no detector checkpoint of this project"):
+    with pytest.raises(UserError, match="not a detector checkpoint of this project"):
         evaluate.main([*common(run, videos), *truth(videos), "--device", "cpu"])
 
 

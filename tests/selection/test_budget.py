@@ -216,10 +216,10 @@ def test_a_schedule_buys_the_difference_of_exact_totals():
 @pytest.mark.parametrize(
     "text, named",
     [
-        ("1", "'1' is no pair A/V"),
-        ("1/2/3", "is no pair"),
-        ("", "is no pair"),
-        ("1/5,", "'' is no pair"),
+        ("1", "'1' is not a pair A/V"),
+        ("1/2/3", "is not a pair"),
+        ("", "is not a pair"),
+        ("1/5,", "'' is not a pair"),
         ("1/5,1/10", "1/10 comes after a larger pair"),
         ("1/5,2/4", "2/4 comes after a larger pair"),
         ("0/5", "above 0 and at most 100"),

@@ -734,8 +734,8 @@ def test_the_checkpoint_is_chosen_on_held_out_labeled_videos_alone(
     [
         (["--n_frames", "4", "--bv"], "--n-frames 4 has no middle frame"),
         (["--const_loss", "mse"], "invalid choice: 'mse'"),
-        (["--n-frames", "5"], "--n-frames does nothing without --bv"),
-        (["--compat"], "--compat does nothing without --gv"),
+        (["--n-frames", "5"], "--n-frames has no effect without --bv"),
+        (["--compat"], "--compat has no effect without --gv"),
         (
             ["--bv", "--method", "mixmatch"],
             "--bv is for --method consistency, not for mixmatch",
@@ -743,7 +743,7 @@ def test_the_checkpoint_is_chosen_on_held_out_labeled_videos_alone(
         (["--wt-cons", "1", "--method", "supervised"], "--wt-cons is for --method"),
         (
             ["--thresh-epoch", "3", "--no-class-mask"],
-            "--thresh-epoch does nothing beside --no-class-mask",
+            "--thresh-epoch has no effect beside --no-class-mask",
         ),
         (["--bs", "1"], "--bs must be at least 2"),
         (["--confidence", "0.3", "--method", "co-ssd"], "--confidence must lie from 0.5"),
