@@ -15,7 +15,7 @@ Writes  files/my_run/cycle0/evaluation.json: every number with its protocol and 
                                               sheets, charts of the classes
 Expect  a table on screen for each protocol; numbers of one are not comparable with those of
         the other. In `capsule` the mask decides a hit, not the class: so accuracy and
-        class-aware scores stand beside. Each video is kept as it is finished
+        class-aware scores are given too. Each video is kept as it is finished
         (cycle0/evaluate.parts/): an interrupted run is resumable.
 """
 

@@ -15,8 +15,8 @@ Writes  files/my_run/cycle0, cycle1, …: what claus_select.py, the training, ev
         files/my_run/results.csv, curve.png: the table printed at the end, and its picture
 Expect  a cycle to take a training and one scoring pass. If it is stopped, run
         the same command to resume.
-Flags of the single scripts go through in one string each, e.g. --train "--steps 3000 --lr
-2e-4"; a single one needs an equals sign: --train=--strict.
+Pass more flags to a step as one string, e.g. --train "--steps 3000 --lr 2e-4"; a single flag
+needs an equals sign: --train=--strict.
 
 --schedule gives the cycles and their budgets: "A/V,A/V,…" is what is to be labeled in all
 after cycle 0, 1, …, in percent of all frames / percent of the videos; a cycle buys its pair

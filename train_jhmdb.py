@@ -7,7 +7,7 @@ Reads   files/my_run/cycle0/annotations.pkl (written by claus_select.py --datase
 Writes  what train_ucf101.py writes, by the same training. What differs: labels are masks,
         those between two labels are made by --mask-interp, and a clip is 224x224 pixels of
         the frame resized to 256x256.
-Expect  as train_ucf101.py: --model full wants a GPU, --model small does on a CPU.
+Expect  as train_ucf101.py: --model full needs a GPU, --model small runs on a CPU.
 """
 
 import claus.utils.startup  # noqa: F401  before torch

@@ -13,7 +13,7 @@ Writes  files/my_run/cycle0/
           tensorboard/   every loss term, rates, validation scores, pictures of clips
           training.pt    the state to resume from after an interruption (--resume);
                          removed at the end
-Expect  one line per epoch; with --model small a minute on two CPU cores. --model full wants
+Expect  one line per epoch; with --model small a minute on two CPU cores. --model full needs
         a GPU (no cycle of it has been timed on one yet): a CPU takes about a second a clip.
         Videos that cannot be read are skipped and listed at the end.
 """

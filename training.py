@@ -449,7 +449,7 @@ class Trainer:
         return self.best
 
     def state_dict(self, epoch):
-        """training.pt's contents after so many epochs."""
+        """training.pt's contents after that many epochs."""
         random = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             random["cuda"] = torch.cuda.get_rng_state_all()

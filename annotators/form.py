@@ -44,9 +44,10 @@ HOW_TO_ANSWER_WITH_MASKS = WHICH_FRAME + (
     "Replace every null. class: one of the names in classes. actors of a frame: a list "
     'with one {"track": 1, "mask": {"size": [height, width], "counts": [...]}} for each '
     "person or animal that performs the action; counts are COCO's uncompressed run "
-    "lengths: pixels column by column from the top left corner, lengths of runs by turns "
-    "outside and inside the mask, beginning outside; an actor keeps its track number in "
-    "all frames of its video. [] where the frame shows no action. Change nothing else."
+    "lengths: pixels column by column from the top left corner, lengths of runs "
+    "alternately outside and inside the mask, beginning outside; an actor keeps its "
+    "track number in all frames of its video. [] where the frame shows no action. "
+    "Change nothing else."
 )
 
 

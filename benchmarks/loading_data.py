@@ -1,4 +1,4 @@
-"""What the benchmarks of loading read: real videos where they are at hand, else one video
+"""What the benchmarks of loading read: real videos where they are available, else one video
 made for the purpose.
 """
 

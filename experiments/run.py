@@ -16,11 +16,11 @@ Writes  <--files>/<cell>/   each cell a run of run_cycles.py in its own folder, 
 Expect  all cells of a seed to share the first cycle: the same random labels, the same
         weights (trained once for each training loss, K, weight of the cluster loss and
         semi-supervised method), then the same number of optimizer steps in every cycle.
-        Killed at any moment, kill -9 too, the same command goes on with what is not
-        finished. A cell that fails is named, and the others continue. A folder is named after
-        all that its result depends on: with other flags others are made, and cells that two
-        experiments have in common run once. To run a cell again, remove its folder. With
-        more pairs at the end of --schedule, cells go on from those that are finished.
+        Stopped at any moment (even by kill -9), the same command continues with what
+        is not finished. A cell that fails is named, and the others continue. A folder is
+        named after everything its result depends on: other flags make other folders, and
+        cells that two experiments have in common run once. To run a cell again, remove its
+        folder. With more pairs at the end of --schedule, finished cells are extended.
         report.py makes a page of the table.
 """
 
@@ -98,7 +98,7 @@ def parse_args(argv=None):
     add(
         "--schedule",
         help="cumulative percent of frames / percent of videos of each cycle, such as "
-        "\"0.25/5,1/20\" (default: the experiment's; a report of several experiments wants "
+        "\"0.25/5,1/20\" (default: the experiment's; a report of several experiments needs "
         "the same for all)",
     )
     add(

@@ -4,7 +4,7 @@ folder, killed or not.
 A folder's cell.json says what was run there, and "finished" once it is. The folder is
 locked while a process works in it; the process inherits the lock, so that one which
 outlives a killed experiments/run.py is waited for, not doubled. A cell whose schedule begins
-with that of a finished cell, all else being equal, goes on from that one's cycles.
+with that of a finished cell, all else being equal, continues from that one's cycles.
 """
 
 import contextlib
@@ -489,7 +489,7 @@ def go_on_from_shorter(task):
         for path in [
             *folder.glob("start.json"),
             *folder.glob("cycle*/**/*"),
-        ]:  # the rest is made anew, or added to
+        ]:  # the rest is made again, or added to
             if path.is_file():
                 link_or_copy(path, task.folder / path.relative_to(folder))
         task.write_record(finished=None, goes_on_from=str(folder))

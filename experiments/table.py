@@ -267,7 +267,7 @@ def place_of(row):
 
 
 def cell_key(row):
-    """What tells the cells of a table apart: a run made anew with other settings has
+    """What tells the cells of a table apart: a run made again with other settings has
     another folder, and stays.
     """
     return tuple(str(row[name]) for name in ("experiment", "variant", "seed", "run"))

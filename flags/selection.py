@@ -332,8 +332,7 @@ def _check_budget(args, made):
     if args.strategy == "intra":
         if args.video_money is not None:
             made.error(
-                "--video-money caps the videos to buy, and --strategy intra knows no "
-                "such number"
+                "--video-money caps the videos to buy, and --strategy intra has no such number"
             )
         counted = args.frames is not None and not is_percent(args.frames)
         if counted and args.videos is not None:

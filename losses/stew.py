@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 SIGMA = 8 / 3  # of τ, video frames
-REACH = 8  # beyond so many video frames τ is 0
+REACH = 8  # beyond this many video frames τ is 0
 FAR = 2**31  # distance to a label where there is none
 WINDOW = 2  # s looks at this many sampled frames to each side
 P_LOW, P_HIGH = 0.1, 0.9  # the mean label from which a pixel counts as settled (Eq. 5)

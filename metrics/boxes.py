@@ -87,8 +87,8 @@ class Boxes:
 
     @classmethod
     def concat(cls, parts: Sequence["Boxes"], scored: bool) -> "Boxes":
-        """One Boxes of many, in their order; of none at all, if need be. Scores are kept if
-        `scored`.
+        """Join many Boxes into one, in their order; none at all give an empty one. Scores
+        are kept if `scored`.
         """
         parts = [part for part in parts if len(part)]
         if not parts:

@@ -112,8 +112,8 @@ def select_actors(
 
     union: all. first: the first visible one in the order of annotation. random_one: one of
     the visible ones, drawn for each frame by itself from `rng` (a numpy Generator; make one per
-    video, so that the order of videos is of no account). A frame where nobody is visible
-    keeps nobody.
+    video, so that the order of videos does not matter). A frame without a visible actor
+    keeps none.
     """
     visible_A_F = np.asarray(visible_A_F, dtype=bool)
     if mode == "union" or len(visible_A_F) == 0:
@@ -211,7 +211,7 @@ class VideoOverlap:
         fit = pred.shape == gt.shape and len(pred) == len(frames_T)
         if not (masks and fit):
             raise ValueError(
-                f"{self.name}: wants two bool masks (T, H, W) for {len(frames_T)} frames, "
+                f"{self.name}: needs two bool masks (T, H, W) for {len(frames_T)} frames, "
                 f"got {pred.dtype} {pred.shape} and {gt.dtype} {gt.shape}"
             )
         real = frames_T >= 0

@@ -52,7 +52,7 @@ def suppress_in_turn(better_P: np.ndarray, worse_P: np.ndarray, n: int) -> np.nd
     left_P, right_P = better_P, worse_P
     while len(left_P):
         top_N = undecided_N.copy()
-        top_N[right_P] = False  # undecided, and nobody better is: kept
+        top_N[right_P] = False  # undecided, and nothing better is: kept
         suppressed_N[right_P[top_N[left_P]]] = True
         undecided_N &= ~(top_N | suppressed_N)
         open_P = undecided_N[left_P] & undecided_N[right_P]

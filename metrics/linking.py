@@ -3,7 +3,7 @@
 Per video and class, frame by frame. The open tubes act by descending mean score (ties: the
 one begun first); each takes one box of the frame among those that overlap the tube's last
 box with IoU >= `min_iou`: the one with the highest IoU, or score (ties: the first given).
-Boxes nobody took begin new tubes. A tube closes when it has missed more than `max_gap`
+Boxes that no tube took begin new tubes. A tube closes when it has missed more than `max_gap`
 frames in a row; gaps inside a tube are filled by linear interpolation of the four corners.
 A tube's score is the mean score of its boxes, those filled in apart.
 
@@ -33,13 +33,13 @@ PREFER = ("iou", "score")
 class LinkRule:
     """What linking leaves open.
 
-    min_iou: a box is linked to a tube whose last box it overlaps at least so much. max_gap:
-    frames a tube may miss in a row; these are interpolated. prefer: of several such boxes a
-    tube takes that of highest "iou" or "score". soft_nms: before linking, in each frame, a
-    box that overlaps a better one by more than this has its score multiplied by 1 - IoU
-    with it (None: not done); a box weakened so weakens no other. keep: only so many best
-    boxes of a frame and class are used (None: all). min_score, min_length: tubes with a
-    lower score, or fewer frames, are dropped; both bounds are inside.
+    min_iou: a box is linked to a tube only if its IoU with the tube's last box is at least
+    this. max_gap: frames a tube may miss in a row; these are interpolated. prefer: of
+    several such boxes a tube takes the one of highest "iou" or "score". soft_nms: before
+    linking, in each frame, a box that overlaps a better one by more than this has its score
+    multiplied by 1 - IoU with it (None: not done); a box whose score was lowered lowers no
+    other. keep: use only this many best boxes of a frame and class (None: all). min_score,
+    min_length: tubes with a lower score, or fewer frames, are dropped; equal ones are kept.
     """
 
     min_iou: float = 0.5

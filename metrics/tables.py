@@ -21,7 +21,7 @@ def capsule_table(result: dict, floor: dict | None = None) -> str:
     class.
 
     result: CapsuleResult.to_dict(), also read back from JSON. floor: floor.to_dict() of the
-    same videos, whose numbers then stand beside; ValueError if it was made with other
+    same videos, whose numbers are then shown too; ValueError if it was made with other
     switches, for then they cannot be compared.
     """
     _check_protocol("capsule", result, *([] if floor is None else [floor]))
@@ -42,7 +42,7 @@ def act_table(frame: dict, video: dict) -> str:
     _check_protocol("act", frame, video)
     if [frame["measure"], video["measure"]] != ["frame-AP", "video-AP"]:
         raise ValueError(
-            f"wants a frame-AP and a video-AP, got {frame['measure']} and {video['measure']}"
+            f"needs a frame-AP and a video-AP, got {frame['measure']} and {video['measure']}"
         )
     if [row["class"] for row in frame["per_class"]] != [
         row["class"] for row in video["per_class"]

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 def same_padding(
     size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]
 ) -> list[int]:
-    """(low, high) zeros per axis, last axis first as F.pad wants them, so that out =
+    """(low, high) zeros per axis, last axis first as F.pad expects them, so that out =
     ceil(size / stride).
     """
     padding = []

@@ -84,7 +84,7 @@ class Selection:
 
     videos: (B,) int64, distinct · frames: B int64 arrays, distinct · frame_scores, damped:
     see FrameChoice · reasons, and by video scores (B,) and ranks (B,), per cluster
-    candidates (K,) and quotas (K,): see VideoChoice. None where the rule knows no such
+    candidates (K,) and quotas (K,): see VideoChoice. None where the rule has no such
     thing.
     """
 

@@ -17,7 +17,7 @@ from claus.semi.unet3d import WIDTHS, UNet3D
 from claus.training import TrainingSettings
 from claus.utils.runtime import UserError
 
-# after so many epochs without better training loss the rate is multiplied by the factor
+# after this many epochs without better training loss the rate is multiplied by the factor
 PATIENCE, FACTOR = 5, 0.1
 
 

@@ -282,7 +282,7 @@ def check_nothing_built_on(cycle: Cycle) -> None:
 
 
 def show_request(settings: SelectSettings, cycle: Cycle) -> None:
-    """Write a picture of every frame that is asked for, where its video is at hand, and say
+    """Write a picture of every frame that is asked for, where its video is available, and say
     what comes next.
     """
     source = settings.source

@@ -50,7 +50,7 @@ def print_clusters(rows: list[dict]) -> None:
 
 
 def draw_picture(path: Path, report: dict, pool: Pool, chosen: Selection) -> None:
-    """Write clusters.png; nothing where the rule knows no clusters."""
+    """Write clusters.png; nothing where the rule has no clusters."""
     if pool.clusters_N is None:
         return
     # here: plotting libraries take a second to import
@@ -71,7 +71,7 @@ def draw_picture(path: Path, report: dict, pool: Pool, chosen: Selection) -> Non
 
 
 def keep_filled_form(path: Path) -> None:
-    """A request that somebody has begun to answer is renamed, not overwritten: it is a
+    """A request that is partly answered is renamed, not overwritten: it is a
     person's work.
     """
     if not path.exists() or not _has_answers(path):

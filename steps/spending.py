@@ -1,7 +1,7 @@
 """What a cycle may buy with what is left of run_cycles.py's --budget, in exact fractions.
 
 A labeled video costs C_v, a labeled frame C_f. Boxes beyond the first of a frame have a
-price too, which nobody knows before they are drawn: it is charged in the ledger and counts
+price too, which is unknown before they are drawn: it is charged in the ledger and counts
 from the next cycle on.
 """
 

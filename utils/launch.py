@@ -27,5 +27,5 @@ def launch(script: str | Path, arguments: list[str], processes: int) -> None:
     if status:
         raise UserError(
             f"{Path(script).name} in {processes} process{'es' * (processes > 1)} has failed, "
-            f"the reason stands above; run the same command to resume"
+            f"see the reason above; run the same command to resume"
         )

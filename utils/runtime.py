@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# ends the names of temporary files, so that nobody else's file is ever removed
+# ends the names of temporary files, so that no other program's file is ever removed
 TEMPORARY = ".claus.tmp"
 
 
@@ -97,7 +97,7 @@ def atomic_write(path, mode="wb"):
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:
-    """`target` becomes the same file as `source`, or a copy of it where the disk knows no
+    """`target` becomes the same file as `source`, or a copy of it where the disk has no
     links; whole or not at all.
 
     Only for files whose writers replace them whole, or neither of the two could be changed

@@ -1,7 +1,7 @@
 """Imported before torch by every script that computes: OpenMP threads that wait sleep
 instead of spinning.
 
-On a machine where another process wants a core, torch's threads else wait for each other at
+On a machine where another process uses a core, torch's threads else wait for each other at
 full speed: on two cores with one of them busy, a training step of the small network took
 5.1 s, with this 0.25 s. What the user has set stays.
 """

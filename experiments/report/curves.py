@@ -68,7 +68,7 @@ def curve(variants, metric, x="percent_of_frames", full=None, floor=None, publis
 
     full: Mean of the fully supervised runs. floor: number that no model is needed for.
     published: [(percent of frames, score)] of the paper. Bars are the standard deviation
-    over seeds. Above stands the cost at each budget.
+    over seeds. The top axis shows the cost at each budget.
     """
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(6, 5.2), layout="constrained")

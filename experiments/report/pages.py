@@ -286,7 +286,7 @@ def passes_section(variants):
     lead = html.paragraph(
         "The same weights, scored with fewer dropout passes. The fewer passes are a subset "
         "of all passes, so their agreement is an upper bound; the row of other passes, as "
-        "many but drawn anew, shows how well two full scorings agree."
+        "many but drawn again, shows how well two full scorings agree."
     )
     return lead + html.gallery(figures) + tables.agreement_table(variants)
 

@@ -1,5 +1,5 @@
-"""The paper's numbers, shown only where the data set is the paper's own and somebody has
-said so.
+"""The paper's numbers, shown only where the data set is the paper's own and --published
+says so.
 """
 
 import csv

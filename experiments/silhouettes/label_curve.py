@@ -440,4 +440,4 @@ def draw(rows, path):
 
 
 if __name__ == "__main__":
-    run_script(main, "finished cells are in the CSV, the same command goes on from there")
+    run_script(main, "finished cells are in the CSV, run the same command to resume")

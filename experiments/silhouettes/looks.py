@@ -6,7 +6,7 @@ texture, without any shape.
 Prints the accuracy on the test part of a forest trained on the training part: from the mean
 and deviation of colors, and the strength of edges, inside and outside of the actor in the
 middle frame. Beside it the same with shuffled labels, which is what chance gives, and the
-share of the most frequent class. More would be a hint that nobody should have.
+share of the most frequent class. More would mean that looks give the class away.
 """
 
 import argparse

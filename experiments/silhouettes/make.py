@@ -105,7 +105,7 @@ def parse_args(argv=None):
     add(
         "--limit",
         type=int,
-        help="render only so many clips of each part, evenly spread (a quick look)",
+        help="render only this many clips of each part, evenly spread (a quick look)",
     )
     args = parser.parse_args(argv)
     if args.processes < 1 or (args.limit is not None and args.limit < 1):

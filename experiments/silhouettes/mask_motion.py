@@ -39,7 +39,7 @@ def main(argv=None):
         help="data sets in the layout of J-HMDB",
     )
     parser.add_argument(
-        "--every", type=int, default=4, help="only every so many-th clip (default: %(default)s)"
+        "--every", type=int, default=4, help="use only every N-th clip (default: %(default)s)"
     )
     parser.add_argument("--output", type=Path, default=RESULTS)
     args = parser.parse_args(argv)

@@ -118,7 +118,7 @@ def test_nothing_is_mixed():
         act_table(frame, results(envelope=True)[1])
     with pytest.raises(ValueError, match="another made_by.threshold"):
         act_table(results({"threshold": 0.5})[0], results({"threshold": 0.4})[1])
-    with pytest.raises(ValueError, match="wants a frame-AP and a video-AP"):
+    with pytest.raises(ValueError, match="needs a frame-AP and a video-AP"):
         act_table(frame, frame)
     with pytest.raises(ValueError, match="other classes"):
         act_table(frame, {**video, "per_class": video["per_class"][:2]})
