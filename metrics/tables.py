@@ -136,8 +136,7 @@ def _header(result, floor):
         height, width = (floor["rectangle"][side] for side in ("height", "width"))
         lines.append(
             f"floor: no model, one centered rectangle of {100 * height:g}% x "
-            f"{100 * width:g}% of the crop's "
-            "height x width"
+            f"{100 * width:g}% of the crop's height x width"
         )
     return lines
 

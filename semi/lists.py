@@ -108,9 +108,8 @@ def read_records(path, names=False):
     """
     if not names and is_text(path):
         raise UserError(
-            f"{path}: is text, which says nothing of boxes; give the pickle [(name, "
-            f"tubes), ...], or "
-            "--dataset jhmdb, whose labels are puppet masks"
+            f"{path}: is text, which says nothing of boxes; give the pickle [(name, tubes), "
+            "...], or --dataset jhmdb, whose labels are puppet masks"
         )
     try:
         records = safe_load(path)
@@ -226,9 +225,8 @@ def _say_dropped(records, annotations):
         lost[name] = len(listed) - len(annotations.videos[name].labeled_frames)
     if not annotations.labeled():
         raise UserError(
-            "every labeled frame has a tube that is not labeled in it, or near it in "
-            "time; label all "
-            "tubes of some video"
+            "every labeled frame has a tube that is not labeled in it, or near it in time; "
+            "label all tubes of some video"
         )
     if any(lost.values()):
         print(
@@ -278,7 +276,6 @@ def _check_apart(labeled, others, path):
     both = sorted(labeled & set(others))
     if both:
         raise UserError(
-            f"{path}: {len(both)} of its videos are in the unlabeled list too, the "
-            f"first is {both[0]}; "
-            "leave each in one of the two"
+            f"{path}: {len(both)} of its videos are in the unlabeled list too, the first is "
+            f"{both[0]}; leave each in one of the two"
         )

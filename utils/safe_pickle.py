@@ -41,9 +41,8 @@ def safe_load(path):
         ) from error
     except _Refused as error:
         raise UserError(
-            f"{path}: the pickle names {error}, which is not data; refused, nothing "
-            f"was executed, "
-            "get the file from a source you trust"
+            f"{path}: the pickle names {error}, which is not data; refused, nothing was "
+            "executed, get the file from a source you trust"
         ) from error
     except MemoryError as error:
         raise UserError(

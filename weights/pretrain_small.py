@@ -214,8 +214,7 @@ def main(argv=None):
         if step % 100 == 0:
             print(
                 f"step {step}/{args.steps}  moving {sums[0] / 100:.4f}  path "
-                f"{sums[1] / 100:.4f}  "
-                f"extent {sums[2] / 100:.4f}  "
+                f"{sums[1] / 100:.4f}  extent {sums[2] / 100:.4f}  "
                 f"{step / (time.time() - began):.1f} steps/s",
                 flush=True,
             )
