@@ -174,7 +174,7 @@ def test_the_report_explains_every_video_and_frame(run, capsys):
         ]
         assert row["score"] == pytest.approx(np.mean(chosen), rel=1e-6)
     shown = capsys.readouterr().out
-    assert "cluster  videos  labelled  candidates  quota  picked" in shown
+    assert "cluster  videos   labeled  candidates  quota  picked" in shown
     assert "all      19         6          13      6       6" in shown
     assert "cost 27; in all 12 videos" in shown
 
