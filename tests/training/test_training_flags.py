@@ -24,9 +24,9 @@ OTHER = {
 @pytest.mark.parametrize("field", fields(LossSettings), ids=lambda field: field.name)
 def test_every_field_of_the_losses_has_a_flag(field):
     flag = field.metadata.get("flag", "--" + field.name.replace("_", "-"))
-    value = field.type(OTHER[field.name])
-    settings = parse([*BASE, flag, OTHER[field.name]])
-    assert settings.loss == replace(LossSettings(), **{field.name: value})
+    other = OTHER.get(field.name, "3")  # 3: a new weight's
+    settings = parse([*BASE, flag, other])
+    assert settings.loss == replace(LossSettings(), **{field.name: field.type(other)})
 
 
 def test_the_full_network_trains_by_the_defaults_of_the_losses():
