@@ -231,7 +231,8 @@ def add_act_flags(add):
     add(
         "--voc-matching",
         action="store_true",
-        help="a detection may match only the ground truth it overlaps most, even if that is taken",
+        help="a detection may match only the ground truth it overlaps most; if that is taken, "
+        "it is a false positive",
     )
     add(
         "--envelope",

@@ -2,9 +2,9 @@
 
 Matching detections to ground truth and linking boxes to tubes are one rule, `take_in_turn`;
 suppressing doubles among boxes and among tubes is another, `suppress_in_turn`. Both speak
-of ranks: rank 0 acts first. Instead of a loop over ranks, each round settles everybody
-whose turn cannot be changed by anyone still undecided. The result is that of the loop; the
-rounds are as many as the longest chain of competitors, not as many as there are candidates.
+of ranks: rank 0 acts first. Instead of a loop over ranks, each round settles every
+candidate that no undecided one can affect. The result is that of the loop; the number of
+rounds is the length of the longest chain of competitors, not the number of candidates.
 
 Letters: P pairs, N candidates, M items.
 """
@@ -22,7 +22,7 @@ def take_in_turn(
 
     taker_P, item_P: the lists, (P,) each: pairs sorted by the taker's rank, and within a
     taker by its preference, best first. An item is taken once. Items or takers that are in
-    no pair do no harm.
+    no pair are allowed.
     """
     item_N = np.full(n_takers, NOBODY, dtype=np.int64)
     free_M = np.ones(n_items, dtype=bool)

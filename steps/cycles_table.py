@@ -21,7 +21,7 @@ CURVES = (  # column, line style, color
 def report(rows: list[dict], run: Run) -> None:
     """Print the table so far; write results.csv and curve.png. rows: see cycle_row."""
     print(
-        "\ncapsule protocol (class-agnostic masks; 'aware' also wants the right "
+        "\ncapsule protocol (class-agnostic masks; 'aware' also needs the right "
         "class), percent; labels cumulative"
     )
     print_columns(rows, COLUMNS)
