@@ -514,7 +514,7 @@ def test_schedules_that_add_no_video(run):  # noqa: F811
         ),
         (
             ["--strategy", "intra", "--video-money", "9"],
-            "--strategy intra knows no such number",
+            "--strategy intra has no such number",
         ),
         (
             ["--schedule", "1/5", "--videos-percent", "5"],

@@ -864,7 +864,7 @@ def test_resuming_on_other_labels_or_a_foreign_file_is_refused(run, videos, monk
     with pytest.raises(UserError, match="other labels"):
         train(run, videos, 0, "--resume")
     torch.save({"epoch": 1}, run / "cycle0" / "training.pt")
-    with pytest.raises(UserError, match="no training state"):
+    with pytest.raises(UserError, match="is not a training state"):
         train(run, videos, 0, "--resume")
 
 
