@@ -208,8 +208,8 @@ def fit_budget(
         if not take_rest:
             raise ValueError(
                 f"the budget asks for {_many(asked, unit)}, but only {_many(left, unit)} "
-                f"{'is' if left == 1 else 'are'} left to choose from: ask for less, or "
-                f"take the rest"
+                f"{'is' if left == 1 else 'are'} left to choose from: ask for less, or for "
+                f"all of it with take_rest"
             )
         note = f"the budget asks for {_many(asked, unit)}, only {left} left: all taken"
         budget = replace(budget, notes=(*budget.notes, note), **{f"{unit}s": left})
