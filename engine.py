@@ -2,7 +2,7 @@
 video's frames, and predictions.
 
 train_one_epoch takes the step as an object: ClausStep below, or that of a semi-supervised
-method (semi/step.py). A step has
+method (semi/recipe.py). A step has
 
     detector                                      the network that is kept
     begin_epoch()                                 puts its networks into training mode

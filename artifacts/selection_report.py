@@ -65,10 +65,12 @@ def settings_record(
         record["seed"] = seed  # a half of the rule may draw
     if not settings.scores:
         return record
-    shaping = settings.options - ({"sigma"} if settings.damping == "none" else set())
-    record |= {name: getattr(settings, name) for name in sorted(shaping)}
+    shaping = {name: getattr(settings, name) for name in settings.options}
+    if settings.damping == "none":
+        shaping.pop("sigma", None)
     if len(settings.scores) == 1:
-        record["frame_score"] = min(settings.scores)
+        shaping["frame_score"] = min(settings.scores)
+    record |= dict(sorted(shaping.items()))
     return record | {"extraction": extraction}
 
 

@@ -72,6 +72,7 @@ def renamed(arguments: dict) -> dict:
         "localization_weight": arguments.get("wt_loc", 1.0),
         "validate": not arguments.get("no_validation"),
         "amp": not arguments.get("no_amp"),
+        "labeled_half": arguments.get("labelled_half"),
     }
 
 

@@ -41,7 +41,7 @@ from claus.artifacts.scores import (
     load_uncertainty,
 )
 from claus.artifacts.selection_file import load_selection
-from claus.datasets import table as which
+from claus.datasets import table as data_sets
 from claus.datasets.clips.geometry import STRIDE
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.labels.pseudo_labels import pseudo_masks
@@ -98,7 +98,7 @@ def main(argv=None):
             f"{args.table} has runs of {args.experiment} with different settings "
             f"({', '.join(SETTING)}): {' and '.join(settings)}; give a table of one"
         )
-    truth = which.read_ground_truth(
+    truth = data_sets.read_ground_truth(
         args.dataset, args.oracle, args.test_list, args.split, "train"
     )
     starts, contrasts, runs = {}, {}, {}
@@ -156,7 +156,7 @@ class Start:
         self.label_N = np.array([video.label for video in self.videos])
         self.fresh_N = np.array([not labels.videos[name].is_labeled for name in self.names])
         self.error_N, self.size_N, self.predicted_N = errors(folder, self.videos, args)
-        find_video = which.video_finder(args.dataset, args.data)
+        find_video = data_sets.video_finder(args.dataset, args.data)
         for video in self.videos:
             if video.name not in contrasts:
                 contrasts[video.name] = contrast(video, find_video(video.name))

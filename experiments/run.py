@@ -48,6 +48,7 @@ from claus.flags.common import (  # noqa: E402
     add_dataset_flags,
     add_split_flags,
     check_dataset,
+    check_script_flags,
     truth_words,
     whole_number,
 )
@@ -59,6 +60,8 @@ EPOCHS = {"full": 40, "small": 6}
 VARIED = {
     "select": (
         "--method",
+        "--video-rule",
+        "--frame-rule",
         "--strategy",
         "--increment",
         "--schedule",
@@ -183,11 +186,7 @@ def with_defaults(args, parser):
     if args.values and not {"k", "r", "lambda"} & set(args.names):
         parser.error(f"--values is for k, r and lambda; {args.names[0]} has no values")
     args.values = args.values.split(",") if args.values else None
-    for step in ("train", "select", "extract", "evaluate"):
-        try:
-            shlex.split(getattr(args, step))
-        except ValueError as error:
-            parser.error(f"--{step} {getattr(args, step)!r} cannot be read as flags: {error}")
+    check_script_flags(args, parser)
     check_varied(args, parser)
     return args
 

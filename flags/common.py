@@ -6,6 +6,7 @@ Imports no torch before a device is asked for: a script that needs no network st
 
 import argparse
 import math
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
@@ -150,6 +151,16 @@ def check_dataset(args, parser, needs_list=False):
         args.split = table.check_split(args.dataset, args.split, args.test_list, needs_list)
     except ValueError as error:
         parser.error(str(error))
+
+
+def check_script_flags(args, parser):
+    """Stop at --train, --select, --extract or --evaluate that a shell could not split."""
+    for name in ("train", "select", "extract", "evaluate"):
+        text = getattr(args, name)
+        try:
+            shlex.split(text)
+        except ValueError as error:
+            parser.error(f"--{name} {text!r} cannot be read as flags: {error}")
 
 
 # ------------------------------------------------------------------------ hardware, resuming

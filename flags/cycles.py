@@ -7,6 +7,8 @@ from claus.flags.common import (
     add_run_flags,
     add_split_flags,
     check_dataset,
+    check_not_negative,
+    check_script_flags,
     new_parser,
     truth_words,
     whole_number,
@@ -65,6 +67,9 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Cycl
     _add_script_flags(parser.add_argument_group("flags passed on to single steps").add_argument)
     args = parser.parse_args(argv)
     check_dataset(args, parser, needs_list=True)
+    check_script_flags(args, parser)
+    limits = [name for name in ("budget", "target") if getattr(args, name) is not None]
+    check_not_negative(args, parser, limits)
     with one_line(ValueError):
         planned = len(read_schedule(args.schedule)) if args.schedule else 6
     args.cycles = planned if args.cycles is None else args.cycles

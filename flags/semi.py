@@ -19,6 +19,7 @@ from claus.flags.common import (
     check_not_negative,
     check_positive,
     default_workers,
+    hidden,
     new_parser,
 )
 from claus.flags.training import (
@@ -182,6 +183,7 @@ def add_method_flags(add):
         help="--method supervised with half of --bs in a batch: as many labeled clips a "
         "step as the other methods see",
     )
+    hidden(add, "--labelled-half", dest="labeled_half", action="store_true", default=None)
     add("--wt-cons", type=float, help="weight of their term (default 0.1)")
     add(
         "--thresh-epoch",

@@ -42,6 +42,7 @@ AUTHORS = {
     "lr_schedule": "constant",
 }
 PLAIN = {
+    "batch_norm": "update",
     "reassign": 1,
     "adam_betas": (0.9, 0.999),
     "adam_eps": 1e-8,
@@ -61,8 +62,8 @@ def parse(argv=None, dataset=None, about=None):
     add_run_flags(add)
     add_dataset_flags(add, dataset)
     add_everyday_flags(add, table.DATASETS[named])
-    add_loss_flags(parser.add_argument_group("loss").add_argument)
-    add_optimizer_flags(parser.add_argument_group("optimizer").add_argument)
+    add_loss_flags(parser.add_argument_group("loss"))
+    add_optimizer_flags(parser.add_argument_group("optimizer"))
     group = parser.add_argument_group("hardware").add_argument
     add_training_hardware_flags(group)
     add_compile_flag(group)
@@ -160,13 +161,14 @@ def add_validation_flags(add):
     )
 
 
-def add_loss_flags(add):
+def add_loss_flags(group):
     """What is compared with what, and the fields of LossSettings."""
+    add, dice = group.add_argument, group.add_mutually_exclusive_group().add_argument
     add_pseudo_label_flag(add)
     for field in fields(LossSettings):
-        add_field(add, field)
-    hidden(add, "--no-dice", dest="dice", action="store_const", const="none")
-    hidden(add, "--weighted-dice", dest="dice", action="store_const", const="weighted")
+        add_field(dice if field.name == "dice" else add, field)
+    hidden(dice, "--no-dice", dest="dice", action="store_const", const="none")
+    hidden(dice, "--weighted-dice", dest="dice", action="store_const", const="weighted")
     hidden(add, "--reassign", type=int, choices=(0, 1))  # --authors sets it
 
 
@@ -207,7 +209,8 @@ def differs(value, field):
     return value is not None and value != field.default
 
 
-def add_optimizer_flags(add):
+def add_optimizer_flags(group):
+    add, norm = group.add_argument, group.add_mutually_exclusive_group().add_argument
     add("--batch-size", type=int, help="clips a step, of all processes together (default 8)")
     add("--lr", type=float, help="Adam's learning rate (default 5e-4; small: 1e-3)")
     add(
@@ -221,17 +224,16 @@ def add_optimizer_flags(add):
         choices=SCHEDULES,
         help="over the whole training (default constant; small: cosine to 0)",
     )
-    add(
+    norm(
         "--batch-norm",
         choices=BATCH_NORM,
-        default="update",
         help="statistics of batch norm. update: over each process's share of a batch; "
         "freeze: those of the pretrained weights throughout; sync: over the whole batch of "
-        "several GPUs (default: %(default)s)",
+        "several GPUs (default: update)",
     )
     add_bn_batches_flag(add)
-    hidden(add, "--freeze-bn", dest="batch_norm", action="store_const", const="freeze")
-    hidden(add, "--sync-bn", dest="batch_norm", action="store_const", const="sync")
+    hidden(norm, "--freeze-bn", dest="batch_norm", action="store_const", const="freeze")
+    hidden(norm, "--sync-bn", dest="batch_norm", action="store_const", const="sync")
     hidden(add, "--adam-betas", type=float, nargs=2)  # these three --authors sets
     hidden(add, "--adam-eps", type=float)
     hidden(add, "--pixel-range", choices=PIXEL_RANGE)

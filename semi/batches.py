@@ -1,6 +1,6 @@
 """Batches of half labeled, half unlabeled clips.
 
-A labeled clip is that of datasets.training_clips. An unlabeled one is drawn without
+A labeled clip is that of datasets.clips.training_clips. An unlabeled one is drawn without
 looking at anything but the length of its video: anchor, crop and flip follow from (seed,
 epoch, position).
 """

@@ -36,7 +36,7 @@ def read_lists(
     """(Annotations of the listed videos, failed {name: reason}).
 
     labeled, unlabeled: paths of the two lists; unlabeled may be None. known: see
-    datasets.pool.read_pool. masks: folder with puppet_mask/, for jhmdb. boxes_from: 0 or 1,
+    datasets.own_videos.read_pool. masks: folder with puppet_mask/, for jhmdb. boxes_from: 0 or 1,
     the first pixel of a row in ucf101's boxes; None: 1 unless a box of the list touches 0.
     A video of the labeled list of which no tube is labeled is an unlabeled one; where
     only some are, the labeled frames near the others are dropped (see from_records), and a

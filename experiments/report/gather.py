@@ -15,6 +15,7 @@ from claus.artifacts.cycle import Run
 from claus.artifacts.cycle_row import cycle_row
 from claus.artifacts.ledger import count_ledger
 from claus.experiments import table
+from claus.selection.rules import RuleSettings
 from claus.utils.runtime import UserError
 
 TEXT = (
@@ -115,6 +116,8 @@ def read_run(folder):
             for name in ("method", "strategy", "increment", "semi")
         },
     }
+    halves = (select.get(f"--{half}-rule", what["method"]) for half in ("video", "frame"))
+    what["method"] = RuleSettings(*halves).method
     what["variant"] = ", ".join(
         [
             what["method"],

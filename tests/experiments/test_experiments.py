@@ -561,6 +561,8 @@ def test_flags_of_the_steps_are_checked_before_any_work(stubs, dry, more, said):
     [
         ("select", "--method random", "leave it out"),
         ("select", "--sigma 2 --strat=inter", "leave it out"),
+        ("select", "--video-rule core-set", "leave it out"),
+        ("select", "--sigma 2 --frame-rule=random", "leave it out"),
         ("select", "--schedule 1/2", "give --schedule to experiments/run.py itself"),
         ("train", "--lr 1 --steps 3", "give it to experiments/run.py"),
         ("train", "--pseudo-label-loss frame", "leave it out"),

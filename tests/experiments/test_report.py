@@ -285,6 +285,8 @@ def test_runs_alone_are_grouped_by_their_settings(tmp_path):
             train="--model small --steps 9 --pseudo-label-loss=interp",
             select="--method uncertainty",
         ),
+        run("f", 2, select="--video-rule core-set"),
+        run("g", 2, method="random", select="--frame-rule=claus"),
     ]
     rows = gather.gather(names)
     assert [row["variant"] for row in rows] == [
@@ -293,6 +295,8 @@ def test_runs_alone_are_grouped_by_their_settings(tmp_path):
         "claus (c)",
         "random",
         "uncertainty, interp",
+        "core-set+claus",
+        "random+claus",
     ]
     assert rows[4]["model"] == "small" and rows[4]["steps"] == 9 and rows[0]["dataset"] == "toy"
     assert rows[0]["percent_of_frames"] == 1.5 and rows[0]["capsule f-mAP@.5"] == 40.5

@@ -614,5 +614,7 @@ def test_claus_entropy_is_claus_on_the_local_entropy(run):  # noqa: F811
         report(run)["settings"]["frame_score"] == "local_entropy"
         and "quota" in report(run)["videos"][0]["reason"]
     )
+    shaped = list(report(run)["settings"])[3:-1]
+    assert shaped == ["damping", "frame_score", "sigma"], "the order that it always had"
     select(run, 1, "--force", "--method", "claus-entropy", "--damping", "none")
     assert picks(run) != by_flag

@@ -180,6 +180,21 @@ def test_flags_given_twice_or_without_sense_stop_before_any_work(tmp_path, calls
     assert calls == [] and not (tmp_path / "run" / "run.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--budget", "nan"], "--budget must be 0 or more, not nan"),
+        (["--budget", "inf"], "--budget must be 0 or more, not inf"),
+        (["--target", "nan"], "--target must be 0 or more, not nan"),
+        (["--train", "--model 'small"], "cannot be read as flags: No closing quotation"),
+    ],
+)
+def test_what_is_no_number_or_no_flags_stops_in_one_line(tmp_path, calls, capsys, more, said):
+    with pytest.raises(SystemExit):
+        cycles(tmp_path / "run", *more)
+    assert said in capsys.readouterr().err.splitlines()[-1] and calls == []
+
+
 def test_a_run_that_was_stopped_before_its_first_choice_takes_the_corrected_flags(
     tmp_path, calls
 ):

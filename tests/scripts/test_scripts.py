@@ -1087,3 +1087,18 @@ def test_old_spellings_of_flags_still_mean_the_same(old, new):
     flags = ["--run", "r", "--device", "cpu"]
     assert parse_training([*flags, *old]) == parse_training([*flags, *new])
     assert parse_training([*flags, *old]) != parse_training(flags)
+
+
+@pytest.mark.parametrize(
+    "two",
+    [
+        ["--weighted-dice", "--no-dice"],
+        ["--dice", "plain", "--no-dice"],
+        ["--sync-bn", "--freeze-bn"],
+        ["--batch-norm", "update", "--freeze-bn"],
+    ],
+)
+def test_two_spellings_that_contradict_each_other_are_refused(two, capsys):
+    with pytest.raises(SystemExit):
+        parse_training(["--run", "r", "--device", "cpu", *two])
+    assert "not allowed with argument" in capsys.readouterr().err

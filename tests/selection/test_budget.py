@@ -140,7 +140,9 @@ def test_more_than_is_left_is_an_error_or_taken_whole():
     assert fit_budget(budget, 10, 40) is not None
     with pytest.raises(ValueError, match="asks for 10 videos, but only 3 videos are left"):
         fit_budget(budget, 3, 100)
-    with pytest.raises(ValueError, match="asks for 40 frames, but only 39 frames are left"):
+    with pytest.raises(
+        ValueError, match="asks for 40 frames, but only 39 frames are left.*take_rest"
+    ):
         fit_budget(budget, 10, 39)
     rest = fit_budget(budget, 3, 35, take_rest=True)
     assert (rest.videos, rest.frames, rest.per_video) == (3, 35, 11)

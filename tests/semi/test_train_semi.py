@@ -775,6 +775,8 @@ def test_the_labeled_half_alone(capsys):
         "--bs",
     ]
     assert parse([*command, "10"]).training.optimizer.batch_size == 5
+    old = [word.replace("labeled", "labelled") for word in command]  # of runs before 0.2
+    assert parse([*old, "10"]) == parse([*command, "10"])
     for wrong, said in (
         ([*command, "1"], "--bs must be at least 2"),
         ([*command, "9"], "must be even, not 9"),

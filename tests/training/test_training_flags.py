@@ -94,3 +94,12 @@ def test_settings_of_version_0_1_are_those_of_today_by_other_names(old, flags):
             with pytest.raises(UserError, match="training.pt was trained with another --"):
                 other = plain(parse([*BASE, *different]))
                 check_same_settings(other, renamed(stored), "training.pt")
+
+
+def test_the_labeled_half_of_version_0_1_is_that_of_today():
+    semi = {"labeled_half": True}
+    check_same_settings(semi, renamed({"labelled_half": True}), "training.pt")
+    with pytest.raises(UserError, match="another --labeled-half"):
+        check_same_settings(
+            {"labeled_half": False}, renamed({"labelled_half": True}), "training.pt"
+        )
