@@ -141,7 +141,7 @@ def test_more_than_is_left_is_an_error_or_taken_whole():
     with pytest.raises(ValueError, match="asks for 10 videos, but only 3 videos are left"):
         fit_budget(budget, 3, 100)
     with pytest.raises(
-        ValueError, match="asks for 40 frames, but only 39 frames are left.*take_rest"
+        ValueError, match="asks for 40 frames, but only 39 frames are left.*take-rest"
     ):
         fit_budget(budget, 10, 39)
     rest = fit_budget(budget, 3, 35, take_rest=True)
