@@ -57,7 +57,8 @@ def video_iou(overlap, switches):
 
 def blocks_of(video, path):
     """(first frame, frames uint8 (n,H,W,3), truth (n,H,W)) until the video is over."""
-    for start, frames in read_blocks(path, video.frames, BLOCK):
+    labeled = video.height, video.width
+    for start, frames in read_blocks(path, video.frames, BLOCK, labeled):
         numbers = np.arange(start, start + len(frames))
         yield start, frames, pseudo_masks(video, numbers)
 

@@ -75,7 +75,8 @@ class VideoTiles(Dataset):
         tile_of = wanted // (self.length * self.stride)
         runs = [wanted[tile_of == tile] for tile in range(len(plan))]
         path, corner = self.find_video(video.name), center_crop(self.geometry)
-        blocks = read_runs(path, video.frames, [run.tolist() for run in runs])
+        labeled = video.height, video.width
+        blocks = read_runs(path, video.frames, [run.tolist() for run in runs], labeled)
         pictures, before = [], []
         for tile, run, block in zip(plan, runs, blocks, strict=True):
             now = [(run, transform(block, self.geometry, corner))]
