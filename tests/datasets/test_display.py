@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, ColorTrc
-from made_videos import (
+from PIL import Image
+from shown_videos import (
     UPRIGHT,
     add_shown,
     corner_frames,
@@ -18,7 +19,6 @@ from made_videos import (
     numbers_inside,
     write_shown,
 )
-from PIL import Image
 
 from claus.annotators.request_frames import write_frames
 from claus.datasets.clips.geometry import ClipGeometry
