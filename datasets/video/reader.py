@@ -258,7 +258,7 @@ def _decode_runs(path, frames, runs, size, to_end):
     """
     wanted = {k for run in runs for k in run}
     decoder, converter = iter_frames(path, wanted), VideoReformatter()
-    count, frame, final = 0, None, None
+    count, frame, final, checked = 0, None, None, False
     for number, run in enumerate(runs, start=1):
         block = []
         for k in run:
@@ -268,8 +268,9 @@ def _decode_runs(path, frames, runs, size, to_end):
                 except StopIteration:
                     check_length(path, count, frames)
                     final = pixels(frame, converter)
-                if frame is not None:
+                if frame is not None and not checked:  # one size a file
                     check_size(path, frame.size, size, frame.display)
+                    checked = True
             block.append(final if final is not None else pixels(frame, converter))
         if to_end and number == len(runs):
             more = frames + SHORT_TAIL + 1 - count
