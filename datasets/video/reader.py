@@ -275,7 +275,8 @@ def _decode_runs(path, frames, runs, size, to_end):
         if to_end and number == len(runs):
             more = frames + SHORT_TAIL + 1 - count
             with contextlib.suppress(VideoError):  # damage behind what is wanted
-                count += sum(1 for _ in itertools.islice(decoder, more))
+                for _ in itertools.islice(decoder, more):
+                    count += 1
             check_length(path, count, frames)
             if count < frames:
                 _note(
