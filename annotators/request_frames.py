@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from claus.datasets.labels.annotations import Video
 from claus.utils.runtime import UserError, atomic_write
 
 FRAMES = "frames"  # folder beside request.json
@@ -28,13 +29,15 @@ def write_frames(
     picks: Sequence[Mapping],
     folder: Path,
     find_video: Callable[[str], Path],
+    videos: Mapping[str, Video],
 ) -> dict[str, str]:
     """Write <folder>/<video>/frame_<number>.png for every frame of picks (see
     form.request_form).
 
-    Original size, so that pixels are those of the boxes and masks to answer with. Existing
-    pictures are kept. Returns {video: reason} of the videos that are missing or cannot be
-    read.
+    Original size, as a player shows them, so that pixels are those of the boxes and masks to
+    answer with. Existing pictures are kept. videos: by name, with the sizes that labels lie
+    on. Returns {video: reason} of the videos that are missing, cannot be read or are shown
+    at another size.
     """
     # here, so that runs with ground truth need no video library
     from claus.datasets.video.reader import read_frames
@@ -49,7 +52,10 @@ def write_frames(
         if not waiting:
             continue
         try:
-            pictures = read_frames(find_video(pick["video"]), list(waiting), max(waiting) + 1)
+            video = videos[pick["video"]]
+            labeled = video.height, video.width
+            path = find_video(video.name)
+            pictures = read_frames(path, list(waiting), video.frames, labeled)
         except UserError as error:
             failed[pick["video"]] = str(error)
             continue

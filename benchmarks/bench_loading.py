@@ -259,9 +259,7 @@ def by_stage(video, path, geometry, labels, find, folder, most=None, rounds=ROUN
         "index": lambda: each(
             lambda indices: indexed.read_frames(path, indices, video.frames), shown
         ),
-        "cache": lambda: each(
-            lambda indices: cached.frames(path, indices, video.frames), shown
-        ),
+        "cache": lambda: each(lambda indices: cached.frames(path, indices, video), shown),
         "plain augment": plain_augment,
         "augment": lambda: each(
             lambda clip: cut(resize(clip, geometry.frame), geometry, corner, True), clips

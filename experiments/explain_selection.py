@@ -216,9 +216,10 @@ def contrast(video, path):
     Mean over three frames at a quarter, a half and three quarters of the video.
     """
     frames = np.unique(np.array([1, 2, 3]) * video.frames // 4)
+    labeled = video.height, video.width
     found = []
     for picture, mask in zip(
-        np.asarray(read_frames(path, frames, video.frames), float),
+        np.asarray(read_frames(path, frames, video.frames, labeled), float),
         pseudo_masks(video, frames) > 0.5,
         strict=True,
     ):

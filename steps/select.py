@@ -46,7 +46,7 @@ def run(settings: SelectSettings) -> int:
                 f"the request of cycle {cycle.number} is waiting for answers "
                 f"(--force chooses again)"
             )
-            show_request(settings, cycle)
+            show_request(settings, cycle, labels_before(settings, cycle))
             return 0
         return choose_next(settings, cycle)
 
@@ -79,7 +79,7 @@ def choose_next(settings: SelectSettings, cycle: Cycle) -> int:
     if answers is not None:
         return finish(settings, cycle, before, answers)
     clear_frames(cycle.folder / FRAMES)  # of what was chosen before, with --force
-    show_request(settings, cycle)
+    show_request(settings, cycle, before)
     return 0
 
 
@@ -135,6 +135,12 @@ def labels_so_far(
     )
     annotation_file.save(pool, cycle.run.pool)
     return pool, failed
+
+
+def labels_before(settings: SelectSettings, cycle: Cycle) -> Annotations:
+    """The labels that a request of this cycle was made from."""
+    path = cycle.before().annotations if cycle.number else cycle.run.pool
+    return load_labels(path, settings.source.dataset)
 
 
 def load_labels(path, dataset: str) -> Annotations:
@@ -229,8 +235,7 @@ def take_answers(settings: SelectSettings, cycle: Cycle) -> int:
             f"{cycle.number}: run this command without --answers first"
         )
     source, report = settings.source, load_selection(cycle.selection)
-    path = cycle.before().annotations if cycle.number else cycle.run.pool
-    before = load_labels(path, source.dataset)
+    before = labels_before(settings, cycle)
     request = request_of(source, before, report)
     answers = read_form(source.answers)
     with annotation_file.naming(source.answers):
@@ -281,15 +286,15 @@ def check_nothing_built_on(cycle: Cycle) -> None:
         )
 
 
-def show_request(settings: SelectSettings, cycle: Cycle) -> None:
-    """Write a picture of every frame that is asked for, where its video is available, and say
-    what comes next.
+def show_request(settings: SelectSettings, cycle: Cycle, before: Annotations) -> None:
+    """Write a picture of every frame that is asked for, where its video is available, and
+    say
+    what comes next. before: the labels that the request was made from.
     """
     source = settings.source
     picks = request_picks(load_selection(cycle.selection))
-    failed = write_frames(
-        picks, cycle.folder / FRAMES, table.video_finder(source.dataset, source.data)
-    )
+    find_video = table.video_finder(source.dataset, source.data)
+    failed = write_frames(picks, cycle.folder / FRAMES, find_video, before.videos)
     if failed:
         print(
             f"note: no pictures of the frames of {len(failed)} videos "

@@ -110,7 +110,7 @@ class TrainingClips(Dataset):
             corner = random_crop(self.geometry, rng)
             flip = bool(rng.random() < 0.5)
         try:
-            frames = self.frames(self.find_video(video.name), indices, video.frames)
+            frames = self.frames(self.find_video(video.name), indices, video)
             masks = self.pseudo_masks(video, indices)
         except UserError as error:
             return {"name": video.name, "failed": str(error)}
@@ -128,15 +128,17 @@ class TrainingClips(Dataset):
             "on_label": torch.from_numpy(np.isin(indices, video.labeled_frames)),
         }
 
-    def frames(self, path: Path, indices: np.ndarray, frames: int) -> np.ndarray:
-        """Frames of a video of `frames` frames, resized to geometry.frame: uint8 (T,h,w,3)."""
+    def frames(self, path: Path, indices: np.ndarray, video: Video) -> np.ndarray:
+        """Frames of a video, resized to geometry.frame: uint8 (T,h,w,3)."""
         size, place, clip = self.geometry.frame, None, None
+        labeled = video.height, video.width
         with contextlib.suppress(OSError):  # reading the video says what is wrong
-            place = self.cache and self.cache.path_of(path, indices, size)
+            place = self.cache and self.cache.path_of(path, indices, size, labeled)
         if place is not None:
             clip = self.cache.load(place, (len(indices), *size, 3))
         if clip is None:
-            clip = resize(self.videos.read_frames(path, indices, frames), size)
+            whole = self.videos.read_frames(path, indices, video.frames, labeled)
+            clip = resize(whole, size)
             if place is not None:
                 self.cache.store(place, clip)
         return clip
@@ -168,14 +170,8 @@ class TrainingClips(Dataset):
 
     def _pictures(self, video):
         path = self.find_video(video.name)
-        pictures = read_frames(path, range(video.frames), video.frames)
-        if pictures.shape[1:3] != (video.height, video.width):
-            size = f"{pictures.shape[2]}x{pictures.shape[1]}"
-            raise UserError(
-                f"{path}: has {size} pixels, its masks {video.width}x{video.height}; give "
-                "the videos that belong to the masks, or another --mask-interp"
-            )
-        return pictures
+        labeled = video.height, video.width
+        return read_frames(path, range(video.frames), video.frames, labeled)
 
 
 class LabeledFrames(TrainingClips):

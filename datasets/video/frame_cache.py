@@ -24,7 +24,7 @@ import numpy as np
 from claus.datasets.video.disk_cache import read_checked, signature, write_checked
 from claus.utils.runtime import TEMPORARY
 
-VERSION = 1
+VERSION = 2  # 2: pictures as a player shows them
 UNUSED = 24 * 3600  # seconds after which a clip may be deleted to make room
 # part of the limit that is used: several processes add at a time, and each measures the
 # folder only now and then
@@ -39,10 +39,19 @@ class FrameCache:
         self._used, self._added = None, 0
         self._full, self._broken = False, False
 
-    def path_of(self, video: str | Path, indices: Sequence[int], size: tuple[int, int]) -> Path:
-        """The file for the clip of these frames of a video at this frame size (h, w)."""
-        frames = list(map(int, indices))
-        about = f"{VERSION} {signature(video)} {frames} {tuple(size)} {av.library_versions}"
+    def path_of(
+        self,
+        video: str | Path,
+        indices: Sequence[int],
+        size: tuple[int, int],
+        labeled: tuple[int, int] | None = None,
+    ) -> Path:
+        """The file for the clip of these frames of a video at this frame size (h, w).
+
+        labeled: (height, width) that its picture was proved to have.
+        """
+        frames, sizes = list(map(int, indices)), (tuple(size), labeled)
+        about = f"{VERSION} {signature(video)} {frames} {sizes} {av.library_versions}"
         key = hashlib.sha1(about.encode(), usedforsecurity=False).hexdigest()
         return self.folder / key[:2] / key
 

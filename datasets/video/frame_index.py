@@ -18,7 +18,7 @@ import itertools
 import json
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,10 +27,21 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from claus.datasets.video.disk_cache import read_checked, signature, write_checked
-from claus.datasets.video.reader import VideoError, check_length, packet_of, pixels, read_frames
+from claus.datasets.video.display import Display, display_of
+from claus.datasets.video.reader import (
+    Frame,
+    VideoError,
+    check_length,
+    check_size,
+    packet_of,
+    pixels,
+    read_frames,
+    video_stream,
+)
 from claus.utils.runtime import UserError
 
-VERSION = 1
+# 2: holds how frames are shown, and chooses the stream that is shown
+VERSION = 2
 # most bytes that a container puts between a packet's stated position and its content
 HEADER = 64
 IN_MEMORY = 2000  # indices a process keeps in memory, some kilobytes each
@@ -43,8 +54,8 @@ class FrameIndex:
 
     frames: how many it decodes to. groups: (number of the first packet, number of the first
     frame) of each group that can be decoded by itself; none where the file must be decoded
-    from its start. packets: (first byte, bytes) of each. The rest initializes a decoder:
-    size is (width, height), extradata base64.
+    from its start. packets: (first byte, bytes) of each. display: how frames are shown. The
+    rest initializes a decoder: size is (width, height) as coded, extradata base64.
     """
 
     frames: int
@@ -54,6 +65,7 @@ class FrameIndex:
     tag: str = ""
     size: tuple[int, int] = (0, 0)
     extradata: str = ""
+    display: Display = Display()
 
     def decode(self, file: BinaryIO, group: int) -> Iterator[av.VideoFrame]:
         """Yield the frames of a group, from an open file."""
@@ -84,7 +96,7 @@ class FrameIndex:
                 members = list(members)
                 for k, frame in enumerate(self.decode(file, group), start=firsts[group]):
                     if k in members:
-                        found[k] = pixels(frame, converter)
+                        found[k] = pixels(Frame(frame, self.display), converter)
                     if k == members[-1]:
                         break
         if len(found) < len(set(wanted)):
@@ -101,16 +113,19 @@ def build(path: str | Path) -> FrameIndex:
             av.open(str(path), metadata_errors="ignore") as container,
             open(path, "rb") as file,
         ):
-            stream = container.streams.video[0]
+            stream, display = video_stream(container), None
+            if stream is None:
+                raise VideoError(f"{path} holds no video stream; download this video again")
             context = stream.codec_context
-            context.thread_count = 1
             packets, keys, digests = [], [], []
             for packet in container.demux(stream):
                 if packet.size:
                     if packet.is_keyframe or not packets:
                         keys.append(len(packets))
                     packets.append(_place(file, packet))
-                digests += map(_digest, packet.decode())
+                for frame in packet.decode():
+                    display = display or display_of(stream, frame)
+                    digests.append(_digest(frame))
             index = FrameIndex(
                 len(digests),
                 tuple((key, 0) for key in keys),
@@ -119,11 +134,12 @@ def build(path: str | Path) -> FrameIndex:
                 context.codec_tag,
                 (context.width, context.height),
                 base64.b64encode(context.extradata or b"").decode(),
+                display or Display(),
             )
             if None in packets:
                 return FrameIndex(len(digests))
             return _verified(index, file, digests)
-    except (*UNREADABLE, IndexError) as error:
+    except UNREADABLE as error:
         raise VideoError(f"{path}: decoding fails; download this video again") from error
 
 
@@ -146,7 +162,7 @@ def _verified(index, file, digests):
     groups = tuple(
         (packet, first) for (packet, _), first in zip(index.groups, firsts, strict=True)
     )
-    return FrameIndex(**{**asdict(index), "groups": groups})
+    return replace(index, groups=groups)
 
 
 def _place(file, packet):
@@ -164,7 +180,10 @@ def _digest(frame):
     """Equal for two frames that are the same picture in every respect."""
     size = f"{frame.width} {frame.height}"
     about = f"{frame.format.name} {size} {frame.colorspace} {frame.color_range}"
-    planes = np.ascontiguousarray(frame.to_ndarray())
+    try:
+        planes = np.ascontiguousarray(frame.to_ndarray())
+    except (AssertionError, ValueError):  # PyAV has no array for it: odd widths, rare formats
+        planes = pixels(Frame(frame, Display()))
     return hashlib.sha1(planes, usedforsecurity=False).digest(), about
 
 
@@ -180,20 +199,32 @@ class IndexedVideos:
         self.folder = Path(folder) / "index" if folder else None
         self._known = OrderedDict()
 
-    def read_frames(self, path: str | Path, indices: Sequence[int], frames: int) -> np.ndarray:
-        """The same frames and errors as reader.read_frames: uint8 (len(indices),H,W,3)."""
+    def read_frames(
+        self,
+        path: str | Path,
+        indices: Sequence[int],
+        frames: int,
+        size: tuple[int, int] | None = None,
+    ) -> np.ndarray:
+        """The same frames and errors as reader.read_frames, uint8 (len(indices),H,W,3);
+        besides, VideoError for any frame of a file that is too long, see check_length.
+        """
         path = Path(path)
         index = self.index(path) if path.is_file() else None
+        if index is not None and index.frames > frames:
+            check_length(path, index.frames, frames)
         if index is None or not index.groups:
-            return read_frames(path, indices, frames)
+            return read_frames(path, indices, frames, size)
         final = index.frames - 1
         try:
             found = index.read(path, {min(int(k), final) for k in indices})
-            if max(indices) > final:
-                check_length(path, index.frames, frames)
-            return np.stack([found[min(int(k), final)] for k in indices])
         except UNREADABLE:  # the file has changed since; this reads it, or says what is wrong
-            return read_frames(path, indices, frames)
+            return read_frames(path, indices, frames, size)
+        if max(indices) > final:
+            check_length(path, index.frames, frames)
+        pictures = np.stack([found[min(int(k), final)] for k in indices])
+        check_size(path, pictures.shape[1:3], size, index.display)
+        return pictures
 
     def index(self, path: Path) -> FrameIndex | None:
         """The FrameIndex of a file, None where it cannot be decoded to its end."""
@@ -223,6 +254,7 @@ def _load(file):
         stored = json.loads(read_checked(file).tobytes())
         for name in ("groups", "packets"):
             stored[name] = tuple(map(tuple, stored[name]))
+        stored["display"] = Display(**stored["display"])
         return FrameIndex(**stored)
     except (ValueError, TypeError, KeyError):
         return None

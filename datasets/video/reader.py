@@ -2,37 +2,58 @@
 k is the k-th decoded frame, from 0.
 
 Of a folder, frame k is the k-th image in the order of the numbers their names end with
-(00001.png, 00002.png, ...). Decoding is PyAV's (FFmpeg). Some containers claim more frames
-than they hold or have gaps in their timestamps, so nothing here trusts a header or seeks by
-time.
+(00001.png, 00002.png, ...). Decoding is PyAV's (FFmpeg): frames that an edit list cuts away
+are not there, 10-bit and HDR pictures are converted to 8 bits without tone mapping. Some
+containers claim more frames than they hold or have gaps in their timestamps, so nothing
+here trusts a header or seeks by time. Pictures are as a player shows them, see display.py.
 """
 
+import contextlib
+import itertools
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
+from claus.datasets.video.display import Display, display_of
 from claus.utils.runtime import UserError
 
-# up to this many missing frames at the end repeat the last one; more means a damaged file
+# Counting programs differ by a few frames at the end. Up to this many missing ones repeat
+# the last one, up to this many more are ignored; beyond, it is a damaged or another file.
+# A clip of 33 frames or more that was re-encoded at 5/4 of its rate is beyond.
 SHORT_TAIL = 8
 # PyAV converts a frame with as many threads as there are cores unless told otherwise;
 # before version 17 it used one
 ONE_THREAD = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 18 else {}
 
 
+_noted = set()
+
+
 class VideoError(UserError):
-    """A video that is missing, empty, damaged or shorter than its annotation says."""
+    """A video that is missing, empty, damaged, or not the one its annotation was made for."""
 
 
-def iter_frames(
-    path: str | Path, wanted: set[int] | None = None
-) -> Iterator[av.VideoFrame | None]:
-    """Yield every decoded frame as av.VideoFrame, in display order. VideoError for a file
-    that cannot be decoded.
+class Frame(NamedTuple):
+    """A frame as it was decoded, and how it is shown."""
+
+    decoded: av.VideoFrame
+    display: Display
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) as shown."""
+        return self.display.size(self.decoded)
+
+
+def iter_frames(path: str | Path, wanted: set[int] | None = None) -> Iterator[Frame | None]:
+    """Yield every Frame, in display order. VideoError for a file that cannot be decoded.
 
     wanted: set of frame numbers. Of a folder of images, only these and the last are
     decoded; None is yielded for the others.
@@ -47,23 +68,22 @@ def iter_frames(
         )
     if path.stat().st_size == 0:
         raise VideoError(f"{path} is empty; download this video again")
-    decoded, size = 0, None
+    decoded, size, display = 0, None, None
     try:
         # a title need not be UTF-8
         with av.open(str(path), metadata_errors="ignore") as container:
-            if not container.streams.video:
+            stream = video_stream(container)
+            if stream is None:
                 raise VideoError(f"{path} holds no video stream; download this video again")
-            stream = container.streams.video[0]
-            # the processes of a loader share the cores
-            stream.codec_context.thread_count = 1
             for frame in container.decode(stream):
+                display = display or display_of(stream, frame)
                 size = size or (frame.height, frame.width)
                 if (frame.height, frame.width) != size:
                     raise VideoError(
                         f"{path}: changes its picture size at frame {decoded}; "
                         "download this video again"
                     )
-                yield frame
+                yield Frame(frame, display)
                 decoded += 1
     except (av.error.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -75,6 +95,25 @@ def iter_frames(
         raise VideoError(
             f"{path} holds no frame that can be decoded; download this video again"
         )
+
+
+def video_stream(
+    container: av.container.InputContainer,
+) -> av.video.stream.VideoStream | None:
+    """The video stream that is shown, to be decoded by one thread; None where there is none.
+
+    It is FFmpeg's choice (the default one, then the longest and finest), unless that is a
+    cover picture, a preview or a still: then the first one that is none of these.
+    """
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    streams = [s for s in container.streams.video if not s.disposition & pictures]
+    if not streams:
+        return None
+    best = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    # the processes of a loader share the cores
+    stream.codec_context.thread_count = 1
+    return stream
 
 
 def _iter_images(folder, wanted):
@@ -101,13 +140,25 @@ def _iter_images(folder, wanted):
                 f"{file}: is {frame.width}x{frame.height} pixels, other images of its "
                 f"folder are {size[1]}x{size[0]}; download this video again"
             )
-        yield frame
+        yield Frame(frame, Display())
 
 
 def _numbered_images(folder):
     """The PNGs of a folder in the order of their numbers; VideoError where there is none,
-    or the order is unclear.
+    one is missing between others, or the order is unclear.
     """
+    numbers = _images_by_number(folder)
+    for before, number in itertools.pairwise(numbers):
+        if number > before + 1:
+            raise VideoError(
+                f"{folder}: image number {before + 1} is missing, after {numbers[before].name}; "
+                "download this video again"
+            )
+    return list(numbers.values())
+
+
+def _images_by_number(folder):
+    """{number: file} of the PNGs of a folder, sorted."""
     numbers = {}
     for file in sorted(folder.iterdir()):
         if file.suffix.lower() != ".png" or file.name.startswith("."):
@@ -128,15 +179,162 @@ def _numbered_images(folder):
         raise VideoError(
             f"no video at {folder}: the folder holds no PNG; download this video again"
         )
-    return [numbers[number] for number in sorted(numbers)]
+    return dict(sorted(numbers.items()))
 
 
-def pixels(frame: av.VideoFrame, converter: VideoReformatter | None = None) -> np.ndarray:
-    """av.VideoFrame -> uint8 RGB (H,W,3). converter: sharing one over a video halves the
-    time.
+def pixels(frame: Frame, converter: VideoReformatter | None = None) -> np.ndarray:
+    """Frame -> uint8 RGB (H,W,3) as it is shown. converter: sharing one over a video halves
+    the time.
     """
-    converter = converter or VideoReformatter()
-    return converter.reformat(frame, format="rgb24", **ONE_THREAD).to_ndarray()
+    converter, (decoded, display) = converter or VideoReformatter(), frame
+    width = display.width(decoded)
+    stretched = {"width": width} if width != decoded.width else {}
+    picture = converter.reformat(decoded, format="rgb24", **stretched, **ONE_THREAD)
+    return display.turn(picture.to_ndarray())
+
+
+def probe(path: str | Path) -> tuple[int, int, int]:
+    """Decode all of `path`: (frames, height, width), frames counted as decoded, the size as
+    shown.
+    """
+    count = 0
+    for count, frame in enumerate(iter_frames(path), start=1):  # noqa: B007
+        pass
+    return count, *frame.size
+
+
+def read_frames(
+    path: str | Path,
+    indices: Sequence[int],
+    frames: int,
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Frames by number, of a video of `frames` frames: uint8 RGB (len(indices),H,W,3).
+
+    Indices may repeat and need not be sorted. Decodes from the start to the last one wanted.
+    size: (height, width) of the annotation, see check_size. VideoError where it meets the
+    end of the file more than SHORT_TAIL frames before `frames`.
+    """
+    wanted, places = np.unique(indices, return_inverse=True)
+    block = next(_decode_runs(path, frames, [wanted.tolist()], size, to_end=False))
+    return block if np.array_equal(wanted, indices) else block[places]
+
+
+def read_blocks(
+    path: str | Path, frames: int, block: int, size: tuple[int, int] | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield a whole video in blocks: (start, uint8 (n,H,W,3)), n = block but for the last.
+    Decodes it once.
+
+    Gives exactly `frames` frames; length and size are checked as in read_runs.
+    """
+    starts = range(0, frames, block)
+    runs = [range(start, min(start + block, frames)) for start in starts]
+    yield from zip(starts, read_runs(path, frames, runs, size), strict=True)
+
+
+def read_runs(
+    path: str | Path,
+    frames: int,
+    runs: Sequence[Sequence[int]],
+    size: tuple[int, int] | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield some frames of a video in runs: uint8 (n,H,W,3) for each run, a sorted list of
+    n frame numbers.
+
+    A run begins after the end of the one before. The video is decoded once, up to the last
+    frame wanted; only wanted frames are converted to RGB. Up to SHORT_TAIL frames that are
+    missing of `frames` repeat the last, which is a note. Where one of the last SHORT_TAIL
+    frames is wanted, the file must also end at most SHORT_TAIL frames after `frames`, see
+    check_length. size: (height, width) of the annotation, see check_size.
+    """
+    near_end = any(run and run[-1] >= frames - SHORT_TAIL for run in runs[-1:])
+    return _decode_runs(path, frames, runs, size, to_end=near_end)
+
+
+def _decode_runs(path, frames, runs, size, to_end):
+    """read_runs; to_end: whether what follows frame number `frames` - 1 is looked at, before
+    the last run is given.
+    """
+    wanted = {k for run in runs for k in run}
+    decoder, converter = iter_frames(path, wanted), VideoReformatter()
+    count, frame, final, checked = 0, None, None, False
+    for number, run in enumerate(runs, start=1):
+        block = []
+        for k in run:
+            while count <= k and final is None:
+                try:
+                    frame, count = next(decoder), count + 1
+                except StopIteration:
+                    check_length(path, count, frames)
+                    final = pixels(frame, converter)
+                if frame is not None and not checked:  # one size a file
+                    check_size(path, frame.size, size, frame.display)
+                    checked = True
+            block.append(final if final is not None else pixels(frame, converter))
+        if to_end and number == len(runs):
+            more = frames + SHORT_TAIL + 1 - count
+            with contextlib.suppress(VideoError):  # damage behind what is wanted
+                for _ in itertools.islice(decoder, more):
+                    count += 1
+            check_length(path, count, frames)
+            if count < frames:
+                _note(
+                    f"{path} decodes {count} frames where the annotation has {frames}; "
+                    "the last one is repeated"
+                )
+        yield np.stack(block)
+
+
+def check_size(
+    path: str | Path,
+    shown: tuple[int, int],
+    labeled: tuple[int, int] | None,
+    display: Display,
+) -> None:
+    """VideoError where a video is shown at another (height, width) than it was labeled at:
+    another file, or one that was labeled before rotation was applied.
+    """
+    if labeled is None or tuple(shown) == tuple(labeled):
+        return
+    how = f" ({display})" if str(display) else ""
+    raise VideoError(
+        f"{path}: was labeled as {labeled[1]}x{labeled[0]}, its file shows "
+        f"{shown[1]}x{shown[0]}{how}; start another run, or give the file that was labeled"
+    )
+
+
+def check_length(path: str | Path, decoded: int, frames: int) -> None:
+    """VideoError where a file decodes more than SHORT_TAIL frames fewer or more than its
+    annotation has.
+
+    decoded: a lower bound where it is beyond what is tolerated. A folder whose numbers begin
+    above 1 lacks its first images, not the last.
+    """
+    if decoded > frames + SHORT_TAIL:
+        raise VideoError(
+            f"{path} decodes at least {decoded} frames where the annotation has {frames}; was "
+            "it re-encoded at another frame rate? give the file that was labeled"
+        )
+    if decoded < frames - SHORT_TAIL:
+        raise VideoError(
+            f"{path} decodes {decoded} frames where the annotation has {frames}; "
+            "the file is truncated, download this video again"
+        )
+    if decoded < frames and Path(path).is_dir():
+        first = next(iter(_images_by_number(Path(path))))
+        if first > 1:
+            raise VideoError(
+                f"{path}: begins with image number {first} and has {decoded} images where the "
+                f"annotation has {frames}; download this video again"
+            )
+
+
+def _note(text):
+    """Print a note once a process."""
+    if text not in _noted:
+        _noted.add(text)
+        print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def packet_of(content: bytes) -> av.Packet:
@@ -147,69 +345,3 @@ def packet_of(content: bytes) -> av.Packet:
     if content:
         packet.update(content)
     return packet
-
-
-def probe(path: str | Path) -> tuple[int, int, int]:
-    """Decode all of `path`: (frames, height, width), frames counted as decoded."""
-    count = 0
-    for count, frame in enumerate(iter_frames(path), start=1):  # noqa: B007
-        pass
-    return count, frame.height, frame.width
-
-
-def read_frames(path: str | Path, indices: Sequence[int], frames: int) -> np.ndarray:
-    """Frames by number, of a video of `frames` frames: uint8 RGB (len(indices),H,W,3).
-
-    Indices may repeat and need not be sorted. Decodes from the start to the last one wanted.
-    VideoError where it meets the end of the file more than SHORT_TAIL frames before `frames`.
-    """
-    wanted, places = np.unique(indices, return_inverse=True)
-    block = next(read_runs(path, frames, [wanted.tolist()]))
-    return block if np.array_equal(wanted, indices) else block[places]
-
-
-def read_blocks(path: str | Path, frames: int, size: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield a whole video in blocks: (start, uint8 (n,H,W,3)), n = size but for the last
-    block. Decodes it once.
-
-    Gives exactly `frames` frames: more are ignored, up to SHORT_TAIL missing ones repeat the
-    last.
-    """
-    starts = range(0, frames, size)
-    runs = [range(start, min(start + size, frames)) for start in starts]
-    yield from zip(starts, read_runs(path, frames, runs), strict=True)
-
-
-def read_runs(
-    path: str | Path, frames: int, runs: Sequence[Sequence[int]]
-) -> Iterator[np.ndarray]:
-    """Yield some frames of a video in runs: uint8 (n,H,W,3) for each run, a sorted list of
-    n frame numbers.
-
-    A run begins after the end of the one before. The video is decoded once, up to the last
-    frame wanted; only wanted frames are converted to RGB. Up to SHORT_TAIL frames that are
-    missing of `frames` repeat the last.
-    """
-    wanted = {k for run in runs for k in run}
-    decoder, converter = iter_frames(path, wanted), VideoReformatter()
-    count, frame, final = 0, None, None
-    for run in runs:
-        block = []
-        for k in run:
-            while count <= k and final is None:
-                try:
-                    frame, count = next(decoder), count + 1
-                except StopIteration:
-                    check_length(path, count, frames)
-                    final = pixels(frame, converter)
-            block.append(final if final is not None else pixels(frame, converter))
-        yield np.stack(block)
-
-
-def check_length(path: str | Path, decoded: int, frames: int) -> None:
-    """VideoError where a file is more than SHORT_TAIL frames short."""
-    if decoded < frames - SHORT_TAIL:
-        raise VideoError(
-            f"{path} decodes {decoded} frames where the annotation has {frames}; "
-            "the file is truncated, download this video again"
-        )

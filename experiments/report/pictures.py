@@ -215,11 +215,12 @@ def frames_shown(length, picked):
     return sorted(shown | set(some))
 
 
-def frame_reader(path, length):
+def frame_reader(path, video):
     """Function from frame numbers to pictures of a video; UserError (VideoError) comes when
     it is called.
     """
-    return lambda numbers: read_frames(path, list(numbers), length)
+    labeled = video.height, video.width
+    return lambda numbers: read_frames(path, list(numbers), video.frames, labeled)
 
 
 def as_jpeg(path, widest=1000):

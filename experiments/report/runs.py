@@ -261,7 +261,7 @@ def _reader(folder, data, video):
     data = data or _data_of(folder) or data_folder(dataset)
     try:
         path = DATASETS[dataset].find_video(data, video.name)
-        return pictures.frame_reader(path, video.frames), None
+        return pictures.frame_reader(path, video), None
     except UserError as error:
         return None, str(error)
 

@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 
 from claus.datasets import jhmdb
+from claus.datasets.video.display import Display
 from claus.datasets.video.frame_index import IndexedVideos
-from claus.datasets.video.reader import iter_frames, pixels, probe, read_frames
+from claus.datasets.video.reader import (
+    iter_frames,
+    pixels,
+    probe,
+    read_blocks,
+    read_frames,
+)
 
 pytestmark = pytest.mark.long
 
@@ -27,7 +34,11 @@ def test_any_frame_of_every_j_hmdb_clip_is_the_frame_asked_for(shared_data, trut
     generator = np.random.default_rng(0)
     for video in truth.videos.values():
         path = jhmdb.find_video(shared_data / "jhmdb", video.name)
+        assert next(iter_frames(path)).display == Display()
         every = [pixels(frame) for frame in iter_frames(path)]
+        size = (video.height, video.width)
+        blocks = [block for _, block in read_blocks(path, video.frames, 16, size)]
+        assert np.array_equal(np.concatenate(blocks), every), video.name
         wanted = np.sort(generator.choice(video.frames, 4, replace=False))
         expected = np.stack([every[k] for k in wanted])
         assert np.array_equal(read_frames(path, wanted, video.frames), expected), video.name

@@ -42,10 +42,34 @@ def test_order_is_that_of_the_numbers(tmp_path, name):
     assert numbers(read_frames(tmp_path, [10, 1, 9], 12)) == [10, 1, 9]
 
 
-def test_numbers_may_start_anywhere_and_have_gaps(tmp_path):
-    write_pngs(tmp_path, gray_frames(9))
-    (tmp_path / "00004.png").unlink()
-    assert numbers(read_frames(tmp_path, range(8), 8)) == [0, 1, 2, 4, 5, 6, 7, 8]
+def test_numbers_may_start_anywhere(folder):
+    for number in (1, 2, 3):
+        (folder / f"{number:05d}.png").unlink()
+    assert probe(folder)[0] == 17
+    assert numbers(read_frames(folder, [0, 16], 17)) == [3, 19]
+
+
+def test_missing_first_images_are_not_a_short_tail(folder):
+    for number in (1, 2, 3):
+        (folder / f"{number:05d}.png").unlink()
+    for read in (
+        lambda: read_frames(folder, [19], 20),
+        lambda: list(read_blocks(folder, 20, 16)),
+    ):
+        with pytest.raises(VideoError, match="begins with image number 4 and has 17 images"):
+            read()
+
+
+def test_a_hole_is_named(folder):
+    (folder / "00004.png").unlink()
+    (folder / "00009.png").unlink()
+    for read in (
+        lambda: probe(folder),
+        lambda: read_frames(folder, [0], 20),
+        lambda: list(read_blocks(folder, 18, 16)),
+    ):
+        with pytest.raises(VideoError, match=r"image number 4 is missing, after 00003\.png"):
+            read()
 
 
 @pytest.mark.parametrize(
@@ -83,6 +107,12 @@ def test_a_short_tail_repeats_the_last_frame_and_more_is_an_error(folder):
     ):
         with pytest.raises(VideoError, match="decodes 20 frames where the annotation has 29"):
             read()
+
+
+def test_too_many_images_are_an_error(folder):
+    assert sum(len(block) for _, block in read_blocks(folder, 20 - SHORT_TAIL, 16)) == 12
+    with pytest.raises(VideoError, match="at least 20 frames where the annotation has 11"):
+        list(read_blocks(folder, 20 - SHORT_TAIL - 1, 16))
 
 
 def cut(path):

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from made_videos import numbers, white_square_frames
+from made_videos import gray_frames, numbers, white_square_frames
 
 from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry, clip_indices
 from claus.datasets.clips.training_clips import (
@@ -19,6 +19,7 @@ from claus.datasets.clips.training_clips import (
     loader,
 )
 from claus.datasets.labels.annotations import Annotations, Tube, Video
+from claus.datasets.sprites import write_video
 from claus.losses.stew import clip_weight
 from claus.utils.runtime import UserError
 
@@ -106,8 +107,9 @@ def test_every_frame_shown_is_the_frame_it_says(made_videos):
         assert clip["label"] == 0 and clip["name"] == "gray40"
 
 
-def test_a_video_shorter_than_a_clip(made_videos):
-    clip = clips(made_videos, gray_video([2], "gray20", frames=5))[0, 0, "gray20"]
+def test_a_video_shorter_than_a_clip(tmp_path):
+    write_video(tmp_path / "gray5.avi", gray_frames(5))
+    clip = clips(tmp_path, gray_video([2], "gray5", frames=5))[0, 0, "gray5"]
     assert numbers(clip["frames"]) == [0, 1, 2, 3, 4, 4, 4, 4] and clip["anchor"] == 2
 
 

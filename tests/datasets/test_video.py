@@ -43,8 +43,11 @@ def test_a_picture_size_that_changes_is_said(tmp_path):
         parts.append((tmp_path / f"{number}.m1v").read_bytes())
     (tmp_path / "both.mpg").write_bytes(b"".join(parts))
     for read in (read_frames, IndexedVideos().read_frames):
-        with pytest.raises(VideoError, match="both.mpg: changes its picture size at frame"):
+        with pytest.raises(VideoError, match="both.mpg: changes its picture size at frame 11"):
             read(tmp_path / "both.mpg", [5, 18], 24)
+    # behind the last labeled frame it does no harm
+    ((_, block),) = read_blocks(tmp_path / "both.mpg", 11, 16)
+    assert block.shape == (11, 64, 96, 3)
 
 
 # ---- frame k is the k-th decoded frame ----
@@ -56,7 +59,7 @@ def test_stored_out_of_order_and_shown_in_order(codec, tmp_path):
         pytest.skip(f"this FFmpeg has no {codec}")
     write_with_b_frames(tmp_path / "b.avi", gray_frames(30), codec)
     assert PictureType.B in {
-        frame.pict_type for frame in iter_frames(tmp_path / "b.avi")
+        frame.decoded.pict_type for frame in iter_frames(tmp_path / "b.avi")
     }  # or it proves nothing
     assert numbers(all_frames(tmp_path / "b.avi")) == list(range(30))
     assert numbers(read_frames(tmp_path / "b.avi", [7, 0, 29, 13, 13], 30)) == [
@@ -101,14 +104,16 @@ def test_wanted_frames_may_repeat_and_come_in_any_order(made_videos):
 
 @pytest.mark.parametrize("size", [1, 7, 16, 20, 64])
 @pytest.mark.parametrize("frames", [1, 7, 16, 20])
-def test_blocks_are_all_frames(made_videos, size, frames):
-    blocks = list(read_blocks(made_videos / "gray20.avi", frames, size))
+def test_blocks_are_all_frames(tmp_path, size, frames):
+    write_video(tmp_path / "v.avi", gray_frames(frames))
+    blocks = list(read_blocks(tmp_path / "v.avi", frames, size))
     assert [start for start, _ in blocks] == list(range(0, frames, size))
     assert [len(block) for _, block in blocks[:-1]] == [size] * (len(blocks) - 1)
     np.testing.assert_array_equal(
         np.concatenate([block for _, block in blocks]),
-        all_frames(made_videos / "gray20.avi")[:frames],
+        all_frames(tmp_path / "v.avi"),
     )
+    assert numbers(all_frames(tmp_path / "v.avi")) == list(range(frames))
 
 
 @pytest.mark.parametrize("size", [5, 16, 20, 24, 64])
@@ -137,9 +142,12 @@ def test_a_longer_missing_tail_is_a_damaged_file(made_videos):
             read()
 
 
-def test_a_longer_file_is_cut_at_the_annotated_length(made_videos):
-    assert sum(len(block) for _, block in read_blocks(made_videos / "gray40.avi", 25, 16)) == 25
-    assert numbers(read_frames(made_videos / "gray40.avi", [24], 25)) == [24]
+@pytest.mark.parametrize("more", [1, SHORT_TAIL])
+def test_a_few_frames_more_are_cut_at_the_annotated_length(made_videos, more):
+    path, frames = made_videos / "gray40.avi", 40 - more
+    assert sum(len(block) for _, block in read_blocks(path, frames, 16)) == frames
+    assert numbers(read_frames(path, [frames - 1], frames)) == [frames - 1]
+    assert numbers(IndexedVideos().read_frames(path, [4], frames)) == [4]
 
 
 def test_decoding_stops_behind_the_last_frame_wanted(made_videos, monkeypatch):
@@ -152,8 +160,50 @@ def test_decoding_stops_behind_the_last_frame_wanted(made_videos, monkeypatch):
     assert numbers(read_frames(made_videos / "gray40.avi", [4, 9], 40)) == [4, 9]
     assert len(decoded) == 10
     decoded.clear()
-    list(read_blocks(made_videos / "gray40.avi", 12, 16))
-    assert len(decoded) == 12
+    assert len(read_frames(made_videos / "gray40.avi", [12, 11], 13)) == 2
+    assert len(decoded) == 13
+    decoded.clear()
+    with pytest.raises(VideoError, match="at least 21 frames where the annotation has 12"):
+        list(read_blocks(made_videos / "gray40.avi", 12, 16))
+    assert len(decoded) == 12 + SHORT_TAIL + 1
+
+
+def scored(path, frames):
+    return list(read_blocks(path, frames, 16))
+
+
+def trained(path, frames):
+    return IndexedVideos().read_frames(path, [3], frames)
+
+
+@pytest.mark.parametrize("times, rate", [(2, 50), (3, 60)])
+def test_a_file_of_another_frame_rate_is_another_video(made_videos, tmp_path, times, rate):
+    write_video(tmp_path / "v.avi", np.repeat(gray_frames(20), times, axis=0), rate)
+    for read in (scored, trained):
+        with pytest.raises(VideoError, match="v.avi decodes at least .* has 20; was it re-enc"):
+            read(tmp_path / "v.avi", 20)
+
+
+@pytest.mark.parametrize("more", [SHORT_TAIL, SHORT_TAIL + 1])
+def test_a_surplus_is_tolerated_up_to_the_same_limit_everywhere(made_videos, more):
+    for read in (scored, trained):
+        if more <= SHORT_TAIL:
+            read(made_videos / "gray40.avi", 40 - more)
+            continue
+        with pytest.raises(VideoError, match="at least 40 frames where the annotation has 31"):
+            read(made_videos / "gray40.avi", 40 - more)
+
+
+def test_a_short_tail_is_told_once_where_the_whole_video_is_read(made_videos, tmp_path, capfd):
+    shutil.copy(made_videos / "gray20.avi", tmp_path / "v.avi")
+    read_frames(tmp_path / "v.avi", [3], 22)
+    assert capfd.readouterr().err == ""
+    for _ in range(2):
+        scored(tmp_path / "v.avi", 22)
+    said = f"note: {tmp_path / 'v.avi'} decodes 20 frames where the annotation has 22; the last"
+    assert capfd.readouterr().err == f"{said} one is repeated\n"
+    scored(tmp_path / "v.avi", 20)
+    assert capfd.readouterr().err == ""
 
 
 # ---- files that are no videos ----
@@ -282,6 +332,32 @@ def test_real_ucf_videos_decode_as_many_frames_as_annotated(shared_data, name, f
     root = shared_data / "ucf101_24"
     assert read_ground_truth(root / "pyannot.pkl").videos[name].frames == frames
     assert probe(find_video(root, name)) == (frames, 240, 320)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda frames: np.repeat(frames, 2, axis=0),  # 25 to 50 pictures a second
+        lambda frames: frames[np.arange(len(frames) * 12 // 5) * 5 // 12],  # to 60
+        lambda frames: frames[SHORT_TAIL + 1 :],
+        lambda frames: frames[: -SHORT_TAIL - 1],
+    ],
+    ids=["50 fps", "60 fps", "cut in front", "cut behind"],
+)
+def test_a_real_ucf_video_that_was_changed(shared_data, tmp_path, change):
+    name = "Biking/v_Biking_g01_c03"
+    frames = all_frames(find_video(shared_data / "ucf101_24", name))
+    write_video(tmp_path / "v.avi", change(frames))
+    with pytest.raises(VideoError, match="frames where the annotation has 151; "):
+        scored(tmp_path / "v.avi", 151)
+    with pytest.raises(VideoError, match="frames where the annotation has 151; "):
+        IndexedVideos().read_frames(tmp_path / "v.avi", [150], 151)
+
+
+def test_a_real_ucf_video_re_encoded_at_its_rate_reads(shared_data, tmp_path):
+    frames = all_frames(find_video(shared_data / "ucf101_24", "Biking/v_Biking_g01_c03"))
+    write_video(tmp_path / "v.avi", frames)
+    assert sum(len(block) for _, block in scored(tmp_path / "v.avi", 151)) == 151
 
 
 def test_a_real_jhmdb_clip_claims_48_frames_and_has_40(shared_data):
