@@ -288,8 +288,7 @@ def check_nothing_built_on(cycle: Cycle) -> None:
 
 def show_request(settings: SelectSettings, cycle: Cycle, before: Annotations) -> None:
     """Write a picture of every frame that is asked for, where its video is available, and
-    say
-    what comes next. before: the labels that the request was made from.
+    say what comes next. before: the labels that the request was made from.
     """
     source = settings.source
     picks = request_picks(load_selection(cycle.selection))
