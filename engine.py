@@ -442,17 +442,44 @@ class ScoreSettings:
 
 
 @torch.no_grad()
-def score_video(trained, video, item, settings, forward=mc_forward):
-    """Latents of the tiles (n,D), and every frame score (F,) of one video from its clips
-    (see VideoTiles): {"latents", one entry for each of SCORES}, NumPy.
+def score_video(trained, video, chunks, settings, forward=mc_forward):
+    """Latents of the tiles (n,D), and every frame score (F,) of one video from the chunks of
+    its clips (see VideoTiles): {"latents", one entry for each of SCORES}, NumPy.
 
     forward: mc_forward, or it compiled. Nothing waits for the device before the last clip.
     """
+    latents, values, places = [], [], []
+    for chunk in chunks:
+        more_latents, more_values = score_clips(trained, video.name, chunk, settings, forward)
+        latents += more_latents
+        values.append(torch.stack(more_values))
+        places += zip(chunk["tile"].tolist(), chunk["phase"].tolist(), strict=True)
+    values = torch.cat(values).cpu().numpy()  # (clips, 5, T)
+    scores = {name: np.zeros(video.frames, np.float32) for name in SCORES}
+    size = values.shape[2] * STRIDE
+    for clip_values, (tile, phase) in zip(values, places, strict=True):
+        served = first = tile * size
+        if settings.tail == "shift":
+            last = shifted_start(video.frames, size, STRIDE, settings.phases)
+            first = min(served, last)
+        for name, values_T in zip(SCORES, clip_values, strict=True):
+            # a shifted tile serves no frame of the one before
+            place = scores[name][served : served + size]
+            tile_scores = np.zeros(size, np.float32)
+            spread(tile_scores, values_T, phase, settings.phases)
+            place += tile_scores[served - first :][: len(place)]
+    return {"latents": torch.stack(latents).cpu().numpy(), **scores}
+
+
+def score_clips(trained, name, chunk, settings, forward):
+    """Of a chunk of the video `name`: latents (D,) of the clips of phase 0, and the SCORES
+    of each clip's frames, float64 (5,T); lists, on the device.
+    """
     detector = trained.detector
     device = next(detector.parameters()).device
-    clips, latents, values = item["clips"].to(device, non_blocking=True), [], []
-    for clip, tile, phase in zip(clips, item["tile"], item["phase"], strict=True):
-        key = settings.seed, video.name, int(tile), int(phase), settings.passes
+    clips, latents, values = chunk["clips"].to(device, non_blocking=True), [], []
+    for clip, tile, phase in zip(clips, chunk["tile"], chunk["phase"], strict=True):
+        key = settings.seed, name, int(tile), int(phase), settings.passes
         masks = [m.to(device, non_blocking=True) for m in seeded_masks(detector, *key)]
         with autocast(device, settings.amp):
             logits, latent = forward(
@@ -461,22 +488,8 @@ def score_video(trained, video, item, settings, forward=mc_forward):
         if phase == 0:
             latents.append(latent.float())
         of_clip = frame_scores(logits, settings.threshold)
-        values.append(torch.stack([of_clip[name].double() for name in SCORES]))  # (5, T)
-    values = torch.stack(values).cpu().numpy()  # (clips, 5, T)
-    scores = {name: np.zeros(video.frames, np.float32) for name in SCORES}
-    size = clips.shape[1] * STRIDE
-    for clip_values, tile, phase in zip(values, item["tile"], item["phase"], strict=True):
-        served = first = int(tile) * size
-        if settings.tail == "shift":
-            last = shifted_start(video.frames, size, STRIDE, settings.phases)
-            first = min(served, last)
-        for name, values_T in zip(SCORES, clip_values, strict=True):
-            # a shifted tile serves no frame of the one before
-            place = scores[name][served : served + size]
-            tile_scores = np.zeros(size, np.float32)
-            spread(tile_scores, values_T, int(phase), settings.phases)
-            place += tile_scores[served - first :][: len(place)]
-    return {"latents": torch.stack(latents).cpu().numpy(), **scores}
+        values.append(torch.stack([of_clip[name].double() for name in SCORES]))
+    return latents, values
 
 
 def spread(scores_F, values_T, phase, phases, stride=STRIDE):

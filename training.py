@@ -30,7 +30,7 @@ from claus.artifacts import checkpoint
 from claus.artifacts.parts import fingerprint
 from claus.artifacts.training_state import TRAINING_STATE, check_same_settings, plain, renamed
 from claus.datasets.clips.geometry import GEOMETRY
-from claus.datasets.clips.tiles import VideoTiles, tile_loader
+from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
 from claus.datasets.clips.training_clips import (
     ClipSampler,
     LabeledFrames,
@@ -280,19 +280,17 @@ class Trainer:
         self.reestimate()
         videos = [self.labels.videos[name] for name in distributed.shard(self.names)]
         tiles = VideoTiles(videos, self.find_video, self.geometry)
-        for item in tqdm(
-            tile_loader(tiles, self.settings.hardware.workers),
+        for video, chunks in tqdm(
+            TileLoader(tiles, self.settings.hardware.workers),
             desc="cluster",
             leave=False,
             unit="video",
             disable=None,
         ):
-            if "failed" in item:
-                failed[item["name"]] = item["failed"]
-            else:
-                latents[item["name"]] = tile_latents(
-                    self.detector, item["clips"], self.settings.pixel_range
-                )
+            try:
+                latents[video.name] = self.latents_of(chunks)
+            except Unreadable as error:
+                failed[video.name] = str(error)
         for more_latents, more_failed in distributed.gather((latents, failed)):
             latents.update(more_latents)
             failed.update(more_failed)
@@ -310,6 +308,13 @@ class Trainer:
         clusters = Clusters.fit(latents, self.settings.clusters, self.settings.seed)
         distributed.broadcast_from_rank0(clusters.state_dict())
         return clusters
+
+    def latents_of(self, chunks):
+        """Latents float32 (n,D) of a video's tiles, see VideoTiles."""
+        pixel_range = self.settings.pixel_range
+        return np.concatenate(
+            [tile_latents(self.detector, chunk["clips"], pixel_range) for chunk in chunks]
+        )
 
     def skip(self, failed):
         """Note the videos that could not be read, {name: reason}; with --strict the first

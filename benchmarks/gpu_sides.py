@@ -165,7 +165,7 @@ def published(bench, amp):
 
 
 def video(bench):
-    """(trained, video, item) of a made-up video of mean length, as cluster_extract.py has
+    """(trained, video, chunks) of a made-up video of mean length, as cluster_extract.py has
     them.
     """
     tiles = 1 if bench.settings.tiny else round(TILES / VIDEOS)
@@ -179,7 +179,7 @@ def video(bench):
     return (
         SimpleNamespace(detector=bench.detector, pixel_range=PIXELS),
         SimpleNamespace(name="made/up", frames=16 * tiles),
-        item,
+        [item],
     )
 
 
@@ -202,7 +202,7 @@ def published_scoring(bench, amp):
     """The same video with R full passes a clip; without the frame scores, which take nearly
     nothing.
     """
-    _, about, item = video(bench)
+    _, about, (item,) = video(bench)
 
     def score():
         bench.plain.eval()

@@ -75,15 +75,21 @@ def truth_of(video: Video, geometry: ClipGeometry, gt: str) -> floor.Truth:
     return floor.Truth(video.name, video.label, size, masks_F_H_W=masks_F_S_S)
 
 
-def truth_masks(truth: floor.Truth) -> np.ndarray:
-    """Masks of a floor.Truth: bool (F, S, S), boxes filled."""
+def truth_masks(truth: floor.Truth, frames: np.ndarray | None = None) -> np.ndarray:
+    """Masks of a floor.Truth, boxes filled: bool (F, S, S), or (n, S, S) of n `frames` by
+    number, -1 for an empty mask.
+    """
+    frames = np.arange(truth.frames) if frames is None else np.asarray(frames)
+    masks_n_S_S = np.zeros((len(frames), *truth.size), bool)
+    real_n = frames >= 0
     if truth.masks_F_H_W is not None:
-        return truth.masks_F_H_W
-    masks_F_S_S = np.zeros((truth.frames, *truth.size), bool)
+        masks_n_S_S[real_n] = truth.masks_F_H_W[frames[real_n]]
+        return masks_n_S_S
     for boxes_F_4 in truth.boxes_A_F_4:
-        for mask, (x0, y0, x1, y1) in zip(masks_F_S_S, boxes_F_4, strict=True):
-            mask[y0:y1, x0:x1] = True
-    return masks_F_S_S
+        for place in np.flatnonzero(real_n):
+            x0, y0, x1, y1 = boxes_F_4[frames[place]]
+            masks_n_S_S[place, y0:y1, x0:x1] = True
+    return masks_n_S_S
 
 
 def no_model_floor(

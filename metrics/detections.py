@@ -102,6 +102,12 @@ def boxes_of(
     return Boxes.concat(parts, scored=True)
 
 
+def with_class_scores(boxes: Boxes, scores_C: np.ndarray) -> Boxes:
+    """Boxes of boxes_of whose class scores were all 1, with these class scores."""
+    scores_C = np.asarray(scores_C, np.float64)
+    return Boxes(*boxes.columns()[:-1], boxes.score * scores_C[boxes.label])
+
+
 def report(
     videos: Sequence,
     boxes: Sequence[Boxes],

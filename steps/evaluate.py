@@ -19,7 +19,7 @@ from claus.artifacts.evaluation_file import load_evaluation, save_evaluation
 from claus.artifacts.parts import fingerprint, parts_dir, save_part
 from claus.datasets import table
 from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry
-from claus.datasets.clips.tiles import VideoTiles, tile_loader
+from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.truth import (
     check_classes,
@@ -257,17 +257,19 @@ def score_videos(
     ]
     find_video = table.video_finder(settings.dataset, settings.data)
     tiles = VideoTiles(todo, find_video, geometry, phases=2, fill="black")
-    loader = tile_loader(tiles, settings.workers)
+    streams = TileLoader(tiles, settings.workers)
     failed = {}
-    for item in tqdm(loader, desc="evaluate", unit="video", leave=False, disable=None):
-        if "failed" in item:
+    for video, chunks in tqdm(
+        streams, desc="evaluate", unit="video", leave=False, disable=None
+    ):
+        try:
+            result = score_video(trained, video, chunks, geometry, settings)
+        except Unreadable as error:
             if settings.strict:
-                raise UserError(item["failed"])
-            failed[item["name"]] = item["failed"]
+                raise
+            failed[video.name] = str(error)
             continue
-        place = places[item["name"]]
-        result = score_video(trained, videos[place], item, geometry, settings)
-        save_part(parts / f"{place}.npz", result)
+        save_part(parts / f"{places[video.name]}.npz", result)
     return gather_parts(videos, parts, failed, boxes=settings.protocol != "capsule")
 
 
@@ -299,38 +301,52 @@ def gather_parts(videos, parts, failed, boxes):
     return scored
 
 
-def score_video(trained, video, item, geometry, settings):
+def score_video(trained, video, chunks, geometry, settings):
     """What the protocols need of one video, as arrays: see OVERLAP and, but for --protocol
-    capsule, BOXES.
+    capsule, BOXES. chunks: of its clips, see VideoTiles.
     """
-    prediction = predict(trained, item)
-    finite = prediction.logits_N_T_S_S.isfinite().all()
-    if not (finite and np.isfinite(prediction.scores_N_C).all()):
-        raise UserError(
-            f"{settings.weights or 'detector.pt'} gives numbers that are not finite for "
-            f"{video.name}; its training diverged, train again with a lower --lr"
-        )
-    truth_F_S_S = truth_masks(truth_of(video, geometry, settings.capsule.gt))
-    overlap = overlap_of(video, item, prediction, truth_F_S_S)
+    truth = truth_of(video, geometry, settings.capsule.gt)
+    n_classes = len(trained.classes)
+    overlap = capsule.VideoOverlap.empty(video.name, video.label, video.frames, n_classes)
+    boxes, scores = [], []
+    for chunk in chunks:
+        prediction = predict(trained, chunk)
+        finite = prediction.logits_N_T_S_S.isfinite().all()
+        if not (finite and np.isfinite(prediction.scores_N_C).all()):
+            raise UserError(
+                f"{settings.weights or 'detector.pt'} gives numbers that are not finite for "
+                f"{video.name}; its training diverged, train again with a lower --lr"
+            )
+        add_overlap(overlap, chunk, prediction, truth)
+        scores.append(prediction.scores_N_C)
+        if settings.protocol != "capsule":
+            boxes.append(boxes_of(video, prediction, geometry, settings.act))
     result = {name: getattr(overlap, name) for name in OVERLAP}
     if settings.protocol != "capsule":
-        probs = (torch.sigmoid(logits).numpy() for logits in prediction.logits_N_T_S_S)
-        boxes = detections.boxes_of(
-            0,
-            video,
-            prediction.frames_N_T,
-            probs,
-            prediction.scores_N_C,
-            geometry,
-            settings.act,
-        )
-        result |= {name: getattr(boxes, name) for name in BOXES}
+        found = Boxes.concat(boxes, scored=True)
+        if settings.act.class_scores == "video":
+            mean_C = np.concatenate(scores).astype(np.float64).mean(axis=0)
+            found = detections.with_class_scores(found, mean_C)
+        result |= {name: getattr(found, name) for name in BOXES}
     return result
+
+
+def boxes_of(video, prediction, geometry, how):
+    """Boxes of a chunk; where their class scores are those of the whole video, with 1 in
+    their place.
+    """
+    scores_N_C = prediction.scores_N_C
+    if how.class_scores == "video":
+        scores_N_C = np.ones_like(scores_N_C)
+    probs = (torch.sigmoid(logits).numpy() for logits in prediction.logits_N_T_S_S)
+    return detections.boxes_of(
+        0, video, prediction.frames_N_T, probs, scores_N_C, geometry, how
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the detector says of the N clips of a video: frames (N,T), -1 = black; logits
+    """What the detector says of N clips of a video: frames (N,T), -1 = black; logits
     (N,T,S,S); scores (N,C).
     """
 
@@ -339,23 +355,21 @@ class Prediction:
     scores_N_C: np.ndarray
 
 
-def predict(trained, item) -> Prediction:
-    """Prediction for the clips of a video (see VideoTiles)."""
-    logits, scores = engine.predict(trained.detector, item["clips"], trained.pixel_range)
-    return Prediction(item["frames"], logits, scores.numpy())
+def predict(trained, chunk) -> Prediction:
+    """Prediction for a chunk of the clips of a video (see VideoTiles)."""
+    logits, scores = engine.predict(trained.detector, chunk["clips"], trained.pixel_range)
+    return Prediction(chunk["frames"], logits, scores.numpy())
 
 
-def overlap_of(video, item, prediction, truth_F_S_S) -> capsule.VideoOverlap:
-    """Pixel counts and class scores of one video."""
-    n_classes = prediction.scores_N_C.shape[1]
-    overlap = capsule.VideoOverlap.empty(video.name, video.label, video.frames, n_classes)
+def add_overlap(overlap, chunk, prediction, truth):
+    """Take the clips of a chunk into a capsule.VideoOverlap: pixel counts and class
+    scores.
+    """
     for clip, frames_T in enumerate(prediction.frames_N_T):
-        truth_T_S_S = truth_F_S_S[frames_T] & (frames_T >= 0)[:, None, None]
         overlap.add_clip(
-            2 * item["tile"][clip] + item["phase"][clip],
+            2 * chunk["tile"][clip] + chunk["phase"][clip],
             frames_T,
             capsule.foreground(prediction.logits_N_T_S_S[clip]),
-            truth_T_S_S,
+            truth_masks(truth, frames_T),
             prediction.scores_N_C[clip],
         )
-    return overlap

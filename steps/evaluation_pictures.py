@@ -13,9 +13,9 @@ from claus.datasets.labels.pseudo_labels import pseudo_masks
 from claus.datasets.video.reader import read_blocks
 from claus.steps.evaluate import predict
 from claus.utils import overlays
-from claus.utils.runtime import UserError, check_writable
+from claus.utils.runtime import check_writable
 
-BLOCK = 16  # frames decoded at once
+BLOCK = 16  # frames of a tile, decoded at once
 
 
 def draw_pictures(trained, scored, report, geometry, switches, settings, cycle):
@@ -33,14 +33,10 @@ def draw_pictures(trained, scored, report, geometry, switches, settings, cycle):
     find_video = table.video_finder(settings.dataset, settings.data)
     for tag, index in overlays.pick_examples(iou_V, settings.visualize):
         video, overlap = scored.videos[index], scored.overlaps[index]
-        item = VideoTiles([video], find_video, geometry, phases=2, fill="black")[0]
-        if "failed" in item:
-            raise UserError(item["failed"])
-        prediction = predict(trained, item)
-        example = example_of(
-            video, overlap, prediction, iou_V[index], trained.classes, geometry, switches
-        )
-        blocks = blocks_of(video, find_video(video.name))
+        example = example_of(video, overlap, iou_V[index], trained.classes, geometry, switches)
+        tiles = VideoTiles([video], find_video, geometry, phases=2, fill="black")
+        maps = tile_maps(trained, tiles.chunks(0), geometry.size)
+        blocks = blocks_of(video, find_video(video.name), maps)
         stem = folder / f"{tag}_{video.name.replace('/', '_')}"
         overlays.draw_example(stem, example, blocks)
     print(f"drew {folder}")
@@ -55,11 +51,28 @@ def video_iou(overlap, switches):
     return overlap.intersection_F[counted_F].sum() / max(union, 1)
 
 
-def blocks_of(video, path):
-    """(first frame, frames uint8 (n,H,W,3), truth (n,H,W)) until the video is over."""
-    for start, frames in read_blocks(path, video.frames, BLOCK):
+def tile_maps(trained, chunks, size):
+    """Foreground probabilities float16 (BLOCK,S,S) of each tile of a video."""
+    for chunk in chunks:
+        prediction = predict(trained, chunk)
+        for tile in np.unique(chunk["tile"]):
+            probs = np.zeros((BLOCK, size, size), np.float16)
+            for clip in np.flatnonzero(chunk["tile"] == tile):
+                frames_T = prediction.frames_N_T[clip]
+                real_T = frames_T >= 0
+                logits = prediction.logits_N_T_S_S[clip][real_T]
+                probs[frames_T[real_T] % BLOCK] = torch.sigmoid(logits).numpy()
+            yield probs
+
+
+def blocks_of(video, path, maps):
+    """(first frame, frames uint8 (n,H,W,3), truth (n,H,W), probabilities (n,S,S)) until the
+    video is over. maps: of tile_maps.
+    """
+    blocks = read_blocks(path, video.frames, BLOCK)
+    for (start, frames), probs in zip(blocks, maps, strict=True):
         numbers = np.arange(start, start + len(frames))
-        yield start, frames, pseudo_masks(video, numbers)
+        yield start, frames, pseudo_masks(video, numbers), probs[: len(frames)]
 
 
 def charts_of(overlaps, report, classes, switches):
@@ -124,14 +137,10 @@ def rates(result, key, threshold):
     return [None if row[key] is None else row[key][at] for row in result["per_class"]]
 
 
-def example_of(video, overlap, prediction, iou, classes, geometry, switches):
+def example_of(video, overlap, iou, classes, geometry, switches):
     """overlays.Example of a scored video."""
     counted_F = overlap.counted_frames(switches)
     iou_F = overlap.intersection_F / np.maximum(overlap.union_F, 1)
-    probs_F_S_S = np.zeros((video.frames, geometry.size, geometry.size), np.float16)
-    for frames_T, logits in zip(prediction.frames_N_T, prediction.logits_N_T_S_S, strict=True):
-        real_T = frames_T >= 0
-        probs_F_S_S[frames_T[real_T]] = torch.sigmoid(logits[real_T]).numpy()
     predicted = overlap.predicted_class(switches)
     top, left = center_crop(geometry)
     height, width = geometry.crop
@@ -142,7 +151,6 @@ def example_of(video, overlap, prediction, iou, classes, geometry, switches):
         score=float(np.nanmean(overlap.clip_scores[:, predicted])),
         video_iou=iou,
         iou_F=np.where(counted_F, iou_F, np.nan),
-        probs_F_S_S=probs_F_S_S,
         frame=geometry.frame,
         crop=(left, top, left + width, top + height),
     )

@@ -26,7 +26,7 @@ from claus.artifacts.scores import (
     save_uncertainty,
 )
 from claus.datasets import table
-from claus.datasets.clips.tiles import VideoTiles, tile_loader
+from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
 from claus.datasets.labels import annotations as annotation_file
 from claus.engine import ScoreSettings, fast_convolutions, score_video
 from claus.flags.scoring import ScoringSettings
@@ -151,14 +151,16 @@ def extract(trained, videos, mine, parts: Path, settings: ScoringSettings) -> No
         settings.phases,
         fill=settings.tail,
     )
-    items = tqdm(tile_loader(tiles, settings.workers), desc="score", unit="video", disable=None)
-    for number, item in zip(mine, items, strict=True):
-        if "failed" in item:
+    loader = TileLoader(tiles, settings.workers)
+    streams = tqdm(loader, desc="score", unit="video", disable=None)
+    for number, (video, chunks) in zip(mine, streams, strict=True):
+        try:
+            result = score_video(trained, video, chunks, how, forward)
+        except Unreadable as error:
             if settings.strict:
-                raise UserError(item["failed"])
-            write_text(parts / f"{number}.failed", item["failed"])
+                raise
+            write_text(parts / f"{number}.failed", str(error))
             continue
-        result = score_video(trained, videos[number], item, how, forward)
         save_part(parts / f"{number}.npz", result)
 
 

@@ -2,6 +2,7 @@
 
 import av
 import numpy as np
+import torch
 
 STEP, FIRST = 6, 8
 
@@ -42,3 +43,13 @@ def write_with_b_frames(path, frames, codec):
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
+
+
+def whole(chunks):
+    """The chunks of a video (see VideoTiles) as one, of all its clips."""
+    chunks = list(chunks)
+    joined = {"name": chunks[0]["name"]}
+    joined["clips"] = torch.cat([chunk["clips"] for chunk in chunks])
+    for key in ("frames", "tile", "phase"):
+        joined[key] = np.concatenate([chunk[key] for chunk in chunks])
+    return joined

@@ -38,10 +38,9 @@ class Example:
     """One test video and what was made of it.
 
     name, truth, predicted: text. score: mean score of the predicted class. video_iou:
-    number. iou_F: (F,), NaN where a frame is not counted. probs_F_S_S: foreground
-    probabilities inside the crop. frame: (H, W) that videos are resized to. crop: (x0, y0,
-    x1, y1) of the network's view in that frame. protocol: text that names what the IoUs
-    are.
+    number. iou_F: (F,), NaN where a frame is not counted. frame: (H, W) that videos are
+    resized to. crop: (x0, y0, x1, y1) of the network's view in that frame. protocol: text
+    that names what the IoUs are.
     """
 
     name: str
@@ -50,7 +49,6 @@ class Example:
     score: float
     video_iou: float
     iou_F: np.ndarray
-    probs_F_S_S: np.ndarray
     frame: tuple
     crop: tuple
     protocol: str = "capsule protocol"
@@ -183,9 +181,8 @@ def _frame_iou(example, f):
     return "not counted" if np.isnan(example.iou_F[f]) else f"IoU {example.iou_F[f]:.2f}"
 
 
-def _view(example, f, picture, truth, height):
-    """The overlay of frame number `f`."""
-    prob = example.probs_F_S_S[f]
+def _view(example, picture, truth, prob, height):
+    """The overlay of a frame."""
     return overlay(picture, truth, prob, example.frame, example.crop, height)
 
 
@@ -195,8 +192,8 @@ def _view(example, f, picture, truth, height):
 def draw_example(stem, example, blocks):
     """Write `stem`.mp4, the overlay video, and `stem`.png, the contact sheet.
 
-    blocks: iterable of (first frame number, frames uint8 (n,H,W,3), truth (n,H,W) {0,1})
-    that covers the video.
+    blocks: iterable of (first frame number, frames uint8 (n,H,W,3), truth (n,H,W) {0,1},
+    foreground probabilities (n,S,S) inside the crop) that covers the video.
     """
     stem, frames = Path(stem), len(example.iou_F)
     shown = np.unique(
@@ -205,21 +202,21 @@ def draw_example(stem, example, blocks):
     cells = {}
 
     def pictures():
-        for start, block, truths in blocks:
-            for f, (frame, truth) in enumerate(zip(block, truths, strict=True), start):
+        for start, *block in blocks:
+            for f, (frame, truth, prob) in enumerate(zip(*block, strict=True), start):
                 if f in shown:
-                    view = _view(example, f, frame, truth, CELL)
+                    view = _view(example, frame, truth, prob, CELL)
                     label = [(f"frame {f}", PLAIN), (f"   {_frame_iou(example, f)}", FAINT)]
                     cells[f] = np.concatenate([view, text_bar(label, view.shape[1], 20, 12)])
-                yield frame_picture(example, f, frame, truth)
+                yield frame_picture(example, f, frame, truth, prob)
 
     write_mp4(f"{stem}.mp4", pictures())
     write_png(f"{stem}.png", contact_sheet(example, cells))
 
 
-def frame_picture(example, f, frame, truth):
+def frame_picture(example, f, frame, truth, prob):
     """uint8 picture of frame number `f`: text, the frame with its overlay, the IoU strip."""
-    view = _view(example, f, frame, truth, VIEW)
+    view = _view(example, frame, truth, prob, VIEW)
     width = view.shape[1]
     second = [
         (f"frame {f} of {len(example.iou_F)}", PLAIN),

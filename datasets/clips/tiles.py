@@ -1,4 +1,4 @@
-"""A whole video as clips, decoded once: for scoring, clustering and evaluation.
+"""A video as a stream of clips, decoded once: for scoring, clustering and evaluation.
 
 Only frames that a clip shows are converted to RGB and resized: with one phase, every second.
 
@@ -6,15 +6,24 @@ A tile is T*stride = 16 frames. Phase p of a tile is the clip of its frames p, p
 ...; two phases cover every frame. The last tile of a video is filled up by its last frame
 (scoring, as published) or by black (the evaluation protocol); or it begins earlier, so that
 it is complete and shows motion throughout (scoring, our own rules).
+
+Clips come in chunks of CHUNK, so that the memory needed does not depend on the length of a
+video:
+
+    for video, chunks in TileLoader(VideoTiles(videos, find_video, geometry), workers):
+        try:
+            for chunk in chunks: ...
+        except Unreadable as error: ...
 """
 
+import functools
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from claus.datasets.clips.geometry import STRIDE, ClipGeometry, center_crop, transform
 from claus.datasets.labels.annotations import Video
@@ -22,16 +31,21 @@ from claus.datasets.video.reader import read_runs
 from claus.utils.runtime import UserError
 
 FILLS = ("repeat", "black", "shift")
+CHUNK = 16  # clips; a multiple of 8, so that batches of 8 lie as in the whole video
 
 
-class VideoTiles(Dataset):
-    """Video number -> {"name", "clips" uint8 (n,T,3,S,S), "frames" int64 (n,T), "tile",
-    "phase" int64 (n,)}.
+class Unreadable(UserError):
+    """A video that is missing or damaged; its chunks so far are to be dropped."""
+
+
+class VideoTiles:
+    """Videos as chunks of clips: {"name", "clips" uint8 (n,T,3,S,S), "frames" int64 (n,T),
+    "tile", "phase" int64 (n,)}, n = chunk but for the last of a video.
 
     Clips come tile by tile, phase by phase. frames: the video frame under each clip frame,
     -1 under a black one. fill: "repeat" the last frame, "black", or "shift" the last tile
     to end with the video (where that has a whole tile; a shorter one repeats its last
-    frame). A video that is missing or damaged gives {"name", "failed": reason}.
+    frame).
     """
 
     def __init__(
@@ -43,40 +57,52 @@ class VideoTiles(Dataset):
         fill: str = "repeat",
         length: int = 8,
         stride: int = STRIDE,
+        chunk: int = CHUNK,
     ):
         if fill not in FILLS:
             raise ValueError(f"fill must be one of {', '.join(FILLS)}, not {fill!r}")
         self.videos, self.find_video, self.geometry = list(videos), find_video, geometry
         self.phases, self.fill, self.length, self.stride = phases, fill, length, stride
+        self.chunk = chunk
 
     def __len__(self):
         return len(self.videos)
 
-    def __getitem__(self, index):
+    def chunks(self, index: int) -> Iterator[dict]:
+        """The chunks of a video, which is decoded as they are asked for. UserError where it
+        is missing or damaged.
+        """
         video = self.videos[index]
-        plan = self.plan(video.frames)
-        try:
-            pictures = self._pictures(video, plan)
-        except UserError as error:
-            return {"name": video.name, "failed": str(error)}
-        columns = zip(*itertools.chain(*plan), strict=True)
+        following = functools.partial(self._chunk, video.name, self._clips(video))
+        return iter(following, None)  # which holds no chunk that it has given
+
+    def _chunk(self, name, clips):
+        """The next chunk from an iterator over the clips of a video, None at its end."""
+        some = list(itertools.islice(clips, self.chunk))
+        if not some:
+            return None
+        pictures, *columns = zip(*some, strict=True)
         frames, tiles, phases = (np.stack(column) for column in columns)
         return {
-            "name": video.name,
+            "name": name,
             "clips": torch.stack(pictures),
             "frames": frames,
             "tile": tiles,
             "phase": phases,
         }
 
-    def _pictures(self, video, plan):
-        """The clips of a plan, uint8 (T,3,S,S) each, from one pass over the video."""
+    def _clips(self, video):
+        """The clips of a video, (pictures uint8 (T,3,S,S), frame numbers (T,), tile, phase),
+        from one pass over it.
+        """
+        plan = self.plan(video.frames)
         wanted = np.unique([shown for tile in plan for shown, _, _ in tile])
         tile_of = wanted // (self.length * self.stride)
-        runs = [wanted[tile_of == tile] for tile in range(len(plan))]
+        starts = np.searchsorted(tile_of, np.arange(len(plan) + 1))
+        runs = [wanted[start:end] for start, end in itertools.pairwise(starts)]
         path, corner = self.find_video(video.name), center_crop(self.geometry)
         blocks = read_runs(path, video.frames, [run.tolist() for run in runs])
-        pictures, before = [], []
+        before = []
         for tile, run, block in zip(plan, runs, blocks, strict=True):
             now = [(run, transform(block, self.geometry, corner))]
             if self.fill == "black":
@@ -84,10 +110,9 @@ class VideoTiles(Dataset):
             # a shifted tile also shows frames of the tile before
             numbers = np.concatenate([numbers for numbers, _ in (*before, *now)])
             finished = torch.cat([frames for _, frames in (*before, *now)])
-            for shown, _, _ in tile:
-                pictures.append(finished[np.searchsorted(numbers, shown)])
+            for shown, number, phase in tile:
+                yield finished[np.searchsorted(numbers, shown)], shown, number, phase
             before = now if self.fill == "shift" else []
-        return pictures
 
     def plan(self, frames: int) -> list[list[tuple[np.ndarray, int, int]]]:
         """For each tile of a video of `frames` frames, its clips: (frame numbers (T,),
@@ -115,15 +140,66 @@ def shifted_start(frames: int, size: int, stride: int, phases: int) -> int:
     return max(frames - size + stride - phases, 0)
 
 
-def tile_loader(tiles: VideoTiles, workers: int) -> DataLoader:
-    """Iterate over a VideoTiles in order, decoding ahead in `workers` processes."""
-    return DataLoader(
-        tiles,
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        generator=torch.Generator(),
-    )
+class TileLoader:
+    """Iterate over a VideoTiles in order: (video, its chunks) for each video.
+
+    Decodes ahead in `workers` processes, each video in one of them, a few chunks of each
+    process's next video. The chunks raise Unreadable where a video is missing or damaged;
+    what is not taken of them is passed over.
+    """
+
+    def __init__(self, tiles: VideoTiles, workers: int):
+        self.tiles, self.workers = tiles, min(workers, len(tiles))
+
+    def __len__(self):
+        return len(self.tiles)
+
+    def __iter__(self) -> Iterator[tuple[Video, Iterator[dict]]]:
+        of = max(self.workers, 1)
+        readers = [self._reader(part, of) for part in range(of)]
+        for video, reader in zip(self.tiles.videos, itertools.cycle(readers), strict=False):
+            chunks = _of_one_video(reader)
+            yield video, chunks
+            for _ in chunks:
+                pass
+
+    def _reader(self, part, of):
+        loader = DataLoader(
+            _Share(self.tiles, part, of),
+            batch_size=None,
+            num_workers=min(self.workers, 1),
+            collate_fn=_as_it_is,
+            generator=torch.Generator(),
+        )
+        return iter(loader)
+
+
+class _Share(IterableDataset):
+    """What one of `of` processes reads: the chunks of each of its videos, followed by None,
+    or by the reason (text) why there are no more.
+    """
+
+    def __init__(self, tiles, part, of):
+        self.tiles, self.part, self.of = tiles, part, of
+
+    def __iter__(self):
+        for index in range(self.part, len(self.tiles), self.of):
+            try:
+                yield from self.tiles.chunks(index)
+            except UserError as error:
+                yield str(error)
+            else:
+                yield None
+
+
+def _of_one_video(reader):
+    """The chunks of the video that a _Share is at."""
+    for item in reader:
+        if item is None:
+            return
+        if isinstance(item, str):
+            raise Unreadable(item)
+        yield item
 
 
 def _as_it_is(item):

@@ -3,14 +3,15 @@ does not stop the others.
 """
 
 import functools
+import weakref
 
 import numpy as np
 import pytest
 import torch
-from made_videos import numbers
+from made_videos import numbers, whole
 
 from claus.datasets.clips.geometry import ClipGeometry, center_crop, transform
-from claus.datasets.clips.tiles import VideoTiles, tile_loader
+from claus.datasets.clips.tiles import CHUNK, TileLoader, Unreadable, VideoTiles
 from claus.datasets.labels.annotations import Video
 from claus.datasets.video.reader import read_frames
 from claus.utils.runtime import UserError
@@ -29,7 +30,7 @@ def tiles_of(made_videos, frames, name="gray40", **options):
     tiles = VideoTiles(
         [Video(name, frames, 48, 64)], functools.partial(find, made_videos), PLAIN, **options
     )
-    return tiles[0]
+    return whole(tiles.chunks(0))
 
 
 def shown(item):
@@ -117,10 +118,10 @@ def test_a_last_tile_that_is_shifted_to_end_with_the_video(made_videos):
     assert shown(tiles_of(made_videos, 9, fill="shift")) == [
         [0, 2, 4, 6, 8, 8, 8, 8]
     ]  # too short for a whole one
-    whole, same = (
+    repeated, same = (
         tiles_of(made_videos, 32, phases=2, fill=fill) for fill in ("repeat", "shift")
     )
-    assert torch.equal(whole["clips"], same["clips"])
+    assert torch.equal(repeated["clips"], same["clips"])
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 15, 16, 17, 31, 32, 40])
@@ -146,7 +147,7 @@ def test_clips_are_center_crops(made_videos):
     )
     frames = read_frames(made_videos / "square.avi", range(0, 16, 2), 30)
     assert center_crop(geometry) == (6, 13)
-    assert torch.equal(tiles[0]["clips"][0], transform(frames, geometry, (6, 13)))
+    assert torch.equal(next(tiles.chunks(0))["clips"][0], transform(frames, geometry, (6, 13)))
 
 
 def test_other_lengths_and_strides(made_videos):
@@ -156,29 +157,111 @@ def test_other_lengths_and_strides(made_videos):
     ].tolist() == [19, 19]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_failed_videos_are_named_and_the_others_go_on(made_videos, tmp_path, workers):
+@pytest.mark.parametrize("phases", [1, 2])
+@pytest.mark.parametrize("fill", ["repeat", "black", "shift"])
+@pytest.mark.parametrize("frames", [1, 7, 16, 17, 32, 35, 40])
+def test_chunks_are_the_whole_cut_in_pieces(made_videos, frames, fill, phases):
+    size = 16 * (frames // 16 + 1)
+    expected = tiles_of(made_videos, frames, phases=phases, fill=fill, chunk=size)
+    n = len(expected["clips"])
+    for chunk in (1, 2, 3, 4, 8):
+        video = Video("gray40", frames, 48, 64)
+        find_video = functools.partial(find, made_videos)
+        tiles = VideoTiles([video], find_video, PLAIN, phases, fill, chunk=chunk)
+        parts = list(tiles.chunks(0))
+        sizes = [len(part["clips"]) for part in parts]
+        assert sizes == [chunk] * (n // chunk) + [n % chunk] * (n % chunk > 0)
+        joined = whole(parts)
+        assert joined["name"] == "gray40" and torch.equal(joined["clips"], expected["clips"])
+        for key in ("frames", "tile", "phase"):
+            assert all(len(part[key]) == len(part["clips"]) for part in parts)
+            np.testing.assert_array_equal(joined[key], expected[key])
+            assert joined[key].dtype == expected[key].dtype == np.int64
+
+
+def test_batches_of_eight_lie_as_in_the_whole_video():
+    assert CHUNK % 8 == 0 and VideoTiles([], None, PLAIN).chunk == CHUNK
+
+
+@pytest.mark.parametrize("fill", ["repeat", "black", "shift"])
+def test_what_is_alive_does_not_grow_with_the_video(made_videos, monkeypatch, fill):
+    """Of all chunks, whoever holds them, only the last is left when the next is made."""
+    made, held = [], []
+
+    def watched(tiles, name, clips, make=VideoTiles._chunk):
+        held.append(sum(clips() is not None for clips in made))
+        chunk = make(tiles, name, clips)
+        if chunk is not None:
+            made.append(weakref.ref(chunk["clips"]))
+        return chunk
+
+    monkeypatch.setattr(VideoTiles, "_chunk", watched)
+    find_video = functools.partial(find, made_videos)
+    videos = [Video("gray40", 40, 48, 64), Video("gray40", 33, 48, 64)]
+    tiles = VideoTiles(videos, find_video, PLAIN, 2, fill, chunk=1)
+    for _, chunks in TileLoader(tiles, workers=0):
+        for chunk in chunks:
+            assert len(chunk["clips"]) == 1
+    assert len(made) == 12 - (fill == "black") and max(held) == 1
+
+
+def failing(folder, made_videos):
+    """Five videos in `folder`, of which the first is missing, the third damaged and the
+    fourth too short for its annotation.
+    """
     for name in ("gray20", "square"):
-        (tmp_path / f"{name}.avi").write_bytes((made_videos / f"{name}.avi").read_bytes())
-    (tmp_path / "damaged.avi").write_text("no video")
-    videos = [
+        (folder / f"{name}.avi").write_bytes((made_videos / f"{name}.avi").read_bytes())
+    (folder / "damaged.avi").write_text("no video")
+    return [
         Video("missing", 20, 48, 64),
         Video("gray20", 20, 48, 64),
         Video("damaged", 20, 48, 64),
         Video("square", 60, 72, 96),
         Video("gray20", 10, 48, 64),
     ]
-    loader = tile_loader(VideoTiles(videos, functools.partial(find, tmp_path), PLAIN), workers)
-    items = list(loader)
-    assert len(loader) == 5 and [item["name"] for item in items] == [
-        video.name for video in videos
-    ]
-    assert ["failed" in item for item in items] == [True, False, True, True, False]
-    assert "no file" in items[0]["failed"] and "damaged.avi" in items[2]["failed"]
-    assert "30 frames where the annotation has 60" in items[3]["failed"]
-    assert shown(items[1])[1] == [16, 18, 19, 19, 19, 19, 19, 19] and shown(items[4]) == [
-        [0, 2, 4, 6, 8, 9, 9, 9]
-    ]
+
+
+@pytest.mark.parametrize("workers", [0, 2, 9])
+@pytest.mark.parametrize("chunk", [1, CHUNK])
+def test_failed_videos_are_named_and_the_others_go_on(made_videos, tmp_path, workers, chunk):
+    videos = failing(tmp_path, made_videos)
+    tiles = VideoTiles(videos, functools.partial(find, tmp_path), PLAIN, chunk=chunk)
+    loader = TileLoader(tiles, workers)
+    found, failed, taken = [], {}, []
+    for video, chunks in loader:
+        found.append(video)
+        parts = []
+        try:
+            parts += chunks
+        except Unreadable as error:
+            failed[video.name] = str(error)
+        else:
+            taken.append(whole(parts))
+            assert taken[-1]["name"] == video.name
+    assert len(loader) == 5 and found == videos
+    assert list(failed) == ["missing", "damaged", "square"]
+    assert "no file" in failed["missing"] and "damaged.avi" in failed["damaged"]
+    assert "30 frames where the annotation has 60" in failed["square"]
+    assert shown(taken[0])[1] == [16, 18, 19, 19, 19, 19, 19, 19]
+    assert shown(taken[1]) == [[0, 2, 4, 6, 8, 9, 9, 9]]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_video_that_is_left_early_does_not_shift_the_next(made_videos, workers):
+    lengths = (40, 39, 33)
+    videos = [Video("gray40", frames, 48, 64) for frames in lengths]
+    tiles = VideoTiles(videos, functools.partial(find, made_videos), PLAIN, chunk=1)
+    firsts = [next(chunks)["tile"].tolist() for _, chunks in TileLoader(tiles, workers)]
+    assert firsts == [[0], [0], [0]]
+
+
+def test_a_failure_in_the_middle_comes_after_the_chunks_before_it(made_videos, tmp_path):
+    (video,) = failing(tmp_path, made_videos)[3:4]
+    tiles = VideoTiles([video], functools.partial(find, tmp_path), PLAIN, chunk=1)
+    for _, chunks in TileLoader(tiles, 0):
+        assert next(chunks)["frames"].tolist() == [list(range(0, 16, 2))]
+        with pytest.raises(Unreadable, match="30 frames where the annotation has 60"):
+            next(chunks)
 
 
 def test_an_unknown_fill_is_refused():

@@ -158,3 +158,20 @@ def test_the_rectangle_is_not_the_best_at_a_lower_iou():
     assert best == floor.Rectangle(0.25, 0.25)
     middle = floor.score_rectangle(floor.Rectangle(0.5, 0.5), truths, CLASSES, Switches())
     assert (middle.f_map[4], middle.f_map[10]) == (1, 0)  # at IoU .2 and .5
+
+
+@pytest.mark.parametrize("gt", ["union", "first", "random_one"])
+@pytest.mark.parametrize("kind", ["masks", "boxes"])
+def test_masks_of_some_frames_are_those_of_all(two_actors, kind, gt):
+    video = two_actors
+    if kind == "boxes":
+        boxes = np.array([[2, 2, 10, 10], [3, 2, 11, 10], [0, 1, 4, 9], [9, 9, 12, 12]])
+        tube = SimpleNamespace(frames=np.arange(4), boxes=boxes, masks=None)
+        other = SimpleNamespace(frames=np.arange(1, 5), boxes=boxes + 10, masks=None)
+        video = SimpleNamespace(**{**vars(two_actors), "tubes": (tube, other)})
+    truth = truth_of(video, WHOLE, gt)
+    every = truth_masks(truth)
+    assert every.any() and len(every) == video.frames
+    some = truth_masks(truth, np.array([4, 1, -1, 1, 0]))
+    np.testing.assert_array_equal(some[[0, 1, 3, 4]], every[[4, 1, 1, 0]])
+    assert not some[2].any() and some.dtype == bool

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from jhmdb_maker import square_masks, write_pngs, write_set
+from made_videos import whole
 from PIL import Image
 
 import claus_select
@@ -347,7 +348,7 @@ def test_act_results_are_those_of_a_direct_call(run, data, report):
     )
     parts = []
     for i, video in enumerate(videos):
-        item = tiles[i]
+        item = whole(tiles.chunks(i))
         for clip, frames in zip(item["clips"], item["frames"], strict=True):
             with torch.no_grad():
                 detection = trained.detector(clip[None].transpose(1, 2).float() / 127.5 - 1)
@@ -611,16 +612,20 @@ def test_a_real_clip_goes_through_every_script(one_real_clip, tmp_path):
 def test_a_prediction_that_equals_the_real_masks_overlaps_wholly(one_real_clip):
     geometry = GEOMETRY["small", "jhmdb"]
     video = jhmdb.read_ground_truth(one_real_clip).videos[REAL_CLIP]
-    item = VideoTiles(
+    tiles = VideoTiles(
         [video], lambda name: jhmdb.find_video(one_real_clip, name), geometry, 2, "black"
-    )[0]
-    assert sorted(item["frames"][item["frames"] >= 0].tolist()) == list(range(40))
-    truth = truth_masks(truth_of(video, geometry, "union"))
-    logits = torch.where(torch.from_numpy(truth[item["frames"]]), 9.0, -9.0)
-    prediction = evaluate_step.Prediction(
-        item["frames"], logits, np.eye(21)[[1] * len(item["frames"])]
     )
-    overlap = evaluate_step.overlap_of(video, item, prediction, truth)
+    item = whole(tiles.chunks(0))
+    assert sorted(item["frames"][item["frames"] >= 0].tolist()) == list(range(40))
+    truth = truth_of(video, geometry, "union")
+    masks = torch.from_numpy(truth_masks(truth)[item["frames"]])
+    prediction = evaluate_step.Prediction(
+        item["frames"],
+        torch.where(masks, 9.0, -9.0),
+        np.eye(21)[[1] * len(item["frames"])],
+    )
+    overlap = capsule.VideoOverlap.empty(video.name, video.label, video.frames, 21)
+    evaluate_step.add_overlap(overlap, item, prediction, truth)
     assert (overlap.intersection_F == overlap.union_F).all()
     assert overlap.predicted_class(capsule.Switches()) == 1
 

@@ -403,23 +403,25 @@ def test_interrupted_extraction_goes_on_and_gives_the_same(extracted, run, video
 
 def test_interrupted_evaluation_goes_on_and_gives_the_same(run, videos, tmp_path, monkeypatch):
     command = [*common(run, videos), *truth(videos), "--device", "cpu"]
-    predict, seen = evaluate_step.predict, []
+    score, seen = evaluate_step.score_video, []
 
-    def stop_after_two(trained, item):
+    def stop_after_two(trained, video, *rest):
         if len(seen) == 2:
             raise Stopped
-        seen.append(item["name"])
-        return predict(trained, item)
+        seen.append(video.name)
+        return score(trained, video, *rest)
 
-    monkeypatch.setattr(evaluate_step, "predict", stop_after_two)
+    monkeypatch.setattr(evaluate_step, "score_video", stop_after_two)
     with pytest.raises(Stopped):
         evaluate.main(command)
     assert not (run / "cycle0" / "evaluation.json").exists()
     again = []
     monkeypatch.setattr(
         evaluate_step,
-        "predict",
-        lambda trained, item: (again.append(item["name"]), predict(trained, item))[1],
+        "score_video",
+        lambda trained, video, *rest: (again.append(video.name), score(trained, video, *rest))[
+            1
+        ],
     )
     evaluate.main(command)
     assert len(again) == 4 and not set(again) & set(seen)

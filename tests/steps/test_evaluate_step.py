@@ -2,15 +2,20 @@
 are scored.
 """
 
+import itertools
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from claus.artifacts.cycle import Cycle
 from claus.datasets.clips.geometry import GEOMETRY
+from claus.datasets.clips.tiles import VideoTiles
 from claus.datasets.labels import annotations
 from claus.flags import evaluation
+from claus.metrics import detections
 from claus.metrics.capsule import VideoOverlap
 from claus.steps import evaluate
 
@@ -86,3 +91,42 @@ def test_a_preview_takes_videos_evenly(tmp_path):
     assert evaluate.evenly_spread(list(range(9)), 3) == [0, 4, 8]
     assert evaluate.evenly_spread(list(range(2)), 3) == [0, 1]
     assert evaluate.evenly_spread([1, 2, 3], None) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("class_scores", ["clip", "video"])
+def test_chunks_do_not_change_what_a_video_comes_to(tmp_path, monkeypatch, class_scores):
+    frames, size, rng = 35, 64, np.random.default_rng(0)
+    plan = VideoTiles([], None, None, 2, "black").plan(frames)
+    shown, tile, phase = map(np.array, zip(*itertools.chain(*plan), strict=True))
+    logits = torch.from_numpy(rng.normal(size=(len(shown), 8, size, size)).cumsum(2))
+    scores = rng.random((len(shown), 2)).astype(np.float32)
+    item = {"frames": shown, "tile": tile, "phase": phase, "clips": np.arange(len(shown))}
+
+    def predict(trained, chunk):
+        own = chunk["clips"]
+        return evaluate.Prediction(chunk["frames"], logits[own], scores[own])
+
+    monkeypatch.setattr(evaluate, "predict", predict)
+    boxes = np.array([[20, 20, 60, 50]]) + np.arange(frames)[:, None] % 5
+    tube = annotations.Tube(1, 0, np.arange(frames), boxes=boxes)
+    video = annotations.Video("v", frames, 72, 96, 1, np.arange(frames), (tube,))
+    trained = SimpleNamespace(classes=("a", "b"))
+    listed = ["--ground-truth", "t.pkl", "--test-list", "t.txt"]
+    settings = parsed(tmp_path, *listed, "--class-scores", class_scores)
+
+    def result(step):
+        parts = [slice(first, first + step) for first in range(0, len(shown), step)]
+        chunks = [{key: values[part] for key, values in item.items()} for part in parts]
+        return evaluate.score_video(trained, video, chunks, GEOMETRY_SMALL, settings)
+
+    whole = result(len(shown))
+    for step in (1, 2, 3):
+        for name, values in result(step).items():
+            np.testing.assert_array_equal(values, whole[name], strict=True)
+    probs = torch.sigmoid(logits).numpy()
+    expected = detections.boxes_of(0, video, shown, probs, scores, GEOMETRY_SMALL, settings.act)
+    assert len(expected) > 99
+    np.testing.assert_array_equal(whole["score"], expected.score, strict=True)
+    np.testing.assert_array_equal(whole["box"], expected.box, strict=True)
+    np.testing.assert_array_equal(whole["frame"], expected.frame)
+    np.testing.assert_array_equal(whole["gt_F"] > 0, np.ones(frames, bool))

@@ -20,19 +20,22 @@ def scored(monkeypatch):
     the number of its frame.
     """
 
-    def score(frames, phases, tail):
+    def score(frames, phases, tail, size=99):
         plan = [
             clip
             for tile in VideoTiles([], None, None, phases, tail).plan(frames)
             for clip in tile
         ]
         shown, tiles, numbers = (np.array(column) for column in zip(*plan, strict=True))
-        item = {
-            "clips": torch.as_tensor(shown),
-            "frames": shown,
-            "tile": tiles,
-            "phase": numbers,
-        }
+        chunks = [
+            {
+                "clips": torch.as_tensor(shown[first : first + size]),
+                "frames": shown[first : first + size],
+                "tile": tiles[first : first + size],
+                "phase": numbers[first : first + size],
+            }
+            for first in range(0, len(shown), size)
+        ]
         monkeypatch.setattr(engine, "seeded_masks", lambda *names: ())
         monkeypatch.setattr(engine, "normalize", lambda clip, pixel_range: clip[0])
         monkeypatch.setattr(
@@ -43,7 +46,7 @@ def scored(monkeypatch):
         result = engine.score_video(
             trained,
             Video("v", frames, 8, 8),
-            item,
+            chunks,
             settings,
             forward=lambda detector, clip: (clip, torch.zeros(1, 2)),
         )
@@ -69,3 +72,12 @@ def test_with_one_phase_a_prediction_serves_two_frames(scored):
     # of 33
     assert scored(40, 1, "shift") == [*pairs[:32], 31, 33, 33, 35, 35, 37, 37, 39]
     assert scored(32, 1, "shift") == pairs[:32] and scored(9, 1, "shift") == pairs[:9]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_chunks_do_not_change_the_scores(scored, size):
+    for frames in (1, 16, 17, 33, 35, 80):
+        for phases in (1, 2):
+            for tail in ("repeat", "shift"):
+                expected = scored(frames, phases, tail)
+                assert scored(frames, phases, tail, size) == expected
