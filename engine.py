@@ -448,13 +448,14 @@ def score_video(trained, video, chunks, settings, forward=mc_forward):
 
     forward: mc_forward, or it compiled. Nothing waits for the device before the last clip.
     """
-    latents, values, places = [], [], []
+    latents, values, places = Rows(), Rows(), []
     for chunk in chunks:
         more_latents, more_values = score_clips(trained, video.name, chunk, settings, forward)
-        latents += more_latents
-        values.append(torch.stack(more_values))
+        if more_latents:
+            latents.add(torch.stack(more_latents))
+        values.add(torch.stack(more_values))
         places += zip(chunk["tile"].tolist(), chunk["phase"].tolist(), strict=True)
-    values = torch.cat(values).cpu().numpy()  # (clips, 5, T)
+    values = values.taken().cpu().numpy()  # (clips, 5, T)
     scores = {name: np.zeros(video.frames, np.float32) for name in SCORES}
     size = values.shape[2] * STRIDE
     for clip_values, (tile, phase) in zip(values, places, strict=True):
@@ -468,7 +469,32 @@ def score_video(trained, video, chunks, settings, forward=mc_forward):
             tile_scores = np.zeros(size, np.float32)
             spread(tile_scores, values_T, phase, settings.phases)
             place += tile_scores[served - first :][: len(place)]
-    return {"latents": torch.stack(latents).cpu().numpy(), **scores}
+    return {"latents": latents.taken().cpu().numpy(), **scores}
+
+
+class Rows:
+    """Rows of tensors, gathered on their device in one that doubles as it fills. Kept one by
+    one they would lie between the large tensors that come and go, and the memory held would
+    grow with the video.
+    """
+
+    def __init__(self):
+        self.count, self.kept = 0, None
+
+    def add(self, rows):
+        """Append rows (n,...), n > 0."""
+        end = self.count + len(rows)
+        if self.kept is None or end > len(self.kept):
+            larger = rows.new_empty((max(64, 2 * end), *rows.shape[1:]))
+            if self.count:
+                larger[: self.count] = self.kept[: self.count]
+            self.kept = larger
+        self.kept[self.count : end] = rows
+        self.count = end
+
+    def taken(self):
+        """A copy of all of them, (n,...)."""
+        return self.kept[: self.count].clone()
 
 
 def score_clips(trained, name, chunk, settings, forward):

@@ -311,10 +311,11 @@ class Trainer:
 
     def latents_of(self, chunks):
         """Latents float32 (n,D) of a video's tiles, see VideoTiles."""
-        pixel_range = self.settings.pixel_range
-        return np.concatenate(
-            [tile_latents(self.detector, chunk["clips"], pixel_range) for chunk in chunks]
-        )
+        latents, pixel_range = engine.Rows(), self.settings.pixel_range
+        for chunk in chunks:
+            rows = tile_latents(self.detector, chunk["clips"], pixel_range)
+            latents.add(torch.from_numpy(rows))
+        return latents.taken().numpy()
 
     def skip(self, failed):
         """Note the videos that could not be read, {name: reason}; with --strict the first

@@ -308,7 +308,7 @@ def score_video(trained, video, chunks, geometry, settings):
     truth = truth_of(video, geometry, settings.capsule.gt)
     n_classes = len(trained.classes)
     overlap = capsule.VideoOverlap.empty(video.name, video.label, video.frames, n_classes)
-    boxes, scores = [], []
+    columns, scores = {name: engine.Rows() for name in BOXES}, engine.Rows()
     for chunk in chunks:
         prediction = predict(trained, chunk)
         finite = prediction.logits_N_T_S_S.isfinite().all()
@@ -318,16 +318,21 @@ def score_video(trained, video, chunks, geometry, settings):
                 f"{video.name}; its training diverged, train again with a lower --lr"
             )
         add_overlap(overlap, chunk, prediction, truth)
-        scores.append(prediction.scores_N_C)
+        scores.add(torch.from_numpy(prediction.scores_N_C))
         if settings.protocol != "capsule":
-            boxes.append(boxes_of(video, prediction, geometry, settings.act))
+            boxes = boxes_of(video, prediction, geometry, settings.act)
+            for name, rows in columns.items() if len(boxes) else ():
+                rows.add(torch.from_numpy(getattr(boxes, name)))
     result = {name: getattr(overlap, name) for name in OVERLAP}
     if settings.protocol != "capsule":
-        found = Boxes.concat(boxes, scored=True)
+        boxes = Boxes.from_rows([], scored=True)
+        if columns["score"].count:
+            found = [rows.taken().numpy() for rows in columns.values()]
+            boxes = Boxes(np.zeros(len(found[0]), np.int64), *found)
         if settings.act.class_scores == "video":
-            mean_C = np.concatenate(scores).astype(np.float64).mean(axis=0)
-            found = detections.with_class_scores(found, mean_C)
-        result |= {name: getattr(found, name) for name in BOXES}
+            mean_C = scores.taken().numpy().astype(np.float64).mean(axis=0)
+            boxes = detections.with_class_scores(boxes, mean_C)
+        result |= {name: getattr(boxes, name) for name in BOXES}
     return result
 
 

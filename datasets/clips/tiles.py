@@ -31,7 +31,8 @@ from claus.datasets.video.reader import read_runs
 from claus.utils.runtime import UserError
 
 FILLS = ("repeat", "black", "shift")
-CHUNK = 16  # clips; a multiple of 8, so that batches of 8 lie as in the whole video
+CHUNK = 8  # clips; the batch of engine.predict, whose batches then lie as in the whole video
+AHEAD = 4  # chunks that a process decodes before they are wanted
 
 
 class Unreadable(UserError):
@@ -168,6 +169,7 @@ class TileLoader:
             _Share(self.tiles, part, of),
             batch_size=None,
             num_workers=min(self.workers, 1),
+            prefetch_factor=AHEAD if self.workers else None,
             collate_fn=_as_it_is,
             generator=torch.Generator(),
         )

@@ -111,3 +111,15 @@ def test_rates_without_a_schedule_stay():
     assert optimizer.param_groups[0]["lr"] == 0.7
     engine.set_rates(optimizer, "cosine", 0.5)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+def test_rows_are_all_there_in_order(dtype):
+    every = torch.arange(3000).reshape(1000, 3).to(dtype)
+    for sizes in ([1] * 200, [64, 1, 200], [500, 3]):
+        rows = engine.Rows()
+        for part in every[: sum(sizes)].split(sizes):
+            rows.add(part)
+        taken = rows.taken()
+        assert torch.equal(taken, every[: sum(sizes)]) and taken.dtype == dtype
+        assert taken.untyped_storage().nbytes() == taken.nbytes  # nothing kept beside them
