@@ -33,4 +33,4 @@ def save_part(path, arrays):
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     with atomic_write(path) as file:
-        file.write(buffer.getvalue())
+        file.write(buffer.getbuffer())

@@ -4,7 +4,7 @@ once.
     python benchmarks/bench_memory.py                 # --minutes 60 for an hour
 
 Reads   a 640x480 video at 25 frames/s made on the spot
-Writes  benchmarks/results/memory.md
+Writes  benchmarks/results/memory.md, from three minutes or more and both sides
 Expect  a minute or two for three minutes. The frames are those of the full network (224x224,
         two clips a tile); the network itself is replaced by one that always sees a square,
         because what it needs does not depend on the video. Stops with an error where a
@@ -75,7 +75,10 @@ before the work, each in a process of its own.
 
 {table(head, rows)}
 """
-    timing.write_results("memory", text)
+    if args.minutes >= 3 and not args.streams_only:
+        timing.write_results("memory", text)
+    else:
+        print(text)
     most = max(values[0] for values in found.values())
     if most >= LIMIT:
         sys.exit(f"a stream needs {most:.0f} MiB, the limit is {LIMIT}")

@@ -19,12 +19,13 @@ cumulative sums.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from claus.metrics import capsule
 
+BLOCKS = 64  # blocks of clips looked at at once, so that memory is that of so many
 FRACTIONS = tuple(i / 20 for i in range(1, 21))  # of the crop's height, and of its width
 
 
@@ -114,7 +115,9 @@ def choose_rectangle(
     hits = np.zeros((len(classes), n, n, capsule.STEPS), dtype=np.int64)
     frames_C = np.zeros(len(classes), np.int64)
     cells = capsule.STEPS * np.arange(n * n).reshape(n, n)
-    for truth in truths:
+    # the frames that count follow from the blocks of clips that they lie in
+    at_once = BLOCKS * switches.clip_length * switches.clip_stride
+    for truth in _pieces(truths, at_once):
         intersection, area_F = intersections(truth, fractions, fractions)
         empty = _overlap(truth, np.zeros_like(area_F), area_F, area_F)
         counted_F = empty.counted_frames(switches)
@@ -136,6 +139,17 @@ def choose_rectangle(
     keys = (height, height * width, -over_all, -at_half)  # the last one ranks first
     best = np.lexsort([np.round(key, 12) for key in keys])[0]
     return Rectangle(float(height[best]), float(width[best]))
+
+
+def _pieces(truths, frames):
+    """The truths, cut after every so many frames."""
+    for truth in truths:
+        for start in range(0, truth.frames, frames):
+            part = slice(start, start + frames)
+            if truth.boxes_A_F_4 is None:
+                yield replace(truth, masks_F_H_W=truth.masks_F_H_W[part])
+            else:
+                yield replace(truth, boxes_A_F_4=truth.boxes_A_F_4[:, part])
 
 
 def score_rectangle(

@@ -327,7 +327,7 @@ def score_video(trained, video, chunks, geometry, settings):
     if settings.protocol != "capsule":
         boxes = Boxes.from_rows([], scored=True)
         if columns["score"].count:
-            found = [rows.taken().numpy() for rows in columns.values()]
+            found = [columns.pop(name).taken().numpy() for name in BOXES]
             boxes = Boxes(np.zeros(len(found[0]), np.int64), *found)
         if settings.act.class_scores == "video":
             mean_C = scores.taken().numpy().astype(np.float64).mean(axis=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from claus.benchmarks import bench_loading, loading_data, timing
+from claus.benchmarks import bench_loading, bench_memory, loading_data, timing
 from claus.datasets.video.reader import iter_frames, pixels
 from claus.reference import clips as plain_loading
 
@@ -51,3 +51,14 @@ def test_one_thread_decodes_the_same_pictures(made_videos):
         made_videos / "gray20.avi", *shown[0].shape[:2], one_thread=True
     )
     assert np.array_equal(alone, shown) and len(alone) == 20
+
+
+def test_memory_of_a_short_video_is_measured_on_both_sides(monkeypatch, capsys):
+    monkeypatch.setattr(
+        timing, "write_results", lambda *_: pytest.fail("a quick look leaves no results")
+    )
+    monkeypatch.setattr(bench_memory, "WORKS", {"reading": bench_memory.read})
+    assert bench_memory.main(["--minutes", "0.5"]) == 0
+    row = capsys.readouterr().out.strip().splitlines()[-1]
+    work, stream, whole = (cell.strip() for cell in row.strip("|").split("|"))
+    assert work == "reading" and 0 <= float(stream) < float(whole)

@@ -1,5 +1,5 @@
-"""Whole videos as clips: every frame is covered, tails are filled as told, and a bad video
-does not stop the others.
+"""Videos as a stream of clips: every frame is covered, tails are filled as told, chunks are
+the whole in pieces, and a bad video does not stop the others.
 """
 
 import functools

@@ -201,6 +201,41 @@ def test_choice_finds_the_rectangle_that_the_truth_is():
     assert floor.score_rectangle(chosen, [truth], ["a"]).f_map.tolist() == [1] * 20
 
 
+@pytest.mark.parametrize("count_empty", [False, True])
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_choice_is_the_same_in_pieces(monkeypatch, kind, count_empty):
+    switches = Switches(
+        count_frames_without_gt=count_empty, clip_length=2, clip_stride=2, gt="union"
+    )
+    given, intersections = [], floor.intersections
+
+    def watched(truth, *fractions):
+        given.append(truth.frames)
+        return intersections(truth, *fractions)
+
+    monkeypatch.setattr(floor, "intersections", watched)
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        videos = [random_video(rng, str(i)) for i in range(6)]
+        truths = [floor.video_truth(video, (20, 24)) for video in videos]
+        if kind == "masks":
+            truths = [
+                floor.Truth(
+                    truth.name,
+                    truth.label,
+                    truth.size,
+                    masks_F_H_W=rng.random((truth.frames, *truth.size)) < rng.random(),
+                )
+                for truth in truths
+            ]
+        monkeypatch.setattr(floor, "BLOCKS", 99)
+        whole = floor.choose_rectangle(truths, "abc", switches)
+        given.clear()
+        monkeypatch.setattr(floor, "BLOCKS", 1)
+        assert floor.choose_rectangle(truths, "abc", switches) == whole
+        assert max(given) <= 4 and sum(given) == sum(truth.frames for truth in truths)
+
+
 def test_choice_averages_over_classes():
     """Counted by frames the small boxes win 9 to 2, counted by classes the large ones 2 to
     1.

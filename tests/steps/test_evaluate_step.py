@@ -120,6 +120,11 @@ def test_chunks_do_not_change_what_a_video_comes_to(tmp_path, monkeypatch, class
         return evaluate.score_video(trained, video, chunks, GEOMETRY_SMALL, settings)
 
     whole = result(len(shown))
+    logits, kept = torch.full_like(logits, -9), logits
+    nothing = result(3)
+    assert all(len(nothing[name]) == 0 for name in evaluate.BOXES)
+    assert {n: v.dtype for n, v in nothing.items()} == {n: v.dtype for n, v in whole.items()}
+    logits = kept
     for step in (1, 2, 3):
         for name, values in result(step).items():
             np.testing.assert_array_equal(values, whole[name], strict=True)

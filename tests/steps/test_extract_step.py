@@ -1,5 +1,6 @@
 """steps.extract without a network: what the finished parts of videos become."""
 
+import functools
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.parts import save_part
 from claus.artifacts.scores import load_features, load_uncertainty
+from claus.datasets.clips.geometry import ClipGeometry
+from claus.datasets.labels.annotations import Video
 from claus.selection.uncertainty import SCORES
 from claus.steps import extract
 from claus.utils.runtime import UserError
@@ -65,3 +68,46 @@ def renamed(parts):
 def test_a_part_that_never_comes_is_named(tmp_path):
     with pytest.raises(UserError, match="has nothing of video 7.*same --files folder"):
         extract.was_scored(tmp_path, 7, patience=0)
+
+
+@pytest.fixture
+def broken_in_the_middle(made_videos, monkeypatch, tmp_path):
+    """(trained, videos, parts, settings) where the first of two videos, read clip by clip,
+    ends before its annotation does; what is scored of a video are its tiles' numbers.
+    """
+    videos = [Video("square", 60, 72, 96), Video("gray40", 40, 48, 64)]
+    trained = SimpleNamespace(
+        detector=torch.nn.Linear(1, 1), geometry=ClipGeometry((48, 64), (48, 64), 16)
+    )
+    settings = SimpleNamespace(
+        **dict(seed=0, passes=1, threshold=0.4, phases=1, tail="repeat", amp=False),
+        **dict(compile=False, dataset="ucf101", data=None, workers=0, strict=False),
+    )
+
+    def score(trained, video, chunks, *rest):
+        seen = [int(tile) for chunk in chunks for tile in chunk["tile"]]
+        return {"tiles": np.array(seen)}
+
+    one_by_one = functools.partial(extract.VideoTiles, chunk=1)
+    monkeypatch.setattr(extract, "VideoTiles", one_by_one)
+    monkeypatch.setattr(extract, "score_video", score)
+    find_video = functools.partial("{}/{}.avi".format, made_videos)
+    monkeypatch.setattr(extract.table, "video_finder", lambda *given: find_video)
+    return trained, videos, tmp_path, settings
+
+
+def test_a_video_that_breaks_in_the_middle_is_skipped_whole(broken_in_the_middle):
+    trained, videos, parts, settings = broken_in_the_middle
+    extract.extract(trained, videos, [0, 1], parts, settings)
+    assert sorted(path.name for path in parts.iterdir()) == ["0.failed", "1.npz"]
+    assert "30 frames where the annotation has 60" in (parts / "0.failed").read_text()
+    with np.load(parts / "1.npz") as part:
+        assert part["tiles"].tolist() == [0, 1, 2]
+
+
+def test_strict_stops_at_a_video_that_breaks_in_the_middle(broken_in_the_middle):
+    trained, videos, parts, settings = broken_in_the_middle
+    settings.strict = True
+    with pytest.raises(UserError, match="30 frames where the annotation has 60"):
+        extract.extract(trained, videos, [0, 1], parts, settings)
+    assert list(parts.iterdir()) == []
