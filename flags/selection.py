@@ -345,6 +345,8 @@ def _check_rule(args, made):
     """
     if args.method and args.video_rule and args.frame_rule:
         made.error("--method has no effect beside --video-rule and --frame-rule")
+    if args.strategy != "hybrid":
+        _check_halves(args, made)
     method = args.method or ("claus" if args.strategy == "hybrid" else "random")
     args.video_rule = args.video_rule or method
     args.frame_rule = args.frame_rule or method
@@ -363,14 +365,20 @@ def _check_rule(args, made):
         made.error("--sigma is the width of a damping; --damping none has none")
 
 
+def _check_halves(args, made):
+    """inter and intra choose the videos themselves, inter all frames of them as well."""
+    idle = ("video_rule", "frame_rule") if args.strategy == "inter" else ("video_rule",)
+    for flag in _given(args, *idle):
+        made.error(f"{flag} has no effect with --strategy {args.strategy}")
+
+
 def _check_strategy(args, made, rule):
     """inter and intra draw at random, and know their own increment."""
     inter = args.strategy == "inter"
     allowed = ("random",) if inter else ("random", "equidistant")
-    if rule.video_rule not in allowed or rule.frame_rule not in allowed:
-        made.error(
-            f"--strategy {args.strategy} draws at random; leave out --method {rule.method}"
-        )
+    for flag, name in (("--method", rule.video_rule), ("--frame-rule", rule.frame_rule)):
+        if name not in allowed:
+            made.error(f"--strategy {args.strategy} draws at random; leave out {flag} {name}")
     if args.increment != "samples":
         made.error(
             f"--increment {args.increment} is for --strategy hybrid; intra gives old videos "

@@ -495,7 +495,15 @@ def test_schedules_that_add_no_video(run):  # noqa: F811
         ),
         (
             ["--strategy", "intra", "--frame-rule", "claus"],
-            "--strategy intra draws at random",
+            "--strategy intra draws at random; leave out --frame-rule claus",
+        ),
+        (
+            ["--strategy", "intra", "--video-rule", "equidistant"],
+            "--video-rule has no effect with --strategy intra",
+        ),
+        (
+            ["--strategy", "inter", "--frame-rule", "random"],
+            "--frame-rule has no effect with --strategy inter",
         ),
         (
             ["--strategy", "intra", "--frames", "20", "--videos", "5%"],
