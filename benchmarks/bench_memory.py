@@ -39,8 +39,8 @@ from claus.steps import evaluate  # noqa: E402
 from claus.utils.machine import machine_line  # noqa: E402
 from claus.utils.markdown import table  # noqa: E402
 
-RATE, HEIGHT, WIDTH, CLASSES, SHORT = "short.avi"  # the warm-up's video
-LIMIT = 25, 480, 640, 24, 300
+SHORT = "short.avi"  # the warm-up's video
+RATE, HEIGHT, WIDTH, CLASSES, LIMIT = 25, 480, 640, 24, 300
 SIDES = {"stream": "as a stream", "whole": "all clips at once"}
 
 
