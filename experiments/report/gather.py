@@ -18,20 +18,8 @@ from claus.experiments import table
 from claus.selection.rules import RuleSettings
 from claus.utils.runtime import UserError
 
-TEXT = (
-    "experiment",
-    "variant",
-    "method",
-    "strategy",
-    "increment",
-    "loss",
-    "semi",
-    "seed",
-    "dataset",
-    "model",
-    "schedule",
-    "run",
-)
+# columns that are text; steps is a number
+TEXT = (*(name for name in table.WHAT if name != "steps"), "run")
 SETTING = ("dataset", "model", "steps")  # what must be the same for scores to be compared
 SINGLE = "runs"  # experiment of the runs that come from no table
 DEFAULTS = {
