@@ -36,7 +36,18 @@ from claus.utils.runtime import UserError
 SCHEDULES = {
     "constant": lambda progress: 1.0,
     "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
+    "warm-cosine": lambda progress: warm_cosine(progress),
 }
+WARM_UP = 0.3  # of the training, in warm-cosine
+COLD = 0.04  # factor at its beginning
+
+
+def warm_cosine(progress):
+    """From COLD to 1 over the first WARM_UP of the training, then to 0, along cosines."""
+    rising = progress < WARM_UP
+    place = progress / WARM_UP if rising else (progress - WARM_UP) / (1 - WARM_UP)
+    swing = 0.5 * (1 + math.cos(math.pi * place))
+    return 1 - (1 - COLD) * swing if rising else swing
 
 
 # ------------------------------------------------------------------------- device and modes
@@ -341,6 +352,9 @@ def reestimate_batch_norm(detector, batches, pixel_range, most=32, amp=True):
     those of all.
     """
     layers = batch_norms(detector)
+    if not layers:
+        detector.eval()
+        return
     momenta = [layer.momentum for layer in layers]
     device = next(detector.parameters()).device
     detector.train()

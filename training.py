@@ -12,6 +12,8 @@ recipe: Claus below, or Semi of semi/recipe.py. A recipe has
     batches(labeled)              -> LabeledBatches, or others in their place
     end_epoch(terms)              called with the mean of each loss term
     state_dict(), load_state_dict(state, path)
+    takes_records                 whether its steps can do with records of frames (models/lite.py)
+                                  in place of their pictures
 """
 
 import itertools
@@ -37,11 +39,13 @@ from claus.datasets.clips.training_clips import (
     TrainingClips,
     loader,
 )
+from claus.datasets.video.feature_cache import feature_cache
 from claus.flags.common import Hardware, Place, Resume
 from claus.losses.cluster import Clusters
 from claus.losses.criterion import LossSettings
 from claus.models import BACKBONES
 from claus.models.detector import PRESETS, Detector, DetectorConfig
+from claus.models.lite import is_records
 from claus.models.mc_dropout import tile_latents
 from claus.utils import distributed
 from claus.utils.clip_sheet import clip_sheet
@@ -49,6 +53,7 @@ from claus.utils.runtime import UserError
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 BATCH_NORM = ("update", "freeze", "sync")
+GRAY = 96  # of a frame that is not shown
 # of one video: densely labeled ones would take longer to validate on than to train
 MOST_VALIDATION_FRAMES = 16
 
@@ -66,6 +71,7 @@ class OptimizerSettings:
     lr: float
     encoder_lr: float
     lr_schedule: str
+    weight_decay: float
     adam_betas: tuple[float, float]
     adam_eps: float
     batch_norm: str  # of BATCH_NORM
@@ -89,6 +95,7 @@ class TrainingSettings:
     loss: LossSettings
     model: str  # of models.BACKBONES
     pretrained: str | None  # a path, "none", or None: the backbone's own
+    train_encoder: bool  # its pretrained part, too
     crop: str
     pixel_range: str
     pseudo_label_loss: str  # of losses.stew.PSEUDO_LABEL_LOSSES
@@ -181,6 +188,7 @@ class Claus:
     """The recipe of CLAUS: labeled clips alone, and nothing beside the detector."""
 
     needs = "a labeled clip"
+    takes_records = True
 
     def __init__(self, settings):
         self.settings = settings
@@ -227,14 +235,16 @@ class Trainer:
         self.names, self.validation = list(videos.training), list(videos.validation)
         self.failed = dict(videos.failed)
         self.geometry = GEOMETRY[BACKBONES[settings.model].clips, settings.crop]
+        torch.manual_seed(settings.seed)
+        config = DetectorConfig(len(self.labels.classes), **PRESETS[settings.model])
+        detector = with_sync_batch_norm(Detector(config), settings.optimizer.batch_norm)
+        freeze_encoder(detector, not settings.train_encoder)
+        self.features = self.kept_features(detector)
         self.clips, self.held_out = self.make_clips()
         self.batches = LabeledBatches(self.clips, self.names, settings, recipe.clips_an_epoch())
         self.step = self.epoch = 0
         self.best_score, self.best, self.history = -math.inf, None, []
         self.source = fingerprint(settings.place.annotations or cycle.annotations)
-        torch.manual_seed(settings.seed)
-        config = DetectorConfig(len(self.labels.classes), **PRESETS[settings.model])
-        detector = with_sync_batch_norm(Detector(config), settings.optimizer.batch_norm)
         self.detector = detector.to(settings.hardware.device)
         self.optimizer = make_optimizer(self.detector, settings.optimizer)
         if settings.resume.resume and cycle.training.exists():
@@ -243,12 +253,28 @@ class Trainer:
         else:
             self.begin()
 
+    def kept_features(self, detector):
+        """The FeatureCache of a frozen encoder, None where there is none."""
+        if not self.recipe.takes_records:
+            return None
+        hardware = self.settings.hardware
+        folder = hardware.cache_dir or self.cycle.run.cache
+        return feature_cache(
+            detector, self.geometry, self.settings.pixel_range, folder, hardware.feature_gb
+        )
+
+    def take_trunk(self):
+        """Compute features by the detector's encoder as it is now."""
+        if self.features is not None:
+            self.features.take(self.detector.conv1.trunk)
+
     def make_clips(self):
         """(clips to train on, clips to validate on), indexed by their samplers' keys."""
         settings, hardware = self.settings, self.settings.hardware
         kept = {
             "folder": hardware.cache_dir or self.cycle.run.cache,
             "cache_gb": hardware.cache_gb,
+            "features": self.features,
         }
         common = self.labels, self.find_video, self.geometry, settings.seed
         training = TrainingClips(
@@ -263,6 +289,7 @@ class Trainer:
     def begin(self):
         """First weights, first clusters, and then what the recipe has beside them."""
         start_weights(self.detector, self.settings)
+        self.take_trunk()
         self.clusters = self.first_clusters()
         self.take_step()
         self.batches = self.recipe.batches(self.batches)
@@ -279,7 +306,7 @@ class Trainer:
         latents, failed = {}, {}
         self.reestimate()
         videos = [self.labels.videos[name] for name in distributed.shard(self.names)]
-        tiles = VideoTiles(videos, self.find_video, self.geometry)
+        tiles = VideoTiles(videos, self.find_video, self.geometry, features=self.features)
         for video, chunks in tqdm(
             TileLoader(tiles, self.settings.hardware.workers),
             desc="cluster",
@@ -499,6 +526,7 @@ class Trainer:
         self.take_step()  # before the random state is set
         self.recipe.load_state_dict(state, path)
         self.detector.load_state_dict(state["detector"])
+        self.take_trunk()
         self.optimizer.load_state_dict(state["optimizer"])
         self.clusters = Clusters.from_state(state["clusters"])
         self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
@@ -523,19 +551,31 @@ def first_clip(batch, detection):
         batch[key][0].cpu() for key in ("frames", "target", "weight", "on_label")
     )
     probability = detection.logits[0, 0].detach().float().sigmoid().cpu()
+    if is_records(batch["frames"]):  # nothing was decoded
+        frames = torch.full((len(target), 3, *target.shape[1:]), GRAY, dtype=torch.uint8)
     return clip_sheet(frames, target, weight, probability, on_label)
 
 
 def make_optimizer(detector, settings):
-    """Adam with one rate for the encoder and one for the rest; each group's own is base_lr."""
-    named = detector.named_parameters()
-    rest = [p for name, p in named if not name.startswith(checkpoint.ENCODER)]
+    """Adam with one rate for the pretrained encoder, where it learns, and one for the rest;
+    each group's own is base_lr. With weight decay it is decoupled (AdamW).
+    """
+    pretrained = list(detector.conv1.pretrained().parameters())
+    among = {id(parameter) for parameter in pretrained}
+    rest = [p for p in detector.parameters() if id(p) not in among]
     groups = [
         {"params": rest, "base_lr": settings.lr},
-        {"params": list(detector.conv1.parameters()), "base_lr": settings.encoder_lr},
+        {"params": pretrained, "base_lr": settings.encoder_lr},
     ]
-    betas = tuple(settings.adam_betas)
-    return torch.optim.Adam(groups, settings.lr, betas, settings.adam_eps, fused=True)
+    learning = [group for group in groups if group["params"][0].requires_grad]
+    betas, decay = tuple(settings.adam_betas), settings.weight_decay
+    kind = torch.optim.AdamW if decay else torch.optim.Adam
+    return kind(learning, settings.lr, betas, settings.adam_eps, weight_decay=decay, fused=True)
+
+
+def freeze_encoder(detector, frozen):
+    """Whether the encoder's pretrained part stays as it is."""
+    detector.conv1.pretrained().requires_grad_(not frozen)
 
 
 def with_sync_batch_norm(detector, batch_norm):
@@ -553,7 +593,8 @@ def start_weights(detector, settings):
     """Load the pretrained weights, saying how many tensors matched; a warning where there
     are none.
     """
-    path = settings.pretrained or WEIGHTS / BACKBONES[settings.model].weights
+    backbone = BACKBONES[settings.model]
+    path = settings.pretrained or WEIGHTS / backbone.weights
     if settings.pretrained == "none":
         return
     if not settings.pretrained and not path.exists():
@@ -562,6 +603,8 @@ def start_weights(detector, settings):
             "longer to learn. weights/README.md says where to get it."
         )
         return
+    if not settings.pretrained and backbone.sha256:
+        checkpoint.check_sha256(path, backbone.sha256)
     matched, missing, ignored = checkpoint.load_pretrained(detector, path)
     print(
         f"{path}: {matched} tensors loaded, {missing} of the network start at random, "

@@ -8,6 +8,7 @@ detector.pt  {"format", "version", "dataset", "classes", "config", "geometry",
 training.pt  the same plus optimizer, random state and progress.
 """
 
+import hashlib
 import pickle
 import re
 import warnings
@@ -121,9 +122,21 @@ def load(path, device="cpu"):
         raise UserError(
             f"{path} is a damaged detector checkpoint ({reason}); train again"
         ) from error
+    arguments = trained.about.get("arguments", {})
+    trained.detector.conv1.pretrained().requires_grad_(arguments.get("train_encoder", True))
     trained.detector.to(device)  # outside: a device that fails is no damage of the file
     trained.source = fingerprint(path)
     return trained
+
+
+def check_sha256(path, expected):
+    """UserError unless a file that comes with the program is the one that was shipped."""
+    found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    if found != expected:
+        raise UserError(
+            f"{path} is not the file that belongs to this version (SHA-256 {found[:12]}…, not "
+            f"{expected[:12]}…); restore it with git, or give your own by --pretrained"
+        )
 
 
 def load_pretrained(detector, path):

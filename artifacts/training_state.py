@@ -18,7 +18,10 @@ NOT_COMPARED = {
     "compile",
     "cache_dir",
     "cache_gb",
+    "feature_gb",
 }
+# settings that older trainings did not know, with what they did
+NEWER = {"train_encoder": True, "class_loss": "margin", "weight_decay": 0.0}
 FLAGS = {  # of settings that are not called as their flag
     "amp": "no-amp",
     "validate": "no-validation",
@@ -60,7 +63,8 @@ def plain(settings) -> dict:
 
 
 def renamed(arguments: dict) -> dict:
-    """The settings of a training.pt written before version 0.2, by the names of today."""
+    """The settings of an older training.pt, by the names of today."""
+    arguments = {**NEWER, **arguments}
     if "batch_norm" in arguments:
         return arguments
     weighted, none = arguments.get("weighted_dice"), arguments.get("no_dice")

@@ -43,6 +43,7 @@ class Hardware:
     compile: bool
     amp: bool
     cache_gb: float
+    feature_gb: float
     cache_dir: str | None
 
 
@@ -178,6 +179,22 @@ def add_hardware_flags(add):
         "--workers",
         type=whole_number,
         help="processes that decode videos (default: 8, on a CPU 0)",
+    )
+
+
+def add_feature_flags(add):
+    """Where features and indices are kept."""
+    add(
+        "--feature-gb",
+        type=float,
+        default=20,
+        help="keep the features of a frozen encoder (--model laptop) on disk, up to this many "
+        "GB (94 kB a frame); 0: none",
+    )
+    add(
+        "--cache-dir",
+        help="folder of features, decoded clips and indices of the videos' frames; runs may "
+        "share one (default: cache/ in the run's folder)",
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from claus.datasets import table
 from claus.flags.common import (
     add_dataset_flags,
+    add_feature_flags,
     add_hardware_flags,
     add_resume_flags,
     add_run_flags,
@@ -63,6 +64,8 @@ class EvaluationSettings:
     force: bool
     device: str
     workers: int
+    feature_gb: float
+    cache_dir: str | None
 
 
 def parse(argv: list[str] | None = None, description: str | None = None) -> EvaluationSettings:
@@ -74,7 +77,9 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Eval
     _add_truth_flags(parser.add_argument_group("ground truth").add_argument)
     for name, add_group in PROTOCOLS.items():
         add_group(parser.add_argument_group(f"{name} protocol").add_argument)
-    add_hardware_flags(parser.add_argument_group("hardware").add_argument)
+    hardware = parser.add_argument_group("hardware").add_argument
+    add_hardware_flags(hardware)
+    add_feature_flags(hardware)
     add_resume_flags(parser.add_argument_group("resuming").add_argument, "evaluation.json")
     defaults = {name: defaults_of(add_group) for name, add_group in PROTOCOLS.items()}
     not_given = argparse.Namespace()

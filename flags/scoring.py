@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from claus.flags.common import (
     add_dataset_flags,
+    add_feature_flags,
     add_hardware_flags,
     add_resume_flags,
     add_run_flags,
     check_dataset,
+    check_not_negative,
     default_workers,
     new_parser,
     whole_number,
@@ -38,6 +40,8 @@ class ScoringSettings:
     force: bool
     device: str
     workers: int
+    feature_gb: float
+    cache_dir: str | None
 
 
 def parse(argv: list[str] | None = None, description: str | None = None) -> ScoringSettings:
@@ -46,7 +50,9 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Scor
     add_run_flags(parser.add_argument_group("run").add_argument)
     add_dataset_flags(parser.add_argument_group("data set").add_argument)
     add_score_flags(parser.add_argument_group("scores").add_argument)
-    add_hardware_flags(parser.add_argument_group("hardware").add_argument)
+    hardware = parser.add_argument_group("hardware").add_argument
+    add_hardware_flags(hardware)
+    add_feature_flags(hardware)
     group = parser.add_argument_group("resuming").add_argument
     add_shard_flag(group)
     add_resume_flags(group, "features.pkl")
@@ -54,6 +60,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Scor
     check_dataset(args, parser)
     if args.workers is None:
         args.workers = default_workers(args.device)
+    check_not_negative(args, parser, ["feature_gb"])
     if args.passes < 1:
         parser.error(f"--passes must be at least 1, not {args.passes}")
     if not 0 < args.threshold < 1:

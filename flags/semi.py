@@ -58,6 +58,7 @@ FIXED = {
     "reassign": 1,
     "batch_norm": "update",
     "compile": False,
+    "feature_gb": 0.0,  # strong views need pixels
 }
 # flags that do something only beside others
 BESIDE = {
@@ -296,6 +297,8 @@ def fill_in(args, parser):
     if args.mask_interp and table.DATASETS[args.dataset].ANSWERS != "masks":
         parser.error("--mask-interp is for --dataset jhmdb, whose labels are masks")
     chosen = {
+        "weight_decay": 0.0,
+        "train_encoder": True,
         **BACKBONES[args.model].training,
         **(PUBLISHED if args.model == "full" else {}),
         "crop": crops[0],
@@ -309,7 +312,7 @@ def fill_in(args, parser):
     if args.pkl_file_label:
         chosen["cluster_weight"] = 0.0  # no selection follows published lists
     for name, value in chosen.items():
-        if getattr(args, name) is None:
+        if getattr(args, name, None) is None:
             setattr(args, name, value)
     args.dice = "plain" if args.loc_loss == "dice" else "none"
 

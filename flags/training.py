@@ -11,6 +11,7 @@ from claus.flags.common import (
     Place,
     Resume,
     add_dataset_flags,
+    add_feature_flags,
     add_hardware_flags,
     add_resume_flags,
     add_run_flags,
@@ -47,6 +48,8 @@ PLAIN = {
     "adam_betas": (0.9, 0.999),
     "adam_eps": 1e-8,
     "pixel_range": "-1..1",
+    "weight_decay": 0.0,
+    "train_encoder": True,
 }
 
 
@@ -106,6 +109,12 @@ def add_everyday_flags(add, module):
         )
     add("--epochs", type=int, default=40, help="each labeled video gives two clips an epoch")
     add_steps_flag(add)
+    add(
+        "--train-encoder",
+        action=argparse.BooleanOptionalAction,
+        help="train the pretrained encoder along (default: yes; laptop: no, so that its "
+        "features are computed once and kept)",
+    )
     add("--clusters", type=int, default=5, help="K, clusters of videos (paper: 5)")
     add_validation_flags(add)
     add(
@@ -127,7 +136,8 @@ def add_network_flags(add):
         "--model",
         choices=BACKBONES,
         default="full",
-        help="full: the published network; small: for CPU runs",
+        help="full: the published network; laptop: for people without a GPU, on features "
+        "of ImageNet; small: the published form in little, for tests",
     )
     files = " or ".join(backbone.weights for backbone in BACKBONES.values())
     add(
@@ -192,10 +202,15 @@ def add_field(add, field, *flags, **more):
         hidden(add, *flags, own, **kind)
         return
     small = {name: backbone.training.get(field.name) for name, backbone in BACKBONES.items()}
-    others = [f"; {name}: {value:g}" for name, value in small.items() if differs(value, field)]
-    default = field.default if isinstance(field.default, str) else f"{field.default:g}"
+    others = [f"; {name}: {told(v)}" for name, v in small.items() if differs(v, field)]
+    default = told(field.default)
     text = f"{words['help']} (default {default}{''.join(others)})"
     add(*flags, own, help=text, **kind)
+
+
+def told(value):
+    """A default as --help says it."""
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def loss_weights():
@@ -211,18 +226,32 @@ def differs(value, field):
 
 def add_optimizer_flags(group):
     add, norm = group.add_argument, group.add_mutually_exclusive_group().add_argument
-    add("--batch-size", type=int, help="clips a step, of all processes together (default 8)")
-    add("--lr", type=float, help="Adam's learning rate (default 5e-4; small: 1e-3)")
+    add(
+        "--batch-size",
+        type=int,
+        help="clips a step, of all processes together (default 8; laptop: 16)",
+    )
+    add(
+        "--lr",
+        type=float,
+        help="Adam's learning rate (default 5e-4; small: 1e-3; laptop: 2e-3)",
+    )
     add(
         "--encoder-lr",
         type=float,
         help="the same for the pretrained encoder (default: --lr where it is given, else "
-        "5e-4; small: 2e-5)",
+        "5e-4; small: 2e-5; laptop: 2e-4)",
     )
     add(
         "--lr-schedule",
         choices=SCHEDULES,
-        help="over the whole training (default constant; small: cosine to 0)",
+        help="over the whole training (default constant; small: cosine to 0; laptop: "
+        "warm-cosine, which rises for the first 30%%)",
+    )
+    add(
+        "--weight-decay",
+        type=float,
+        help="decoupled, as in AdamW (default 0; laptop: 0.02)",
     )
     norm(
         "--batch-norm",
@@ -258,11 +287,7 @@ def add_training_hardware_flags(add):
         "(1.8 MB a labeled frame); pays where decoding, not the network, is what "
         "takes the time (default 0: none)",
     )
-    add(
-        "--cache-dir",
-        help="folder of these and of the indices of the videos' frames; runs may share one "
-        "(default: cache/ in the run's folder)",
-    )
+    add_feature_flags(add)
     add(
         "--no-amp",
         dest="amp",
@@ -290,7 +315,7 @@ def add_training_resume_flags(add):
 
 def fill_in(args):
     """What was not given, from the backbone, the paper or the published code."""
-    chosen = {**BACKBONES[args.model].training, **PLAIN, **(AUTHORS if args.authors else {})}
+    chosen = {**PLAIN, **BACKBONES[args.model].training, **(AUTHORS if args.authors else {})}
     if args.lr is not None or chosen["encoder_lr"] is None:
         chosen["encoder_lr"] = args.lr or chosen["lr"]
     for field in fields(LossSettings):
@@ -312,7 +337,7 @@ def check(args, parser):
     check_not_negative(
         args,
         parser,
-        (*loss_weights(), "bn_batches", "adam_eps", "cache_gb"),
+        (*loss_weights(), "bn_batches", "adam_eps", "cache_gb", "feature_gb", "weight_decay"),
         {"localization_weight": "loc-weight"},
     )
     check_steps(args, parser)

@@ -13,8 +13,9 @@ from typing import Protocol
 
 import torch
 
+from claus.losses.classes import CLASS_LOSSES, class_loss
 from claus.losses.cluster import LAMBDA, cluster_loss
-from claus.losses.margin import LAST_MARGIN, margin_at, margin_loss
+from claus.losses.margin import LAST_MARGIN
 from claus.losses.stew import DICE, WEIGHTINGS, stew_loss
 
 
@@ -24,6 +25,7 @@ class Detected(Protocol):
     logits: torch.Tensor  # (B,1,T,S,S)
     scores: torch.Tensor  # (B,C) in (0,1)
     latent: torch.Tensor  # (B,D)
+    class_logits: torch.Tensor  # (B,C), for the cross-entropy
 
 
 def _setting(default, words, **more):
@@ -50,7 +52,13 @@ class LossSettings:
     localization_weight: float = _setting(
         1.0, "weight of BCE and Dice together", flag="--loc-weight"
     )
-    margin_weight: float = _setting(1.0, "weight of the class margin loss")
+    margin_weight: float = _setting(1.0, "weight of the class loss")
+    class_loss: str = _setting(
+        "margin",
+        "what teaches the class. margin: the margin loss, summed over the rivals "
+        "(published); mean-margin: its mean over them; cross-entropy",
+        choices=CLASS_LOSSES,
+    )
     cluster_weight: float = _setting(LAMBDA, "λ of the cluster loss (Eq. 3)")
     last_margin: float = _setting(
         LAST_MARGIN,
@@ -83,17 +91,21 @@ def total_loss(
         settings.dice,
         settings.weighting,
     )
-    margin = margin_loss(
-        detection.scores,
-        batch["label"],
-        margin_at(progress, settings.last_margin),
-        shows_action(batch),
+    counted = shows_action(batch)
+    margin = class_loss(
+        detection, batch["label"], settings.class_loss, progress, settings.last_margin, counted
     )
     cluster = cluster_loss(detection.latent, centers, settings.cluster_weight)
     bce, dice, margin = clips * bce, clips * dice, actions * margin
     localization = settings.localization_weight * (bce + dice)
     total = localization + settings.margin_weight * margin + cluster
-    terms = {"total": total, "bce": bce, "dice": dice, "margin": margin, "cluster": cluster}
+    terms = {
+        "total": total,
+        "bce": bce,
+        "dice": dice,
+        CLASS_LOSSES[settings.class_loss]: margin,
+        "cluster": cluster,
+    }
     return total, terms
 
 

@@ -1,8 +1,9 @@
 """The networks. BACKBONES is the table of what --model may name.
 
 An encoder is a module: clip (B,3,T,H,W) -> (features, middle skip, fine skip), and says in
-`.channels` how many channels each of the three has. Another trunk is a module of its own
-beside i3d.py and an entry here.
+`.channels` how many channels each of the three has; one that works frame by frame gives the
+frames' maps as well (lite.py). `.pretrained()` is the part that starts from weights of
+another task. Another trunk is a module of its own beside i3d.py and an entry here.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from claus.models.i3d import I3D, SPATIAL_STRIDES, TEMPORAL_STRIDES
+from claus.models import i3d, lite
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Backbone:
     spatial_strides: tuple[int, int, int]
     channels: tuple[int, int, int]  # of the same, at the width that `network` has
     clips: str  # row of datasets.clips.geometry.GEOMETRY: how its clips are cut
+    sha256: str | None = None  # of the file of weights, where it is shipped
     network: Mapping[str, Any] = field(default_factory=dict)  # for DetectorConfig
     training: Mapping[str, Any] = field(default_factory=dict)  # defaults of the flags
 
@@ -31,10 +33,10 @@ class Backbone:
 BACKBONES = {
     # the published network; the paper prints rates, batch and λ
     "full": Backbone(
-        I3D,
+        i3d.I3D,
         "rgb_charades.pt",
-        TEMPORAL_STRIDES,
-        SPATIAL_STRIDES,
+        i3d.TEMPORAL_STRIDES,
+        i3d.SPATIAL_STRIDES,
         (832, 192, 64),
         "full",
         training={
@@ -48,10 +50,10 @@ BACKBONES = {
     ),
     # for runs on a CPU: the same code with other numbers, chosen on the toy videos
     "small": Backbone(
-        I3D,
+        i3d.I3D,
         "small_encoder.pt",
-        TEMPORAL_STRIDES,
-        SPATIAL_STRIDES,
+        i3d.TEMPORAL_STRIDES,
+        i3d.SPATIAL_STRIDES,
         (208, 48, 16),
         "small",
         network={
@@ -69,6 +71,35 @@ BACKBONES = {
             "margin_weight": 0.3,
             "cluster_weight": 1e-4,
             "lr_schedule": "cosine",
+        },
+    ),
+    # for people without a GPU: an image network that has seen ImageNet, frozen
+    "laptop": Backbone(
+        lite.FrameEncoder,
+        "lite0_imagenet.pt",
+        lite.TEMPORAL_STRIDES,
+        lite.SPATIAL_STRIDES,
+        (128, 160, 48),
+        "laptop",
+        sha256="322f57163c5a8c34d647c97a75279f9f568bbfa40e1e27a46121c6d087391862",
+        network={
+            "backbone": "laptop",
+            "capsule_types": 8,
+            "kernel": 5,
+            "decoder": 32,
+            "size": 160,
+            "class_head": "linear",
+        },
+        training={
+            "lr": 2e-3,
+            "encoder_lr": 2e-4,
+            "batch_size": 16,
+            "margin_weight": 0.5,
+            "cluster_weight": 1e-4,
+            "lr_schedule": "warm-cosine",
+            "class_loss": "cross-entropy",
+            "weight_decay": 0.02,
+            "train_encoder": 0,
         },
     ),
 }

@@ -20,8 +20,10 @@ from claus.models import BACKBONES
 from claus.models.capsules import POSE, ConvCaps, PrimaryCaps
 from claus.models.decoder_tail import fused_tail
 from claus.models.frame_conv import conv_frames, double_frames, join
+from claus.models.lite import FrameEncoder, FrameMaps, is_records, pooled, record_length
 
 DROPOUT = 0.5
+CLASS_HEADS = ("capsule", "linear")
 ClassMask = torch.Tensor | Callable[[torch.Tensor], torch.Tensor] | None
 
 
@@ -39,8 +41,13 @@ class DetectorConfig:
     # decode the poses of the predicted class alone (semi-supervised training)
     class_masking: bool = False
     backbone: str = "full"  # of BACKBONES: the encoder
+    # what the class scores come from. capsule: the class capsules' activations, as
+    # published; linear: a linear layer on pooled features
+    class_head: str = "capsule"
 
     def __post_init__(self):
+        if self.class_head not in CLASS_HEADS:
+            raise ValueError(f"no class head {self.class_head!r}; there are {CLASS_HEADS}")
         if self.backbone not in BACKBONES:
             raise ValueError(f"no backbone {self.backbone!r}; there are {', '.join(BACKBONES)}")
         frames = BACKBONES[self.backbone].temporal_strides[0]
@@ -75,6 +82,7 @@ class Features(NamedTuple):
     mixed_4f: torch.Tensor  # (B, 832, H/8, W/8)
     skip_56: torch.Tensor  # (B, 192, 2, H/4, W/4)
     skip_112: torch.Tensor  # (B, 64, 4, H/2, W/2)
+    maps: FrameMaps | None = None  # of a frame-by-frame encoder: what the class head pools
 
 
 class Detection(NamedTuple):
@@ -84,6 +92,8 @@ class Detection(NamedTuple):
     scores: torch.Tensor  # (B, C) in (0, 1)
     # (B, 17 C): max over places of all class poses, then of all activations
     latent: torch.Tensor
+    # (B, C): their softmax are the scores (linear head), or their exponentials (capsules)
+    class_logits: torch.Tensor
 
 
 class Detector(nn.Module):
@@ -105,11 +115,20 @@ class Detector(nn.Module):
         self.conv112 = nn.Conv3d(channels_112, width, 3, padding=1)
         self.upsample4 = _double(2 * width, 2 * width)
         self.smooth = nn.ConvTranspose3d(2 * width, 1, 3, padding=1)
+        # pixels of a clip that a pixel of the decoder stands for, along a side
+        self.enlarge = BACKBONES[config.backbone].spatial_strides[2] // 2
+        self.class_head: LinearHead | None = None
+        if config.class_head == "linear":
+            pooled_size = getattr(self.conv1, "context", 2 * channels_28)
+            self.class_head = LinearHead(pooled_size, config.classes)
 
     @property
     def dropped_channels(self) -> tuple[int, int]:
-        """Number of channels of the two channel-dropout layers."""
-        return self.conv1.channels[0], 2 * self.config.decoder
+        """Numbers that the two dropout masks drop: channels of the features, then, with a
+        linear class head, what it reads; channels before the last layer.
+        """
+        read = self.class_head.size if self.class_head else 0
+        return self.conv1.channels[0] + read, 2 * self.config.decoder
 
     def forward(self, clip: torch.Tensor, class_mask: ClassMask = None) -> Detection:
         """Train mode draws both channel-dropout masks at random; evaluation mode drops
@@ -126,14 +145,24 @@ class Detector(nn.Module):
         return self.head(features, mask_in, mask_out, class_mask)
 
     def encode(self, clip: torch.Tensor) -> Features:
-        """Clip (B,3,8,H,W) -> Features. Raises ValueError for another shape."""
+        """Clip (B,3,8,H,W), or records (B,8,R) of its frames (models/lite.py) -> Features.
+        Raises ValueError for another shape.
+        """
         expected = (3, self.config.frames, self.config.size, self.config.size)
+        if is_records(clip):
+            expected = (self.config.frames, self.record_length)
         if tuple(clip.shape[1:]) != expected:
             raise ValueError(
                 f"the detector takes clips of shape (B, {expected}), got {tuple(clip.shape)}"
             )
-        mixed_4f, skip_56, skip_112 = self.conv1(clip)
-        return Features(mixed_4f.squeeze(2), skip_56, skip_112)
+        mixed_4f, *others = self.conv1(clip)
+        return Features(mixed_4f.squeeze(2), *others)
+
+    @property
+    def record_length(self) -> int:
+        """Numbers of a frame's record; 0 where the encoder makes none."""
+        frame_by_frame = isinstance(self.conv1, FrameEncoder)
+        return record_length(self.config.size) if frame_by_frame else 0
 
     def head(
         self,
@@ -152,7 +181,28 @@ class Detector(nn.Module):
         pose, activation = self.capsules(features.mixed_4f, mask_in)
         scores, latent = scores_and_latent(pose, activation)
         pose = self.masked(pose, scores, class_mask)
-        return Detection(self.decode(pose, features, mask_in, mask_out), scores, latent)
+        logits = self.decode(pose, features, mask_in, mask_out)
+        if self.class_head is None:
+            class_logits = scores.clamp(min=torch.finfo(scores.dtype).tiny).log()
+        else:
+            numbers = self.class_numbers(features, logits)
+            class_logits = self.class_head(numbers, self._split(mask_in)[1])
+            scores = class_logits.float().softmax(1)
+        return Detection(logits, scores, latent, class_logits)
+
+    def class_numbers(self, features: Features, logits: torch.Tensor) -> torch.Tensor:
+        """What the linear class head reads of B clips, (B, class_head.size)."""
+        if features.maps is not None:
+            return pooled(features.maps, logits)
+        x = features.mixed_4f
+        return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
+
+    def _split(self, mask_in):
+        """Factors of the features' channels, and of what the class head reads."""
+        if mask_in is None:
+            return None, None
+        channels = self.conv1.channels[0]
+        return mask_in[:, :channels], mask_in[:, channels:]
 
     def masked(
         self, pose: torch.Tensor, scores: torch.Tensor, class_mask: ClassMask = None
@@ -171,6 +221,7 @@ class Detector(nn.Module):
         """Features (B,832,H/8,W/8), channel factors (B,832) -> class poses (B,h,w,C,16),
         activations (B,h,w,C).
         """
+        mask_in, _ = self._split(mask_in)
         if (
             mask_in is not None
             and len(mask_in) > len(mixed_4f)
@@ -193,7 +244,7 @@ class Detector(nn.Module):
         transposed convolutions are linear, their shares of upsample3 and of the last two
         layers are then computed once.
         """
-        x_28 = _drop(features.mixed_4f, mask_in)
+        x_28 = _drop(features.mixed_4f, self._split(mask_in)[0])
         x = pose.flatten(3).permute(0, 3, 1, 2).to(x_28.dtype)  # (B, C*16, h, w)
         x = torch.cat([self.upsample1(x), self.conv28(x_28)], dim=1)  # (B, 128, H/8, W/8)
         x = join(
@@ -209,9 +260,10 @@ class Detector(nn.Module):
             frames, shared = list(itertools.chain(*zip(frames, skip_112, strict=True))), None
         else:
             shared = _active_stack(skip_112, count)
-        return fused_tail(
+        logits = fused_tail(
             _active_stack(frames, count), self.upsample4, self.smooth, mask_out, shared
         )
+        return enlarged(logits, self.enlarge)
 
     def _upsample3(self, x, skip):
         """upsample3 of x (B,64,2,...) beside skip (b,64,2,...), b = B or 1: list of 4
@@ -235,6 +287,33 @@ class Detector(nn.Module):
             torch.empty(batch, channels, device=device).bernoulli_(keep) / keep
             for channels in self.dropped_channels
         )
+
+
+class LinearHead(nn.Module):
+    """Pooled features (B,n) -> class logits (B,C): layer norm, dropout, one linear layer.
+
+    Layer norm, for batch-norm statistics are made anew after training (engine.py).
+    """
+
+    def __init__(self, size: int, classes: int):
+        super().__init__()
+        self.size = size
+        self.norm = nn.LayerNorm(size)
+        self.linear = nn.Linear(size, classes)
+
+    def forward(self, numbers: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """mask: factors (R,n) of the numbers, or None; one clip may meet R of them."""
+        with torch.autocast(numbers.device.type, enabled=False):
+            return self.linear(_drop(self.norm(numbers.float()), mask))
+
+
+def enlarged(logits: torch.Tensor, factor: int) -> torch.Tensor:
+    """Logits (B,1,T,h,w) -> (B,1,T,factor*h,factor*w), bilinearly."""
+    if factor == 1:
+        return logits
+    return F.interpolate(
+        logits[:, 0], scale_factor=factor, mode="bilinear", align_corners=False
+    )[:, None]
 
 
 def scores_and_latent(

@@ -132,6 +132,10 @@ class I3D(nn.Module):
             channels = block.channels_out
         self.channels = channels, scaled[2], scaled[0]  # of the outputs of forward()
 
+    def pretrained(self) -> nn.Module:
+        """The part that starts from weights of another task: all of it."""
+        return self
+
     def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         skip_112 = self.Conv3d_1a_7x7(clip)  # (B, 64, T/2, H/2, W/2)
         x = self.Conv3d_2b_1x1(self.MaxPool3d_2a_3x3(skip_112))  # (B, 64, T/2, H/4, W/4)

@@ -65,6 +65,8 @@ class SemiStep:
 class Semi:
     """The recipe of a semi-supervised method, see training.py. unlabeled: names of videos."""
 
+    takes_records = False  # strong views need pixels
+
     def __init__(self, settings, unlabeled):
         self.settings, self.unlabeled = settings, list(unlabeled)
         self.supervised = settings.method == "supervised"

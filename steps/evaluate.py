@@ -32,6 +32,7 @@ from claus.flags.evaluation import EvaluationSettings
 from claus.metrics import capsule, detections
 from claus.metrics.boxes import Boxes
 from claus.metrics.tables import act_table, capsule_table
+from claus.steps.extract import features_of
 from claus.utils.runtime import UserError, check_alone, check_writable
 
 # arrays of a capsule.VideoOverlap
@@ -256,7 +257,8 @@ def score_videos(
         video for place, video in enumerate(videos) if not (parts / f"{place}.npz").exists()
     ]
     find_video = table.video_finder(settings.dataset, settings.data)
-    tiles = VideoTiles(todo, find_video, geometry, phases=2, fill="black")
+    features = features_of(trained, settings) if geometry == trained.geometry else None
+    tiles = VideoTiles(todo, find_video, geometry, phases=2, fill="black", features=features)
     streams = TileLoader(tiles, settings.workers)
     failed = {}
     for video, chunks in tqdm(

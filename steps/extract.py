@@ -28,6 +28,7 @@ from claus.artifacts.scores import (
 from claus.datasets import table
 from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
 from claus.datasets.labels import annotations as annotation_file
+from claus.datasets.video.feature_cache import FeatureCache, feature_cache
 from claus.engine import ScoreSettings, fast_convolutions, score_video
 from claus.flags.scoring import ScoringSettings
 from claus.losses.cluster import vote
@@ -150,6 +151,7 @@ def extract(trained, videos, mine, parts: Path, settings: ScoringSettings) -> No
         trained.geometry,
         settings.phases,
         fill=settings.tail,
+        features=features_of(trained, settings),
     )
     loader = TileLoader(tiles, settings.workers)
     streams = tqdm(loader, desc="score", unit="video", disable=None)
@@ -162,6 +164,21 @@ def extract(trained, videos, mine, parts: Path, settings: ScoringSettings) -> No
             write_text(parts / f"{number}.failed", str(error))
             continue
         save_part(parts / f"{number}.npz", result)
+
+
+def features_of(trained, settings) -> FeatureCache | None:
+    """The FeatureCache of a trained detector's frozen encoder, None where it has none; by
+    the flags of extraction or of evaluation.
+    """
+    run = Cycle.of(settings.run, settings.cycle, settings.files).run
+    cache = feature_cache(
+        trained.detector,
+        trained.geometry,
+        trained.pixel_range,
+        settings.cache_dir or run.cache,
+        settings.feature_gb,
+    )
+    return cache and cache.take(trained.detector.conv1.trunk)
 
 
 def was_scored(parts: Path, number: int, patience: float = 120) -> bool:

@@ -48,6 +48,10 @@ GEOMETRY = {
     ("small", "square"): ClipGeometry((72, 96), (64, 64), 64),
     ("full", "jhmdb"): ClipGeometry((256, 256), (224, 224), 224),
     ("small", "jhmdb"): ClipGeometry((73, 73), (64, 64), 64),
+    # the whole frame, whose features are then the same at every look
+    ("laptop", "wide"): ClipGeometry((160, 160), (160, 160), 160),
+    ("laptop", "square"): ClipGeometry((160, 160), (160, 160), 160),
+    ("laptop", "jhmdb"): ClipGeometry((160, 160), (160, 160), 160),
 }
 
 

@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from claus.datasets.clips.geometry import STRIDE, ClipGeometry, center_crop, transform
 from claus.datasets.labels.annotations import Video
+from claus.datasets.video.feature_cache import FeatureCache
 from claus.datasets.video.reader import read_runs
 from claus.utils.runtime import UserError
 
@@ -46,7 +47,8 @@ class VideoTiles:
     Clips come tile by tile, phase by phase. frames: the video frame under each clip frame,
     -1 under a black one. fill: "repeat" the last frame, "black", or "shift" the last tile
     to end with the video (where that has a whole tile; a shorter one repeats its last
-    frame).
+    frame). features: where given, "clips" are records of the frames, half (n,T,R), in place
+    of their pictures.
     """
 
     def __init__(
@@ -59,12 +61,13 @@ class VideoTiles:
         length: int = 8,
         stride: int = STRIDE,
         chunk: int = CHUNK,
+        features: FeatureCache | None = None,
     ):
         if fill not in FILLS:
             raise ValueError(f"fill must be one of {', '.join(FILLS)}, not {fill!r}")
         self.videos, self.find_video, self.geometry = list(videos), find_video, geometry
         self.phases, self.fill, self.length, self.stride = phases, fill, length, stride
-        self.chunk = chunk
+        self.chunk, self.features = chunk, features
 
     def __len__(self):
         return len(self.videos)
@@ -101,20 +104,30 @@ class VideoTiles:
         tile_of = wanted // (self.length * self.stride)
         starts = np.searchsorted(tile_of, np.arange(len(plan) + 1))
         runs = [wanted[start:end] for start, end in itertools.pairwise(starts)]
-        path, corner = self.find_video(video.name), center_crop(self.geometry)
-        labeled = video.height, video.width
-        blocks = read_runs(path, video.frames, [run.tolist() for run in runs], labeled)
+        blocks = self._blocks(video, runs)
         before = []
         for tile, run, block in zip(plan, runs, blocks, strict=True):
-            now = [(run, transform(block, self.geometry, corner))]
+            now = [(run, block)]
             if self.fill == "black":
-                now.insert(0, (np.array([-1]), torch.zeros_like(now[0][1][:1])))
+                black = self.features.black() if self.features else torch.zeros_like(block[:1])
+                now.insert(0, (np.array([-1]), black))
             # a shifted tile also shows frames of the tile before
             numbers = np.concatenate([numbers for numbers, _ in (*before, *now)])
             finished = torch.cat([frames for _, frames in (*before, *now)])
             for shown, number, phase in tile:
                 yield finished[np.searchsorted(numbers, shown)], shown, number, phase
             before = now if self.fill == "shift" else []
+
+    def _blocks(self, video, runs):
+        """The frames of each run, as a clip has them: uint8 (n,3,S,S), or records (n,R)."""
+        path = self.find_video(video.name)
+        if self.features:
+            yield from self.features.runs(path, video, runs)
+            return
+        labeled, corner = (video.height, video.width), center_crop(self.geometry)
+        lists = [run.tolist() for run in runs]
+        for block in read_runs(path, video.frames, lists, labeled):
+            yield transform(block, self.geometry, corner)
 
     def plan(self, frames: int) -> list[list[tuple[np.ndarray, int, int]]]:
         """For each tile of a video of `frames` frames, its clips: (frame numbers (T,),

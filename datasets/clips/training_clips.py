@@ -26,9 +26,11 @@ from claus.datasets.clips.geometry import (
 from claus.datasets.labels.annotations import Annotations, Video
 from claus.datasets.labels.masks import PackedMasks
 from claus.datasets.labels.pseudo_labels import INTERPOLATION, clip_labels, pseudo_masks
+from claus.datasets.video.feature_cache import FeatureCache
 from claus.datasets.video.frame_cache import FrameCache
 from claus.datasets.video.frame_index import IndexedVideos
 from claus.datasets.video.reader import read_frames
+from claus.models.lite import flipped
 from claus.utils.runtime import UserError
 
 IN_MEMORY = 32e6  # bytes of compressed masks a process keeps: all of J-HMDB's
@@ -72,7 +74,8 @@ class TrainingClips(Dataset):
     around. A video that is missing or cannot be read gives {"name", "failed": reason}
     instead. loss, weighting: see pseudo_labels.clip_labels. interpolation: of masks, one of
     mask_interp.INTERPOLATIONS. folder: for indices of the videos, and up to `cache_gb` of
-    decoded clips (1e9 bytes).
+    decoded clips (1e9 bytes). features: where given, frames are records, half (T,R), in
+    place of pictures, and nothing is decoded that it has.
     """
 
     def __init__(
@@ -86,12 +89,14 @@ class TrainingClips(Dataset):
         interpolation: str = INTERPOLATION,
         folder: str | Path | None = None,
         cache_gb: float = 0,
+        features: FeatureCache | None = None,
     ):
         self.annotations, self.find_video, self.geometry = annotations, find_video, geometry
         self.seed, self.loss, self.weighting = seed, loss, weighting
         self.interpolation = interpolation
         self.videos = IndexedVideos(folder)
         self.cache = FrameCache(folder, cache_gb) if folder and cache_gb else None
+        self.features = features
         self._dense = OrderedDict()  # video name -> its pseudo-labels, where these are masks
 
     def __getitem__(self, key):
@@ -110,7 +115,7 @@ class TrainingClips(Dataset):
             corner = random_crop(self.geometry, rng)
             flip = bool(rng.random() < 0.5)
         try:
-            frames = self.frames(self.find_video(video.name), indices, video)
+            frames = self.network_frames(video, indices, corner, flip)
             masks = self.pseudo_masks(video, indices)
         except UserError as error:
             return {"name": video.name, "failed": str(error)}
@@ -119,7 +124,7 @@ class TrainingClips(Dataset):
             video, indices, rows, columns, self.loss, self.weighting, masks
         )
         return {
-            "frames": cut(frames, self.geometry, corner, flip),
+            "frames": frames,
             "target": torch.from_numpy(target),
             "weight": torch.from_numpy(weight),
             "label": video.label,
@@ -127,6 +132,14 @@ class TrainingClips(Dataset):
             "anchor": int(np.flatnonzero(indices == anchor)[0]),
             "on_label": torch.from_numpy(np.isin(indices, video.labeled_frames)),
         }
+
+    def network_frames(self, video, indices, corner, flip):
+        """What the network sees of these frames: uint8 (T,3,S,S), or records (T,R)."""
+        path = self.find_video(video.name)
+        if self.features is None:
+            return cut(self.frames(path, indices, video), self.geometry, corner, flip)
+        records = self.features.records(path, video, indices)
+        return flipped(records) if flip else records
 
     def frames(self, path: Path, indices: np.ndarray, video: Video) -> np.ndarray:
         """Frames of a video, resized to geometry.frame: uint8 (T,h,w,3)."""

@@ -5,14 +5,20 @@ again or done without, and results are the same.
 import contextlib
 import errno
 import os
+import re
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 
-from claus.utils.runtime import open_temporary, put_in_place
+from claus.utils.runtime import TEMPORARY, open_temporary, put_in_place
 
 SUM_BYTES = 8  # of the checksum that a file begins with
+UNUSED = 24 * 3600  # seconds after which a file may be deleted to make room
+# part of the limit that is used: several processes add at a time, and each measures the
+# folder only now and then
+MARGIN = 0.9
 _warned = set()
 
 
@@ -73,13 +79,77 @@ def write_checked(path: Path, content: bytes | np.ndarray) -> bool:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else str(error.strerror).lower()
-        warn_once(
-            f"cannot write below {path.parent.parent}: {reason}; "
-            "continuing without this cache, more slowly"
-        )
+        failed_to_write(path, error)
         return False
+
+
+def failed_to_write(path: Path, error: OSError) -> None:
+    """Warn that a file of a cache could not be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    reason = "the disk is full" if full else str(error.strerror).lower()
+    warn_once(
+        f"cannot write below {path.parent.parent}: {reason}; "
+        "continuing without this cache, more slowly"
+    )
+
+
+class LimitedFolder:
+    """A folder of cache files that together take at most `gigabytes` (1e9 bytes).
+
+    Its files are named by 40 hex digits, in folders of the first two; others are never
+    touched: the folder is the user's choice, and may hold their own irreplaceable frames. A
+    full folder takes no more, but for what was not used for a day and is deleted.
+    """
+
+    def __init__(self, path: str | Path, gigabytes: float):
+        self.path, self.limit = Path(path), int(gigabytes * 1e9)
+        self.broken = False  # a write failed
+        self._used, self._added, self._full = None, 0, False
+
+    def room_for(self, nbytes: int) -> bool:
+        """Whether a file of so many bytes may be added."""
+        if self.broken or self._full:
+            return False
+        room = MARGIN * self.limit - (self._used or 0)
+        # others write too: measure the folder sooner where little room is left
+        due = min(self.limit // 256, max(room, 0) / 64)
+        if self._used is None or self._added > due or nbytes > room:
+            self._used, self._added = self._make_room(nbytes), 0
+            self._full = self._used + nbytes > MARGIN * self.limit
+        return not self._full
+
+    def added(self, nbytes: int) -> None:
+        """Note a file that was added."""
+        self._used, self._added = (self._used or 0) + nbytes, self._added + nbytes
+
+    def _make_room(self, needed):
+        """Bytes in use, after deleting files not used for long where there is no room for
+        `needed` more.
+        """
+        files = []
+        for file in filter(is_ours, self.path.glob("[0-9a-f][0-9a-f]/*")):
+            try:
+                state = file.stat()
+                files.append((state.st_mtime, state.st_size, file))
+            except OSError:
+                continue  # another process was faster
+        used = sum(size for _, size, _ in files)
+        for changed, size, file in sorted(files):
+            if used + needed <= MARGIN * self.limit or changed > time.time() - UNUSED:
+                break
+            with contextlib.suppress(OSError):
+                file.unlink()
+            used -= size
+        return used
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a LimitedFolder's user has named this file: 40 hex digits in a folder of the
+    first two, or a temporary file of such a name.
+    """
+    temporary = file.name.startswith(".") and file.name.endswith(TEMPORARY)
+    key = file.name[1:41] if temporary else file.name
+    return re.fullmatch("[0-9a-f]{40}", key) is not None and file.parent.name == key[:2]
 
 
 def warn_once(text: str) -> None:

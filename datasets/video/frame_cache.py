@@ -13,31 +13,28 @@ are never touched.
 import contextlib
 import hashlib
 import os
-import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 
-from claus.datasets.video.disk_cache import read_checked, signature, write_checked
-from claus.utils.runtime import TEMPORARY
+from claus.datasets.video.disk_cache import (
+    LimitedFolder,
+    read_checked,
+    signature,
+    write_checked,
+)
 
 VERSION = 2  # 2: pictures as a player shows them
-UNUSED = 24 * 3600  # seconds after which a clip may be deleted to make room
-# part of the limit that is used: several processes add at a time, and each measures the
-# folder only now and then
-MARGIN = 0.9
 
 
 class FrameCache:
     """Stores clips below `folder`, in all at most `gigabytes` (1e9 bytes)."""
 
     def __init__(self, folder: str | Path, gigabytes: float):
-        self.folder, self.limit = Path(folder) / "frames", int(gigabytes * 1e9)
-        self._used, self._added = None, 0
-        self._full, self._broken = False, False
+        self.folder = Path(folder) / "frames"
+        self.space = LimitedFolder(self.folder, gigabytes)
 
     def path_of(
         self,
@@ -68,45 +65,7 @@ class FrameCache:
 
     def store(self, path: Path, clip: np.ndarray) -> None:
         """Store a clip, if there is room."""
-        if self._broken or self._full:
+        if not self.space.room_for(clip.nbytes):
             return
-        room = MARGIN * self.limit - (self._used or 0)
-        # others write too: measure the folder sooner where little room is left
-        due = min(self.limit // 256, max(room, 0) / 64)
-        if self._used is None or self._added > due or clip.nbytes > room:
-            self._used, self._added = self._make_room(clip.nbytes), 0
-            self._full = self._used + clip.nbytes > MARGIN * self.limit
-        if not self._full:
-            self._broken = not write_checked(path, np.ascontiguousarray(clip))
-            self._used, self._added = self._used + clip.nbytes, self._added + clip.nbytes
-
-    def _make_room(self, needed):
-        """Bytes in use, after deleting clips not used for long where there is no room for
-        `needed` more.
-        """
-        files = []
-        for file in filter(is_ours, self.folder.glob("[0-9a-f][0-9a-f]/*")):
-            try:
-                state = file.stat()
-                files.append((state.st_mtime, state.st_size, file))
-            except OSError:
-                continue  # another process was faster
-        used = sum(size for _, size, _ in files)
-        for changed, size, file in sorted(files):
-            if used + needed <= MARGIN * self.limit or changed > time.time() - UNUSED:
-                break
-            with contextlib.suppress(OSError):
-                file.unlink()
-            used -= size
-        return used
-
-
-def is_ours(file: Path) -> bool:
-    """Whether the cache has named this file: 40 hex digits in a folder of the first two, or
-    a temporary file of such a name.
-
-    The folder is the user's choice, and may hold their own irreplaceable frames.
-    """
-    temporary = file.name.startswith(".") and file.name.endswith(TEMPORARY)
-    key = file.name[1:41] if temporary else file.name
-    return re.fullmatch("[0-9a-f]{40}", key) is not None and file.parent.name == key[:2]
+        self.space.broken = not write_checked(path, np.ascontiguousarray(clip))
+        self.space.added(clip.nbytes)

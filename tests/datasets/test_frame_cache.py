@@ -118,7 +118,7 @@ def test_what_nobody_looked_at_for_a_day_makes_room(video, tmp_path):
     for k in range(6):
         cache.store(place(cache, video, k), clip(k))
     for k in (1, 2, 3):
-        os.utime(place(cache, video, k), (0, time.time() - frame_cache.UNUSED - k))
+        os.utime(place(cache, video, k), (0, time.time() - disk_cache.UNUSED - k))
     assert cache.load(place(cache, video, 2), SHAPE) is not None  # looked at: no longer old
     later = FrameCache(tmp_path / "cache", 1e-5)
     later.store(place(later, video, 10), clip(10))

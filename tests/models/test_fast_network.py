@@ -43,7 +43,7 @@ def masks_of(network, batch, kept):
 def outputs(network, clip, masks):
     """(logits, scores, latent) of either network under given masks."""
     if hasattr(network, "head"):
-        return tuple(network.head(network.encode(clip), *masks))
+        return tuple(network.head(network.encode(clip), *masks))[:3]
     return tuple(network(clip, *masks))
 
 

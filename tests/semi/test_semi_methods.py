@@ -185,6 +185,7 @@ def test_the_mirrored_pass_is_flipped_back():
                 self.weight * clip.mean(1, keepdim=True),
                 torch.full((n, 3), 0.5) * self.weight,
                 torch.zeros(n, self.config.latent_size),
+                torch.zeros(n, 3),
             )
 
     made = Networks(PerPixel())

@@ -23,7 +23,7 @@ class Known(torch.nn.Module):
         logits = -torch.ones(len(clip), 1, clip.shape[2], SIDE, SIDE)
         logits[..., : self.wide] = 1
         scores = torch.tensor([[0.9, 0.1]]).expand(len(clip), 2)
-        return Detection(logits, scores, torch.zeros(len(clip), 3))
+        return Detection(logits, scores, torch.zeros(len(clip), 3), scores.log())
 
 
 def labeled(wide, label):

@@ -13,6 +13,7 @@ from claus.utils.runtime import UserError
 BASE = ["--run", "r", "--device", "cpu"]
 OTHER = {
     "dice": "none",
+    "class_loss": "cross-entropy",
     "weighting": "authors",
     "localization_weight": "0.5",
     "margin_weight": "0.25",
