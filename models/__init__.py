@@ -95,7 +95,7 @@ BACKBONES = {
             "encoder_lr": 2e-4,
             "batch_size": 16,
             "margin_weight": 0.5,
-            "cluster_weight": 1e-4,
+            "cluster_weight": 1e-6,
             "lr_schedule": "warm-cosine",
             "class_loss": "cross-entropy",
             "weight_decay": 0.02,

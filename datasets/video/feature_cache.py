@@ -136,6 +136,7 @@ class FeatureCache:
                 self._write(file, path, video)
             put_in_place(temporary, place)
         except OSError as error:
+            _remove(temporary)
             failed_to_write(place, error)
             self.folder.broken = True
             return None

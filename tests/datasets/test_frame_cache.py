@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from claus.datasets.video import disk_cache, frame_cache
+from claus.datasets.video import disk_cache
 from claus.datasets.video.frame_cache import FrameCache
 from claus.utils.runtime import TEMPORARY
 
