@@ -223,7 +223,8 @@ def strips_section(folder, data, variant):
             f"{video.name} · number {number + 1} of {len(rows)} picked",
             values[first : first + video.frames],
             picked,
-            video.labeled_frames.tolist(),
+            (video.labeled_frames + video.first).tolist(),
+            video.first,
         )
         try:
             picture = pictures.uncertainty_strip(*arguments, reader)
@@ -260,7 +261,7 @@ def _reader(folder, data, video):
     dataset = settings.get("dataset", "ucf101")
     data = data or _data_of(folder) or data_folder(dataset)
     try:
-        path = DATASETS[dataset].find_video(data, video.name)
+        path = DATASETS[dataset].find_video(data, video.source)
         return pictures.frame_reader(path, video), None
     except UserError as error:
         return None, str(error)
