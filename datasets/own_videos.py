@@ -120,17 +120,25 @@ def cut_videos(
 def _say_cut(videos, slow):
     """Say what the entries come to. slow: videos that cannot be read from their middle."""
     segments = [video for video in videos.values() if video.segment is not None]
-    of = len({video.source for video in segments})
+    whole, of = len(videos) - len(segments), len({video.source for video in segments})
+    lengths = sorted({video.frames for video in segments})
+    each = " to ".join(str(length) for length in lengths[:1] + lengths[1:][-1:])
     print(
-        f"{len(segments)} segments of {of} videos, {len(videos) - len(segments)} whole videos; "
-        "a segment counts as a video in budgets and costs"
+        f"pool: {_count(len(segments), 'segment')} of {_count(of, 'video')}"
+        + (f", {each} frames each" if segments else "")
+        + (f", and {_count(whole, 'whole video')}" if whole else "")
+        + "; a segment counts as a video in budgets and costs"
     )
     if slow:
         print(
-            f"note: {len(slow)} videos can only be decoded from their start, so that training "
-            f"is slow (the first is {slow[0]}): re-encode them with closed groups of pictures "
-            "(ffmpeg: -c:v libx264 -g 50), or train with a large --cache-gb"
+            f"note: {_count(len(slow), 'video')} can only be decoded from the start (the first "
+            f"is {slow[0]}), so that training on its segments is slow: re-encode it with closed "
+            "groups of pictures (ffmpeg: -c:v libx264 -g 50), or train with a large --cache-gb"
         )
+
+
+def _count(number, what):
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def count_frames(

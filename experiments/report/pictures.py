@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from claus.datasets.video.frame_index import IndexedVideos
 from claus.datasets.video.reader import read_frames
 from claus.experiments.report.curves import SETTINGS, svg
 
@@ -218,12 +219,13 @@ def frames_shown(length, picked):
     return sorted(shown | set(some))
 
 
-def frame_reader(path, video):
+def frame_reader(path, video, cache):
     """Function from frame numbers (of the file) to pictures of a video; UserError
-    (VideoError) comes when it is called.
+    (VideoError) comes when it is called. cache: folder for the indices of long videos.
     """
     labeled = video.height, video.width
-    return lambda numbers: read_frames(path, list(numbers), video.file_frames, labeled)
+    read = read_frames if video.segment is None else IndexedVideos(cache).read_frames
+    return lambda numbers: read(path, list(numbers), video.file_frames, labeled)
 
 
 def as_jpeg(path, widest=1000):

@@ -262,7 +262,7 @@ def _reader(folder, data, video):
     data = data or _data_of(folder) or data_folder(dataset)
     try:
         path = DATASETS[dataset].find_video(data, video.source)
-        return pictures.frame_reader(path, video), None
+        return pictures.frame_reader(path, video, Run.of(folder.resolve()).cache), None
     except UserError as error:
         return None, str(error)
 
