@@ -138,6 +138,7 @@ def test_times_are_kept_and_exact(tmp_path):
     assert first[3:] == again[3:]
     assert round(float(first.seconds(31)), 3) == 1.523
     assert first.frame_at(Fraction(1523, 1000)) == 31 == first.frame_at(Fraction(1, 1))
+    assert even(10).frame_at(Fraction(1, 10)) == 3, "frame 2 is shown at 0.08, 3 at 0.12"
     assert first.frame_at(first.seconds(7)) == 7, "a frame shown at the start is in it"
 
 
