@@ -25,6 +25,6 @@ floating-point edges are rounded half up. A track is one actor throughout a vide
 keeps the number it has in "labelled_before". Frames of an entry with a "segment" have the
 numbers of the whole video: in the form, in the names of pictures, in a tool's file. A file
 that cannot be read, or lacks what the format requires, is a UserError that names the file
-and the fix; whether the answers are complete
-and fit the request is answers.check_answers' to say, once for all tools.
+and the fix; whether the answers are complete and fit the request is
+answers.check_answers' to say, once for all tools.
 """

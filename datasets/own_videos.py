@@ -133,7 +133,7 @@ def _say_cut(videos, slow):
         print(
             f"note: {_count(len(slow), 'video')} can only be decoded from the start (the first "
             f"is {slow[0]}), so that training on its segments is slow: re-encode it with closed "
-            "groups of pictures (ffmpeg: -c:v libx264 -g 50), or train with a large --cache-gb"
+            "groups of pictures (ffmpeg: -c:v libx264 -g 50), or train with --cache-gb 2"
         )
 
 

@@ -46,7 +46,8 @@ from claus.utils.runtime import UserError
 VERSION = 2
 # most bytes that a container puts between a packet's stated position and its content
 HEADER = 64
-IN_MEMORY = 2000  # indices a process keeps in memory, some kilobytes each
+IN_MEMORY = 2000  # indices a process keeps in memory, some kilobytes each of short clips
+PACKETS = 2_000_000  # and as many packets of them: 260 MB, 22 hours at 25 frames a second
 UNREADABLE = (av.error.FFmpegError, OSError, ValueError)
 
 
@@ -341,9 +342,14 @@ class IndexedVideos:
             if file and index is not None:
                 write_checked(file, json.dumps(asdict(index)).encode())
         self._known[key] = index
-        if len(self._known) > IN_MEMORY:
+        while len(self._known) > 1 and (
+            len(self._known) > IN_MEMORY or self._packets() > PACKETS
+        ):
             self._known.popitem(last=False)
         return index
+
+    def _packets(self):
+        return sum(len(index.packets) for index in self._known.values() if index is not None)
 
 
 def _load(file):

@@ -19,6 +19,7 @@ from claus.datasets.labels.segment import Segment, clock, entry_name
 from claus.datasets.own_videos import read_pool
 from claus.datasets.segments import CLIP, Times, cut_video, read_cut, read_length, read_place
 from claus.datasets.truth import read_labels
+from claus.datasets.video import frame_index
 from claus.datasets.video.frame_index import ByGroups, FrameIndex, IndexedVideos
 from claus.datasets.video.reader import SHORT_TAIL, InOrder, VideoError
 from claus.datasets.video.times import read_times
@@ -359,6 +360,16 @@ def test_a_segment_in_the_middle_decodes_its_own_groups_alone(street, monkeypatc
     assert decoded == [4] * 21, "frames 200 to 220, nothing before and nothing after"
     list(indexed.read_runs(folder / "cam/street.mp4", 400, [[222], [260]]))
     assert decoded[21:] == [4, 4] + [5] * 11, "it goes on where it was"
+
+
+def test_indices_of_long_videos_do_not_pile_up_in_memory(tmp_path, monkeypatch):
+    for k in range(3):
+        write_counted(tmp_path / f"{k}.mp4", 60)
+    monkeypatch.setattr(frame_index, "PACKETS", 130)
+    indexed = IndexedVideos()
+    for k in range(3):
+        indexed.index(tmp_path / f"{k}.mp4")
+    assert len(indexed._known) == 2 and indexed._packets() == 120
 
 
 @pytest.mark.parametrize("kind", [ByGroups, InOrder])
