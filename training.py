@@ -272,7 +272,7 @@ class Trainer:
         """(clips to train on, clips to validate on), indexed by their samplers' keys."""
         settings, hardware = self.settings, self.settings.hardware
         kept = {
-            "folder": hardware.cache_dir or self.cycle.run.cache,
+            "folder": self.cache,
             "cache_gb": hardware.cache_gb,
             "features": self.features,
         }
@@ -285,6 +285,11 @@ class Trainer:
             **kept,
         )
         return training, LabeledFrames(*common, interpolation=settings.mask_interp, **kept)
+
+    @property
+    def cache(self):
+        """Folder for what is kept of videos."""
+        return self.settings.hardware.cache_dir or self.cycle.run.cache
 
     def begin(self):
         """First weights, first clusters, and then what the recipe has beside them."""
@@ -306,7 +311,13 @@ class Trainer:
         latents, failed = {}, {}
         self.reestimate()
         videos = [self.labels.videos[name] for name in distributed.shard(self.names)]
-        tiles = VideoTiles(videos, self.find_video, self.geometry, features=self.features)
+        tiles = VideoTiles(
+            videos,
+            self.find_video,
+            self.geometry,
+            features=self.features,
+            cache=self.cache,
+        )
         for video, chunks in tqdm(
             TileLoader(tiles, self.settings.hardware.workers),
             desc="cluster",

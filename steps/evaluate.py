@@ -81,7 +81,7 @@ def run(settings: EvaluationSettings) -> int:
             ],
         )
     )
-    scored = score_videos(trained, videos, geometry, parts, settings)
+    scored = score_videos(trained, videos, geometry, parts, settings, cycle.run.cache)
     report = score(scored, truth.classes, geometry, switches, settings, cycle)
     print_tables(report)
     if settings.visualize is not None:
@@ -247,10 +247,15 @@ class Scored:
 
 
 def score_videos(
-    trained, videos: list, geometry: ClipGeometry, parts: Path, settings: EvaluationSettings
+    trained,
+    videos: list,
+    geometry: ClipGeometry,
+    parts: Path,
+    settings: EvaluationSettings,
+    cache: Path | None = None,
 ) -> Scored:
     """Run the detector over the videos. Each is kept in the folder `parts` as it is
-    finished.
+    finished. cache: see VideoTiles.
     """
     places = {video.name: place for place, video in enumerate(videos)}
     todo = [
@@ -258,7 +263,9 @@ def score_videos(
     ]
     find_video = table.video_finder(settings.dataset, settings.data)
     features = features_of(trained, settings) if geometry == trained.geometry else None
-    tiles = VideoTiles(todo, find_video, geometry, phases=2, fill="black", features=features)
+    tiles = VideoTiles(
+        todo, find_video, geometry, phases=2, fill="black", features=features, cache=cache
+    )
     streams = TileLoader(tiles, settings.workers)
     failed = {}
     for video, chunks in tqdm(

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from claus.datasets.clips.geometry import STRIDE, ClipGeometry, center_crop, transform
 from claus.datasets.labels.annotations import Video
 from claus.datasets.video.feature_cache import FeatureCache
-from claus.datasets.video.reader import read_runs
+from claus.datasets.video.frame_index import IndexedVideos
 from claus.utils.runtime import UserError
 
 FILLS = ("repeat", "black", "shift")
@@ -48,7 +48,8 @@ class VideoTiles:
     -1 under a black one. fill: "repeat" the last frame, "black", or "shift" the last tile
     to end with the video (where that has a whole tile; a shorter one repeats its last
     frame). features: where given, "clips" are records of the frames, half (n,T,R), in place
-    of their pictures.
+    of their pictures. cache: folder for the indices of videos of which only a segment is
+    shown.
     """
 
     def __init__(
@@ -62,12 +63,14 @@ class VideoTiles:
         stride: int = STRIDE,
         chunk: int = CHUNK,
         features: FeatureCache | None = None,
+        cache: str | Path | None = None,
     ):
         if fill not in FILLS:
             raise ValueError(f"fill must be one of {', '.join(FILLS)}, not {fill!r}")
         self.videos, self.find_video, self.geometry = list(videos), find_video, geometry
         self.phases, self.fill, self.length, self.stride = phases, fill, length, stride
         self.chunk, self.features = chunk, features
+        self.indexed = IndexedVideos(cache)
 
     def __len__(self):
         return len(self.videos)
@@ -120,13 +123,12 @@ class VideoTiles:
 
     def _blocks(self, video, runs):
         """The frames of each run, as a clip has them: uint8 (n,3,S,S), or records (n,R)."""
-        path = self.find_video(video.name)
+        path = self.find_video(video.source)
         if self.features:
             yield from self.features.runs(path, video, runs)
             return
-        labeled, corner = (video.height, video.width), center_crop(self.geometry)
-        lists = [run.tolist() for run in runs]
-        for block in read_runs(path, video.frames, lists, labeled):
+        corner = center_crop(self.geometry)
+        for block in self.indexed.read_entry(path, video, runs):
             yield transform(block, self.geometry, corner)
 
     def plan(self, frames: int) -> list[list[tuple[np.ndarray, int, int]]]:

@@ -135,22 +135,25 @@ class TrainingClips(Dataset):
 
     def network_frames(self, video, indices, corner, flip):
         """What the network sees of these frames: uint8 (T,3,S,S), or records (T,R)."""
-        path = self.find_video(video.name)
+        path = self.find_video(video.source)
         if self.features is None:
             return cut(self.frames(path, indices, video), self.geometry, corner, flip)
         records = self.features.records(path, video, indices)
         return flipped(records) if flip else records
 
     def frames(self, path: Path, indices: np.ndarray, video: Video) -> np.ndarray:
-        """Frames of a video, resized to geometry.frame: uint8 (T,h,w,3)."""
+        """Frames of a video by its own numbers, resized to geometry.frame: uint8
+        (T,h,w,3). path: of the file that holds them.
+        """
         size, place, clip = self.geometry.frame, None, None
+        indices = indices + video.first
         labeled = video.height, video.width
         with contextlib.suppress(OSError):  # reading the video says what is wrong
             place = self.cache and self.cache.path_of(path, indices, size, labeled)
         if place is not None:
             clip = self.cache.load(place, (len(indices), *size, 3))
         if clip is None:
-            whole = self.videos.read_frames(path, indices, video.frames, labeled)
+            whole = self.videos.read_frames(path, indices, video.file_frames, labeled)
             clip = resize(whole, size)
             if place is not None:
                 self.cache.store(place, clip)
@@ -182,9 +185,11 @@ class TrainingClips(Dataset):
         return sum(masks.nbytes for masks in self._dense.values())
 
     def _pictures(self, video):
-        path = self.find_video(video.name)
+        path = self.find_video(video.source)
+        read = read_frames if video.segment is None else self.videos.read_frames
         labeled = video.height, video.width
-        return read_frames(path, range(video.frames), video.frames, labeled)
+        numbers = range(video.first, video.first + video.frames)
+        return read(path, numbers, video.file_frames, labeled)
 
 
 class LabeledFrames(TrainingClips):

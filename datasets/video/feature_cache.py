@@ -30,7 +30,6 @@ from claus.datasets.video.disk_cache import (
     signature,
 )
 from claus.datasets.video.frame_index import IndexedVideos
-from claus.datasets.video.reader import read_runs
 from claus.models.detector import Detector
 from claus.models.input import normalize
 from claus.models.lite import Trunk, joined, record_length
@@ -65,8 +64,8 @@ class FeatureCache:
         return self
 
     def records(self, path: Path, video: Video, frames: Sequence[int]) -> torch.Tensor:
-        """Records of frames (T,) of a video, half (T,R). UserError where it is missing or
-        damaged.
+        """Records of frames (T,) of a video, by its own numbers, half (T,R). path: of the
+        file that holds it. UserError where that is missing or damaged.
         """
         for _ in range(2):
             place = self._kept(path, video)
@@ -77,10 +76,9 @@ class FeatureCache:
                 return found
             with contextlib.suppress(OSError):  # damaged: it is made again
                 place.unlink()
-        labeled = video.height, video.width
-        return self._computed(
-            self.videos.read_frames(path, np.asarray(frames), video.frames, labeled)
-        )
+        labeled, in_file = (video.height, video.width), np.asarray(frames) + video.first
+        pictures = self.videos.read_frames(path, in_file, video.file_frames, labeled)
+        return self._computed(pictures)
 
     def runs(
         self, path: Path, video: Video, runs: Sequence[Sequence[int]]
@@ -92,9 +90,7 @@ class FeatureCache:
             for run in runs:
                 yield self.records(path, video, run)
             return
-        labeled = video.height, video.width
-        lists = [list(map(int, run)) for run in runs]
-        for block in read_runs(path, video.frames, lists, labeled):
+        for block in self.videos.read_entry(path, video, runs):
             yield self._computed(block)
 
     def black(self) -> torch.Tensor:
@@ -107,7 +103,8 @@ class FeatureCache:
     def path_of(self, path: Path, video: Video) -> Path:
         """The file for a video's records."""
         about = (
-            f"{VERSION} {signature(path)} {video.frames} {video.height} {video.width} "
+            f"{VERSION} {signature(path)} {video.first} {video.frames} "
+            f"{video.height} {video.width} "
             f"{self.geometry.to_dict()} {self.pixel_range} {self._digest} "
             f"{av.library_versions}"
         )
@@ -151,7 +148,7 @@ class FeatureCache:
         file.write(bytes(SUM_BYTES * video.frames))
         numbers, sums = range(video.frames), []
         runs = [list(numbers[at : at + BLOCK]) for at in numbers[::BLOCK]]
-        for block in read_runs(path, video.frames, runs, (video.height, video.width)):
+        for block in self.videos.read_entry(path, video, runs):
             for record in self._computed(block).numpy():
                 sums.append(checksum(record.view(np.uint8)))
                 file.write(record.tobytes())

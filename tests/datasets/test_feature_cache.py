@@ -49,8 +49,8 @@ def no_decoding(monkeypatch):
     def stop(*_):
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(feature_cache, "read_runs", stop)
-    monkeypatch.setattr(feature_cache.IndexedVideos, "read_frames", stop)
+    for way in ("read_entry", "read_frames"):
+        monkeypatch.setattr(feature_cache.IndexedVideos, way, stop)
 
 
 def test_records_are_the_same_with_the_cache_and_without(tmp_path, trunk, video):
