@@ -257,10 +257,13 @@ class Trainer:
         """The FeatureCache of a frozen encoder, None where there is none."""
         if not self.recipe.takes_records:
             return None
-        hardware = self.settings.hardware
-        folder = hardware.cache_dir or self.cycle.run.cache
+        settings = self.settings
         return feature_cache(
-            detector, self.geometry, self.settings.pixel_range, folder, hardware.feature_gb
+            detector,
+            self.geometry,
+            settings.pixel_range,
+            self.cache,
+            settings.hardware.feature_gb,
         )
 
     def take_trunk(self):
