@@ -151,8 +151,8 @@ def evaluation(video, chunks):
         capsule=SimpleNamespace(gt="union"),
         act=DetectionSettings(),
     )
-    geometry = GEOMETRY["full", "wide"]
-    evaluate.score_video(trained, video, chunks, geometry, settings)
+    view = evaluate.View(GEOMETRY["full", "wide"], GEOMETRY["full", "wide"])
+    evaluate.score_video(trained, video, chunks, view, settings)
 
 
 WORKS = {"reading": read, "scoring": score, "evaluation": evaluation}

@@ -89,13 +89,7 @@ def named_dataset(argv):
 def add_everyday_flags(add, module):
     """What everybody sets; `module`: that of the data set."""
     add_network_flags(add)
-    if len(module.CROPS) > 1:
-        add(
-            "--crop",
-            choices=module.CROPS,
-            default=module.CROPS[0],
-            help="224x296 resized to a square, or 224x224 straight",
-        )
+    add("--crop", choices=module.CROPS, default=module.CROPS[0], help=crop_words(module))
     if module.ANSWERS == "masks":
         add(
             "--mask-interp",
@@ -114,6 +108,19 @@ def add_everyday_flags(add, module):
         help="the published code's settings for every flag not given: lr 5e-5, batch "
         "6, betas .5 .999, eps 1e-6, margin 0.2 throughout, weight on the logits, "
         "pixels 0..1, fixed clusters",
+    )
+
+
+def crop_words(module):
+    """What --crop says; `module`: that of a data set."""
+    cuts = (
+        ""
+        if "wide" not in module.CROPS
+        else "wide: 224x296 of 240x320, resized to a square; square: 224x224; "
+    )
+    return (
+        f"what the network sees of a frame. {cuts}whole: all of it, resized to a square; "
+        "letterbox: all of it in its own shape, between bars (default: %(default)s)"
     )
 
 

@@ -129,9 +129,9 @@ class TrainingClips(Dataset):
         }
 
     def frames(self, path: Path, indices: np.ndarray, video: Video) -> np.ndarray:
-        """Frames of a video, resized to geometry.frame: uint8 (T,h,w,3)."""
-        size, place, clip = self.geometry.frame, None, None
+        """Frames of a video, resized to geometry.picture(...): uint8 (T,h,w,3)."""
         labeled = video.height, video.width
+        size, place, clip = self.geometry.picture(*labeled), None, None
         with contextlib.suppress(OSError):  # reading the video says what is wrong
             place = self.cache and self.cache.path_of(path, indices, size, labeled)
         if place is not None:
