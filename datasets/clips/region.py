@@ -37,29 +37,32 @@ def to_region(
     interpolated bilinearly; the same tensor where the region is what the network sees.
 
     Bars are not looked at: beside one, the nearest pixel that shows the video is repeated.
+    What the network does not see is -inf.
     """
     if geometry == region:
         return maps_T_S_S
-    for axis, places in enumerate(_places(geometry, region, height, width), start=1):
+    places_of, seen_R_R = _places(geometry, region, height, width)
+    for axis, places in enumerate(places_of, start=1):
         low = places.long()
         high = (low + 1).clamp(max=int(places.max().ceil()))
         share = (places - low).to(maps_T_S_S.dtype)
         share = share[:, None] if axis == 1 else share
         lower, higher = maps_T_S_S.index_select(axis, low), maps_T_S_S.index_select(axis, high)
         maps_T_S_S = torch.lerp(lower, higher, share)
-    return maps_T_S_S
+    return maps_T_S_S.masked_fill(~seen_R_R, -torch.inf)
 
 
 @functools.lru_cache(maxsize=64)
 def _places(geometry, region, height, width):
-    """(rows (R,), columns (R,)) float64: where in the network's maps the centers of the
-    region's pixels lie, pixel 0 at 0.
+    """((rows (R,), columns (R,)) float64, seen (R,R) bool): where in the network's maps the
+    centers of the region's pixels lie, pixel 0 at 0, and whether inside.
     """
     centers = np.arange(region.size) + 0.5
     points = region.to_video(np.stack([centers, centers], axis=1), height, width)
     columns_R, rows_R = geometry.to_map(points, height, width).T - 0.5
-    places = []
+    places, seen = [], []
     for places_R, shown in zip((rows_R, columns_R), geometry.shown(height, width), strict=True):
         inside = np.clip(places_R, shown.start, shown.stop - 1)
         places.append(torch.from_numpy(inside))
-    return tuple(places)
+        seen.append((places_R >= -0.5) & (places_R <= geometry.size - 0.5))
+    return places, torch.from_numpy(seen[0][:, None] & seen[1])

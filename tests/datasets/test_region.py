@@ -63,6 +63,12 @@ def test_a_map_moves_to_the_region_by_hand():
     )
 
 
+def test_what_is_not_seen_is_no_foreground():
+    maps, whole = torch.full((1, 4, 4), 5.0), ClipGeometry((8, 8), (8, 8), 8, "whole")
+    found = to_region(maps, ClipGeometry((8, 8), (4, 4), 4), whole, 16, 16)[0]
+    assert (found[2:6, 2:6] == 5).all() and (found == 5).sum() == 16 and found.min() < -1e9
+
+
 def test_bars_are_not_looked_at():
     """A wide frame of 4:1 in a square of 8: two rows of picture."""
     geometry = ClipGeometry((8, 8), (8, 8), 8, "letterbox")
