@@ -135,7 +135,9 @@ def read(video, chunks):
 
 def score(video, chunks):
     """The scores of cluster_extract.py, with two passes."""
-    trained = SimpleNamespace(detector=OneActor(), pixel_range="0..1")
+    trained = SimpleNamespace(
+        detector=OneActor(), pixel_range="0..1", geometry=GEOMETRY["full", "wide"]
+    )
     settings = engine.ScoreSettings(passes=2, phases=2)
     engine.score_video(trained, video, chunks, settings, two_passes)
 
