@@ -89,7 +89,7 @@ class TrainingSettings:
     loss: LossSettings
     model: str  # of models.BACKBONES
     pretrained: str | None  # a path, "none", or None: the backbone's own
-    crop: str
+    crop: str | None  # None: that of the labels' data set
     pixel_range: str
     pseudo_label_loss: str  # of losses.stew.PSEUDO_LABEL_LOSSES
     mask_interp: str

@@ -5,8 +5,8 @@ or letterboxed.
 
 Real J-HMDB clips of a few classes in three shapes: the actor fills a portrait frame (9:16) or
 a wide one (2.35:1), cut around it by its masks, or the frame is as it was (4:3). One pool of
-all three is trained on with every --crop; each test clip is tested in every shape, by its
-masks in the whole frame.
+all three is trained on with every --crop; each test clip is tested in every shape, and in a
+fourth, where the actor stands at an edge of the frame, by its masks in the whole frame.
 
 Reads   puppet_mask/, the videos and the lists of split 1 below the folder of J-HMDB
 Writes  below --data: the clips and their annotations, a run for each crop and seed, and its
@@ -50,10 +50,12 @@ from claus.utils.markdown import table  # noqa: E402
 from claus.utils.runtime import atomic_write, run_script, write_text  # noqa: E402
 
 RESULTS = ROOT / "experiments" / "results" / "frame_shapes.md"
-SHAPES = {"portrait": (16, 9), "wide": (1, 2.35), "plain": None}  # (height, width)
+# (height, width); the last one is tested alone
+SHAPES = {"portrait": (16, 9), "wide": (1, 2.35), "plain": None, "edge": (1, 1)}
+TRAINED = ("portrait", "wide", "plain")
 CROPS = ("jhmdb", "whole", "letterbox")
 MARGIN = 1.15  # around the actor
-NUMBERS = ("iou", "hits", "right", "portrait", "wide", "plain")
+NUMBERS = ("iou", "hits", "right", *SHAPES)
 
 
 def main(argv=None):
@@ -105,7 +107,7 @@ def prepare(args):
             name = truth.classes[video.label]
             if name not in classes or (part == "test" and counts[name] == args.tested):
                 continue
-            shapes = list(SHAPES) if part == "test" else [list(SHAPES)[counts[name] % 3]]
+            shapes = SHAPES if part == "test" else [TRAINED[counts[name] % len(TRAINED)]]
             counts[name] += 1
             for shape in shapes:
                 cut = written(args, video, shape, classes.index(name))
@@ -118,7 +120,7 @@ def written(args, video, shape, label):
     shows the actor.
     """
     masks = np.asarray(video.tubes[0].masks)
-    y0, y1, x0, x1 = window(masks, SHAPES[shape])
+    y0, y1, x0, x1 = window(masks, shape)
     path = jhmdb.find_video(args.source, video.name)
     frames = read_frames(path, range(video.frames), video.frames)[:, y0:y1, x0:x1]
     name = f"{video.name}_{shape}"
@@ -133,14 +135,19 @@ def written(args, video, shape, label):
 
 def window(masks, shape):
     """(y0, y1, x0, x1) of even sides: the smallest of a shape around the actor of a clip,
-    masks (F,H,W), or as much of it as the frame has.
+    masks (F,H,W), or as much of it as the frame has. edge: a square of at
+    least three quarters of its height, the actor at the left or right edge, as far as the
+    frame allows.
     """
     height, width = masks.shape[1:]
-    if shape is None:
+    if shape == "plain":
         return 0, height, 0, width
+    at_edge, shape = shape == "edge", SHAPES[shape]
     rows, columns = (np.flatnonzero(masks.any(axes)) for axes in ((0, 2), (0, 1)))
     actor = np.ptp(rows) + 1, np.ptp(columns) + 1
     scale = max(MARGIN * own / side for own, side in zip(actor, shape, strict=True))
+    if at_edge:
+        scale = max(scale, 0.75 * height / shape[0])
     scale = min(scale, height / shape[0], width / shape[1])
     sides = [2 * int(scale * side / 2) for side in shape]
     starts = []
@@ -148,6 +155,10 @@ def window(masks, shape):
         middle = (places[0] + places[-1] + 1 - side) // 2
         starts.append(int(np.clip(middle, 0, whole - side)))
     (y, x), (h, w) = starts, sides
+    if at_edge:
+        ends = np.clip([columns[0], columns[-1] + 1 - w], 0, width - w)
+        gaps = columns[0] - ends[0], ends[1] + w - columns[-1] - 1
+        x = int(ends[np.argmin(np.abs(gaps))])
     return y, y + h, x, x + w
 
 
@@ -168,12 +179,14 @@ def run(args, crop, seed):
     flags += ["--crop", crop, "--seed", str(seed), "--steps", str(args.steps)]
     flags += ["--epochs", "2", "--no-validation", "--force"]
     settings = training.parse([*common, *flags], "jhmdb")
-    start = time.perf_counter()
-    train.run(settings)
-    seconds = time.perf_counter() - start
     cycle = Cycle.of(name, 0, args.data / "runs")
+    timed = cycle.folder / "seconds.txt"
+    if not timed.exists():
+        start = time.perf_counter()
+        train.run(settings)
+        write_text(timed, f"{time.perf_counter() - start:.1f}\n")
     numbers = tested(args, checkpoint.load(cycle.detector, args.device), common, cycle)
-    numbers["train"] = np.array(seconds)
+    numbers["train"] = np.array(float(timed.read_text(encoding="utf-8")))
     kept.parent.mkdir(exist_ok=True)
     with atomic_write(kept) as file:
         np.savez(file, **numbers)

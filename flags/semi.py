@@ -120,7 +120,7 @@ def add_everyday_flags(add):
         "--crop",
         choices=crops(),
         help="what the network sees of a frame, see train_ucf101.py --help (default: the "
-        "published crop of the data set)",
+        f"published crop of the data set; videos of your own: {table.OWN_CROP})",
     )
     add(
         "--mask-interp",
@@ -299,7 +299,6 @@ def fill_in(args, parser):
     chosen = {
         **BACKBONES[args.model].training,
         **(PUBLISHED if args.model == "full" else {}),
-        "crop": table.DATASETS[args.dataset].CROPS[0],
         "mask_interp": INTERPOLATIONS[0],
         "workers": default_workers(args.device),
     }

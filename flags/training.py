@@ -56,8 +56,7 @@ def parse(argv=None, dataset=None, about=None):
     """
     parser = new_parser(about)
     named = dataset or named_dataset(argv)
-    crop = table.DATASETS[named].CROPS[0]
-    parser.set_defaults(dataset=named, crop=crop, mask_interp=INTERPOLATIONS[0])
+    parser.set_defaults(dataset=named, mask_interp=INTERPOLATIONS[0])
     add = parser.add_argument_group("everyday").add_argument
     add_run_flags(add)
     add_dataset_flags(add, dataset)
@@ -89,7 +88,7 @@ def named_dataset(argv):
 def add_everyday_flags(add, module):
     """What everybody sets; `module`: that of the data set."""
     add_network_flags(add)
-    add("--crop", choices=module.CROPS, default=module.CROPS[0], help=crop_words(module))
+    add("--crop", choices=module.CROPS, help=crop_words(module))
     if module.ANSWERS == "masks":
         add(
             "--mask-interp",
@@ -113,14 +112,13 @@ def add_everyday_flags(add, module):
 
 def crop_words(module):
     """What --crop says; `module`: that of a data set."""
-    cuts = (
-        ""
-        if "wide" not in module.CROPS
-        else "wide: 224x296 of 240x320, resized to a square; square: 224x224; "
-    )
+    cuts = ""
+    if "wide" in module.CROPS:
+        cuts = "wide: 224x296 of 240x320, resized to a square; square: 224x224; "
     return (
         f"what the network sees of a frame. {cuts}whole: all of it, resized to a square; "
-        "letterbox: all of it in its own shape, between bars (default: %(default)s)"
+        f"letterbox: all of it in its own shape, between bars (default: {module.CROPS[0]}; "
+        f"videos of your own: {table.OWN_CROP})"
     )
 
 

@@ -18,7 +18,7 @@ from claus.artifacts.cycle import Cycle
 from claus.artifacts.evaluation_file import load_evaluation, save_evaluation
 from claus.artifacts.parts import fingerprint, parts_dir, save_part
 from claus.datasets import table
-from claus.datasets.clips.geometry import GEOMETRY, WHOLE, ClipGeometry
+from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry
 from claus.datasets.clips.region import region_of, to_region
 from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
 from claus.datasets.labels import annotations as annotation_file
@@ -161,15 +161,7 @@ def view_of(trained, crop: str | None) -> View:
             for (_, name), other in GEOMETRY.items()
             if name == crop and other.size == geometry.size
         )
-    return View(geometry, region_of(geometry, crop or published_crop(trained.dataset)))
-
-
-def published_crop(dataset: str) -> str:
-    """Where the protocol of a data set scores, by the name that annotation files and
-    checkpoints have of it; the whole frame for videos of one's own.
-    """
-    crops = [module.CROPS for module in table.DATASETS.values() if module.NAME == dataset]
-    return crops[0][0] if crops else WHOLE[0]
+    return View(geometry, region_of(geometry, crop or table.default_crop(trained.dataset)))
 
 
 def switches_of(settings, region) -> capsule.Switches:

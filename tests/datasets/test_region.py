@@ -81,14 +81,17 @@ def test_bars_are_not_looked_at():
 
 
 def test_a_published_protocol_has_its_crop_and_own_videos_the_whole_frame():
-    from claus.steps.evaluate import View, published_crop, view_of
+    from claus.datasets.table import default_crop
+    from claus.steps.evaluate import View, view_of
 
     class Trained:
         def __init__(self, geometry, dataset):
             self.geometry, self.dataset = geometry, dataset
 
     whole, wide = GEOMETRY["small", "whole"], GEOMETRY["small", "wide"]
-    assert [published_crop(n) for n in ("ucf101-24", "jhmdb-21")] == ["wide", "jhmdb"]
+    assert [default_crop(n) for n in ("ucf101-24", "jhmdb-21")] == ["wide", "jhmdb"]
+    assert default_crop("charades", "jhmdb") == "jhmdb"
+    assert default_crop("own", "ucf101") == default_crop("own", "jhmdb") == "whole"
     assert view_of(Trained(whole, "ucf101-24"), None) == View(whole, REGIONS["wide"])
     assert view_of(Trained(whole, "ucf101-24"), "square") == View(whole, REGIONS["square"])
     assert view_of(Trained(whole, "own"), None).region.words == "whole frame"
