@@ -34,6 +34,7 @@ import torch  # noqa: E402
 from claus import engine  # noqa: E402
 from claus.artifacts import checkpoint  # noqa: E402
 from claus.artifacts.cycle import Cycle  # noqa: E402
+from claus.artifacts.parts import fingerprint, parts_dir  # noqa: E402
 from claus.datasets import jhmdb  # noqa: E402
 from claus.datasets.clips.region import REGIONS  # noqa: E402
 from claus.datasets.labels import annotations  # noqa: E402
@@ -199,8 +200,7 @@ def tested(args, trained, common, cycle):
     settings = evaluation.parse([*common, "--dataset", "jhmdb", "--labels", labels])
     videos = list(annotations.load(labels).videos.values())
     view = evaluate.View(trained.geometry, REGIONS["whole"])
-    parts = cycle.evaluate_parts
-    parts.mkdir(parents=True, exist_ok=True)
+    parts = parts_dir(cycle.evaluate_parts, [trained.source, fingerprint(labels)])
     scored = evaluate.score_videos(trained, videos, view, parts, settings)
     switches, numbers = Switches(), {"iou": [], "hits": [], "right": []}
     for overlap in scored.overlaps:

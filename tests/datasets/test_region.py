@@ -63,6 +63,14 @@ def test_a_map_moves_to_the_region_by_hand():
     )
 
 
+@pytest.mark.parametrize("fit", ["whole", "letterbox"])
+def test_no_truth_is_made_in_what_a_network_sees_with_bars(fit):
+    video = in_every_frame(320, 180, [10, 10, 50, 50])
+    for geometry in (GEOMETRY["small", fit], ClipGeometry((8, 8), (8, 8), 8, "letterbox")):
+        with pytest.raises(ValueError, match="give a region, see region_of"):
+            truth_of(video, geometry, "union")
+
+
 def test_what_is_not_seen_is_no_foreground():
     maps, whole = torch.full((1, 4, 4), 5.0), ClipGeometry((8, 8), (8, 8), 8, "whole")
     found = to_region(maps, ClipGeometry((8, 8), (4, 4), 4), whole, 16, 16)[0]
