@@ -464,7 +464,7 @@ def score_video(trained, video, chunks, settings, forward=mc_forward):
     """
     latents, values, places = Rows(), Rows(), []
     for chunk in chunks:
-        more_latents, more_values = score_clips(trained, video.name, chunk, settings, forward)
+        more_latents, more_values = score_clips(trained, video, chunk, settings, forward)
         if more_latents:
             latents.add(torch.stack(more_latents))
         values.add(torch.stack(more_values))
@@ -511,15 +511,16 @@ class Rows:
         return self.kept[: self.count].clone()
 
 
-def score_clips(trained, name, chunk, settings, forward):
-    """Of a chunk of the video `name`: latents (D,) of the clips of phase 0, and the SCORES
-    of each clip's frames, float64 (5,T); lists, on the device.
+def score_clips(trained, video, chunk, settings, forward):
+    """Of a chunk of a video: latents (D,) of the clips of phase 0, and the SCORES of each
+    clip's frames, float64 (5,T); lists, on the device. Bars are not looked at.
     """
+    rows, columns = trained.geometry.shown(video.height, video.width)
     detector = trained.detector
     device = next(detector.parameters()).device
     clips, latents, values = chunk["clips"].to(device, non_blocking=True), [], []
     for clip, tile, phase in zip(clips, chunk["tile"], chunk["phase"], strict=True):
-        key = settings.seed, name, int(tile), int(phase), settings.passes
+        key = settings.seed, video.name, int(tile), int(phase), settings.passes
         masks = [m.to(device, non_blocking=True) for m in seeded_masks(detector, *key)]
         with autocast(device, settings.amp):
             logits, latent = forward(
@@ -527,7 +528,7 @@ def score_clips(trained, name, chunk, settings, forward):
             )
         if phase == 0:
             latents.append(latent.float())
-        of_clip = frame_scores(logits, settings.threshold)
+        of_clip = frame_scores(logits[..., rows, columns], settings.threshold)
         values.append(torch.stack([of_clip[name].double() for name in SCORES]))
     return latents, values
 

@@ -96,7 +96,7 @@ class TrainingSettings:
     model: str  # of models.BACKBONES
     pretrained: str | None  # a path, "none", or None: the backbone's own
     train_encoder: bool  # its pretrained part, too
-    crop: str
+    crop: str | None  # None: that of the labels' data set
     pixel_range: str
     pseudo_label_loss: str  # of losses.stew.PSEUDO_LABEL_LOSSES
     mask_interp: str

@@ -135,7 +135,9 @@ def read(video, chunks):
 
 def score(video, chunks):
     """The scores of cluster_extract.py, with two passes."""
-    trained = SimpleNamespace(detector=OneActor(), pixel_range="0..1")
+    trained = SimpleNamespace(
+        detector=OneActor(), pixel_range="0..1", geometry=GEOMETRY["full", "wide"]
+    )
     settings = engine.ScoreSettings(passes=2, phases=2)
     engine.score_video(trained, video, chunks, settings, two_passes)
 
@@ -151,8 +153,8 @@ def evaluation(video, chunks):
         capsule=SimpleNamespace(gt="union"),
         act=DetectionSettings(),
     )
-    geometry = GEOMETRY["full", "wide"]
-    evaluate.score_video(trained, video, chunks, geometry, settings)
+    view = evaluate.View(GEOMETRY["full", "wide"], GEOMETRY["full", "wide"])
+    evaluate.score_video(trained, video, chunks, view, settings)
 
 
 WORKS = {"reading": read, "scoring": score, "evaluation": evaluation}

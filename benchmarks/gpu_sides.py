@@ -11,6 +11,7 @@ import torch
 
 from claus import engine
 from claus.benchmarks.timing import interleaved
+from claus.datasets.clips.geometry import ClipGeometry
 from claus.engine import score_video
 from claus.losses.cluster import FIRST_COUNT, Clusters
 from claus.losses.criterion import LossSettings, total_loss
@@ -170,6 +171,7 @@ def video(bench):
     """
     tiles = 1 if bench.settings.tiny else round(TILES / VIDEOS)
     size = bench.config.size
+    geometry = ClipGeometry((size, size), (size, size), size)
     frames = torch.randint(256, (tiles, 8, 3, size, size), dtype=torch.uint8)
     item = {
         "clips": frames.pin_memory() if bench.cuda else frames,
@@ -177,8 +179,8 @@ def video(bench):
         "phase": np.zeros(tiles, int),
     }
     return (
-        SimpleNamespace(detector=bench.detector, pixel_range=PIXELS),
-        SimpleNamespace(name="made/up", frames=16 * tiles),
+        SimpleNamespace(detector=bench.detector, pixel_range=PIXELS, geometry=geometry),
+        SimpleNamespace(name="made/up", frames=16 * tiles, height=240, width=320),
         [item],
     )
 

@@ -55,7 +55,7 @@ NAME, DATA, ANSWERS = "jhmdb-21", "data/JHMDB", "masks"
 TRUTH = "the folder that holds puppet_mask/ and the splits"
 # V and A of a cycle (paper): 33 clips and 34 frames of split 1
 VIDEOS_PERCENT, FRAMES_PERCENT = "5", "3"
-CROPS = ("jhmdb",)  # of clips.geometry.GEOMETRY
+CROPS = ("jhmdb", "whole", "letterbox")  # of clips.geometry.GEOMETRY
 SPLITS = (1, 2, 3)
 # folders between the root and <class>/<clip>.avi or <class>/<clip>/00001.png: videos and
 # images as downloads unpack

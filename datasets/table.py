@@ -28,6 +28,7 @@ from claus.datasets.layouts import default_folder
 from claus.utils.runtime import UserError
 
 DATASETS = {"ucf101": ucf101, "jhmdb": jhmdb}
+OWN_CROP = "whole"  # of videos of one's own
 # training scripts by data set; train_ucf101.py --dataset NAME trains on every other
 TRAINING_SCRIPTS = {"ucf101": "train_ucf101.py", "jhmdb": "train_jhmdb.py"}
 
@@ -83,6 +84,18 @@ def check_same(dataset: str, stored: str, path: str | Path) -> None:
                 f"give --dataset {name} (training: {' '.join(training_script(name))}), "
                 "or another --run"
             )
+
+
+def default_crop(stored: str, dataset: str | None = None) -> str:
+    """The --crop of a data set, by NAME as a file has it: the published one, where its
+    protocol scores; the whole frame for "own" videos. dataset: of the table, for a NAME that
+    is not in it.
+    """
+    if stored == "own":
+        return OWN_CROP
+    named = [module for module in DATASETS.values() if module.NAME == stored]
+    named += [DATASETS[dataset]] if dataset else []
+    return named[0].CROPS[0] if named else OWN_CROP
 
 
 def check_split(

@@ -91,9 +91,14 @@ def check_classes(trained: tuple, tested: tuple, given: str) -> None:
 
 
 def truth_of(video: Video, geometry: ClipGeometry, gt: str) -> floor.Truth:
-    """Ground truth of a video inside the center crop, at the network's resolution; `gt`
-    says which actors count (capsule.GT_MODES).
+    """Ground truth of a video inside the center crop of a region (clips.region), at its
+    resolution; `gt` says which actors count (capsule.GT_MODES). ValueError for a geometry
+    with bars, in which no protocol scores.
     """
+    if geometry.fit != "stretch" and geometry.frame != geometry.crop:
+        raise ValueError(f"{geometry} is what a network sees; give a region, see region_of")
+    if geometry.fit == "letterbox":
+        raise ValueError(f"{geometry} has bars; give a region, see region_of")
     rng = np.random.default_rng(zlib.crc32(video.name.encode()))
     size = geometry.size, geometry.size
     if all(tube.masks is None for tube in video.tubes):

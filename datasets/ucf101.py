@@ -55,7 +55,7 @@ NAME, DATA, ANSWERS = "ucf101-24", "data/UCF101", "boxes"
 TRUTH = "pyannot.pkl"
 # V and A of a cycle (paper): 114 videos and 989 frames
 VIDEOS_PERCENT, FRAMES_PERCENT = "5", "5"
-CROPS = ("wide", "square")  # of clips.geometry.GEOMETRY
+CROPS = ("wide", "square", "whole", "letterbox")  # of clips.geometry.GEOMETRY
 SPLITS = ()  # a list of test videos instead
 HEIGHT, WIDTH = 240, 320
 # folders that may lie between the root and <Class>/<name>.avi

@@ -192,10 +192,9 @@ def errors(folder, videos, args):
     flags += ["--test-list", args.test_list] if args.test_list else ["--split", str(args.split)]
     how = evaluation.parse(flags)
     trained = checkpoint.load(folder / "detector.pt", args.device)
+    view = evaluate.view_of(trained, how.crop)
     with tempfile.TemporaryDirectory() as parts:
-        overlaps = evaluate.score_videos(
-            trained, videos, trained.geometry, Path(parts), how
-        ).overlaps
+        overlaps = evaluate.score_videos(trained, videos, view, Path(parts), how).overlaps
     sums = []
     for video in overlaps:
         counted = video.gt_F > 0
@@ -203,7 +202,7 @@ def errors(folder, videos, args):
         sums.append([part[counted].sum(dtype=np.float64) for part in parts])
     both, any_, true = np.transpose(sums)
     pixels = np.array([(video.gt_F > 0).sum() for video in overlaps]) * float(
-        trained.geometry.size**2
+        view.region.size**2
     )
     with np.errstate(invalid="ignore"):
         return 1 - both / any_, true / pixels, (any_ - true + both) / pixels

@@ -154,6 +154,22 @@ def check_dataset(args, parser, needs_list=False):
         parser.error(str(error))
 
 
+def crops():
+    """All that --crop may name, the default of the first data set first."""
+    named = [crop for module in table.DATASETS.values() for crop in module.CROPS]
+    return tuple(dict.fromkeys(named))
+
+
+def check_crop(args, parser):
+    """Stop at a --crop of another data set; None is left."""
+    own = table.DATASETS[args.dataset].CROPS
+    if args.crop and args.crop not in own:
+        parser.error(
+            f"--crop {args.crop} is not for --dataset {args.dataset}, which has "
+            f"{', '.join(own)}"
+        )
+
+
 def check_script_flags(args, parser):
     """Stop at --train, --select, --extract or --evaluate that a shell could not split."""
     for name in ("train", "select", "extract", "evaluate"):

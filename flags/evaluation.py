@@ -3,7 +3,6 @@
 import argparse
 from dataclasses import dataclass
 
-from claus.datasets import table
 from claus.flags.common import (
     add_dataset_flags,
     add_feature_flags,
@@ -11,7 +10,9 @@ from claus.flags.common import (
     add_resume_flags,
     add_run_flags,
     add_split_flags,
+    check_crop,
     check_dataset,
+    crops,
     default_workers,
     hidden,
     new_parser,
@@ -91,8 +92,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Eval
     check_dataset(args, parser, needs_list=not args.labels)
     if args.workers is None:
         args.workers = default_workers(args.device)
-    if args.crop and args.crop not in table.DATASETS[args.dataset].CROPS:
-        parser.error(f"--crop is for ucf101; {args.dataset} has one crop")
+    check_crop(args, parser)
     if args.limit is not None and args.limit < 1:
         parser.error(f"--limit must be at least 1, not {args.limit}")
     return _settings(args, parser)
@@ -141,8 +141,10 @@ def _add_what_flags(add):
     )
     add(
         "--crop",
-        choices=table.DATASETS["ucf101"].CROPS,
-        help="ucf101: part of the frame that is seen and scored (default: as trained)",
+        choices=crops(),
+        help="part of the frame that the capsule protocol scores; a network trained on a crop "
+        "sees it alone (default: as trained; trained on whole frames: the published crop of "
+        "its data set)",
     )
     add("--limit", type=int, help="score only this many test videos, evenly spread (a preview)")
 

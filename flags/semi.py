@@ -15,9 +15,11 @@ from claus.flags.common import (
     add_dataset_flags,
     add_run_flags,
     build,
+    check_crop,
     check_dataset,
     check_not_negative,
     check_positive,
+    crops,
     default_workers,
     hidden,
     new_parser,
@@ -117,8 +119,9 @@ def add_everyday_flags(add):
     add_network_flags(add)
     add(
         "--crop",
-        choices=table.DATASETS["ucf101"].CROPS,
-        help="224x296 resized to a square (default), or 224x224 straight; ucf101 alone",
+        choices=crops(),
+        help="what the network sees of a frame, see train_ucf101.py --help (default: the "
+        f"published crop of the data set; videos of your own: {table.OWN_CROP})",
     )
     add(
         "--mask-interp",
@@ -291,9 +294,7 @@ def fill_in(args, parser):
         if getattr(args, name, None) is None:
             setattr(args, name, value)
     check_dataset(args, parser)
-    crops = table.DATASETS[args.dataset].CROPS
-    if args.crop and args.crop not in crops:
-        parser.error("--crop is for --dataset ucf101")
+    check_crop(args, parser)
     if args.mask_interp and table.DATASETS[args.dataset].ANSWERS != "masks":
         parser.error("--mask-interp is for --dataset jhmdb, whose labels are masks")
     chosen = {
@@ -301,7 +302,6 @@ def fill_in(args, parser):
         "train_encoder": True,
         **BACKBONES[args.model].training,
         **(PUBLISHED if args.model == "full" else {}),
-        "crop": crops[0],
         "mask_interp": INTERPOLATIONS[0],
         "workers": default_workers(args.device),
     }

@@ -59,8 +59,7 @@ def parse(argv=None, dataset=None, about=None):
     """
     parser = new_parser(about)
     named = dataset or named_dataset(argv)
-    crop = table.DATASETS[named].CROPS[0]
-    parser.set_defaults(dataset=named, crop=crop, mask_interp=INTERPOLATIONS[0])
+    parser.set_defaults(dataset=named, mask_interp=INTERPOLATIONS[0])
     add = parser.add_argument_group("everyday").add_argument
     add_run_flags(add)
     add_dataset_flags(add, dataset)
@@ -92,13 +91,7 @@ def named_dataset(argv):
 def add_everyday_flags(add, module):
     """What everybody sets; `module`: that of the data set."""
     add_network_flags(add)
-    if len(module.CROPS) > 1:
-        add(
-            "--crop",
-            choices=module.CROPS,
-            default=module.CROPS[0],
-            help="224x296 resized to a square, or 224x224 straight",
-        )
+    add("--crop", choices=module.CROPS, help=crop_words(module))
     if module.ANSWERS == "masks":
         add(
             "--mask-interp",
@@ -123,6 +116,18 @@ def add_everyday_flags(add, module):
         help="the published code's settings for every flag not given: lr 5e-5, batch "
         "6, betas .5 .999, eps 1e-6, margin 0.2 throughout, weight on the logits, "
         "pixels 0..1, fixed clusters",
+    )
+
+
+def crop_words(module):
+    """What --crop says; `module`: that of a data set."""
+    cuts = ""
+    if "wide" in module.CROPS:
+        cuts = "wide: 224x296 of 240x320, resized to a square; square: 224x224; "
+    return (
+        f"what the network sees of a frame. {cuts}whole: all of it, resized to a square; "
+        f"letterbox: all of it in its own shape, between bars (default: {module.CROPS[0]}; "
+        f"videos of your own: {table.OWN_CROP})"
     )
 
 

@@ -82,17 +82,13 @@ def to_video_pixels(
     """Boxes in the pixels of the network's square maps -> the pixels of the video:
     half-open before and after.
 
-    geometry: anything with frame (h, w), crop (h, w) and
-    size: the video of height x width is resized to `frame`, `crop` is cut out of it, and
-    resized to size x size. corner: (top, left) of the crop in the resized frame, the center
-    crop by default. Returns (N, 4) float64, not rounded.
+    geometry: anything with to_video, such as a ClipGeometry of datasets.clips.geometry.
+    corner: (top, left) of the crop in the resized frame, the center crop by default.
+    Returns (N, 4) float64, not rounded.
     """
-    (frame_h, frame_w), (crop_h, crop_w) = geometry.frame, geometry.crop
-    top, left = corner or ((frame_h - crop_h) // 2, (frame_w - crop_w) // 2)
     # the two corners' (x, y)
     boxes_N_2_2 = np.asarray(boxes_N_4, dtype=np.float64).reshape(-1, 2, 2)
-    in_frame = boxes_N_2_2 * (crop_w, crop_h) / geometry.size + (left, top)
-    return (in_frame * (width, height) / (frame_w, frame_h)).reshape(-1, 4)
+    return geometry.to_video(boxes_N_2_2, height, width, corner).reshape(-1, 4)
 
 
 def scored_boxes(
@@ -110,18 +106,22 @@ def scored_boxes(
     every class.
 
     video: its number or name. frames_T: frame number of each map, -1 = padding, left out.
-    class_scores: (C,), or (T, C) where they differ from map to map; finite. The rest: see
+    class_scores: (C,), or (T, C) where they differ from map to map; finite. geometry: with
+    to_video and shown (see ClipGeometry); what is found in bars is left out. The rest: see
     `to_video_pixels` and, for `how`, `mask_boxes`.
     """
     real_T = np.asarray(frames_T) >= 0
     frames_T, probs_T_H_W = np.asarray(frames_T)[real_T], np.asarray(probs_T_H_W)[real_T]
     n_classes = np.shape(class_scores)[-1]
     scores_T_C = np.broadcast_to(np.asarray(class_scores), (len(real_T), n_classes))[real_T]
+    rows, columns = geometry.shown(height, width, corner)
     try:
-        map_N, boxes_N_4, mean_N = mask_boxes(probs_T_H_W, **how)
+        map_N, boxes_N_4, mean_N = mask_boxes(probs_T_H_W[:, rows, columns], **how)
     except ValueError as error:
         raise ValueError(f"video {video}: {error}") from error
-    boxes_N_4 = inclusive_corners(to_video_pixels(boxes_N_4, geometry, height, width, corner))
+    boxes_N_4 = boxes_N_4 + np.array([columns.start, rows.start] * 2)
+    boxes_N_4 = to_video_pixels(boxes_N_4, geometry, height, width, corner)
+    boxes_N_4 = inclusive_corners(np.clip(boxes_N_4, 0, [width, height] * 2))
     return Boxes(
         np.full(len(map_N) * n_classes, video),
         np.repeat(frames_T[map_N], n_classes),

@@ -114,13 +114,34 @@ def cut(picture, geometry, corner, flip, resize):
     """One picture or mask resized, cropped, resized and flipped; resize: a function of
     (picture, height, width).
     """
-    if picture.shape[:2] != geometry.frame:
-        picture = resize(picture, *geometry.frame)
+    height, width = geometry.frame
+    if geometry.fit != "stretch":
+        height, width = geometry.crop
+    if geometry.fit == "letterbox":
+        longer = max(picture.shape[:2])
+        height, width = (max(round(n * height / longer), 1) for n in picture.shape[:2])
+    if picture.shape[:2] != (height, width):
+        picture = resize(picture, height, width)
+    picture = framed(picture, geometry)
     top, left = corner
     picture = picture[top : top + geometry.crop[0], left : left + geometry.crop[1]]
     if picture.shape[:2] != (geometry.size, geometry.size):
         picture = resize(picture, geometry.size, geometry.size)
     return picture[:, ::-1] if flip else picture
+
+
+def framed(picture, geometry):
+    """A picture in the middle of the center crop of an empty frame: gray, 0 for a mask."""
+    if picture.shape[:2] == geometry.frame:
+        return picture
+    gray = 128 if picture.ndim == 3 else 0
+    frame = np.full((*geometry.frame, *picture.shape[2:]), gray, picture.dtype)
+    starts = []
+    for whole, crop, part in zip(geometry.frame, geometry.crop, picture.shape[:2], strict=True):
+        starts.append((whole - crop) // 2 + (crop - part) // 2)
+    top, left = starts
+    frame[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return frame
 
 
 def linear(picture, height, width):

@@ -38,10 +38,8 @@ class UnlabeledClips(Dataset):
             pictures = clips.videos.read_frames(path, indices, video.file_frames)
         except UserError as error:
             return {"name": name, "failed": str(error)}
-        return {
-            "frames": cut(resize(pictures, clips.geometry.frame), clips.geometry, corner, flip),
-            "name": name,
-        }
+        pictures = resize(pictures, clips.geometry.picture(*pictures.shape[1:3]))
+        return {"frames": cut(pictures, clips.geometry, corner, flip), "name": name}
 
 
 class HalfAndHalf(Dataset):

@@ -21,6 +21,8 @@ def run(settings):
     train.prove_writable(cycle)
     left_out = take_lists(settings, cycle) if settings.lists.pkl_file_label else {}
     labels = train.read_labels(training, cycle)
+    training = train.with_crop(training, labels)
+    settings = replace(settings, training=training)
     videos = train.labeled_videos(training, labels)
     settings, unlabeled, missing = usable_unlabeled(settings, labels, videos.find_video)
     videos = replace(videos, failed={**left_out, **videos.failed, **missing})

@@ -19,6 +19,7 @@ from claus.artifacts.evaluation_file import load_evaluation, save_evaluation
 from claus.artifacts.parts import fingerprint, parts_dir, save_part
 from claus.datasets import table
 from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry
+from claus.datasets.clips.region import region_of, to_region
 from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.truth import (
@@ -65,8 +66,8 @@ def run(settings: EvaluationSettings) -> int:
     given = settings.labels or settings.ground_truth
     check_classes(trained.classes, truth.classes, given)
     check_writable(cycle.folder)
-    geometry = geometry_of(trained, settings.crop)
-    switches = switches_of(settings, geometry)
+    view = view_of(trained, settings.crop)
+    switches = switches_of(settings, view.region)
     videos = evenly_spread(list(truth.videos.values()), settings.limit)
 
     parts = check_writable(
@@ -75,19 +76,19 @@ def run(settings: EvaluationSettings) -> int:
             [
                 trained.source,
                 fingerprint(given) if Path(given).is_file() else given,
-                geometry.to_dict(),
+                *view.to_list(),
                 [(video.name, video.frames) for video in videos],
                 shaping(settings),
             ],
         )
     )
-    scored = score_videos(trained, videos, geometry, parts, settings, cycle.run.cache)
-    report = score(scored, truth.classes, geometry, switches, settings, cycle)
+    scored = score_videos(trained, videos, view, parts, settings, cycle.run.cache)
+    report = score(scored, truth.classes, view, switches, settings, cycle)
     print_tables(report)
     if settings.visualize is not None:
         from claus.steps.evaluation_pictures import draw_pictures  # matplotlib takes a second
 
-        draw_pictures(trained, scored, report, geometry, switches, settings, cycle)
+        draw_pictures(trained, scored, report, view, switches, settings, cycle)
     if finished:  # only the pictures were missing; flags may differ this time
         print(f"{cycle.evaluation} stays as it was")
     else:
@@ -136,24 +137,39 @@ def training_videos(settings, cycle):
     return annotation_file.load(cycle.annotations).labeled()
 
 
-def geometry_of(trained, crop: str | None) -> ClipGeometry:
-    """The geometry that was trained with, or that of the same size and another crop."""
-    if crop is None:
-        return trained.geometry
-    size = trained.geometry.size
-    return next(
-        geometry
-        for (_, name), geometry in GEOMETRY.items()
-        if name == crop and geometry.size == size
-    )
+@dataclass(frozen=True)
+class View:
+    """What the network sees of a frame, and where in it the capsule protocol scores."""
+
+    geometry: ClipGeometry
+    region: ClipGeometry
+
+    def to_list(self):
+        """Both for a fingerprint, once where they are the same."""
+        both = [self.geometry.to_dict(), self.region.to_dict()]
+        return both[:1] if self.geometry == self.region else both
 
 
-def switches_of(settings, geometry) -> capsule.Switches:
+def view_of(trained, crop: str | None) -> View:
+    """The View of a detector. One trained on a crop is scored in it, or, with --crop, sees
+    and is scored in another of the same size. One trained on the whole frame always sees
+    it, and is scored in the published crop of its data set, or in the one that is named.
+    """
+    geometry = trained.geometry
+    if crop and geometry.fit == "stretch":
+        geometry = next(
+            other
+            for (_, name), other in GEOMETRY.items()
+            if name == crop and other.size == geometry.size
+        )
+    return View(geometry, region_of(geometry, crop or table.default_crop(trained.dataset)))
+
+
+def switches_of(settings, region) -> capsule.Switches:
     """The switches of the capsule protocol, with the crop in words."""
-    (crop_h, crop_w), (frame_h, frame_w) = geometry.crop, geometry.frame
     how = settings.capsule
     return capsule.Switches(
-        f"{crop_h}x{crop_w} of {frame_h}x{frame_w}",
+        region.words,
         how.gt,
         how.absent_class,
         how.count_empty_frames,
@@ -182,7 +198,7 @@ def shaping(settings):
     }
 
 
-def score(scored, classes, geometry, switches, settings, cycle):
+def score(scored, classes, view, switches, settings, cycle):
     """{"capsule", "act", "floor"}: the results by protocol, None where not asked for."""
     report = {"capsule": None, "act": None, "floor": None}
     if settings.protocol != "act":
@@ -191,11 +207,11 @@ def score(scored, classes, geometry, switches, settings, cycle):
         if settings.capsule.floor:
             training = training_videos(settings, cycle)
             report["floor"] = no_model_floor(
-                training, scored.videos, classes, geometry, switches
+                training, scored.videos, classes, view.region, switches
             )
     if settings.protocol != "capsule":
         report["act"] = detections.report(
-            scored.videos, scored.boxes, classes, switches.crop, settings.act
+            scored.videos, scored.boxes, classes, view.geometry.words, settings.act
         )
     return report
 
@@ -249,7 +265,7 @@ class Scored:
 def score_videos(
     trained,
     videos: list,
-    geometry: ClipGeometry,
+    view: View,
     parts: Path,
     settings: EvaluationSettings,
     cache: Path | None = None,
@@ -262,9 +278,9 @@ def score_videos(
         video for place, video in enumerate(videos) if not (parts / f"{place}.npz").exists()
     ]
     find_video = table.video_finder(settings.dataset, settings.data)
-    features = features_of(trained, settings) if geometry == trained.geometry else None
+    features = features_of(trained, settings) if view.geometry == trained.geometry else None
     tiles = VideoTiles(
-        todo, find_video, geometry, phases=2, fill="black", features=features, cache=cache
+        todo, find_video, view.geometry, phases=2, fill="black", features=features, cache=cache
     )
     streams = TileLoader(tiles, settings.workers)
     failed = {}
@@ -272,7 +288,7 @@ def score_videos(
         streams, desc="evaluate", unit="video", leave=False, disable=None
     ):
         try:
-            result = score_video(trained, video, chunks, geometry, settings)
+            result = score_video(trained, video, chunks, view, settings)
         except Unreadable as error:
             if settings.strict:
                 raise
@@ -310,11 +326,11 @@ def gather_parts(videos, parts, failed, boxes):
     return scored
 
 
-def score_video(trained, video, chunks, geometry, settings):
+def score_video(trained, video, chunks, view, settings):
     """What the protocols need of one video, as arrays: see OVERLAP and, but for --protocol
     capsule, BOXES. chunks: of its clips, see VideoTiles.
     """
-    truth = truth_of(video, geometry, settings.capsule.gt)
+    truth = truth_of(video, view.region, settings.capsule.gt)
     n_classes = len(trained.classes)
     overlap = capsule.VideoOverlap.empty(video.name, video.label, video.frames, n_classes)
     columns, scores = {name: engine.Rows() for name in BOXES}, engine.Rows()
@@ -326,10 +342,10 @@ def score_video(trained, video, chunks, geometry, settings):
                 f"{settings.weights or 'detector.pt'} gives numbers that are not finite for "
                 f"{video.name}; its training diverged, train again with a lower --lr"
             )
-        add_overlap(overlap, chunk, prediction, truth)
+        add_overlap(overlap, chunk, prediction, truth, view, video)
         scores.add(torch.from_numpy(prediction.scores_N_C))
         if settings.protocol != "capsule":
-            boxes = boxes_of(video, prediction, geometry, settings.act)
+            boxes = boxes_of(video, prediction, view.geometry, settings.act)
             for name, rows in columns.items() if len(boxes) else ():
                 rows.add(torch.from_numpy(getattr(boxes, name)))
     result = {name: getattr(overlap, name) for name in OVERLAP}
@@ -375,15 +391,17 @@ def predict(trained, chunk) -> Prediction:
     return Prediction(chunk["frames"], logits, scores.numpy())
 
 
-def add_overlap(overlap, chunk, prediction, truth):
+def add_overlap(overlap, chunk, prediction, truth, view, video):
     """Take the clips of a chunk into a capsule.VideoOverlap: pixel counts and class
     scores.
     """
+    size = video.height, video.width
     for clip, frames_T in enumerate(prediction.frames_N_T):
+        logits_T_S_S = prediction.logits_N_T_S_S[clip]
         overlap.add_clip(
             2 * chunk["tile"][clip] + chunk["phase"][clip],
             frames_T,
-            capsule.foreground(prediction.logits_N_T_S_S[clip]),
+            capsule.foreground(to_region(logits_T_S_S, view.geometry, view.region, *size)),
             truth_masks(truth, frames_T),
             prediction.scores_N_C[clip],
         )

@@ -19,7 +19,7 @@ from claus.utils.runtime import check_writable
 BLOCK = 16  # frames of a tile, decoded at once
 
 
-def draw_pictures(trained, scored, report, geometry, switches, settings, cycle):
+def draw_pictures(trained, scored, report, view, switches, settings, cycle):
     """Write the charts, and --visualize N of the best, median and worst videos, into the
     cycle's pictures/.
     """
@@ -34,10 +34,14 @@ def draw_pictures(trained, scored, report, geometry, switches, settings, cycle):
     find_video = table.video_finder(settings.dataset, settings.data)
     for tag, index in overlays.pick_examples(iou_V, settings.visualize):
         video, overlap = scored.videos[index], scored.overlaps[index]
-        example = example_of(video, overlap, iou_V[index], trained.classes, geometry, switches)
+        example = example_of(
+            video, overlap, iou_V[index], trained.classes, view.geometry, switches
+        )
         cache = cycle.run.cache
-        tiles = VideoTiles([video], find_video, geometry, phases=2, fill="black", cache=cache)
-        maps = tile_maps(trained, tiles.chunks(0), geometry.size)
+        tiles = VideoTiles(
+            [video], find_video, view.geometry, phases=2, fill="black", cache=cache
+        )
+        maps = shown_maps(trained, tiles.chunks(0), video, view.geometry)
         indexed = IndexedVideos(cache) if video.segment else None
         blocks = blocks_of(video, find_video(video.source), maps, indexed)
         stem = folder / f"{tag}_{video.name.replace('/', '_')}"
@@ -52,6 +56,13 @@ def video_iou(overlap, switches):
     counted_F = overlap.counted_frames(switches)
     union = overlap.union_F[counted_F].sum()
     return overlap.intersection_F[counted_F].sum() / max(union, 1)
+
+
+def shown_maps(trained, chunks, video, geometry):
+    """tile_maps without bars, (BLOCK,h,w)."""
+    rows, columns = geometry.shown(video.height, video.width)
+    for probs in tile_maps(trained, chunks, geometry.size):
+        yield probs[:, rows, columns]
 
 
 def tile_maps(trained, chunks, size):
@@ -70,7 +81,7 @@ def tile_maps(trained, chunks, size):
 
 def blocks_of(video, path, maps, indexed=None):
     """(first frame, frames uint8 (n,H,W,3), truth (n,H,W), probabilities (n,S,S)) until the
-    video is over. maps: of tile_maps. indexed: IndexedVideos, to read a segment through.
+    video is over. maps: of shown_maps. indexed: IndexedVideos, to read a segment through.
     """
     every, labeled = np.arange(video.frames), (video.height, video.width)
     runs = np.split(every, every[BLOCK::BLOCK])
@@ -148,8 +159,7 @@ def example_of(video, overlap, iou, classes, geometry, switches):
     counted_F = overlap.counted_frames(switches)
     iou_F = overlap.intersection_F / np.maximum(overlap.union_F, 1)
     predicted = overlap.predicted_class(switches)
-    top, left = center_crop(geometry)
-    height, width = geometry.crop
+    frame, crop = seen_of(video, geometry)
     return overlays.Example(
         name=video.name,
         truth=classes[video.label],
@@ -157,7 +167,15 @@ def example_of(video, overlap, iou, classes, geometry, switches):
         score=float(np.nanmean(overlap.clip_scores[:, predicted])),
         video_iou=iou,
         iou_F=np.where(counted_F, iou_F, np.nan),
-        frame=geometry.frame,
-        crop=(left, top, left + width, top + height),
+        frame=frame,
+        crop=crop,
         first=video.first,
     )
+
+
+def seen_of(video, geometry):
+    """(frame (h, w), crop (x0, y0, x1, y1)) of overlays.Example: what the network sees."""
+    if geometry.fit != "stretch":
+        return (video.height, video.width), (0, 0, video.width, video.height)
+    (top, left), (height, width) = center_crop(geometry), geometry.crop
+    return geometry.frame, (left, top, left + width, top + height)

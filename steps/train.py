@@ -31,6 +31,7 @@ def run(settings):
     if cycle is None:
         return 0
     labels = read_labels(settings, cycle)
+    settings = with_crop(settings, labels)
     prove_writable(cycle)
     videos = labeled_videos(settings, labels)
     trainer = Trainer(settings, videos, cycle, Claus(settings))
@@ -87,6 +88,14 @@ def read_labels(settings, cycle):
     labels = annotations.load(path)
     table.check_same(settings.place.dataset, labels.dataset, path)
     return labels
+
+
+def with_crop(settings, labels):
+    """The settings with the crop of the labels' data set, where the flags name none."""
+    crop = settings.crop or table.default_crop(labels.dataset, settings.place.dataset)
+    if settings.crop is None and labels.dataset == "own":
+        print(f"videos of your own: the network sees --crop {crop}")
+    return replace(settings, crop=crop)
 
 
 def prove_writable(cycle):

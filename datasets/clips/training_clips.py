@@ -142,12 +142,12 @@ class TrainingClips(Dataset):
         return flipped(records) if flip else records
 
     def frames(self, path: Path, indices: np.ndarray, video: Video) -> np.ndarray:
-        """Frames of a video by its own numbers, resized to geometry.frame: uint8
+        """Frames of a video by its own numbers, resized to geometry.picture(...): uint8
         (T,h,w,3). path: of the file that holds them.
         """
-        size, place, clip = self.geometry.frame, None, None
         indices = indices + video.first
         labeled = video.height, video.width
+        size, place, clip = self.geometry.picture(*labeled), None, None
         with contextlib.suppress(OSError):  # reading the video says what is wrong
             place = self.cache and self.cache.path_of(path, indices, size, labeled)
         if place is not None:

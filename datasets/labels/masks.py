@@ -148,3 +148,13 @@ def rle_problem(rle: object, height: int, width: int) -> str | None:
 
 def _is_length(count):
     return isinstance(count, int) and not isinstance(count, bool) and count >= 0
+
+
+def look_up(masks: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """What a finished clip shows of masks (T,H,W): those of the pixels rows (S,), columns
+    (S,) of clips.geometry.sources, (T,S,S); 0 where one is -1, in a bar.
+    """
+    shown = masks.take(columns, 2, mode="clip").take(rows, 1, mode="clip")
+    shown[:, rows < 0] = 0
+    shown[:, :, columns < 0] = 0
+    return shown

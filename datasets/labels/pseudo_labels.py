@@ -12,6 +12,7 @@ import numpy as np
 
 from claus.datasets.labels.annotations import Tube, Video
 from claus.datasets.labels.mask_interp import INTERPOLATIONS, interpolate
+from claus.datasets.labels.masks import look_up
 from claus.losses.stew import clip_weight
 
 INTERPOLATION = INTERPOLATIONS[0]
@@ -165,20 +166,21 @@ def clip_labels(
     weight float32 (T,S,S)).
 
     frames (T,): frame numbers. rows, columns (S,): the pixel of the video that each pixel
-    of the clip shows (see clips.geometry.sources). loss, rule: see clip_weight. masks:
-    pseudo_masks at these frames, where the labels are masks.
+    of the clip shows, -1 for a bar, which is background (see clips.geometry.sources). loss,
+    rule: see clip_weight. masks: pseudo_masks at these frames, where the labels are masks.
 
     Between two neighboring edges of all boxes of the clip every pixel has the same label
     and weight, so both are computed once for each such cell, a few hundred, and then
     expanded to pixels.
     """
     if masks is not None:
-        target = masks.take(columns, 2).take(rows, 1)
+        target = look_up(masks, rows, columns)
         return target, clip_weight(target, video.labeled_frames, frames, loss, rule)
     cells, row_edges, column_edges = box_cells(video, frames)
+    cells = np.pad(cells, ((0, 0), (1, 0), (1, 0)))  # cell 0 is that of bars
     weights = clip_weight(cells, video.labeled_frames, frames, loss, rule)
-    row_cells = np.searchsorted(row_edges, rows, side="right") - 1
-    column_cells = np.searchsorted(column_edges, columns, side="right") - 1
+    row_cells = np.searchsorted(row_edges, rows, side="right")
+    column_cells = np.searchsorted(column_edges, columns, side="right")
     return tuple(values.take(column_cells, 2).take(row_cells, 1) for values in (cells, weights))
 
 

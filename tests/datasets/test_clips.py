@@ -134,8 +134,18 @@ def slow_transform(clip, geometry, corner, flip):
     mask = clip.ndim == 3
     x = torch.from_numpy(clip[:, None] if mask else clip.transpose(0, 3, 1, 2).copy())
     how = InterpolationMode.NEAREST_EXACT if mask else InterpolationMode.BILINEAR
+    size = {"stretch": geometry.frame}.get(geometry.fit, geometry.crop)
+    if geometry.fit == "letterbox":
+        scale = geometry.crop[0] / max(clip.shape[1:3])
+        size = [round(length * scale) for length in clip.shape[1:3]]
+    x = TF.resize(x, list(size), how)
+    padding = []
+    for whole, crop, part in zip(geometry.frame, geometry.crop, size, strict=True):
+        before = (whole - crop) // 2 + (crop - part) // 2 if geometry.fit != "stretch" else 0
+        padding.append((before, whole - part - before))
+    (top, bottom), (left, right) = padding
     x = TF.resized_crop(
-        TF.resize(x, list(geometry.frame), how),
+        TF.pad(x, [left, top, right, bottom], fill=0 if mask else 128),
         *corner,
         *geometry.crop,
         [geometry.size] * 2,
@@ -215,7 +225,7 @@ def test_a_mask_stays_on_what_it_covers(key, flip):
     masks[1, 40:100, 200:260] = 1
     corner = center_crop(geometry)
     seen = (
-        transform(np.repeat(255 * masks[..., None], 3, -1), geometry, corner, flip)[:, 0] >= 128
+        transform(np.repeat(255 * masks[..., None], 3, -1), geometry, corner, flip)[:, 0] > 128
     )
     moved = transform(masks, geometry, corner, flip)
     assert moved.shape == (2, geometry.size, geometry.size) and set(

@@ -251,7 +251,7 @@ def test_another_data_set_is_one_clear_line(run, data, tmp_path):
         (
             evaluate,
             ["--oracle", "x", "--dataset", "jhmdb", "--crop", "wide"],
-            "jhmdb has one crop",
+            "--crop wide is not for --dataset jhmdb",
         ),
         (
             evaluate,
@@ -263,7 +263,7 @@ def test_another_data_set_is_one_clear_line(run, data, tmp_path):
             ["--oracle", "x", "--dataset", "jhmdb", "--act-threshold", "0"],
             "--act-threshold",
         ),
-        (train_jhmdb, ["--crop", "wide"], "unrecognized arguments: --crop"),
+        (train_jhmdb, ["--crop", "wide"], "argument --crop: invalid choice: 'wide'"),
         (train_ucf101, ["--mask-interp", "flow"], "unrecognized arguments: --mask-interp"),
     ],
 )
@@ -625,7 +625,8 @@ def test_a_prediction_that_equals_the_real_masks_overlaps_wholly(one_real_clip):
         np.eye(21)[[1] * len(item["frames"])],
     )
     overlap = capsule.VideoOverlap.empty(video.name, video.label, video.frames, 21)
-    evaluate_step.add_overlap(overlap, item, prediction, truth)
+    view = evaluate_step.View(geometry, geometry)
+    evaluate_step.add_overlap(overlap, item, prediction, truth, view, video)
     assert (overlap.intersection_F == overlap.union_F).all()
     assert overlap.predicted_class(capsule.Switches()) == 1
 

@@ -750,7 +750,7 @@ def test_the_checkpoint_is_chosen_on_held_out_labeled_videos_alone(
         (["--pkl_file_unlabel", "x"], "--pkl-file-unlabel needs --pkl-file-label"),
         (["--pkl_file_label", "x"], "needs --pkl-file-unlabel"),
         (["--wt_cls", "-1"], "--wt-cls must be 0 or more"),
-        (["--crop", "wide", "--dataset", "jhmdb"], "--crop is for --dataset ucf101"),
+        (["--crop", "wide", "--dataset", "jhmdb"], "--crop wide is not for --dataset jhmdb"),
         (["--boxes-from", "0"], "--boxes-from is for the lists of --dataset ucf101"),
         (["--steps", "3", "--epochs", "4"], "--steps 3 is fewer than --epochs 4"),
     ],

@@ -20,6 +20,7 @@ from claus.metrics.capsule import VideoOverlap
 from claus.steps import evaluate
 
 GEOMETRY_SMALL = GEOMETRY["small", "wide"]
+VIEW = evaluate.View(GEOMETRY_SMALL, GEOMETRY_SMALL)
 
 
 def entry(box):
@@ -53,7 +54,7 @@ def rectangle_of(settings, cycle, videos):
         overlap.clip_scores[:] = 1
     scored = evaluate.Scored(videos, overlaps)
     switches = evaluate.switches_of(settings, GEOMETRY_SMALL)
-    report = evaluate.score(scored, ("Run",), GEOMETRY_SMALL, switches, settings, cycle)
+    report = evaluate.score(scored, ("Run",), VIEW, switches, settings, cycle)
     assert report["act"] is None
     return report["floor"]["rectangle"], report["floor"]["videos"]
 
@@ -117,7 +118,7 @@ def test_chunks_do_not_change_what_a_video_comes_to(tmp_path, monkeypatch, class
     def result(step):
         parts = [slice(first, first + step) for first in range(0, len(shown), step)]
         chunks = [{key: values[part] for key, values in item.items()} for part in parts]
-        return evaluate.score_video(trained, video, chunks, GEOMETRY_SMALL, settings)
+        return evaluate.score_video(trained, video, chunks, VIEW, settings)
 
     whole = result(len(shown))
     logits, kept = torch.full_like(logits, -9), logits

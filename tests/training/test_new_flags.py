@@ -4,17 +4,32 @@ from dataclasses import dataclass
 
 import pytest
 
+from claus.datasets.labels.annotations import Annotations
 from claus.flags import semi, training
 from claus.losses import criterion
+from claus.steps import train
 
 RUN = ["--run", "r", "--device", "cpu"]
 
 
 def test_the_data_set_decides_the_flags():
     settings = training.parse([*RUN, "--dataset", "jhmdb", "--mask-interp", "hold"])
-    assert (settings.crop, settings.mask_interp) == ("jhmdb", "hold")
-    assert training.parse([*RUN, "--data", "jhmdb"]).crop == "wide"
-    assert training.parse([*RUN, "--datas=jhmdb"]).crop == "jhmdb"
+    assert (settings.crop, settings.mask_interp) == (None, "hold")
+    assert training.parse([*RUN, "--data", "jhmdb"]).place.dataset == "ucf101"
+    assert training.parse([*RUN, "--datas=jhmdb"]).place.dataset == "jhmdb"
+
+
+def test_the_labels_decide_what_the_network_sees(capsys):
+    """A published data set has its crop; videos of one's own are seen whole."""
+    stored = {"ucf101-24": "wide", "jhmdb-21": "jhmdb", "own": "whole", "charades": "wide"}
+    settings = training.parse(RUN)
+    for dataset, crop in stored.items():
+        labels = Annotations(dataset, ("a",), {})
+        assert train.with_crop(settings, labels).crop == crop
+        told = "see --crop" in capsys.readouterr().out.replace("sees", "see")
+        assert told == (dataset == "own")
+        given = training.parse([*RUN, "--crop", "square"])
+        assert train.with_crop(given, labels).crop == "square"
 
 
 @pytest.mark.parametrize("words", [["--dataset", "nothing"], ["--dataset"]])

@@ -9,9 +9,17 @@ import pytest
 import torch
 
 from claus import engine
+from claus.datasets.clips.geometry import ClipGeometry
 from claus.datasets.clips.tiles import VideoTiles
 from claus.datasets.labels.annotations import Video
 from claus.selection.uncertainty import SCORES
+
+
+def in_the_picture(values_T):
+    """Maps (T,4,4) of these values, with other ones in the bars."""
+    maps = torch.full((len(values_T), 4, 4), -7.0)
+    maps[:, :, 1:3] = values_T[:, None, None]
+    return maps
 
 
 @pytest.fixture
@@ -39,16 +47,22 @@ def scored(monkeypatch):
         monkeypatch.setattr(engine, "seeded_masks", lambda *names: ())
         monkeypatch.setattr(engine, "normalize", lambda clip, pixel_range: clip[0])
         monkeypatch.setattr(
-            engine, "frame_scores", lambda clip, threshold: dict.fromkeys(SCORES, clip)
+            engine,
+            "frame_scores",
+            lambda logits, threshold: dict.fromkeys(SCORES, logits[:, 0, 0]),
         )
-        trained = SimpleNamespace(detector=torch.nn.Linear(1, 1), pixel_range="")
+        trained = SimpleNamespace(
+            detector=torch.nn.Linear(1, 1),
+            pixel_range="",
+            geometry=ClipGeometry((4, 4), (4, 4), 4, "letterbox"),  # of which 2 columns show
+        )
         settings = engine.ScoreSettings(passes=1, phases=phases, tail=tail)
         result = engine.score_video(
             trained,
-            Video("v", frames, 8, 8),
+            Video("v", frames, 8, 4),
             chunks,
             settings,
-            forward=lambda detector, clip: (clip, torch.zeros(1, 2)),
+            forward=lambda detector, clip: (in_the_picture(clip), torch.zeros(1, 2)),
         )
         assert len(result["latents"]) == tiles.max() + 1
         return result["paper"].tolist()
