@@ -29,6 +29,7 @@ from claus.datasets.truth import (
     truth_masks,
     truth_of,
 )
+from claus.datasets.video.feature_cache import FeatureCache
 from claus.flags.evaluation import EvaluationSettings
 from claus.metrics import capsule, detections
 from claus.metrics.boxes import Boxes
@@ -82,7 +83,11 @@ def run(settings: EvaluationSettings) -> int:
             ],
         )
     )
-    scored = score_videos(trained, videos, view, parts, settings, cycle.run.cache)
+    cache = settings.cache_dir or cycle.run.cache
+    features = None
+    if view.geometry == trained.geometry:
+        features = features_of(trained, cache, settings.feature_gb)
+    scored = score_videos(trained, videos, view, parts, settings, cache, features)
     report = score(scored, truth.classes, view, switches, settings, cycle)
     print_tables(report)
     if settings.visualize is not None:
@@ -269,16 +274,16 @@ def score_videos(
     parts: Path,
     settings: EvaluationSettings,
     cache: Path | None = None,
+    features: FeatureCache | None = None,
 ) -> Scored:
     """Run the detector over the videos. Each is kept in the folder `parts` as it is
-    finished. cache: see VideoTiles.
+    finished. cache, features: see VideoTiles.
     """
     places = {video.name: place for place, video in enumerate(videos)}
     todo = [
         video for place, video in enumerate(videos) if not (parts / f"{place}.npz").exists()
     ]
     find_video = table.video_finder(settings.dataset, settings.data)
-    features = features_of(trained, settings) if view.geometry == trained.geometry else None
     tiles = VideoTiles(
         todo, find_video, view.geometry, phases=2, fill="black", features=features, cache=cache
     )

@@ -66,7 +66,9 @@ def run(settings: ScoringSettings) -> int:
     left = distributed.broadcast_from_rank0(unscored(parts, range(part, len(videos), of)))
     announce(settings, len(left), len(range(part, len(videos), of)), device)
     mine = left[distributed.rank() :: distributed.world_size()]
-    extract(trained, videos, mine, parts, settings, cycle.run.cache)
+    cache = settings.cache_dir or cycle.run.cache
+    features = features_of(trained, cache, settings.feature_gb)
+    extract(trained, videos, mine, parts, settings, cache, features)
     distributed.barrier()
 
     if of > 1:
@@ -129,10 +131,16 @@ def announce(settings, left, share, device):
 
 
 def extract(
-    trained, videos, mine, parts: Path, settings: ScoringSettings, cache: Path | None = None
+    trained,
+    videos,
+    mine,
+    parts: Path,
+    settings: ScoringSettings,
+    cache: Path | None = None,
+    features: FeatureCache | None = None,
 ) -> None:
     """Score the videos with the numbers `mine` and keep each as it is finished; failures
-    are named in a file each. cache: see VideoTiles.
+    are named in a file each. cache, features: see VideoTiles.
     """
     for number in mine:
         (parts / f"{number}.failed").unlink(missing_ok=True)
@@ -153,7 +161,7 @@ def extract(
         trained.geometry,
         settings.phases,
         fill=settings.tail,
-        features=features_of(trained, settings),
+        features=features,
         cache=cache,
     )
     loader = TileLoader(tiles, settings.workers)
@@ -169,17 +177,10 @@ def extract(
         save_part(parts / f"{number}.npz", result)
 
 
-def features_of(trained, settings) -> FeatureCache | None:
-    """The FeatureCache of a trained detector's frozen encoder, None where it has none; by
-    the flags of extraction or of evaluation.
-    """
-    run = Cycle.of(settings.run, settings.cycle, settings.files).run
+def features_of(trained, folder: Path, gigabytes: float) -> FeatureCache | None:
+    """The FeatureCache of a trained detector's frozen encoder, None where it has none."""
     cache = feature_cache(
-        trained.detector,
-        trained.geometry,
-        trained.pixel_range,
-        settings.cache_dir or run.cache,
-        settings.feature_gb,
+        trained.detector, trained.geometry, trained.pixel_range, folder, gigabytes
     )
     return cache and cache.take(trained.detector.conv1.trunk)
 
