@@ -60,7 +60,10 @@ def plain(settings) -> dict:
 
 
 def renamed(arguments: dict) -> dict:
-    """The settings of a training.pt written before version 0.2, by the names of today."""
+    """The settings of an older training.pt by the names of today: from before --centers,
+    and from before version 0.2.
+    """
+    arguments = {"centers": "training", **arguments}
     if "batch_norm" in arguments:
         return arguments
     weighted, none = arguments.get("weighted_dice"), arguments.get("no_dice")

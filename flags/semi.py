@@ -56,6 +56,7 @@ FIXED = {
     "weighting": "paper",
     "last_margin": 0.2,
     "reassign": 1,
+    "centers": "evaluation",
     "batch_norm": "update",
     "compile": False,
 }

@@ -183,9 +183,8 @@ def was_scored(parts: Path, number: int, patience: float = 120) -> bool:
 
 def merge(trained, videos, parts: Path, how: dict, cycle: Cycle) -> None:
     """Write both pickles from the finished videos, then remove the parts."""
-    names, latents, clusters, offsets, failed = [], [], [], [0], {}
+    names, tiles, offsets, failed = [], {}, [0], {}
     scores = {name: [] for name in SCORES}
-    centers = trained.clusters.centers.numpy()
     for number, video in enumerate(videos):
         if not was_scored(parts, number):
             reason = (parts / f"{number}.failed").read_text(encoding="utf-8")
@@ -193,8 +192,7 @@ def merge(trained, videos, parts: Path, how: dict, cycle: Cycle) -> None:
             continue
         with np.load(parts / f"{number}.npz") as part:
             names.append(video.name)
-            latents.append(part["latents"].mean(0))  # of its clips (n, D) -> (D,)
-            clusters.append(vote(part["latents"], centers))
+            tiles[video.name] = part["latents"]  # (n, D)
             offsets.append(offsets[-1] + video.frames)
             for name in SCORES:
                 scores[name].append(part[name])
@@ -202,8 +200,10 @@ def merge(trained, videos, parts: Path, how: dict, cycle: Cycle) -> None:
         raise UserError(
             f"none of the {len(videos)} videos can be read: {next(iter(failed.values()))}"
         )
-    clusters_N = np.array(clusters, np.int32)
-    features = Features(trained.source, names, np.stack(latents), clusters_N, centers, failed)
+    centers = trained.clusters.pool_centers(tiles)
+    latents = np.stack([tiles[name].mean(0) for name in names])  # (N, D)
+    clusters_N = np.array([vote(tiles[name], centers) for name in names], np.int32)
+    features = Features(trained.source, names, latents, clusters_N, centers, failed)
     uncertainty = Uncertainty(
         trained.source,
         how,
