@@ -45,6 +45,7 @@ from claus.utils.runtime import (  # noqa: E402
 
 SCORE = "capsule f-mAP@.5"
 LEVEL = 0.05
+MARGIN = 2.0  # points within which two arms count as equivalent
 # of a mask: COCO's 79 s (Lin et al. 2014); of a box by extreme clicks: 7 s (Papadopoulos et
 # al. 2017); of opening a clip of a second or two and naming its class: our assumption
 SECONDS = "10:79,10:7"
@@ -182,17 +183,34 @@ def answers(results, rows, beside=None):
 
 
 def sentence(result):
-    """What one comparison says: a difference, equivalence within a margin, or undecided."""
+    """What one comparison says: a difference, equivalence within a margin, or how many of
+    its seeds are in; before that nothing is judged.
+    """
     test, contrast = result.test, result.contrast
-    what = f"{contrast.label}, {METRICS[contrast.metric]}"
-    if test.n == 1:
-        return f"{what}: {test.mean:+.1f}, one seed: no interval."
-    interval = f"{test.mean:+.1f} [{test.mean - test.half:+.1f}, {test.mean + test.half:+.1f}]"
-    sure = "significant" if result.holm < LEVEL else "not significant"
-    return (
-        f"{what}: {interval}, {test.n} seeds, {sure} (Holm p {in_digits(result.holm)}); "
-        f"equivalent within ± {math.ceil(10 * test.margin) / 10:.1f}."
-    )
+    head = f"{contrast.label}, {METRICS[contrast.metric]}: {difference(test)}"
+    if test.n < contrast.seeds:
+        return f"{head}, {test.n} of {contrast.seeds} seeds so far."
+    head = f"{head}, {test.n} seeds"
+    if math.isnan(test.p):
+        return f"{head}, all differences equal: no test."
+    p = f"Holm p {in_digits(result.holm)}"
+    if result.holm < LEVEL:
+        return f"{head}, significant ({p})."
+    margin = math.ceil(10 * test.margin) / 10
+    word = "equivalent" if test.margin <= MARGIN else "undecided, equivalent only"
+    return f"{head}, not significant ({p}); {word} within ± {margin:.1f}."
+
+
+def difference(test):
+    """The mean and its 95% interval in words."""
+    if math.isnan(test.half):
+        return signed(test.mean)
+    return f"{signed(test.mean)} [{signed(test.mean - test.half)}, {signed(test.mean + test.half)}]"
+
+
+def signed(value):
+    """A number to one decimal with its sign, none of them "-0.0"."""
+    return f"{round(value, 1) + 0.0:+.1f}"
 
 
 def in_digits(p):
@@ -251,20 +269,14 @@ def comparisons(results):
 def line(result):
     """One comparison as the cells of a table."""
     test, metric = result.test, METRICS[result.contrast.metric]
+    of = f"{test.n if test else 0} of {result.contrast.seeds}"
+    head = [result.contrast.label, metric, of]
     if test is None:
-        return [result.contrast.label, metric, 0, *["-"] * 4]
-    if test.n == 1:
-        return [result.contrast.label, metric, 1, f"{test.mean:+.1f}", *["-"] * 3]
-    low, high = test.mean - test.half, test.mean + test.half
-    return [
-        result.contrast.label,
-        metric,
-        test.n,
-        f"{test.mean:+.1f} [{low:+.1f}, {high:+.1f}]",
-        in_digits(test.p),
-        in_digits(result.holm),
-        f"{test.margin:.1f}",
-    ]
+        return [*head, *["-"] * 4]
+    if math.isnan(test.p):
+        return [*head, difference(test), *["-"] * 3]
+    p_values = in_digits(test.p), in_digits(result.holm)
+    return [*head, difference(test), *p_values, f"{test.margin:.1f}"]
 
 
 def scores(found):

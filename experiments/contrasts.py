@@ -9,11 +9,13 @@ import math
 from dataclasses import dataclass
 
 from claus.experiments.grids import (
+    ARM_SEEDS,
     ARMS,
     LOSSES,
     NO_DICE,
     ONLY_LABELED,
     PRIMARY,
+    SEEDS,
     SPREAD,
     size_of,
 )
@@ -32,6 +34,14 @@ FAMILIES = {
     "curve": "CLAUS against random at later budgets of the curve",
     "paper's step": "the rules against random after the paper's step from 1% to 5.4%",
     "all labels": "5.4% of the frames against all of them",
+}
+# seeds that a family is judged by; 3 of the others
+FAMILY_SEEDS = {
+    "primary": SEEDS["step"],
+    "arms": ARM_SEEDS,
+    "videos or frames": ARM_SEEDS,
+    "spread": SEEDS["spread"],
+    "pseudo-labels": SEEDS["spread"],
 }
 
 
@@ -53,6 +63,11 @@ class Contrast:
     label: str
     terms: tuple
     metric: str
+
+    @property
+    def seeds(self):
+        """How many it is judged by."""
+        return FAMILY_SEEDS.get(self.family, 3)
 
 
 @dataclass(frozen=True)

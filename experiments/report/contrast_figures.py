@@ -54,10 +54,10 @@ def _difference(axes, place, result):
     )
     axes.annotate(
         f"n={test.n}",
-        (1, place),
+        (1.01, place),
         xycoords=("axes fraction", "data"),
         fontsize=9,
-        ha="right",
+        ha="left",
         va="center",
         color="0.45",
     )

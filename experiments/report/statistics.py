@@ -57,7 +57,8 @@ class Test:
 
     half: half-width of its 95% interval · p: two-sided, not adjusted · margin: the smallest
     margin of equivalence that was reached: two one-sided tests at 5% put the difference
-    within ± margin (Schuirmann 1987). NaN for one pair.
+    within ± margin (Schuirmann 1987). NaN for one pair; p and margin also where all
+    differences are equal, for scores are rounded.
     """
 
     mean: float
@@ -72,15 +73,12 @@ def paired_test(differences):
     mean = mean_of(differences)
     if mean is None:
         return None
-    if mean.n == 1:
-        return Test(mean.mean, math.nan, math.nan, math.nan, 1)
+    if mean.n == 1 or mean.std < 1e-9:
+        return Test(mean.mean, mean.half, math.nan, math.nan, mean.n)
     from scipy.stats import t  # here: scipy.stats takes a second to import
 
     error, freedom = mean.std / math.sqrt(mean.n), mean.n - 1
-    if error:
-        p = 2 * float(t.sf(abs(mean.mean) / error, freedom))
-    else:
-        p = float(mean.mean == 0)
+    p = 2 * float(t.sf(abs(mean.mean) / error, freedom))
     margin = abs(mean.mean) + float(t.ppf(0.95, freedom)) * error
     return Test(mean.mean, mean.half, p, margin, mean.n)
 

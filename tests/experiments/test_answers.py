@@ -50,7 +50,8 @@ def test_few_or_equal_differences():
     assert paired_test([]) is None and paired_test([math.nan, None]) is None
     one = paired_test([3.0])
     assert one.mean == 3 and math.isnan(one.p) and math.isnan(one.margin)
-    assert paired_test([2.0, 2.0]).p == 0 and paired_test([0.0, 0.0]).p == 1
+    equal = paired_test([57.6 - 55.9, 1.7])  # scores are rounded: no spread is no certainty
+    assert math.isnan(equal.p) and equal.half < 1e-9
 
 
 def test_holm_by_hand():
@@ -281,6 +282,31 @@ def test_rows_of_two_networks_are_not_mixed(table):
         answers.main([str(table), "--model", "laptop"])
     with pytest.raises(UserError, match="has no row yet"):
         answers.main([str(table.parent / "other.csv")])
+
+
+def test_nothing_is_judged_before_its_seeds_are_in(table, capsys):
+    rows = read(table)
+    write(table, [r for r in rows if r["variant"] != "claus" or int(r["seed"]) < 19])
+    answers.main([str(table)])
+    said = capsys.readouterr().out.splitlines()
+    primary = [line for line in said if line.startswith("- claus - random, f-mAP@.5")]
+    assert primary[0].endswith(", 19 of 20 seeds so far.")
+    (arm,) = (line for line in said if line.startswith("- k-means - random, f-mAP@.5"))
+    assert ", 5 seeds, " in arm and "Holm p" in arm
+
+
+def test_what_is_undecided_is_not_called_equivalent():
+    (contrast, *_) = contrasts.planned()
+    said = []
+    for spread in (1, 9):
+        test = paired_test([spread * (-1) ** seed for seed in range(20)])
+        said.append(answers.sentence(contrasts.Result(contrast, test, 1.0)))
+    assert said[0].endswith("not significant (Holm p 1); equivalent within ± 0.4.")
+    assert said[1].endswith("; undecided, equivalent only within ± 3.6.")
+
+
+def test_numbers_have_their_sign():
+    assert [answers.signed(x) for x in (-0.04, 0.04, -1.25)] == ["+0.0", "+0.0", "-1.2"]
 
 
 def test_whether_another_table_ranks_the_rules_alike(table, capsys):
