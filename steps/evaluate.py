@@ -80,7 +80,7 @@ def run(settings: EvaluationSettings) -> int:
             ],
         )
     )
-    scored = score_videos(trained, videos, geometry, parts, settings)
+    scored = score_videos(trained, videos, geometry, parts, settings, cycle.run.cache)
     report = score(scored, truth.classes, geometry, switches, settings, cycle)
     print_tables(report)
     if settings.visualize is not None:
@@ -246,17 +246,22 @@ class Scored:
 
 
 def score_videos(
-    trained, videos: list, geometry: ClipGeometry, parts: Path, settings: EvaluationSettings
+    trained,
+    videos: list,
+    geometry: ClipGeometry,
+    parts: Path,
+    settings: EvaluationSettings,
+    cache: Path | None = None,
 ) -> Scored:
     """Run the detector over the videos. Each is kept in the folder `parts` as it is
-    finished.
+    finished. cache: see VideoTiles.
     """
     places = {video.name: place for place, video in enumerate(videos)}
     todo = [
         video for place, video in enumerate(videos) if not (parts / f"{place}.npz").exists()
     ]
     find_video = table.video_finder(settings.dataset, settings.data)
-    tiles = VideoTiles(todo, find_video, geometry, phases=2, fill="black")
+    tiles = VideoTiles(todo, find_video, geometry, phases=2, fill="black", cache=cache)
     streams = TileLoader(tiles, settings.workers)
     failed = {}
     for video, chunks in tqdm(

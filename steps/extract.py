@@ -65,7 +65,7 @@ def run(settings: ScoringSettings) -> int:
     left = distributed.broadcast_from_rank0(unscored(parts, range(part, len(videos), of)))
     announce(settings, len(left), len(range(part, len(videos), of)), device)
     mine = left[distributed.rank() :: distributed.world_size()]
-    extract(trained, videos, mine, parts, settings)
+    extract(trained, videos, mine, parts, settings, cycle.run.cache)
     distributed.barrier()
 
     if of > 1:
@@ -127,9 +127,11 @@ def announce(settings, left, share, device):
     )
 
 
-def extract(trained, videos, mine, parts: Path, settings: ScoringSettings) -> None:
+def extract(
+    trained, videos, mine, parts: Path, settings: ScoringSettings, cache: Path | None = None
+) -> None:
     """Score the videos with the numbers `mine` and keep each as it is finished; failures
-    are named in a file each.
+    are named in a file each. cache: see VideoTiles.
     """
     for number in mine:
         (parts / f"{number}.failed").unlink(missing_ok=True)
@@ -150,6 +152,7 @@ def extract(trained, videos, mine, parts: Path, settings: ScoringSettings) -> No
         trained.geometry,
         settings.phases,
         fill=settings.tail,
+        cache=cache,
     )
     loader = TileLoader(tiles, settings.workers)
     streams = tqdm(loader, desc="score", unit="video", disable=None)
@@ -181,10 +184,23 @@ def was_scored(parts: Path, number: int, patience: float = 120) -> bool:
     )
 
 
+def pool_centers(clusters, videos, parts: Path) -> np.ndarray:
+    """The centers (K,D) that videos are assigned to, from the finished videos that the
+    detector was trained on; only their latents are in memory together.
+    """
+    tiles = {}
+    for number, video in enumerate(videos):
+        if video.name in clusters.assignment and was_scored(parts, number):
+            with np.load(parts / f"{number}.npz") as part:
+                tiles[video.name] = part["latents"]
+    return clusters.pool_centers(tiles)
+
+
 def merge(trained, videos, parts: Path, how: dict, cycle: Cycle) -> None:
     """Write both pickles from the finished videos, then remove the parts."""
-    names, tiles, offsets, failed = [], {}, [0], {}
+    names, latents, clusters, offsets, failed = [], [], [], [0], {}
     scores = {name: [] for name in SCORES}
+    centers = pool_centers(trained.clusters, videos, parts)
     for number, video in enumerate(videos):
         if not was_scored(parts, number):
             reason = (parts / f"{number}.failed").read_text(encoding="utf-8")
@@ -192,7 +208,8 @@ def merge(trained, videos, parts: Path, how: dict, cycle: Cycle) -> None:
             continue
         with np.load(parts / f"{number}.npz") as part:
             names.append(video.name)
-            tiles[video.name] = part["latents"]  # (n, D)
+            latents.append(part["latents"].mean(0))  # of its clips (n, D) -> (D,)
+            clusters.append(vote(part["latents"], centers))
             offsets.append(offsets[-1] + video.frames)
             for name in SCORES:
                 scores[name].append(part[name])
@@ -200,10 +217,8 @@ def merge(trained, videos, parts: Path, how: dict, cycle: Cycle) -> None:
         raise UserError(
             f"none of the {len(videos)} videos can be read: {next(iter(failed.values()))}"
         )
-    centers = trained.clusters.pool_centers(tiles)
-    latents = np.stack([tiles[name].mean(0) for name in names])  # (N, D)
-    clusters_N = np.array([vote(tiles[name], centers) for name in names], np.int32)
-    features = Features(trained.source, names, latents, clusters_N, centers, failed)
+    clusters_N = np.array(clusters, np.int32)
+    features = Features(trained.source, names, np.stack(latents), clusters_N, centers, failed)
     uncertainty = Uncertainty(
         trained.source,
         how,
