@@ -102,6 +102,7 @@ class TrainingSettings:
     mask_interp: str
     clusters: int  # K
     reassign: bool  # videos to clusters, after every epoch
+    centers: str  # of losses.cluster.CENTERS: what the pool is assigned to
     validate: bool
     seed: int
 
@@ -346,7 +347,8 @@ class Trainer:
         if distributed.rank() > 0:
             return Clusters.from_state(distributed.broadcast_from_rank0(None))
         latents = {name: latents[name] for name in self.names}
-        clusters = Clusters.fit(latents, self.settings.clusters, self.settings.seed)
+        settings = self.settings
+        clusters = Clusters.fit(latents, settings.clusters, settings.seed, settings.centers)
         distributed.broadcast_from_rank0(clusters.state_dict())
         return clusters
 

@@ -21,7 +21,12 @@ NOT_COMPARED = {
     "feature_gb",
 }
 # settings that older trainings did not know, with what they did
-NEWER = {"train_encoder": True, "class_loss": "margin", "weight_decay": 0.0}
+NEWER = {
+    "train_encoder": True,
+    "class_loss": "margin",
+    "weight_decay": 0.0,
+    "centers": "training",
+}
 FLAGS = {  # of settings that are not called as their flag
     "amp": "no-amp",
     "validate": "no-validation",

@@ -20,11 +20,41 @@ TABLE1 = {
 }
 # the random start, 1% and 5%
 SHORT = {"ucf101": "0.25/5,1/20,5/80", "jhmdb": "0.15/5,1/33,5/80"}
+# one step after which most videos are not bought, so that the choice of videos counts
+STEP = "0.5/10,3/33"
+# the paper's own step from 1% to 5.4%
+PAPER_STEP = "1/33,5.4/80"
+# five of TABLE1's budgets
+CURVE = {
+    "ucf101": "0.25/5,0.75/15,1.5/30,2.5/50,5/80",
+    "jhmdb": "0.15/5,0.45/15,0.9/30,1.5/50,5.4/80",
+}
+# N videos x k frames, two numbers of labeled frames; 660 videos are all of J-HMDB's split 1
+SPREAD = ("66x1", "22x3", "11x6", "660x1", "220x3", "66x10")
 FRAMES = "1/5,2/10,4/20"  # several frames a video, so that the rule within a video shows
 K_VALUES = (2, 3, 5, 7, 10, 15, 20)
 R_VALUES = tuple(range(1, 21))
 # times the network's own weight of the cluster loss
 LAMBDA_FACTORS = (0, 0.01, 0.1, 1, 10, 100)
+SEEDS = {"spread": 5, "step": 20}  # 0, 1, ...; 3 of the other experiments
+ARM_SEEDS = 5  # of the arms of "step" but the two of the primary comparison
+# variant: rule; "A+B" takes the videos of A and the frames of B
+ARMS = {
+    "random": "random",
+    "claus": "claus",
+    "equidistant": "equidistant",
+    "k-means": "k-means",
+    "typiclust": "typiclust",
+    "core-set": "core-set",
+    "claus videos, random frames": "claus+random",
+    "random videos, claus frames": "random+claus",
+    "claus-entropy": "claus-entropy",
+    "uncertainty": "uncertainty",
+    "entropy": "entropy",
+}
+PRIMARY = ("random", "claus")
+ONLY_LABELED = "labeled frames only"  # "frame" as the training loss, in "spread"
+NO_DICE = "no Dice"  # the paper's loss, in "fig6"
 SEMI = {
     "consistency": (),
     "consistency, variance mask": ("--bv",),
@@ -41,11 +71,16 @@ OTHER_PASSES = (
 )
 
 ABOUT = {
+    "spread": "N videos x k frames at the same number of frames, equidistant, from the start: "
+    "spread against depth",
+    "step": "CLAUS against random and nine other arms, one step from .5% of the frames in 10% "
+    "of the videos to 3% in 33%; twenty seeds of CLAUS and random",
+    "curve": "CLAUS and random at five of the paper's budgets",
     "table1": "CLAUS along the paper's curve, nine budgets and 90%",
     "table2": "the selection rules at a few budgets, all trained with STeW",
     "fig1": "strategies: hybrid, inter, intra, hybrid with random choice; and the line at 90%",
     "fig5": "CLAUS with and without clusters",
-    "fig6": "training losses frame, interp, stew under CLAUS",
+    "fig6": "training losses frame, interp, stew under CLAUS, with and without Dice",
     "fig7": "the same rules along the curve, all trained with STeW",
     "fig8": "cost: CLAUS and random; and what grows: samples, samples-and-frames, frames",
     "k": "number of clusters K; it enters the cluster loss, so every K trains from the "
@@ -72,8 +107,8 @@ class Cell:
     experiment: str
     variant: str
     seed: int
-    schedule: str
-    method: str = "claus"
+    schedule: str  # "" where select says how much is labeled
+    method: str = "claus"  # of RULES, or "A+B": the videos of A, the frames of B
     strategy: str = "hybrid"
     increment: str = "samples"
     loss: str = "stew"
@@ -91,7 +126,10 @@ class Cell:
     @property
     def select_flags(self):
         """Flags of claus_select.py that make this rule."""
+        videos, mixed, frames = self.method.partition("+")
         rule = ["--method", self.method]
+        if mixed:
+            rule = ["--video-rule", videos, "--frame-rule", frames]
         rule += ["--strategy", self.strategy] if self.strategy != "hybrid" else []
         rule += ["--increment", self.increment] if self.increment != "samples" else []
         return [*rule, *self.select]
@@ -105,24 +143,48 @@ class Cell:
 def cells_of(name, seeds, dataset, model, schedule=None, values=None):
     """The cells of an experiment, those of a seed together.
 
-    schedule: instead of the experiment's own. values: of K, R or the factor of lambda,
-    instead of the usual ones; the other experiments have none.
+    seeds: of every variant; None: the experiment's own, which some variants have fewer of ·
+    schedule: instead of the experiment's own · values: of K, R, the factor of lambda or
+    "NxK" of spread, instead of the usual ones; the other experiments have none.
     """
-    kinds = _variants(name, model, values)
-    default = {
+    kinds, cells = _variants(name, model, values), []
+    own = schedule or _schedule_of(name, dataset)
+    for place, seed in enumerate(range(SEEDS.get(name, 3)) if seeds is None else seeds):
+        for kind in kinds:
+            fields = {"schedule": own, **kind}
+            most = fields.pop("seeds", None)
+            if seeds is None and most is not None and place >= most:
+                continue
+            cells.append(_fitting(Cell(name, seed=seed, **fields)))
+    return cells
+
+
+def _schedule_of(name, dataset):
+    """The budgets of an experiment."""
+    own = {
         "table1": TABLE1[dataset],
         "fig7": TABLE1[dataset].rpartition(",")[0],
         "frames": FRAMES,
-    }.get(name, SHORT[dataset])
-    return [
-        _fitting(Cell(name, seed=seed, **{"schedule": schedule or default, **kind}))
-        for seed in seeds
-        for kind in kinds
-    ]
+        "step": STEP,
+        "curve": CURVE[dataset],
+    }
+    if dataset == "jhmdb":
+        own |= {"table2": PAPER_STEP, "fig6": STEP}
+    return own.get(name, SHORT[dataset])
 
 
 def _variants(name, model, values):
     """What tells the cells of an experiment apart, as dicts of Cell's fields."""
+    if name == "spread":
+        return _spread(values or SPREAD)
+    if name == "step":
+        return [
+            {"variant": variant, "method": rule}
+            | ({} if variant in PRIMARY else {"seeds": ARM_SEEDS})
+            for variant, rule in ARMS.items()
+        ]
+    if name == "curve":
+        return [{"variant": method, "method": method} for method in PRIMARY]
     if name == "table1":
         return [{"variant": "claus"}]
     if name in ("table2", "fig7"):
@@ -144,7 +206,10 @@ def _variants(name, model, values):
             {"variant": "without clusters", "method": "claus-no-clusters"},
         ]
     if name == "fig6":
-        return [{"variant": loss, "loss": loss} for loss in LOSSES]
+        plain = [{"variant": loss, "loss": loss} for loss in LOSSES]
+        no_dice = {"train": ("--dice", "none")}
+        bare = [{"variant": f"{loss}, {NO_DICE}", "loss": loss, **no_dice} for loss in LOSSES]
+        return plain + bare
     if name == "fig8":
         grown = [
             {"variant": f"claus, {way}", "increment": way}
@@ -164,7 +229,7 @@ def _variants(name, model, values):
         ]
         return [*passes, {**passes[-1], "variant": f"R={counts[-1]}, other passes"}]
     if name == "lambda":
-        own = {"full": 1e-6, "small": 1e-4}[model]
+        own = _cluster_weight(model)
         return [
             {
                 "variant": f"λ={factor * own:g}",
@@ -205,6 +270,50 @@ def _variants(name, model, values):
             }
         ]
     raise UserError(f"{name} is not an experiment; choose from {', '.join(ABOUT)}")
+
+
+def _cluster_weight(model):
+    """A network's own weight of the cluster loss."""
+    from claus.losses.cluster import LAMBDA
+    from claus.models import BACKBONES  # here: torch takes seconds
+
+    return BACKBONES[model].training.get("cluster_weight", LAMBDA)
+
+
+def _spread(values):
+    """Cells of spread against depth, each a start of its own: random videos, equidistant
+    frames (of one, the middle). With the most frames also without pseudo-labels.
+    """
+    sizes = [size_of(value) for value in values]
+    most = max(videos * frames for videos, frames in sizes)
+    cells = []
+    for videos, frames in sizes:
+        budget = ("--videos", str(videos), "--frames", str(videos * frames))
+        cells.append(
+            {
+                "variant": f"{videos}x{frames}",
+                "method": "equidistant",
+                "schedule": "",
+                "kind": "alone",
+                "select": (*budget, "--start-frames", "equidistant"),
+            }
+        )
+    only_labeled = [
+        cell | {"variant": f"{cell['variant']}, {ONLY_LABELED}", "loss": "frame"}
+        for cell, (videos, frames) in zip(cells, sizes, strict=True)
+        if videos * frames == most
+    ]
+    return cells + only_labeled
+
+
+def size_of(variant):
+    """(videos, frames of each) of a variant of spread, such as "22x3"; UserError for other
+    words.
+    """
+    videos, _, frames = variant.partition(",")[0].partition("x")
+    if not (videos.isdecimal() and frames.isdecimal() and int(videos) and int(frames)):
+        raise UserError(f"{variant} is no number of videos x frames of each, such as 22x3")
+    return int(videos), int(frames)
 
 
 def _fitting(cell):

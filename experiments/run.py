@@ -13,6 +13,7 @@ Writes  <--files>/<cell>/   each cell a run of run_cycles.py in its own folder, 
                             cell.json and log.txt
         <--csv>             a row per cell and cycle: rule, loss, seed, labels, cost, every
                             metric, seconds
+        <--csv>_seeds.md    how many seeds of each variant are in, beside the table
 Expect  all cells of a seed to share the first cycle: the same random labels, the same
         weights (trained once for each training loss, K, weight of the cluster loss and
         semi-supervised method), then the same number of optimizer steps in every cycle.
@@ -21,7 +22,9 @@ Expect  all cells of a seed to share the first cycle: the same random labels, th
         named after everything its result depends on: other flags make other folders, and
         cells that two experiments have in common run once. To run a cell again, remove its
         folder. With more pairs at the end of --schedule, finished cells are extended.
-        report.py makes a page of the table.
+        The order is that of the names, in each seed by seed, so that a stop in the middle
+        leaves the same seeds of every variant. report.py makes a page of the table,
+        experiments/answers.py tests and figures of spread, step, curve, fig6 and table2.
 """
 
 import argparse
@@ -35,8 +38,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from claus.experiments import commands, table  # noqa: E402
-from claus.experiments.grids import ABOUT, SHORT, TABLE1, cells_of  # noqa: E402
+from claus.experiments import commands, progress, table  # noqa: E402
+from claus.experiments.grids import (  # noqa: E402
+    ABOUT,
+    CURVE,
+    PAPER_STEP,
+    SHORT,
+    STEP,
+    TABLE1,
+    cells_of,
+)
 from claus.experiments.runner import (  # noqa: E402
     Setup,
     estimate,
@@ -55,11 +66,14 @@ from claus.flags.common import (  # noqa: E402
 from claus.utils.runtime import UserError, check_writable, run_script  # noqa: E402
 
 # optimizer steps of every training, whatever the number of labels
-STEPS = {"full": 4000, "small": 300}
-EPOCHS = {"full": 40, "small": 6}
+STEPS = {"full": 4000, "laptop": 600, "small": 300}
+EPOCHS = {"full": 40, "laptop": 6, "small": 6}
 VARIED = {
     "select": (
         "--method",
+        "--start-frames",
+        "--videos",
+        "--frames",
         "--video-rule",
         "--frame-rule",
         "--strategy",
@@ -97,7 +111,11 @@ def parse_args(argv=None):
         "--data-name",
         help="what the table calls the data set (default: the name of the folder --data)",
     )
-    add("--seeds", default="0,1,2", help="comma-separated (default: %(default)s)")
+    add(
+        "--seeds",
+        help="such as 0,1,2 or 100-119, of every variant (default: the experiment's own: 0, 1 "
+        "and 2; of spread 5, of step 20 of claus and random and 5 of the others)",
+    )
     add(
         "--schedule",
         help="cumulative percent of frames / percent of videos of each cycle, such as "
@@ -106,7 +124,8 @@ def parse_args(argv=None):
     )
     add(
         "--values",
-        help="of K or R, or factors of lambda, comma-separated (default: the experiment's)",
+        help="of K or R, factors of lambda, or videos x frames of spread (22x3), "
+        "comma-separated (default: the experiment's)",
     )
     add(
         "--only",
@@ -116,25 +135,30 @@ def parse_args(argv=None):
     add(
         "--model",
         choices=tuple(STEPS),
-        default="full",
-        help="small: for CPU runs (default: %(default)s)",
+        help="small: for CPU runs on toy data (default: laptop where there is one, else full)",
     )
     add(
         "--steps",
         type=int,
-        help="optimizer steps of every training (default: full 4000, small 300)",
+        help="optimizer steps of every training (default: full 4000, laptop 600, small 300)",
     )
     add(
         "--epochs",
         type=int,
-        help="equal parts of these steps, each with a validation (default: full 40, small 6)",
+        help="equal parts of these steps, each with a validation (default: full 40, others 6)",
     )
     add(
         "--jobs",
+        "--processes",
         type=int,
         default=1,
         help="cells at once, each a process; on a CPU they share the cores "
         "(default: %(default)s)",
+    )
+    add(
+        "--threads",
+        type=int,
+        help="of each of these processes (default: OMP_NUM_THREADS, else the cores shared out)",
     )
     add(
         "--device",
@@ -173,22 +197,46 @@ def parse_args(argv=None):
 
 def with_defaults(args, parser):
     """Fill what was not given, and refuse what makes no sense."""
+    args.model = args.model or usual_model()
     args.steps = args.steps or STEPS[args.model]
     args.epochs = args.epochs or min(EPOCHS[args.model], args.steps)
     args.csv = args.csv or str(Path(args.files) / "results.csv")
     args.data_name = args.data_name or Path(args.data).resolve().name
     if args.jobs < 1:
         parser.error(f"--jobs must be at least 1, not {args.jobs}")
+    if args.threads is not None and args.threads < 1:
+        parser.error(f"--threads must be at least 1, not {args.threads}")
     try:
-        args.seeds = [whole_number(seed) for seed in args.seeds.split(",")]
+        args.seeds = read_seeds(args.seeds) if args.seeds else None
     except (ValueError, argparse.ArgumentTypeError):
-        parser.error(f"--seeds must be whole numbers, comma-separated, not {args.seeds}")
-    if args.values and not {"k", "r", "lambda"} & set(args.names):
-        parser.error(f"--values is for k, r and lambda; {args.names[0]} has no values")
+        parser.error(f"--seeds must be like 0,1,2 or 100-119, not {args.seeds}")
+    if args.values and not {"k", "r", "lambda", "spread"} & set(args.names):
+        parser.error(f"--values is for k, r, lambda and spread; not for {args.names[0]}")
+    if args.schedule and "spread" in args.names:
+        parser.error("--schedule has no effect on spread, which labels once; give --values")
     args.values = args.values.split(",") if args.values else None
     check_script_flags(args, parser)
     check_varied(args, parser)
     return args
+
+
+def usual_model():
+    """The network for a person without a GPU, where this version has one."""
+    from claus.models import BACKBONES  # here: torch takes seconds
+
+    return "laptop" if "laptop" in BACKBONES else "full"
+
+
+def read_seeds(text):
+    """Seeds of "0,1,2" or "100-119"; ValueError or ArgumentTypeError for other words."""
+    seeds = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        first, last = whole_number(first), whole_number(last or first)
+        if last < first:
+            raise ValueError(part)
+        seeds += range(first, last + 1)
+    return list(dict.fromkeys(seeds))
 
 
 def check_varied(args, parser):
@@ -239,11 +287,12 @@ def main(argv=None):
     def keep(task):
         of_task = [cell for cell in cells if task_of[cell] is task]
         write_rows(args.csv, of_task, task_of, setup)
+        progress.write(args.csv, cells)
 
     for task in tasks:
         if task.finished:
             keep(task)
-    failed = run_tasks(tasks, args.jobs, devices, keep)
+    failed = run_tasks(tasks, args.jobs, devices, keep, args.threads)
     if "r" in args.names:
         compare_passes(args.csv, cells, task_of, setup)
     for folder, reason in failed.items():
@@ -342,8 +391,9 @@ def print_list():
     for dataset in SHORT:
         print(
             f"  {dataset}: {SHORT[dataset]}; table1: {TABLE1[dataset]}; fig7: the same "
-            "without the last"
+            f"without the last; step: {STEP}; curve: {CURVE[dataset]}"
         )
+    print(f"  jhmdb: table2 {PAPER_STEP}; fig6 {STEP}")
 
 
 def print_plan(tasks, devices, jobs):

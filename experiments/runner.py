@@ -107,8 +107,8 @@ def read_record(folder):
 
 
 def tasks_of(cells, setup):
-    """(tasks in the order they can run, starts first; {cell: its task}). Equal runs of
-    several experiments are one.
+    """(tasks in the order of the cells, each start before the first that needs it; {cell:
+    its task}). Equal runs of several experiments are one.
     """
     tasks, of_cell = {}, {}
     for cell in cells:
@@ -118,7 +118,7 @@ def tasks_of(cells, setup):
         task = tasks.setdefault(*_keyed(cell_task(cell, start, setup)))
         task.cells.append(cell)
         of_cell[cell] = task
-    return sorted(tasks.values(), key=lambda task: task.needs is not None), of_cell
+    return list(tasks.values()), of_cell
 
 
 def _keyed(task):
@@ -183,7 +183,7 @@ def cell_folder(cell, setup):
         settings |= {"passes": list(cell.extract), "other": "other passes" in cell.variant}
     name = "-".join(
         [
-            cell.method,
+            cell.method.replace("+", "-"),
             *[
                 word
                 for word, usual in ((cell.strategy, "hybrid"), (cell.increment, "samples"))
@@ -278,8 +278,7 @@ def run_cycles(setup, folder, cell, schedule, train, select):
         *(["--data", setup.data] if setup.data else []),
         "--seed",
         str(cell.seed),
-        "--schedule",
-        schedule,
+        *(["--schedule", schedule] if schedule else []),
         "--cycles",
         str(schedule.count(",") + 1),
         *more,
@@ -323,12 +322,12 @@ def digest(settings):
 # ---------------------------------------------------------------------------------- running
 
 
-def run_tasks(tasks, jobs, devices, on_finished):
+def run_tasks(tasks, jobs, devices, on_finished, threads=None):
     """Run what is not finished, `jobs` at once, the devices in turn -> {folder: reason} of
     what failed.
 
     on_finished(task) is called after each. A failed task's dependants are not tried; the
-    others go on.
+    others go on. threads: of each (default: OMP_NUM_THREADS, else the cores shared out).
     """
     waiting = [task for task in tasks if not task.finished]
     free = [devices[slot % len(devices)] for slot in range(jobs)]
@@ -352,7 +351,7 @@ def run_tasks(tasks, jobs, devices, on_finished):
                 else:
                     tqdm.write(f"finished {process.task.folder.name}")
                     on_finished(process.task)
-            start_ready(waiting, running, free, failed, jobs, on_finished)
+            start_ready(waiting, running, free, failed, (jobs, threads), on_finished)
             time.sleep(0.1)
     finally:
         for process in running:
@@ -363,9 +362,9 @@ def run_tasks(tasks, jobs, devices, on_finished):
     return failed
 
 
-def start_ready(waiting, running, free, failed, jobs, on_finished):
+def start_ready(waiting, running, free, failed, share, on_finished):
     """Start waiting tasks whose start is finished while there is room; drop those whose
-    start has failed.
+    start has failed. share: (tasks at once, threads of each or None).
     """
     busy = {process.task.folder for process in running}
     unfinished = {task.folder for task in waiting} | busy
@@ -386,7 +385,7 @@ def start_ready(waiting, running, free, failed, jobs, on_finished):
                 on_finished(task)
                 continue
             try:
-                running.append(Process(task, lock, free.pop(0), jobs))
+                running.append(Process(task, lock, free.pop(0), *share))
             except BaseException:
                 os.close(lock)
                 raise
@@ -409,10 +408,12 @@ class Process:
     log.txt.
     """
 
-    def __init__(self, task, lock, device, jobs):
+    def __init__(self, task, lock, device, jobs, threads=None):
         self.task, self.lock, self.device, self.error = task, lock, device, None
-        threads = str(max(1, len(os.sched_getaffinity(0)) // jobs))
-        self.environment = {"OMP_NUM_THREADS": threads, **os.environ}
+        even = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+        self.environment = {"OMP_NUM_THREADS": even, **os.environ}
+        if threads:
+            self.environment["OMP_NUM_THREADS"] = str(threads)
         self.began = time.perf_counter()
         self.left = list(task.commands)
         task.write_record(finished=None)

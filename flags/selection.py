@@ -19,7 +19,7 @@ from claus.flags.common import (
 from claus.selection.budget import BudgetSettings, is_percent, read_schedule
 from claus.selection.frames import DAMPINGS, NEAREST, SIGMA
 from claus.selection.pool import INCREMENTS
-from claus.selection.rules import RULES, RuleSettings
+from claus.selection.rules import RULES, START_FRAMES, RuleSettings
 from claus.selection.strategies import STRATEGIES
 from claus.utils.runtime import one_line
 
@@ -288,6 +288,12 @@ def _add_rule_flags(made):
         help="choose the frames of each video as this method does (default: --method)",
     )
     add(
+        "--start-frames",
+        choices=START_FRAMES,
+        default="random",
+        help="frames of the random videos of cycle 0 (default: %(default)s)",
+    )
+    add(
         "--strategy",
         choices=STRATEGIES,
         default="hybrid",
@@ -400,6 +406,8 @@ def _check_halves(args, made):
     idle = ("video_rule", "frame_rule") if args.strategy == "inter" else ("video_rule",)
     for flag in _given(args, *idle):
         made.error(f"{flag} has no effect with --strategy {args.strategy}")
+    if args.strategy == "inter" and args.start_frames != "random":
+        made.error("--start-frames has no effect with --strategy inter, which takes all frames")
 
 
 def _check_strategy(args, made, rule):

@@ -58,6 +58,7 @@ FIXED = {
     "weighting": "paper",
     "last_margin": 0.2,
     "reassign": 1,
+    "centers": "evaluation",
     "batch_norm": "update",
     "compile": False,
     "feature_gb": 0.0,  # strong views need pixels

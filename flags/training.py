@@ -24,6 +24,7 @@ from claus.flags.common import (
     new_parser,
     whole_number,
 )
+from claus.losses.cluster import CENTERS
 from claus.losses.criterion import LossSettings
 from claus.losses.stew import PSEUDO_LABEL_LOSSES
 from claus.models import BACKBONES
@@ -40,11 +41,13 @@ AUTHORS = {
     "weighting": "authors",
     "pixel_range": "0..1",
     "reassign": 0,
+    "centers": "training",
     "lr_schedule": "constant",
 }
 PLAIN = {
     "batch_norm": "update",
     "reassign": 1,
+    "centers": CENTERS[0],
     "adam_betas": (0.9, 0.999),
     "adam_eps": 1e-8,
     "pixel_range": "-1..1",
@@ -115,7 +118,7 @@ def add_everyday_flags(add, module):
         action="store_true",
         help="the published code's settings for every flag not given: lr 5e-5, batch "
         "6, betas .5 .999, eps 1e-6, margin 0.2 throughout, weight on the logits, "
-        "pixels 0..1, fixed clusters",
+        "pixels 0..1, fixed clusters, centers of the training clips",
     )
 
 
@@ -185,6 +188,14 @@ def add_loss_flags(group):
     hidden(dice, "--no-dice", dest="dice", action="store_const", const="none")
     hidden(dice, "--weighted-dice", dest="dice", action="store_const", const="weighted")
     hidden(add, "--reassign", type=int, choices=(0, 1))  # --authors sets it
+    add(
+        "--centers",
+        choices=CENTERS,
+        help="which centers cluster_extract.py assigns the videos to. evaluation: means of "
+        "the labeled videos' latents without dropout, as those of the pool are; training: "
+        "those that followed the training clips, with dropout, as in the published code "
+        "(default: evaluation)",
+    )
 
 
 def add_pseudo_label_flag(add):

@@ -4,6 +4,10 @@
 latents and follow the training clips; a clip belongs to the cluster of its video. Videos
 are reassigned once an epoch from that epoch's own clips.
 
+Training clips are seen with dropout, the pool without, and latents are larger with it. So
+the pool is not assigned to the centers that training leaves, but to the means of the same
+clusters' videos without dropout (evaluation_centers). The published code does the former.
+
 Letters: B clips of a batch, D numbers of a latent, K clusters, n tiles of a video, N latents.
 """
 
@@ -16,6 +20,9 @@ from numpy.typing import ArrayLike
 LAMBDA = 1e-6  # of the full network
 RESTARTS = 20  # of k-means
 FIRST_COUNT = 100  # center ← center + (x - center) / n, n counting from here
+# which centers the pool is assigned to: means of evaluation-mode latents, or those that
+# followed the training clips
+CENTERS = ("evaluation", "training")
 
 
 def cluster_loss(
@@ -44,24 +51,68 @@ def vote(tiles_n_D: ArrayLike, centers_K_D: ArrayLike) -> int:
     return int(best[nearest(mean[None], np.asarray(centers_K_D)[best])[0]])
 
 
+def evaluation_centers(
+    latents: Mapping[str, ArrayLike], assignment: Mapping[str, int], centers_K_D: ArrayLike
+) -> np.ndarray:
+    """Centers float32 (K,D): of each cluster, the mean of the tiles of its videos.
+
+    latents: video name -> (tiles, D) in evaluation mode; videos without a cluster are left
+    aside · assignment: video name -> cluster · centers_K_D: those of the training, which a
+    cluster keeps where no video can be spared for it. A cluster without a video gets the
+    mean of the video that lies farthest from its own center, among clusters that keep at
+    least one, as in Clusters.reassign. Inputs are not changed.
+    """
+    tiles = {
+        name: np.asarray(latents[name], np.float64) for name in assignment if name in latents
+    }
+    cluster = {name: assignment[name] for name in tiles}
+    centers = np.array(centers_K_D, np.float64)
+    for k in set(cluster.values()):
+        centers[k] = np.concatenate([tiles[name] for name in tiles if cluster[name] == k]).mean(
+            0
+        )
+    means = {name: tiles_n_D.mean(0) for name, tiles_n_D in tiles.items()}
+    for empty in sorted(set(range(len(centers))) - set(cluster.values())):
+        sizes = np.bincount([*cluster.values()], minlength=len(centers))
+        spare = [name for name in sorted(tiles) if sizes[cluster[name]] > 1]
+        if spare:
+            gaps = [((means[name] - centers[cluster[name]]) ** 2).sum() for name in spare]
+            farthest = spare[int(np.argmax(gaps))]
+            centers[empty], cluster[farthest] = means[farthest], empty
+    return centers.astype(np.float32)
+
+
 class Clusters:
     """The K centers (K,D), the n of each center's next move, and the cluster of every
     labeled video.
 
     The centers lie where the latents that they follow lie; nothing waits for that device
-    before reassign().
+    before reassign(). scored_by: of CENTERS, what the pool is assigned to.
     """
 
     def __init__(
-        self, centers_K_D: ArrayLike, counts_K: ArrayLike, assignment: Mapping[str, int]
+        self,
+        centers_K_D: ArrayLike,
+        counts_K: ArrayLike,
+        assignment: Mapping[str, int],
+        scored_by: str = "training",
     ):
+        if scored_by not in CENTERS:
+            raise ValueError(f"centers are {' or '.join(CENTERS)}, not {scored_by}")
+        self.scored_by = scored_by
         self.centers = torch.as_tensor(centers_K_D).float().clone()
         self.counts = torch.as_tensor(counts_K).long().clone()  # on the CPU
         self.assignment = dict(assignment)  # video name -> cluster
         self._seen = []  # this epoch's (names, latents (B,D))
 
     @classmethod
-    def fit(cls, latents: Mapping[str, ArrayLike], k: int, seed: int) -> "Clusters":
+    def fit(
+        cls,
+        latents: Mapping[str, ArrayLike],
+        k: int,
+        seed: int,
+        scored_by: str = "evaluation",
+    ) -> "Clusters":
         """K-means on evaluation-mode latents. latents: video name -> (tiles, D); K is at
         most the number of videos.
         """
@@ -71,7 +122,7 @@ class Clusters:
         k = min(k, len(latents), len(np.unique(tiles, axis=0)))
         centers = KMeans(k, n_init=RESTARTS, random_state=seed).fit(tiles).cluster_centers_
         assignment = {name: vote(t, centers) for name, t in latents.items()}
-        return cls(centers, np.full(k, FIRST_COUNT), assignment)
+        return cls(centers, np.full(k, FIRST_COUNT), assignment, scored_by)
 
     def of(self, names: Iterable[str], device: torch.device | str) -> torch.Tensor:
         """Centers (B,D) of the clusters of these videos."""
@@ -143,15 +194,31 @@ class Clusters:
         self.centers[empty], self.counts[empty] = means[farthest], FIRST_COUNT
         self.assignment[names[farthest]] = empty
 
+    def pool_centers(self, latents: Mapping[str, ArrayLike]) -> np.ndarray:
+        """The centers float32 (K,D) that the pool is assigned to, as scored_by says.
+
+        latents: video name -> (tiles, D) in evaluation mode, the labeled videos among them.
+        """
+        centers = self.centers.cpu().numpy()
+        if self.scored_by == "training":
+            return centers
+        return evaluation_centers(latents, self.assignment, centers)
+
     def state_dict(self) -> dict:
-        """{"centres" (K,D), "counts" (K,), "assignment"}, as checkpoints keep it."""
+        """{"centres" (K,D), "counts" (K,), "assignment", "scored_by"}, as checkpoints keep
+        it.
+        """
         return {
             "centres": self.centers.cpu().clone(),
             "counts": self.counts.clone(),
             "assignment": dict(self.assignment),
+            "scored_by": self.scored_by,
         }
 
     @classmethod
     def from_state(cls, state: Mapping) -> "Clusters":
-        """state_dict's inverse."""
-        return cls(state["centres"], state["counts"], state["assignment"])
+        """state_dict's inverse. Older states do not say what the pool is assigned to: it was
+        the training's centers.
+        """
+        given = state["centres"], state["counts"], state["assignment"]
+        return cls(*given, state.get("scored_by", "training"))

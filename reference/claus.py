@@ -295,12 +295,25 @@ class Clusters:
             self.seen.setdefault(v, []).append(x)
 
     def reassign(self):
-        """End of an epoch: each video to the center nearest the mean of its clips; an empty
-        cluster starts again at the video farthest from its own center.
-        """
+        """End of an epoch: each video to the center nearest the mean of its clips."""
         means = {v: torch.stack(self.seen[v]).mean(0) for v in sorted(self.seen)}
         for v, mean in means.items():
             self.cluster[v] = int((self.centers - mean).norm(dim=1).argmin())
+        self.fill(means)
+        self.seen = {}
+
+    def without_dropout(self, tiles):
+        """End of the training: each center becomes the mean of its videos' tiles {v: (n,D)}
+        in evaluation mode, as the pool is seen; the clips that it followed had dropout.
+        """
+        for k in set(self.cluster.values()):
+            self.centers[k] = torch.cat([tiles[v] for v in tiles if self.cluster[v] == k]).mean(
+                0
+            )
+        self.fill({v: tiles[v].mean(0) for v in sorted(tiles)})
+
+    def fill(self, means):
+        """An empty cluster starts again at the video farthest from its own center."""
         for empty in sorted(set(range(len(self.centers))) - set(self.cluster.values())):
             members = [*self.cluster.values()]
             movable = [v for v in means if members.count(self.cluster[v]) > 1]
@@ -309,7 +322,6 @@ class Clusters:
                 v = movable[int(torch.stack(gaps).argmax())]
                 self.centers[empty], self.counts[empty] = means[v], 100
                 self.cluster[v] = empty
-        self.seen = {}
 
 
 # ---- train and score ---------------------------------------------------------------------
@@ -367,6 +379,7 @@ def train(videos, seed, steps=STEPS):
         loss.backward()
         optimizer.step()
         clusters.follow(batch, latent.detach())
+    clusters.without_dropout({v: predict(net, videos[v])[2] for v in labeled})
     return net, clusters
 
 

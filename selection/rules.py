@@ -11,6 +11,7 @@ import numpy as np
 
 from claus.selection.baselines import random_frames, random_videos, spaced_frames
 from claus.selection.budget import Budget
+from claus.selection.central import central
 from claus.selection.choice import (
     ChooseFrames,
     ChooseVideos,
@@ -26,6 +27,7 @@ from claus.selection.pool import Pool
 from claus.selection.strategies import select_every_video, select_whole_videos
 from claus.selection.typiclust import typiclust
 
+START_FRAMES = ("random", "equidistant")  # rules of frames that need no detector
 BY_FLAG = "the score that --frame-score names"
 
 
@@ -116,6 +118,14 @@ RULES = {
         latents=True,
         new_videos=True,
     ),
+    "k-means": Rule(
+        central,
+        spaced_frames,
+        "the video in the middle of each of as many clusters as are bought, equidistant frames",
+        "#c77dff",
+        latents=True,
+        new_videos=True,
+    ),
     "equidistant": Rule(
         random_videos,
         spaced_frames,
@@ -137,7 +147,8 @@ class RuleSettings:
 
     video_rule, frame_rule: names of RULES; the first chooses the videos, the second their
     frames · strategy: of STRATEGIES · increment: of pool.INCREMENTS · frame_score: where a
-    rule says BY_FLAG · damping, sigma (frames), drop_nearest (frames): see frames.py.
+    rule says BY_FLAG · damping, sigma (frames), drop_nearest (frames): see frames.py ·
+    start_frames: of START_FRAMES, the rule of the frames of cycle 0.
     """
 
     video_rule: str = "claus"
@@ -148,6 +159,7 @@ class RuleSettings:
     damping: str = "paper"
     sigma: float = SIGMA
     drop_nearest: int = NEAREST
+    start_frames: str = "random"
 
     @property
     def method(self) -> str:
@@ -195,8 +207,11 @@ class RuleSettings:
         return "samples-and-frames" if self.strategy == "intra" else self.increment
 
     def at_start(self) -> "RuleSettings":
-        """The random choice of cycle 0, the same for every rule."""
-        return replace(self, video_rule="random", frame_rule="random", increment="samples")
+        """The choice of cycle 0, the same for every rule: random videos, and random frames
+        unless start_frames says otherwise.
+        """
+        frame_rule = self.start_frames
+        return replace(self, video_rule="random", frame_rule=frame_rule, increment="samples")
 
     def _scoring(self, rule: Rule) -> Scoring:
         return Scoring(

@@ -202,11 +202,23 @@ def was_scored(parts: Path, number: int, patience: float = 120) -> bool:
     )
 
 
+def pool_centers(clusters, videos, parts: Path) -> np.ndarray:
+    """The centers (K,D) that videos are assigned to, from the finished videos that the
+    detector was trained on; only their latents are in memory together.
+    """
+    tiles = {}
+    for number, video in enumerate(videos):
+        if video.name in clusters.assignment and was_scored(parts, number):
+            with np.load(parts / f"{number}.npz") as part:
+                tiles[video.name] = part["latents"]
+    return clusters.pool_centers(tiles)
+
+
 def merge(trained, videos, parts: Path, how: dict, cycle: Cycle) -> None:
     """Write both pickles from the finished videos, then remove the parts."""
     names, latents, clusters, offsets, failed = [], [], [], [0], {}
     scores = {name: [] for name in SCORES}
-    centers = trained.clusters.centers.numpy()
+    centers = pool_centers(trained.clusters, videos, parts)
     for number, video in enumerate(videos):
         if not was_scored(parts, number):
             reason = (parts / f"{number}.failed").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Means over seeds, and paired differences with their confidence intervals."""
+"""Means over seeds, paired differences with their confidence intervals, tests and Holm."""
 
 import math
 from dataclasses import dataclass
@@ -49,3 +49,55 @@ def paired_difference(values, others):
             if values[seed] is not None and others[seed] is not None
         ]
     )
+
+
+@dataclass(frozen=True)
+class Test:
+    """A mean of n paired differences against 0, by Student's t.
+
+    half: half-width of its 95% interval · p: two-sided, not adjusted · margin: the smallest
+    margin of equivalence that was reached: two one-sided tests at 5% put the difference
+    within ± margin (Schuirmann 1987). NaN for one pair; p and margin also where all
+    differences are equal, for scores are rounded.
+    """
+
+    mean: float
+    half: float
+    p: float
+    margin: float
+    n: int
+
+
+def paired_test(differences):
+    """Test of differences, one a seed; None where there is none."""
+    mean = mean_of(differences)
+    if mean is None:
+        return None
+    if mean.n == 1 or mean.std < 1e-9:
+        return Test(mean.mean, mean.half, math.nan, math.nan, mean.n)
+    from scipy.stats import t  # here: scipy.stats takes a second to import
+
+    error, freedom = mean.std / math.sqrt(mean.n), mean.n - 1
+    p = 2 * float(t.sf(abs(mean.mean) / error, freedom))
+    margin = abs(mean.mean) + float(t.ppf(0.95, freedom)) * error
+    return Test(mean.mean, mean.half, p, margin, mean.n)
+
+
+def holm(p_values, comparisons=None):
+    """p-values adjusted for the number of comparisons (Holm 1979), in the given order; NaN
+    stays NaN.
+
+    comparisons: of the whole family, where some have no p-value yet (default: those given).
+    The smallest is multiplied by their number, the next by one less, ..., none below the one
+    before, none above 1.
+    """
+    p_values = np.asarray(p_values, float)
+    count = len(p_values) if comparisons is None else comparisons
+    if count < len(p_values):
+        raise ValueError(f"{len(p_values)} p-values are more than {count} comparisons")
+    adjusted, least = np.full(len(p_values), np.nan), 0.0
+    known = np.flatnonzero(~np.isnan(p_values))
+    for rank, place in enumerate(known[np.argsort(p_values[known], kind="stable")]):
+        least = max(least, min(1.0, (count - rank) * p_values[place]))
+        adjusted[place] = least
+    return adjusted

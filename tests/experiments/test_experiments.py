@@ -2,6 +2,7 @@
 table.
 """
 
+import argparse
 import csv
 import json
 import os
@@ -20,11 +21,11 @@ from claus.artifacts.parts import fingerprint
 from claus.artifacts.scores import Uncertainty, save_uncertainty
 from claus.artifacts.selection_file import save_selection
 from claus.datasets import toy
-from claus.experiments import commands
+from claus.experiments import commands, progress
 from claus.experiments import run as experiments
 from claus.experiments import runner as experiment_runs
 from claus.experiments import table as experiment_table
-from claus.experiments.grids import ABOUT, METHODS, cells_of
+from claus.experiments.grids import ABOUT, ARMS, METHODS, cells_of
 from claus.utils.runtime import TEMPORARY, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,11 +143,9 @@ def test_what_an_experiment_varies_reaches_the_flags():
         for cell in cells_of("lambda", [0], "ucf101", "full", values=["0", "10"])
     ]
     assert weights == ["0", "1e-05"]
-    assert [cell.loss for cell in cells_of("fig6", [0], "ucf101", "full")] == [
-        "frame",
-        "interp",
-        "stew",
-    ]
+    losses = cells_of("fig6", [0], "ucf101", "full")
+    assert [cell.loss for cell in losses] == 2 * ["frame", "interp", "stew"]
+    assert [cell.train for cell in losses] == 3 * [()] + 3 * [("--dice", "none")]
     ways = {cell.variant: cell.select_flags for cell in cells_of("fig1", [0], "ucf101", "full")}
     assert ways["intra"] == ["--method", "random", "--strategy", "intra"]
     assert ways["hybrid, random choice"] == ["--method", "random"]
@@ -208,6 +207,66 @@ def test_semi_supervised_cells_train_with_their_method_from_starts_of_their_own(
     }
 
 
+def test_the_primary_pair_has_twenty_seeds_the_other_arms_five_seed_by_seed():
+    cells = cells_of("step", None, "jhmdb", "small")
+    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
+    of_seed = [[c.variant for c in cells if c.seed == seed] for seed in range(21)]
+    assert of_seed[:5] == 5 * [list(ARMS)] and len(ARMS) == 11
+    assert of_seed[5:] == 15 * [["random", "claus"]] + [[]]
+    assert {cell.schedule for cell in cells} == {"0.5/10,3/33"}
+    fresh = cells_of("step", [100], "jhmdb", "small")
+    assert [cell.variant for cell in fresh] == list(ARMS)  # seeds of one's own: all arms
+
+
+def test_videos_and_frames_of_an_arm_come_from_different_rules():
+    flags = {cell.variant: cell.select_flags for cell in cells_of("step", [0], "jhmdb", "full")}
+    mixed = flags["random videos, claus frames"]
+    assert mixed == ["--video-rule", "random", "--frame-rule", "claus"]
+    assert flags["k-means"] == ["--method", "k-means"]
+
+
+def test_an_arm_starts_after_its_seed_s_start_and_before_the_next_seed(tmp_path):
+    planned = tasks(cells_of("step", [0, 1], "jhmdb", "small"), tmp_path)
+    seeds = [task.settings["seed"] for task in planned]
+    assert seeds == sorted(seeds) and len(planned) == 2 * 12
+    assert [task.needs is None for task in planned] == 2 * ([True] + 11 * [False])
+    assert len({task.needs for task in planned[1:12]}) == 1
+
+
+def test_spread_has_the_same_number_of_frames_in_fewer_and_fewer_videos(tmp_path):
+    cells = cells_of("spread", None, "jhmdb", "small")
+    assert len(cells) == 9 * 5
+    budgets = {}
+    for cell in cells[:9]:
+        videos, frames = (int(cell.select[at]) for at in (1, 3))
+        budgets.setdefault(frames, []).append((videos, cell.loss))
+    stew = {66: [66, 22, 11], 660: [660, 220, 66]}
+    assert budgets == {
+        66: [(videos, "stew") for videos in stew[66]],
+        660: [(v, loss) for loss in ("stew", "frame") for v in stew[660]],
+    }
+    planned = tasks(cells[:9], tmp_path)
+    assert len(planned) == 9 and all(task.needs is None for task in planned)
+    (command,) = planned[0].commands
+    assert "--schedule" not in command and command[command.index("--cycles") + 1] == "1"
+    with pytest.raises(UserError, match="22 is no number of videos x frames"):
+        cells_of("spread", None, "jhmdb", "small", values=["22"])
+
+
+def test_seeds_may_be_a_range():
+    assert experiments.read_seeds("3,100-102,3") == [3, 100, 101, 102]
+    for wrong in ("5-3", "a", "1,", "-2"):
+        with pytest.raises((ValueError, argparse.ArgumentTypeError)):
+            experiments.read_seeds(wrong)
+
+
+def test_the_network_of_a_laptop_is_the_default_once_there_is_one(monkeypatch):
+    monkeypatch.setattr("claus.models.BACKBONES", {"full": 1})
+    assert experiments.usual_model() == "full"
+    monkeypatch.setattr("claus.models.BACKBONES", {"full": 1, "laptop": 2})
+    assert experiments.usual_model() == "laptop"
+
+
 def test_passes_end_with_a_second_draw_of_the_most():
     cells = cells_of("r", [0], "ucf101", "small", values=["5", "1"])
     assert [cell.variant for cell in cells] == ["R=1", "R=5", "R=5, other passes"]
@@ -230,7 +289,7 @@ def test_cells_of_a_seed_share_the_start_unless_they_train_differently(tmp_path)
     assert sum(task.needs is None for task in rules) == 2
     assert len(rules) == 2 + 2 * len(METHODS)
     losses = tasks(cells_of("fig6", [0], "ucf101", "small"), tmp_path)
-    assert sum(task.needs is None for task in losses) == 3
+    assert sum(task.needs is None for task in losses) == 6
     both = tasks(
         [
             *cells_of("table2", [0], "ucf101", "small"),
@@ -239,7 +298,7 @@ def test_cells_of_a_seed_share_the_start_unless_they_train_differently(tmp_path)
         tmp_path,
     )
     assert (
-        len(both) == 1 + len(METHODS) + 2 * 2
+        len(both) == 1 + len(METHODS) + 5 * 2
     )  # claus with stew is one run of both, and so is its start
 
 
@@ -293,8 +352,11 @@ def test_commands_carry_the_flags_that_were_passed_through(tmp_path):
 
 
 def test_a_grid_runs_once_and_fills_the_table(stubs, capsys):
-    assert experiments.main(["fig5", "fig6", *flags(stubs, "--jobs", "3")]) == 0
+    few = ["--only", "with*,frame,interp,stew"]
+    assert experiments.main(["fig5", "fig6", *few, *flags(stubs, "--jobs", "3")]) == 0
     rows = rows_in(stubs)
+    page = (stubs / "results_seeds.md").read_text()
+    assert page.startswith("5 of 5 cells are in.") and "| fig6 | stew | 1 | 1 |" in page
     assert len(rows) == 5 * 3 and {row["cycle"] for row in rows} == {"0", "1", "2"}
     row = next(
         row for row in rows if row["variant"] == "without clusters" and row["cycle"] == "1"
@@ -327,9 +389,36 @@ def test_a_grid_runs_once_and_fills_the_table(stubs, capsys):
     starts = [name for _, name in made if name.startswith("start-stew")]
     assert len(starts) == 2
     before = (stubs / "results.csv").read_bytes()
-    assert experiments.main(["fig5", "fig6", *flags(stubs)]) == 0
+    assert experiments.main(["fig5", "fig6", *few, *flags(stubs)]) == 0
     assert calls(stubs) == made and (stubs / "results.csv").read_bytes() == before
     assert "nothing is left to run" in capsys.readouterr().out
+
+
+def test_how_many_seeds_are_in_counts_what_is_planned_and_what_the_table_has_besides():
+    cells = cells_of("fig5", [0, 1], "ucf101", "small")
+    row = {"experiment": "fig5", "variant": "with clusters", "seed": "1"}
+    besides = {"experiment": "step", "variant": "claus", "seed": "7"}
+    page = progress.page([row, row, besides], cells)  # two cycles of one cell
+    assert page.splitlines() == [
+        "2 of 5 cells are in.",
+        "",
+        "| experiment | variant | seeds in | of |",
+        "|---|---|---|---|",
+        "| fig5 | with clusters | 1 | 2 |",
+        "| fig5 | without clusters | 0 | 2 |",
+        "| step | claus | 1 | 1 |",
+    ]
+
+
+def test_a_process_gets_the_threads_it_was_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setattr(experiment_runs.Process, "next", lambda self: None)
+    task = experiment_runs.Task(tmp_path, [], {})
+    threads = [
+        experiment_runs.Process(task, None, "", 1, given).environment["OMP_NUM_THREADS"]
+        for given in (None, 2)
+    ]
+    assert threads == ["7", "2"]
 
 
 def test_a_longer_schedule_goes_on_from_what_is_finished(stubs, capsys):

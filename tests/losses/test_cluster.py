@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from claus.losses.cluster import FIRST_COUNT, Clusters, cluster_loss, nearest, vote
+from claus.losses.cluster import (
+    FIRST_COUNT,
+    Clusters,
+    cluster_loss,
+    evaluation_centers,
+    nearest,
+    vote,
+)
 
 
 def corners_pool():
@@ -256,3 +263,41 @@ def test_state_goes_round_and_is_a_copy():
         again.counts, clusters.counts
     )
     assert state["centres"].tolist() == [[0, 1], [10, 10]]
+
+
+# ---- what the pool is assigned to ----
+
+
+def test_a_center_is_the_mean_of_all_tiles_of_its_videos():
+    latents = {"a": [[0.0], [2.0], [4.0]], "b": [[10.0]], "c": [[30.0]], "pool": [[99.0]]}
+    assignment = {"a": 0, "b": 0, "c": 1, "unreadable": 1}
+    centers = evaluation_centers(latents, assignment, [[-5.0], [-6.0]])
+    assert centers.tolist() == [[4.0], [30.0]] and centers.dtype == np.float32
+
+
+def test_a_cluster_without_a_video_takes_the_farthest_that_can_be_spared():
+    latents = {"a": [[0.0]], "b": [[1.0]], "c": [[8.0]], "alone": [[50.0]]}
+    given = np.array([[0.0], [0.0], [7.0]])
+    centers = evaluation_centers(latents, {"a": 0, "b": 0, "c": 0, "alone": 1}, given)
+    assert centers.tolist() == [[3.0], [50.0], [8.0]]  # c lies 5 from the mean 3
+    assert given.tolist() == [[0.0], [0.0], [7.0]]
+    left = evaluation_centers({"a": [[1.0]]}, {"a": 0}, [[5.0], [7.0]])
+    assert left.tolist() == [[1.0], [7.0]]  # none to spare
+
+
+def test_the_published_way_keeps_the_training_s_centers():
+    clusters = Clusters([[5.0], [7.0]], [100, 100], {"a": 0, "b": 1})
+    latents = {"a": np.array([[1.0]]), "b": np.array([[2.0]])}
+    assert clusters.pool_centers(latents).tolist() == [[5.0], [7.0]]
+    fitted = Clusters.fit(latents, 2, 0)
+    fitted.centers += 100
+    assert sorted(fitted.pool_centers(latents).ravel().tolist()) == [1.0, 2.0]
+    with pytest.raises(ValueError, match="evaluation or training"):
+        Clusters([[5.0]], [100], {}, "both")
+
+
+def test_what_the_pool_is_assigned_to_is_kept():
+    state = Clusters.fit(corners_pool(), 2, 0).state_dict()
+    assert Clusters.from_state(state).scored_by == "evaluation"
+    del state["scored_by"]  # as older checkpoints
+    assert Clusters.from_state(state).scored_by == "training"

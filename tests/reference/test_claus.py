@@ -110,6 +110,21 @@ def test_clusters_move_and_are_reassigned_as_in_the_product():
         assert mine.cluster == product.assignment
 
 
+@pytest.mark.parametrize("crowded", [False, True])
+def test_the_pool_is_assigned_to_the_same_centers_as_in_the_product(crowded):
+    torch.manual_seed(0)
+    tiles = {v: torch.randn(3, 6) + 2 * (v % 3) for v in range(7)}
+    mine = plain.Clusters(tiles)
+    product = product_clusters.Clusters.fit(tiles, plain.K, 0)
+    if crowded:  # four clusters lose their videos
+        mine.cluster = {v: 0 for v in tiles}
+        product.assignment = dict(mine.cluster)
+    others = {v: torch.randn(2, 6) for v in tiles}
+    mine.without_dropout(others)
+    wanted = product.pool_centers({v: x.numpy() for v, x in others.items()})
+    np.testing.assert_allclose(mine.centers.numpy(), wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_routing_is_that_of_the_plain_network():
     net = plain.Detector()
     layer = ConvCaps(*net.weights.shape[:2])

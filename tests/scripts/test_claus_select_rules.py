@@ -234,10 +234,22 @@ def test_random_videos_with_scored_frames_say_so(run):  # noqa: F811
     assert first["reason"] == "drawn at random, number 1 of 6"
 
 
+def test_a_start_with_equidistant_frames_has_the_videos_of_the_random_one(tmp_path):
+    random, spaced = tmp_path / "random", tmp_path / "spaced"
+    select(random, 0)
+    select(spaced, 0, "--start-frames", "equidistant")
+    assert list(picks(random, 0)) == list(picks(spaced, 0))
+    assert picks(random, 0) != picks(spaced, 0)
+    for name, frames in picks(spaced, 0).items():
+        length, count = BEFORE.videos[name].frames, len(frames)
+        assert frames == [(2 * k + 1) * length // (2 * count) for k in range(count)]
+    assert report(spaced, 0)["settings"]["method"] == "random+equidistant"
+
+
 # ------------------------------------------------------------------------- features alone
 
 
-@pytest.mark.parametrize("method", ["core-set", "typiclust"])
+@pytest.mark.parametrize("method", ["core-set", "typiclust", "k-means"])
 def test_rules_of_diversity_need_features_alone(run, method):  # noqa: F811
     (run / "cycle0" / "uncertainty.pkl").unlink()
     select(run, 1, "--method", method)
@@ -504,6 +516,10 @@ def test_schedules_that_add_no_video(run):  # noqa: F811
         (
             ["--strategy", "inter", "--frame-rule", "random"],
             "--frame-rule has no effect with --strategy inter",
+        ),
+        (
+            ["--strategy", "inter", "--start-frames", "equidistant"],
+            "--start-frames has no effect with --strategy inter",
         ),
         (
             ["--strategy", "intra", "--frames", "20", "--videos", "5%"],

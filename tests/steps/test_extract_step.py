@@ -12,17 +12,20 @@ from claus.artifacts.parts import save_part
 from claus.artifacts.scores import load_features, load_uncertainty
 from claus.datasets.clips.geometry import ClipGeometry
 from claus.datasets.labels.annotations import Video
+from claus.losses.cluster import Clusters
 from claus.selection.uncertainty import SCORES
 from claus.steps import extract
 from claus.utils.runtime import UserError
 
 CENTERS = torch.tensor([[0.0, 0.0], [10.0, 0.0]])
+LABELED = {"A/a": 0, "B/c": 1}
 
 
 @pytest.fixture
 def made(tmp_path):
     """(trained, videos, parts, cycle); the second of three videos could not be read."""
-    trained = SimpleNamespace(source="s" * 16, clusters=SimpleNamespace(centers=CENTERS))
+    clusters = Clusters(CENTERS, [100, 100], LABELED)
+    trained = SimpleNamespace(source="s" * 16, clusters=clusters)
     lengths = {"A/a": 3, "A/b": 2, "B/c": 4}
     videos = [SimpleNamespace(name=name, frames=count) for name, count in lengths.items()]
     cycle = Cycle.of("r", 0, tmp_path)
@@ -49,6 +52,17 @@ def test_a_video_has_the_mean_of_its_latents_and_the_cluster_of_most(made):
     assert scores.offsets.tolist() == [0, 3, 7] and scores.settings == {"passes": 2}
     assert scores.paper.tolist() == [0] * 3 + [2] * 4
     assert not cycle.extract_parts.exists()
+
+
+def test_the_pool_goes_to_the_centers_of_what_is_seen_without_dropout(made):
+    trained, videos, parts, cycle = made
+    far = torch.tensor([[90.0, 0.0], [50.0, 0.0]])  # where latents with dropout were
+    trained.clusters = Clusters(far, [100, 100], LABELED, "evaluation")
+    extract.merge(trained, videos, parts, {}, cycle)
+    features = load_features(cycle.features)
+    wanted = [[2, 2], [23 / 3, 4 / 3]]  # of the tiles of A/a, and of B/c
+    np.testing.assert_allclose(features.centers, wanted, rtol=1e-6)
+    assert features.clusters.tolist() == [0, 1]
 
 
 def test_nothing_is_written_where_no_video_can_be_read(made):
