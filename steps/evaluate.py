@@ -81,7 +81,7 @@ def run(settings: EvaluationSettings) -> int:
             ],
         )
     )
-    scored = score_videos(trained, videos, view, parts, settings)
+    scored = score_videos(trained, videos, view, parts, settings, cycle.run.cache)
     report = score(scored, truth.classes, view, switches, settings, cycle)
     print_tables(report)
     if settings.visualize is not None:
@@ -262,17 +262,22 @@ class Scored:
 
 
 def score_videos(
-    trained, videos: list, view: View, parts: Path, settings: EvaluationSettings
+    trained,
+    videos: list,
+    view: View,
+    parts: Path,
+    settings: EvaluationSettings,
+    cache: Path | None = None,
 ) -> Scored:
     """Run the detector over the videos. Each is kept in the folder `parts` as it is
-    finished.
+    finished. cache: see VideoTiles.
     """
     places = {video.name: place for place, video in enumerate(videos)}
     todo = [
         video for place, video in enumerate(videos) if not (parts / f"{place}.npz").exists()
     ]
     find_video = table.video_finder(settings.dataset, settings.data)
-    tiles = VideoTiles(todo, find_video, view.geometry, phases=2, fill="black")
+    tiles = VideoTiles(todo, find_video, view.geometry, phases=2, fill="black", cache=cache)
     streams = TileLoader(tiles, settings.workers)
     failed = {}
     for video, chunks in tqdm(

@@ -10,7 +10,8 @@ from claus.datasets import table
 from claus.datasets.clips.geometry import center_crop
 from claus.datasets.clips.tiles import VideoTiles
 from claus.datasets.labels.pseudo_labels import pseudo_masks
-from claus.datasets.video.reader import read_blocks
+from claus.datasets.video.frame_index import IndexedVideos
+from claus.datasets.video.reader import read_runs
 from claus.steps.evaluate import predict
 from claus.utils import overlays
 from claus.utils.runtime import check_writable
@@ -36,9 +37,11 @@ def draw_pictures(trained, scored, report, view, switches, settings, cycle):
         example = example_of(
             video, overlap, iou_V[index], trained.classes, view.geometry, switches
         )
-        tiles = VideoTiles([video], find_video, view.geometry, phases=2, fill="black")
-        maps = shown_maps(trained, tiles.chunks(0), video, view.geometry)
-        blocks = blocks_of(video, find_video(video.name), maps)
+        cache, seen = cycle.run.cache, view.geometry
+        tiles = VideoTiles([video], find_video, seen, phases=2, fill="black", cache=cache)
+        maps = shown_maps(trained, tiles.chunks(0), video, seen)
+        indexed = IndexedVideos(cache) if video.segment else None
+        blocks = blocks_of(video, find_video(video.source), maps, indexed)
         stem = folder / f"{tag}_{video.name.replace('/', '_')}"
         overlays.draw_example(stem, example, blocks)
     print(f"drew {folder}")
@@ -74,15 +77,17 @@ def tile_maps(trained, chunks, size):
             yield probs
 
 
-def blocks_of(video, path, maps):
+def blocks_of(video, path, maps, indexed=None):
     """(first frame, frames uint8 (n,H,W,3), truth (n,H,W), probabilities (n,S,S)) until the
-    video is over. maps: of shown_maps.
+    video is over. maps: of shown_maps. indexed: IndexedVideos, to read a segment through.
     """
-    labeled = video.height, video.width
-    blocks = read_blocks(path, video.frames, BLOCK, labeled)
-    for (start, frames), probs in zip(blocks, maps, strict=True):
-        numbers = np.arange(start, start + len(frames))
-        yield start, frames, pseudo_masks(video, numbers), probs[: len(frames)]
+    every, labeled = np.arange(video.frames), (video.height, video.width)
+    runs = np.split(every, every[BLOCK::BLOCK])
+    read = indexed.read_runs if indexed else read_runs
+    in_file = [(run + video.first).tolist() for run in runs]
+    blocks = read(path, video.file_frames, in_file, labeled)
+    for numbers, frames, probs in zip(runs, blocks, maps, strict=True):
+        yield int(numbers[0]), frames, pseudo_masks(video, numbers), probs[: len(frames)]
 
 
 def charts_of(overlaps, report, classes, switches):
@@ -162,6 +167,7 @@ def example_of(video, overlap, iou, classes, geometry, switches):
         iou_F=np.where(counted_F, iou_F, np.nan),
         frame=frame,
         crop=crop,
+        first=video.first,
     )
 
 

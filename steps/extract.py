@@ -65,7 +65,7 @@ def run(settings: ScoringSettings) -> int:
     left = distributed.broadcast_from_rank0(unscored(parts, range(part, len(videos), of)))
     announce(settings, len(left), len(range(part, len(videos), of)), device)
     mine = left[distributed.rank() :: distributed.world_size()]
-    extract(trained, videos, mine, parts, settings)
+    extract(trained, videos, mine, parts, settings, cycle.run.cache)
     distributed.barrier()
 
     if of > 1:
@@ -127,9 +127,11 @@ def announce(settings, left, share, device):
     )
 
 
-def extract(trained, videos, mine, parts: Path, settings: ScoringSettings) -> None:
+def extract(
+    trained, videos, mine, parts: Path, settings: ScoringSettings, cache: Path | None = None
+) -> None:
     """Score the videos with the numbers `mine` and keep each as it is finished; failures
-    are named in a file each.
+    are named in a file each. cache: see VideoTiles.
     """
     for number in mine:
         (parts / f"{number}.failed").unlink(missing_ok=True)
@@ -150,6 +152,7 @@ def extract(trained, videos, mine, parts: Path, settings: ScoringSettings) -> No
         trained.geometry,
         settings.phases,
         fill=settings.tail,
+        cache=cache,
     )
     loader = TileLoader(tiles, settings.workers)
     streams = tqdm(loader, desc="score", unit="video", disable=None)

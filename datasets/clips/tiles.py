@@ -18,7 +18,7 @@ video:
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from claus.datasets.clips.geometry import STRIDE, ClipGeometry, center_crop, transform
 from claus.datasets.labels.annotations import Video
+from claus.datasets.video.frame_index import IndexedVideos
 from claus.datasets.video.reader import read_runs
 from claus.utils.runtime import UserError
 
@@ -46,7 +47,7 @@ class VideoTiles:
     Clips come tile by tile, phase by phase. frames: the video frame under each clip frame,
     -1 under a black one. fill: "repeat" the last frame, "black", or "shift" the last tile
     to end with the video (where that has a whole tile; a shorter one repeats its last
-    frame).
+    frame). cache: folder for the indices of videos of which only a segment is shown.
     """
 
     def __init__(
@@ -59,12 +60,13 @@ class VideoTiles:
         length: int = 8,
         stride: int = STRIDE,
         chunk: int = CHUNK,
+        cache: str | Path | None = None,
     ):
         if fill not in FILLS:
             raise ValueError(f"fill must be one of {', '.join(FILLS)}, not {fill!r}")
         self.videos, self.find_video, self.geometry = list(videos), find_video, geometry
         self.phases, self.fill, self.length, self.stride = phases, fill, length, stride
-        self.chunk = chunk
+        self.chunk, self.indexed = chunk, IndexedVideos(cache)
 
     def __len__(self):
         return len(self.videos)
@@ -101,10 +103,8 @@ class VideoTiles:
         tile_of = wanted // (self.length * self.stride)
         starts = np.searchsorted(tile_of, np.arange(len(plan) + 1))
         runs = [wanted[start:end] for start, end in itertools.pairwise(starts)]
-        path, corner = self.find_video(video.name), center_crop(self.geometry)
-        labeled = video.height, video.width
-        blocks = read_runs(path, video.frames, [run.tolist() for run in runs], labeled)
-        before = []
+        corner, before = center_crop(self.geometry), []
+        blocks = self.read(video, runs)
         for tile, run, block in zip(plan, runs, blocks, strict=True):
             now = [(run, transform(block, self.geometry, corner))]
             if self.fill == "black":
@@ -115,6 +115,13 @@ class VideoTiles:
             for shown, number, phase in tile:
                 yield finished[np.searchsorted(numbers, shown)], shown, number, phase
             before = now if self.fill == "shift" else []
+
+    def read(self, video: Video, runs: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """Frames of a video in runs of its own numbers, see reader.read_runs."""
+        path, labeled = self.find_video(video.source), (video.height, video.width)
+        in_file = [(run + video.first).tolist() for run in runs]
+        read = read_runs if video.segment is None else self.indexed.read_runs
+        return read(path, video.file_frames, in_file, labeled)
 
     def plan(self, frames: int) -> list[list[tuple[np.ndarray, int, int]]]:
         """For each tile of a video of `frames` frames, its clips: (frame numbers (T,),

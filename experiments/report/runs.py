@@ -223,7 +223,8 @@ def strips_section(folder, data, variant):
             f"{video.name} · number {number + 1} of {len(rows)} picked",
             values[first : first + video.frames],
             picked,
-            video.labeled_frames.tolist(),
+            (video.labeled_frames + video.first).tolist(),
+            video.first,
         )
         try:
             picture = pictures.uncertainty_strip(*arguments, reader)
@@ -260,8 +261,8 @@ def _reader(folder, data, video):
     dataset = settings.get("dataset", "ucf101")
     data = data or _data_of(folder) or data_folder(dataset)
     try:
-        path = DATASETS[dataset].find_video(data, video.name)
-        return pictures.frame_reader(path, video), None
+        path = DATASETS[dataset].find_video(data, video.source)
+        return pictures.frame_reader(path, video, Run.of(folder.resolve()).cache), None
     except UserError as error:
         return None, str(error)
 
