@@ -37,11 +37,9 @@ def draw_pictures(trained, scored, report, view, switches, settings, cycle):
         example = example_of(
             video, overlap, iou_V[index], trained.classes, view.geometry, switches
         )
-        cache = cycle.run.cache
-        tiles = VideoTiles(
-            [video], find_video, view.geometry, phases=2, fill="black", cache=cache
-        )
-        maps = shown_maps(trained, tiles.chunks(0), video, view.geometry)
+        cache, seen = cycle.run.cache, view.geometry
+        tiles = VideoTiles([video], find_video, seen, phases=2, fill="black", cache=cache)
+        maps = shown_maps(trained, tiles.chunks(0), video, seen)
         indexed = IndexedVideos(cache) if video.segment else None
         blocks = blocks_of(video, find_video(video.source), maps, indexed)
         stem = folder / f"{tag}_{video.name.replace('/', '_')}"
