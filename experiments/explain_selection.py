@@ -192,9 +192,10 @@ def errors(folder, videos, args):
     flags += ["--test-list", args.test_list] if args.test_list else ["--split", str(args.split)]
     how = evaluation.parse(flags)
     trained = checkpoint.load(folder / "detector.pt", args.device)
+    find_video = data_sets.video_finder(how.dataset, how.data)
     with tempfile.TemporaryDirectory() as parts:
         overlaps = evaluate.score_videos(
-            trained, videos, trained.geometry, Path(parts), how
+            trained, videos, trained.geometry, find_video, Path(parts), how
         ).overlaps
     sums = []
     for video in overlaps:

@@ -9,7 +9,7 @@ C classes.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -102,10 +102,36 @@ def boxes_of(
     return Boxes.concat(parts, scored=True)
 
 
-def with_class_scores(boxes: Boxes, scores_C: np.ndarray) -> Boxes:
-    """Boxes of boxes_of whose class scores were all 1, with these class scores."""
-    scores_C = np.asarray(scores_C, np.float64)
-    return Boxes(*boxes.columns()[:-1], boxes.score * scores_C[boxes.label])
+def regions_of(
+    video: object,
+    frames_N_T: np.ndarray,
+    probs_N_T_S_S: Iterable[np.ndarray],
+    geometry: object,
+    settings: DetectionSettings | None = None,
+) -> Boxes:
+    """Boxes of one video without a class: each region once, as number 0 and class 0, scored
+    by its mean foreground probability; arguments as of boxes_of. A 24th of those of boxes_of,
+    which with_class_scores makes of them.
+    """
+    settings = settings or DetectionSettings()
+    without_class = replace(settings, class_scores="clip")
+    ones_N_1 = np.ones((len(frames_N_T), 1))
+    return boxes_of(0, video, frames_N_T, probs_N_T_S_S, ones_N_1, geometry, without_class)
+
+
+def with_class_scores(number: int, regions: Boxes, scores_n_C: np.ndarray) -> Boxes:
+    """Every region of regions_of once for every class, as `number`; scores_n_C: class scores
+    of each region, or (C,) of all.
+    """
+    scores_n_C = np.asarray(scores_n_C, np.float64)
+    classes, score = scores_n_C.shape[-1], regions.score[:, None] * scores_n_C
+    return Boxes(
+        np.full(len(regions) * classes, number),
+        np.repeat(regions.frame, classes),
+        np.tile(np.arange(classes), len(regions)),
+        np.repeat(regions.box, classes, axis=0),
+        score.ravel(),
+    )
 
 
 def report(

@@ -26,6 +26,7 @@ import numpy as np
 from claus.metrics import capsule
 
 BLOCKS = 64  # blocks of clips looked at at once, so that memory is that of so many
+FRAMES = 256  # frames whose overlap with one rectangle is counted at once
 FRACTIONS = tuple(i / 20 for i in range(1, 21))  # of the crop's height, and of its width
 
 
@@ -34,7 +35,8 @@ class Truth:
     """Ground truth of one video inside the crop: boxes per actor, or one mask per frame.
 
     size: (H, W), pixels of the crop. boxes_A_F_4: int64 (A, F, 4) within it, half-open, an
-    actor who is not there having an empty box; or masks_F_H_W: bool (F, H, W).
+    actor who is not there having an empty box; or masks_F_H_W: bool (F, H, W), an array or
+    what gives one for a slice.
     """
 
     name: str
@@ -163,10 +165,12 @@ def score_rectangle(
     """
 
     def overlaps():
+        sides = [rectangle.height], [rectangle.width]
         for truth in truths:
-            intersection, gt_F = intersections(truth, [rectangle.height], [rectangle.width])
-            area = rectangle_areas(truth.size, [rectangle.height], [rectangle.width]).item()
-            intersection_F = intersection[:, 0, 0]
+            pieces = [intersections(piece, *sides) for piece in _pieces([truth], FRAMES)]
+            intersection_F = np.concatenate([shared[:, 0, 0] for shared, _ in pieces])
+            gt_F = np.concatenate([area_n for _, area_n in pieces])
+            area = rectangle_areas(truth.size, *sides).item()
             yield _overlap(truth, intersection_F, area + gt_F - intersection_F, gt_F)
 
     return capsule.evaluate(overlaps(), classes, switches)

@@ -21,7 +21,7 @@ def run(settings):
     train.prove_writable(cycle)
     left_out = take_lists(settings, cycle) if settings.lists.pkl_file_label else {}
     labels = train.read_labels(training, cycle)
-    videos = train.labeled_videos(training, labels)
+    videos = train.labeled_videos(training, labels, cycle)
     settings, unlabeled, missing = usable_unlabeled(settings, labels, videos.find_video)
     videos = replace(videos, failed={**left_out, **videos.failed, **missing})
     trainer = Trainer(training, videos, cycle, Semi(settings, unlabeled))
