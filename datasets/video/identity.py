@@ -173,7 +173,7 @@ def changes(known: Identity, now: Identity) -> str:
     facts = _facts(known, now)
     if facts:
         return facts
-    size = f"{now.bytes} bytes" if now.bytes == known.bytes else _pair(known.bytes, now.bytes)
+    size = _pair(known.bytes, now.bytes, "bytes")
     if now.first == known.first:
         return f"written again or changed behind its beginning: {size}"
     return f"another file of the same length and picture size, or re-encoded: {size}"
@@ -182,15 +182,15 @@ def changes(known: Identity, now: Identity) -> str:
 def _facts(known, now):
     """What the headers say of a change; empty where they say the same."""
     if now.first == known.first and now.shown != known.shown:
-        return f"shown another way: {_shown(known)} before, {_shown(now)} now"
+        return f"shown another way: {_pair(_shown(known), _shown(now))}"
     facts = []
     if now.codec != known.codec:
         facts.append(_pair(known.codec, now.codec))
     if now.rate != known.rate:
-        facts.append(f"{_pair(_rate(known), _rate(now))} frames/s")
+        facts.append(_pair(_rate(known), _rate(now), "frames/s"))
     if now.shown != known.shown:
         facts.append(_pair(_shown(known), _shown(now)))
-    frames = f"{_pair(known.frames, now.frames)} frames"
+    frames = _pair(known.frames, now.frames, "frames")
     if facts:
         more = [frames] if now.frames != known.frames else []
         return f"re-encoded, or another file: {', '.join([*facts, *more])}"
@@ -203,8 +203,9 @@ def _facts(known, now):
     return f"cut in front, or another file: {frames}"
 
 
-def _pair(before, now):
-    return f"{before} before, {now} now" if before != now else f"{now}"
+def _pair(before, now, unit=""):
+    known = f"{before} {unit}".strip()
+    return known if before == now else f"{known} before, {now} now"
 
 
 def _rate(identity):
