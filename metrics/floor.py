@@ -26,6 +26,7 @@ import numpy as np
 from claus.metrics import capsule
 
 BLOCKS = 64  # blocks of clips looked at at once, so that memory is that of so many
+TABLES = 32  # tables of cumulative sums held at once
 FRAMES = 256  # frames whose overlap with one rectangle is counted at once
 FRACTIONS = tuple(i / 20 for i in range(1, 21))  # of the crop's height, and of its width
 
@@ -274,10 +275,17 @@ def _box_intersections(boxes_A_F_4, y_edges, x_edges):
 def _mask_intersections(masks_F_H_W, y_edges, x_edges):
     """As `intersections`, for masks: four look-ups in each frame's table of cumulative sums."""
     frames, height, width = masks_F_H_W.shape
-    sums = np.zeros((frames, height + 1, width + 1), dtype=np.int64)
-    sums[:, 1:, 1:] = masks_F_H_W.cumsum(axis=1, dtype=np.int64).cumsum(axis=2)
-    bands = sums[:, y_edges[:, 1]] - sums[:, y_edges[:, 0]]
-    return bands[:, :, x_edges[:, 1]] - bands[:, :, x_edges[:, 0]], sums[:, -1, -1]
+    shared = np.zeros((frames, len(y_edges), len(x_edges)), np.int64)
+    area_F = np.zeros(frames, np.int64)
+    for start in range(0, frames, TABLES):
+        part = slice(start, start + TABLES)
+        masks = masks_F_H_W[part]
+        sums = np.zeros((len(masks), height + 1, width + 1), dtype=np.int64)
+        sums[:, 1:, 1:] = masks.cumsum(axis=1, dtype=np.int64).cumsum(axis=2)
+        bands = sums[:, y_edges[:, 1]] - sums[:, y_edges[:, 0]]
+        shared[part] = bands[:, :, x_edges[:, 1]] - bands[:, :, x_edges[:, 0]]
+        area_F[part] = sums[:, -1, -1]
+    return shared, area_F
 
 
 def _overlap(truth, intersection_F, union_F, gt_F):

@@ -247,8 +247,8 @@ def evaluated_already(path: Path, weights: Path, labels: str | None = None) -> b
 
 @dataclass(eq=False)
 class Scored:
-    """The videos that could be read, with a capsule.VideoOverlap and (protocol act) Boxes
-    for each; {name: reason} of the others.
+    """The videos that could be read, with a capsule.VideoOverlap and (protocol act)
+    detections.Regions for each; {name: reason} of the others.
     """
 
     videos: list = field(default_factory=list)
@@ -293,9 +293,7 @@ def score_videos(
 
 
 def gather_parts(videos, parts, failed, settings):
-    """Scored of the parts of the videos; but for --protocol capsule with their Boxes,
-    numbered by place.
-    """
+    """Scored of the parts of the videos; but for --protocol capsule with their Regions."""
     scored = Scored(failed=failed)
     for place, video in enumerate(videos):
         if video.name in failed:
@@ -307,7 +305,7 @@ def gather_parts(videos, parts, failed, settings):
             if settings.protocol != "capsule":
                 regions = [part[name] for name in REGIONS]
                 how = settings.act.class_scores
-                boxes = scored_regions(len(scored.videos), regions, overlap.clip_scores, how)
+                boxes = scored_regions(regions, overlap.clip_scores, how)
                 scored.boxes.append(boxes)
         scored.videos.append(video)
     if not scored.videos:
@@ -325,19 +323,19 @@ def gather_parts(videos, parts, failed, settings):
     return scored
 
 
-def scored_regions(number, regions, scores_n_C, class_scores):
-    """Boxes of a video, `number`, from its REGIONS and the class scores of its clips; of
+def scored_regions(regions, scores_n_C, class_scores):
+    """detections.Regions of a video from its REGIONS and the class scores of its clips; of
     each region those of its "clip" or the mean over the "video".
     """
     frame, box, score = regions
     none = np.zeros(len(frame), np.int64)
+    boxes = Boxes(none, frame, none, box, score)
     if class_scores == "video":
         # a clip of padding alone is not scored
-        scores = scores_n_C[np.isfinite(scores_n_C).all(axis=1)].mean(axis=0)
-    else:
-        tile, phase = frame // BLOCK, frame % STRIDE
-        scores = scores_n_C[STRIDE * tile + phase]
-    return detections.with_class_scores(number, Boxes(none, frame, none, box, score), scores)
+        mean_C = scores_n_C[np.isfinite(scores_n_C).all(axis=1)].mean(axis=0)
+        return detections.Regions(boxes, mean_C[None], none)
+    tile, phase = frame // BLOCK, frame % STRIDE
+    return detections.Regions(boxes, scores_n_C, STRIDE * tile + phase)
 
 
 def score_video(
