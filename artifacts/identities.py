@@ -19,6 +19,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from claus.artifacts.cycle import Run
+from claus.datasets.video.disk_cache import warn_once
 from claus.utils.runtime import UserError, append_line
 
 
@@ -93,8 +94,11 @@ class IdentifiedVideos:
             )
         record = {"video": name, **asdict(now), "state": identity.state_of(path)}
         line = json.dumps(record)
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        append_line(self.file, line)
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            append_line(self.file, line)
+        except (OSError, UserError) as error:  # the video itself can be read
+            warn_once(f"{error}; a later change of the videos would not be noticed")
         self.known[0][1][name] = line
 
 

@@ -135,7 +135,8 @@ def labels_so_far(
         any_folder=source.any_folder,
     )
     cycle.run.identities.unlink(missing_ok=True)  # with --force: nothing is labeled yet
-    find_video = finder(settings, cycle)
+    find_video = table.video_finder(source.dataset, source.data)
+    find_video = identities.IdentifiedVideos(find_video, cycle.run.identities)
     for name in pool.videos:
         find_video(name)
     annotation_file.save(pool, cycle.run.pool)

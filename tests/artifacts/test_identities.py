@@ -194,6 +194,13 @@ def test_damaged_lines_are_passed_over_and_the_first_line_counts(run, clip):
     assert json.loads(run.identities.read_text().splitlines()[-1])["video"] == "Run/more"
 
 
+def test_a_video_is_read_where_it_cannot_be_recorded(clip, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    find = table.video_finder("ucf101", tmp_path / "data")
+    assert IdentifiedVideos(find, tmp_path / "file" / "identities.jsonl")(NAME) == clip
+    assert "would not be noticed" in capsys.readouterr().err
+
+
 def test_loading_processes_check_and_record(run, clip):
     write(clip.with_name("new.avi"), gray_frames(20))
     write(clip, gray_frames(COUNT)[::-1])
