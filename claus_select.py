@@ -9,6 +9,9 @@
     python claus_select.py --run mine --cycle 1
     python claus_select.py --run mine --cycle 1 --answers request_filled_in.json
 
+    # hours of one's own video: every ten seconds become a pool entry
+    python claus_select.py --run mine --cycle 0 --data videos --any-folder --segment 10s
+
 Reads   cycle 0: the videos of the ground truth's training part, with all labels hidden, or
         without --oracle those found under --data. Cycle k, from files/<run>/cycle<k-1>/:
         annotations.pkl (what is labeled), features.pkl and uncertainty.pkl (what

@@ -247,7 +247,7 @@ class Trainer:
         """(clips to train on, clips to validate on), indexed by their samplers' keys."""
         settings, hardware = self.settings, self.settings.hardware
         kept = {
-            "folder": hardware.cache_dir or self.cycle.run.cache,
+            "folder": self.cache,
             "cache_gb": hardware.cache_gb,
         }
         common = self.labels, self.find_video, self.geometry, settings.seed
@@ -259,6 +259,11 @@ class Trainer:
             **kept,
         )
         return training, LabeledFrames(*common, interpolation=settings.mask_interp, **kept)
+
+    @property
+    def cache(self):
+        """Folder for what is kept of videos."""
+        return self.settings.hardware.cache_dir or self.cycle.run.cache
 
     def begin(self):
         """First weights, first clusters, and then what the recipe has beside them."""
@@ -279,7 +284,7 @@ class Trainer:
         latents, failed = {}, {}
         self.reestimate()
         videos = [self.labels.videos[name] for name in distributed.shard(self.names)]
-        tiles = VideoTiles(videos, self.find_video, self.geometry)
+        tiles = VideoTiles(videos, self.find_video, self.geometry, cache=self.cache)
         for video, chunks in tqdm(
             TileLoader(tiles, self.settings.hardware.workers),
             desc="cluster",

@@ -22,7 +22,9 @@ beside the pictures of request_frames.py, or a tool's own file is read.
 Both know the tool's format and nothing of budgets, files of a run or networks. Pixels are
 those of the decoded picture, from 0; boxes are whole-pixel corner and size, so a tool's
 floating-point edges are rounded half up. A track is one actor throughout a video, and
-keeps the number it has in "labelled_before". A file that cannot be read, or lacks what the
-format requires, is a UserError that names the file and the fix; whether the answers are
-complete and fit the request is answers.check_answers' to say, once for all tools.
+keeps the number it has in "labelled_before". Frames of an entry with a "segment" have the
+numbers of the whole video: in the form, in the names of pictures, in a tool's file. A file
+that cannot be read, or lacks what the format requires, is a UserError that names the file
+and the fix; whether the answers are complete and fit the request is
+answers.check_answers' to say, once for all tools.
 """

@@ -114,7 +114,9 @@ def _answer_problems(entry, annotations, name, kind):
     problems = _class_problems(entry.get("class"), annotations, video)
     if not isinstance(entry.get("frames"), list) or not entry["frames"]:
         return [*problems, "'frames' is not a list of frames"]
-    numbers, labeled = _frame_numbers(entry), set(video.labeled_frames.tolist())
+    numbers = _frame_numbers(entry)
+    labeled = set((video.labeled_frames + video.first).tolist())
+    known = range(video.first, video.first + video.frames)
     problems += [
         f"frame {number} appears twice"
         for number, times in Counter(numbers).items()
@@ -124,8 +126,11 @@ def _answer_problems(entry, annotations, name, kind):
         number = frame.get("frame") if isinstance(frame, dict) else None
         if not is_whole(number):
             problems.append(f"frame number {number!r} is not a whole number")
-        elif not 0 <= number < video.frames:
-            problems.append(f"frame {number} is not in the video ({video.frames} frames)")
+        elif number not in known:
+            which = f"{video.frames} frames"
+            if video.segment is not None:
+                which = f"frames {known[0]} to {known[-1]} of {video.source}"
+            problems.append(f"frame {number} is not in the video ({which})")
         elif number in labeled:
             problems.append(f"frame {number} is labeled already")
         else:
@@ -163,25 +168,27 @@ def merge_answers(annotations: Annotations, answers: Mapping) -> Annotations:
     for entry in answers["videos"]:
         video = videos[entry["video"]]
         label = annotations.classes.index(entry["class"])
-        added = _shapes_by_track(entry["frames"], kind)
+        added = _shapes_by_track(entry["frames"], kind, video.first)
         old = {tube.track: tube for tube in video.tubes}
         tubes = tuple(
             _extend(old.get(track), label, track, added.get(track, []))
             for track in sorted(old | added)
         )
-        answered = [frame["frame"] for frame in entry["frames"]]
+        answered = [frame["frame"] - video.first for frame in entry["frames"]]
         labeled = sorted({*video.labeled_frames.tolist(), *answered})
         videos[video.name] = replace(video, label=label, labeled_frames=labeled, tubes=tubes)
     return replace(annotations, videos=videos)
 
 
-def _shapes_by_track(frames, kind):
-    """track -> list of (frame number, corners or mask) of the answered frames of a video."""
+def _shapes_by_track(frames, kind, first):
+    """track -> list of (frame number, corners or mask) of the answered frames of a video.
+    first: number in the form of the video's frame 0.
+    """
     shapes = {}
     for frame in frames:
         for actor in frame["actors"]:
             shape = shape_of(actor, kind)
-            shapes.setdefault(actor["track"], []).append((frame["frame"], shape))
+            shapes.setdefault(actor["track"], []).append((frame["frame"] - first, shape))
     return shapes
 
 

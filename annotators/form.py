@@ -16,6 +16,10 @@ its tracks can be continued.
 A request for masks has "answer_with": "masks", and its actors are {"track": 1, "mask":
 {"size": [height, width], "counts": [int, ...]}}: COCO's uncompressed run lengths, see
 datasets.labels.masks.encode_rle.
+
+A video that is a segment of a longer one also carries "segment": {"video": name of that
+one, "frames": [first, last], "time": [from, to]}. All frame numbers of a form are those of
+the file that people see; inside, an entry's frames count from 0 (datasets.labels.segment).
 """
 
 import json
@@ -32,6 +36,10 @@ FORMAT, VERSION = "claus-request", 1
 WHICH_FRAME = (
     "frame is the number of the picture in its video, from 0 as decoded; frame 12 lies "
     "in frames/<video>/frame_00012.png beside the request. "
+)
+SEGMENTS = (
+    "A video with a segment is only that part, these frames, of a longer video: give the "
+    "class of that part; its frames have the numbers and times they have in the longer video. "
 )
 HOW_TO_ANSWER = WHICH_FRAME + (
     "Replace every null. class: one of the names in classes. actors of a frame: a list "
@@ -64,11 +72,11 @@ def request_form(
     """The form to fill in. picks: one dict a video, {"video", "frames", "scores", "reason",
     "score", "cluster"}.
 
-    frames: distinct frame numbers that are not labeled yet; scores: one per frame. reason,
-    score, cluster and scores may be missing. An already labeled video has its class filled
-    in and its labels enclosed. Scores that are not finite become null. kind: what actors
-    are marked with, "boxes" or "masks". Picks are not changed. Raises UserError for a video
-    or frame that cannot be requested.
+    frames: distinct frame numbers, of the file, that are not labeled yet; scores: one per
+    frame. reason, score, cluster and scores may be missing. An already labeled video has
+    its class filled in and its labels enclosed. Scores that are not finite become null.
+    kind: what actors are marked with, "boxes" or "masks". Picks are not changed. Raises
+    UserError for a video or frame that cannot be requested.
     """
     times = Counter(pick["video"] for pick in picks)
     for name, count in times.items():
@@ -90,6 +98,8 @@ def request_form(
         form["how_to_answer"] = HOW_TO_ANSWER_WITH_MASKS
     else:
         form["how_to_answer"] = HOW_TO_ANSWER
+    if any(annotations.videos[name].segment for name in times):
+        form["how_to_answer"] = SEGMENTS + form["how_to_answer"]
     form["videos"] = [_request_video(annotations, pick, kind) for pick in picks]
     return form
 
@@ -99,9 +109,11 @@ def _request_video(annotations, pick, kind):
     video = annotations.videos[pick["video"]]
     frames = [int(frame) for frame in pick["frames"]]
     _check_frames(video, frames)
+    segment = {} if video.segment is None else {"segment": video.segment.shown(video.frames)}
     scores = [None] * len(frames) if pick.get("scores") is None else pick["scores"]
     entry = {
         "video": video.name,
+        **segment,
         "class": annotations.classes[video.label] if video.is_labeled else None,
         "reason": pick.get("reason", ""),
         "score": _number(pick.get("score")),
@@ -110,7 +122,7 @@ def _request_video(annotations, pick, kind):
     if video.is_labeled:
         before = actors_in(video, video.labeled_frames.tolist(), kind)
         entry["labelled_before"] = [
-            {"frame": frame, "actors": actors} for frame, actors in before.items()
+            {"frame": frame + video.first, "actors": actors} for frame, actors in before.items()
         ]
     in_time = sorted(zip(frames, scores, strict=True), key=lambda pair: pair[0])
     entry["frames"] = [
@@ -120,14 +132,17 @@ def _request_video(annotations, pick, kind):
 
 
 def _check_frames(video, frames):
-    """UserError unless `frames` of a video are distinct, in it, and not labeled yet."""
+    """UserError unless `frames`, numbers of the file, are distinct, in the video, and not
+    labeled yet.
+    """
     if len(set(frames)) < len(frames) or not frames:
         raise UserError(
             f"video {video.name}: frames {frames} cannot be requested; "
             "name at least one, each once"
         )
-    labeled = set(video.labeled_frames.tolist())
-    wrong = [frame for frame in frames if not 0 <= frame < video.frames or frame in labeled]
+    labeled = set((video.labeled_frames + video.first).tolist())
+    known = range(video.first, video.first + video.frames)
+    wrong = [frame for frame in frames if frame not in known or frame in labeled]
     if wrong:
         raise UserError(
             f"video {video.name}: frame {wrong[0]} cannot be requested, it is labeled "

@@ -30,20 +30,27 @@ def write_frames(
     folder: Path,
     find_video: Callable[[str], Path],
     videos: Mapping[str, Video],
+    cache: Path | None = None,
 ) -> dict[str, str]:
     """Write <folder>/<video>/frame_<number>.png for every frame of picks (see
-    form.request_form).
+    form.request_form), by its number in the file.
 
     Original size, as a player shows them, so that pixels are those of the boxes and masks to
     answer with. Existing pictures are kept. videos: by name, with the sizes that labels lie
-    on. Returns {video: reason} of the videos that are missing, cannot be read or are shown
-    at another size.
+    on. cache: folder for the indices of long videos. Returns {video: reason} of the videos
+    that are missing, cannot be read or are shown at another size.
     """
     # here, so that runs with ground truth need no video library
+    from claus.datasets.video.frame_index import IndexedVideos
     from claus.datasets.video.reader import read_frames
 
-    failed = {}
-    for pick in tqdm(picks, desc="pictures", unit="video", disable=None):
+    def place(pick):
+        video = videos[pick["video"]]
+        return video.source, video.first
+
+    failed, indexed = {}, IndexedVideos(cache)
+    # segments of one file in its order: where it has no index it is decoded once
+    for pick in tqdm(sorted(picks, key=place), desc="pictures", unit="video", disable=None):
         paths = {
             number: folder / pick["video"] / f"frame_{number:05d}.png"
             for number in pick["frames"]
@@ -53,13 +60,18 @@ def write_frames(
             continue
         try:
             video = videos[pick["video"]]
-            labeled = video.height, video.width
-            path = find_video(video.name)
-            pictures = read_frames(path, list(waiting), video.frames, labeled)
+            labeled, wanted = (video.height, video.width), sorted(waiting)
+            path = find_video(video.source)
+            if video.segment is None:
+                pictures = read_frames(path, wanted, video.frames, labeled)
+            else:
+                runs = indexed.read_runs(path, video.file_frames, [wanted], labeled)
+                pictures = next(runs)
         except UserError as error:
             failed[pick["video"]] = str(error)
             continue
-        for path, picture in zip(waiting.values(), pictures, strict=True):
+        for number, picture in zip(wanted, pictures, strict=True):
+            path = waiting[number]
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as file:
                 Image.fromarray(picture).save(file, format="PNG")

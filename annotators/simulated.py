@@ -16,7 +16,7 @@ GIVE = "give the ground truth of this data set"
 def strip_labels(ground_truth: Annotations) -> Annotations:
     """The same videos as `ground_truth`, without a single label: where a simulation starts."""
     videos = {
-        name: Video(name, video.frames, video.height, video.width)
+        name: Video(name, video.frames, video.height, video.width, segment=video.segment)
         for name, video in ground_truth.videos.items()
     }
     return Annotations(ground_truth.dataset, ground_truth.classes, videos)
@@ -39,15 +39,15 @@ def answer(ground_truth: Annotations, request: Mapping) -> dict:
         video = ground_truth.videos.get(name)
         if video is None or not video.is_labeled:
             raise UserError(f"video {name}: the ground truth does not know it; {GIVE}")
-        asked = [frame["frame"] for frame in entry["frames"]]
+        asked = [frame["frame"] - video.first for frame in entry["frames"]]
         unknown = sorted(set(asked) - set(video.labeled_frames.tolist()))
         if unknown:
             raise UserError(
-                f"video {name}: the ground truth says nothing of frame {unknown[0]} "
+                f"video {name}: the ground truth says nothing of frame {unknown[0] + video.first} "
                 f"(video of {video.frames} frames); give dense ground truth"
             )
         actors = actors_in(video, asked, kind)
         entry["class"] = ground_truth.classes[video.label]
         for frame in entry["frames"]:
-            frame["actors"] = actors[frame["frame"]]
+            frame["actors"] = actors[frame["frame"] - video.first]
     return answers

@@ -3,9 +3,12 @@
 Plain dicts and lists; artifacts/selection_file.py writes and reads them.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from claus.artifacts.pool_reader import NamedPool
+from claus.datasets.labels.annotations import Video
 from claus.selection.budget import Budget
 from claus.selection.choice import Selection
 from claus.selection.rules import RuleSettings
@@ -17,35 +20,39 @@ def make_report(
     known: NamedPool,
     chosen: Selection,
     asked: Budget,
-    pool_videos: int,
+    videos: Mapping[str, Video],
 ) -> dict:
     """What was chosen and why, of what, and what was asked for.
 
     head: what the report begins with, see load_selection: run, cycle, settings (of
     settings_record), prices · asked: the Budget before it was fitted to what is left ·
-    pool_videos: N, of the whole annotation file.
+    videos: all of the annotation file, by name. Frames have the numbers of their files, see
+    datasets/labels/segment.py.
     """
     pool = known.pool
-    videos = len(chosen.videos)
+    picked = len(chosen.videos)
     newly_covered = rule.scorings[0].damping == "coverage"
     measure = "uncertainty newly covered" if newly_covered else "mean uncertainty"
     return {
         **head,
         "source": known.source,
         "asked": {"videos": asked.videos, "frames": asked.frames},
-        "spent": {"videos": videos, "frames": chosen.spent},
+        "spent": {"videos": picked, "frames": chosen.spent},
         "new_videos": int((~pool.labeled_N[chosen.videos]).sum()),
         "shortfall": {
-            "videos": max(0, asked.videos - videos),
+            "videos": max(0, asked.videos - picked),
             "frames": asked.frames - chosen.spent,
         },
         "frames_per_video": chosen.budget.per_video,
         "notes": _notes(chosen, rule.strategy),
-        "pool_videos": pool_videos,
+        "pool_videos": len(videos),
         "candidates": int(pool.candidates_N.sum()),
         "set_aside": dict(sorted(known.unreadable.items())),
         "clusters": [] if chosen.quotas is None else _cluster_rows(known, chosen),
-        "videos": [_video_row(known, chosen, place, measure) for place in range(videos)],
+        "videos": [
+            _video_row(videos[known.names[int(video)]], known, chosen, place, measure)
+            for place, video in enumerate(chosen.videos)
+        ],
     }
 
 
@@ -118,9 +125,11 @@ def _cluster_rows(known: NamedPool, chosen: Selection) -> list[dict]:
     return [dict(zip(columns, map(int, row), strict=True)) for row in rows]
 
 
-def _video_row(known: NamedPool, chosen: Selection, place: int, measure: str) -> dict:
-    """One chosen video: name, reason in words, score, cluster, rank, and its frames by
-    number with their scores.
+def _video_row(
+    entry: Video, known: NamedPool, chosen: Selection, place: int, measure: str
+) -> dict:
+    """One chosen video: name, which part of which video it is (where it is one), reason in
+    words, score, cluster, rank, and its frames by number with their scores.
 
     measure: what the score is, in words.
     """
@@ -143,19 +152,23 @@ def _video_row(known: NamedPool, chosen: Selection, place: int, measure: str) ->
         reason = chosen.reasons[video]
     else:
         reason = f"drawn at random, number {place + 1} of {len(chosen.videos)}"
+    segment = {} if entry.segment is None else {"segment": entry.segment.shown(entry.frames)}
     return {
-        "video": known.names[video],
+        "video": entry.name,
+        **segment,
         "cluster": cluster,
         "rank": rank,
         "score": score,
         "reason": reason,
-        "frames": _frame_rows(chosen, place),
+        "frames": _frame_rows(chosen, place, entry.first),
     }
 
 
-def _frame_rows(chosen: Selection, place: int) -> list[dict]:
-    """The frames of a chosen video by number, with their scores where there are any."""
-    frames = chosen.frames[place].tolist()
+def _frame_rows(chosen: Selection, place: int, first: int) -> list[dict]:
+    """The frames of a chosen video by number, with their scores where there are any. first:
+    number of its first frame.
+    """
+    frames = (chosen.frames[place] + first).tolist()
     if chosen.frame_scores is None:
         return [{"frame": frame} for frame in sorted(frames)]
     scores = chosen.frame_scores[place].tolist()

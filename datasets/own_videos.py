@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from claus.datasets import ucf101
 from claus.datasets.labels.annotations import Annotations, Video
+from claus.datasets.segments import Cut, cut_video, rows_by_video
 from claus.utils.runtime import UserError, append_line
 
 
@@ -23,6 +24,8 @@ def read_pool(
     strict: bool = False,
     dataset: ModuleType = ucf101,
     any_folder: bool = False,
+    cut: Cut | None = None,
+    cache: str | Path | None = None,
 ) -> tuple[Annotations, dict[str, str]]:
     """Every readable video `<Class>/<name>` below `root` whose class is in `classes` ->
     (Annotations, failed).
@@ -32,8 +35,9 @@ def read_pool(
     interrupted count is resumable and a second one costs nothing. A video that cannot be
     read is skipped: failed is {name: reason}; with `strict` it raises instead. dataset: one
     of table.DATASETS, which knows where the videos lie. any_folder: folders are not
-    classes; videos of all of them are in the pool. Raises UserError where no video is
-    found.
+    classes; videos of all of them are in the pool. cut: the entries are segments of these
+    videos, see datasets/segments.py; cache: folder for their times and indices. Raises
+    UserError where no video is found.
     """
     tested = _listed(test_list) if test_list else set()
     names = [name for name in dataset.scan_videos(root) if name not in tested]
@@ -45,8 +49,11 @@ def read_pool(
     def find_video(name):
         return dataset.find_video(root, name)
 
-    sizes, failed = count_frames(names, find_video, known, strict)
-    videos = {name: Video(name, *size) for name, size in sizes.items()}
+    if cut is not None:
+        videos, failed = cut_videos(names, find_video, cut, cache, strict)
+    else:
+        sizes, failed = count_frames(names, find_video, known, strict)
+        videos = {name: Video(name, *size) for name, size in sizes.items()}
     if not videos:
         raise UserError(
             f"none of the {len(names)} videos below {root} can be read: "
@@ -64,6 +71,74 @@ def _no_video(root, classes, tested):
         "their classes, <class>/<video>.avi: name the folder above with --data and the "
         "classes with --classes, or give --any-folder where folders are not classes"
     )
+
+
+def cut_videos(
+    names: Sequence[str],
+    find_video: Callable[[str], Path],
+    cut: Cut,
+    cache: str | Path | None = None,
+    strict: bool = False,
+) -> tuple[dict[str, Video], dict[str, str]]:
+    """The entries that a Cut makes of the videos `names` -> ({name: Video}, failed {name of
+    a video: reason}); says what they come to.
+
+    Each video is decoded once for the times of its frames, and one that is cut twice more
+    for its index, without which its middle could not be read; both are kept below `cache`.
+    Raises UserError for a part that cannot be, and where an entry has the name of a video.
+    """
+    # here, so that runs with ground truth need no video library
+    from claus.datasets.video.frame_index import IndexedVideos
+    from claus.datasets.video.times import read_times
+
+    rows = rows_by_video(cut, names) if cut.length is None else dict.fromkeys(names, ())
+    videos, failed, slow, indexed = {}, {}, [], IndexedVideos(cache)
+    for name in tqdm(rows, desc="reading frame times", unit="video", disable=None):
+        try:
+            path = find_video(name)
+            times = read_times(path, cache)
+        except UserError as error:
+            if strict:
+                raise
+            failed[name] = str(error)
+            continue
+        entries = cut_video(name, path, times, cut, rows[name])
+        if entries[0].segment is not None and path.is_file():
+            index = indexed.index(path)
+            slow += [name] if index is None or not index.groups else []
+        for entry in entries:
+            if entry.name in videos or (entry.segment is not None and entry.name in names):
+                raise UserError(
+                    f"a segment of {name} and another video are both called {entry.name}; "
+                    "rename that video"
+                )
+            videos[entry.name] = entry
+    _say_cut(videos, slow)
+    return videos, failed
+
+
+def _say_cut(videos, slow):
+    """Say what the entries come to. slow: videos that cannot be read from their middle."""
+    segments = [video for video in videos.values() if video.segment is not None]
+    whole, of = len(videos) - len(segments), len({video.source for video in segments})
+    lengths = sorted({video.frames for video in segments})
+    each = " to ".join(str(length) for length in lengths[:1] + lengths[1:][-1:])
+    print(
+        f"pool: {_count(len(segments), 'segment')} of {_count(of, 'video')}"
+        + (f", {each} frames each" if segments else "")
+        + (f", and {_count(whole, 'whole video')}" if whole else "")
+        + "; a segment counts as a video in budgets and costs"
+    )
+    if slow:
+        print(
+            f"note: {_count(len(slow), 'video')} can only be decoded from the start (the first "
+            f"is {slow[0]}), so that training on its segments is slow: re-encode it with closed "
+            "groups of pictures (ffmpeg: -c:v libx264 -g 50), or train with --cache-gb 2"
+        )
+
+
+def _count(number, what):
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def count_frames(

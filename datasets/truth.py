@@ -5,6 +5,7 @@ Letters: A actors, F frames of a video, S pixels of the network's square maps.
 """
 
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ def read_labels(path: str, dataset: str, trained_on: Path) -> Annotations:
     """The videos of an annotation file in which an actor is labeled.
 
     UserError where there is none, or where one is labeled in the annotation file
-    `trained_on` (which need not exist) too.
+    `trained_on` (which need not exist) too, or shares frames of its file with one that is.
     """
     labels = annotation_file.load(path)
     table.check_same(dataset, labels.dataset, path)
@@ -40,15 +41,46 @@ def read_labels(path: str, dataset: str, trained_on: Path) -> Annotations:
             f"{path}: no frame with an actor is labeled in it; label some test videos first"
         )
     if trained_on.exists():
-        names = {video.name for video in annotation_file.load(trained_on).labeled()}
-        both = sorted(names & set(tested))
+        trained = annotation_file.load(trained_on).labeled()
+        both = sorted({video.name for video in trained} & set(tested))
         if both:
             raise UserError(
                 f"{path}: {len(both)} of its videos are labeled in {trained_on} too, the "
                 f"first is {both[0]}; a test video must not be trained on, keep them in "
                 f"folders of their own"
             )
+        check_segments_apart(trained, tested.values(), path, trained_on)
     return replace(labels, videos=tested)
+
+
+def check_segments_apart(
+    trained: Iterable[Video], tested: Iterable[Video], path: str, trained_on: Path
+) -> None:
+    """UserError where a test video and a labeled one are segments, or a segment and the
+    whole, of one file and share frames; a note where they only lie in one file.
+    """
+    by_source = defaultdict(list)
+    for video in trained:
+        by_source[video.source].append(video)
+    beside = 0
+    for video in tested:
+        others = by_source.get(video.source, [])
+        beside += bool(others)
+        for other in others:
+            apart = (
+                other.first + other.frames <= video.first
+                or video.first + video.frames <= other.first
+            )
+            if not apart:
+                raise UserError(
+                    f"{path}: {video.name} shares frames with {other.name}, which is labeled "
+                    f"in {trained_on}; a test video must not be trained on"
+                )
+    if beside:
+        print(
+            f"note: {beside} test segments are of videos with labeled segments: what they "
+            "look like is known from training, so expect less on other videos"
+        )
 
 
 def check_classes(trained: tuple, tested: tuple, given: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from claus.artifacts.scores import FRAME_SCORES
 from claus.datasets import table
+from claus.datasets.segments import read_length
 from claus.flags.common import (
     HelpFormatter,
     add_dataset_flags,
@@ -32,7 +33,8 @@ class Source:
     dataset: name in datasets/table.py · data: folder of the videos · oracle: ground truth
     that plays the annotator, or None · answers: filled-in form, or None · test_list, split:
     what is not in the pool · on_disk: leave out what is not below `data` · classes,
-    any_folder, strict: of one's own videos, see datasets/own_videos.py.
+    any_folder, strict: of one's own videos, see datasets/own_videos.py · segment, segments:
+    what cuts them, see datasets/segments.py.
     """
 
     dataset: str
@@ -45,6 +47,8 @@ class Source:
     classes: str | None
     any_folder: bool
     strict: bool
+    segment: str | None = None
+    segments: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Sele
             "--any-folder has an effect only in cycle 0, where the videos below --data "
             "become the pool"
         )
+    _check_segments(args, made)
     _check_budget(args, made)
     _check_rule(args, made)
     return SelectSettings(
@@ -176,6 +181,20 @@ def _add_source_flags(made):
         action="store_true",
         help="with --data: folders are not classes; take the videos of every folder, and "
         "let the annotator give the class",
+    )
+    cut = group.add_mutually_exclusive_group()
+    cut.add_argument(
+        "--segment",
+        metavar="10s|300",
+        help="with --data, in cycle 0: cut every video into pool entries of this length, "
+        "seconds (10s, 1:30) or frames (300); no file is written. An entry counts as a video "
+        "in budgets and costs",
+    )
+    cut.add_argument(
+        "--segments",
+        metavar="LIST",
+        help="with --data, in cycle 0: the pool is the parts of videos that this list names, "
+        "rows of video,start,end (0:10 or 10s; 300f for frames), see docs/data.md",
     )
     add(
         "--strict",
@@ -320,6 +339,17 @@ def _add_rule_flags(made):
 def _given(args, *names):
     """The flags of these that were given."""
     return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None]
+
+
+def _check_segments(args, made):
+    """Stop at --segment and --segments where they have no effect, or are wrong."""
+    given = _given(args, "segment", "segments")
+    if given and (args.oracle or args.answers or args.cycle):
+        made.error(
+            f"{given[0]} has an effect only in cycle 0 of one's own videos, without --oracle"
+        )
+    if args.segment is not None:
+        read_length(args.segment)
 
 
 def _check_budget(args, made):

@@ -29,12 +29,13 @@ class UnlabeledClips(Dataset):
 
     def __getitem__(self, key):
         epoch, position, name = key
-        clips, frames = self.clips, self.clips.annotations.videos[name].frames
+        clips, video = self.clips, self.clips.annotations.videos[name]
         rng = np.random.default_rng([clips.seed, 5, epoch, position])
-        indices = clip_indices(frames, int(rng.integers(frames)))
+        indices = clip_indices(video.frames, int(rng.integers(video.frames))) + video.first
         corner, flip = random_crop(clips.geometry, rng), bool(rng.random() < 0.5)
         try:
-            pictures = clips.videos.read_frames(clips.find_video(name), indices, frames)
+            path = clips.find_video(video.source)
+            pictures = clips.videos.read_frames(path, indices, video.file_frames)
         except UserError as error:
             return {"name": name, "failed": str(error)}
         return {

@@ -80,7 +80,7 @@ def usable_unlabeled(settings, labels, find_video):
     for none of them.
     """
     supervised = settings.method == "supervised"
-    waiting = [video.name for video in labels.videos.values() if not video.is_labeled]
+    waiting = [video for video in labels.videos.values() if not video.is_labeled]
     if not waiting and not supervised:
         print(
             f"WARNING: every video is labeled, so --method {settings.method} has nothing to "
@@ -88,14 +88,14 @@ def usable_unlabeled(settings, labels, find_video):
         )
         return replace(settings, method="supervised"), [], {}
     names, missing = [], {}
-    for name in waiting:
+    for video in waiting:
         try:
-            find_video(name)
-            names.append(name)
+            find_video(video.source)
+            names.append(video.name)
         except UserError as error:
             if settings.training.resume.strict and not supervised:
                 raise
-            missing[name] = str(error)
+            missing[video.name] = str(error)
     if supervised:
         return settings, names, {}
     if not names:

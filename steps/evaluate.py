@@ -82,7 +82,8 @@ def run(settings: EvaluationSettings) -> int:
         )
     )
     find_video = finder(settings, cycle)
-    scored = score_videos(trained, videos, geometry, find_video, parts, settings)
+    cache = cycle.run.cache
+    scored = score_videos(trained, videos, geometry, find_video, parts, settings, cache)
     report = score(scored, truth.classes, geometry, switches, settings, cycle)
     print_tables(report)
     if settings.visualize is not None:
@@ -264,15 +265,18 @@ def score_videos(
     find_video,
     parts: Path,
     settings: EvaluationSettings,
+    cache: Path | None = None,
 ) -> Scored:
     """Run the detector over the videos. Each is kept in the folder `parts` as it is
-    finished.
+    finished. cache: see VideoTiles.
     """
     paths = {video.name: parts / f"{place}.npz" for place, video in enumerate(videos)}
     todo = [video for video in videos if not paths[video.name].exists()]
     kept = {video.name: Unfinished(paths[video.name]).load() for video in todo}
     done = {name: clips_done(arrays) for name, arrays in kept.items()}
-    tiles = VideoTiles(todo, find_video, geometry, phases=2, fill="black", done=done)
+    tiles = VideoTiles(
+        todo, find_video, geometry, phases=2, fill="black", done=done, cache=cache
+    )
     streams = TileLoader(tiles, settings.workers)
     failed = {}
     for video, chunks in tqdm(

@@ -9,7 +9,8 @@ from torch.utils.tensorboard import SummaryWriter
 from claus.datasets.clips.geometry import center_crop
 from claus.datasets.clips.tiles import VideoTiles
 from claus.datasets.labels.pseudo_labels import pseudo_masks
-from claus.datasets.video.reader import read_blocks
+from claus.datasets.video.frame_index import IndexedVideos
+from claus.datasets.video.reader import read_runs
 from claus.steps.evaluate import BLOCK, predict
 from claus.utils import overlays
 from claus.utils.runtime import check_writable
@@ -30,9 +31,11 @@ def draw_pictures(trained, scored, report, geometry, switches, find_video, setti
     for tag, index in overlays.pick_examples(iou_V, settings.visualize):
         video, overlap = scored.videos[index], scored.overlaps[index]
         example = example_of(video, overlap, iou_V[index], trained.classes, geometry, switches)
-        tiles = VideoTiles([video], find_video, geometry, phases=2, fill="black")
+        cache = cycle.run.cache
+        tiles = VideoTiles([video], find_video, geometry, phases=2, fill="black", cache=cache)
         maps = tile_maps(trained, tiles.chunks(0), geometry.size)
-        blocks = blocks_of(video, find_video(video.name), maps)
+        indexed = IndexedVideos(cache) if video.segment else None
+        blocks = blocks_of(video, find_video(video.source), maps, indexed)
         stem = folder / f"{tag}_{video.name.replace('/', '_')}"
         overlays.draw_example(stem, example, blocks)
     print(f"drew {folder}")
@@ -61,15 +64,17 @@ def tile_maps(trained, chunks, size):
             yield probs
 
 
-def blocks_of(video, path, maps):
+def blocks_of(video, path, maps, indexed=None):
     """(first frame, frames uint8 (n,H,W,3), truth (n,H,W), probabilities (n,S,S)) until the
-    video is over. maps: of tile_maps.
+    video is over. maps: of tile_maps. indexed: IndexedVideos, to read a segment through.
     """
-    labeled = video.height, video.width
-    blocks = read_blocks(path, video.frames, BLOCK, labeled)
-    for (start, frames), probs in zip(blocks, maps, strict=True):
-        numbers = np.arange(start, start + len(frames))
-        yield start, frames, pseudo_masks(video, numbers), probs[: len(frames)]
+    every, labeled = np.arange(video.frames), (video.height, video.width)
+    runs = np.split(every, every[BLOCK::BLOCK])
+    read = indexed.read_runs if indexed else read_runs
+    in_file = [(run + video.first).tolist() for run in runs]
+    blocks = read(path, video.file_frames, in_file, labeled)
+    for numbers, frames, probs in zip(runs, blocks, maps, strict=True):
+        yield int(numbers[0]), frames, pseudo_masks(video, numbers), probs[: len(frames)]
 
 
 def charts_of(overlaps, report, classes, switches):
@@ -150,4 +155,5 @@ def example_of(video, overlap, iou, classes, geometry, switches):
         iou_F=np.where(counted_F, iou_F, np.nan),
         frame=geometry.frame,
         crop=(left, top, left + width, top + height),
+        first=video.first,
     )

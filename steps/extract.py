@@ -67,7 +67,7 @@ def run(settings: ScoringSettings) -> int:
     mine = left[distributed.rank() :: distributed.world_size()]
     find_video = table.video_finder(settings.dataset, settings.data)
     find_video = identities.of_run(cycle.run, find_video)
-    extract(trained, videos, mine, find_video, parts, settings)
+    extract(trained, videos, mine, find_video, parts, settings, cycle.run.cache)
     distributed.barrier()
 
     if of > 1:
@@ -129,9 +129,17 @@ def announce(settings, left, share, device):
     )
 
 
-def extract(trained, videos, mine, find_video, parts: Path, settings: ScoringSettings) -> None:
+def extract(
+    trained,
+    videos,
+    mine,
+    find_video,
+    parts: Path,
+    settings: ScoringSettings,
+    cache: Path | None = None,
+) -> None:
     """Score the videos with the numbers `mine` and keep each as it is finished; failures
-    are named in a file each.
+    are named in a file each. cache: see VideoTiles.
     """
     for number in mine:
         (parts / f"{number}.failed").unlink(missing_ok=True)
@@ -154,6 +162,7 @@ def extract(trained, videos, mine, find_video, parts: Path, settings: ScoringSet
         settings.phases,
         fill=settings.tail,
         done={videos[number].name: clips_done(kept[number]) for number in mine},
+        cache=cache,
     )
     loader = TileLoader(tiles, settings.workers)
     streams = tqdm(loader, desc="score", unit="video", disable=None)

@@ -15,7 +15,7 @@ from claus.artifacts.ledger import Prices, write_ledger
 from claus.artifacts.pool_reader import NamedPool, pool_of_labels, read_pool
 from claus.artifacts.selection_file import load_selection, save_selection
 from claus.artifacts.selection_report import make_report, request_picks, settings_record
-from claus.datasets import own_videos, table
+from claus.datasets import own_videos, segments, table
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.labels.annotations import Annotations
 from claus.flags.selection import SelectSettings, Source
@@ -66,7 +66,7 @@ def choose_next(settings: SelectSettings, cycle: Cycle) -> int:
         "settings": settings_record(rule, cycle.number, settings.seed, known.extraction),
         "prices": checked_prices(settings),
     }
-    report = make_report(head, rule, known, chosen, asked, len(before.videos))
+    report = make_report(head, rule, known, chosen, asked, before.videos)
     request = request_of(settings.source, before, report)
     answers = answer(truth, request) if truth else None
 
@@ -133,11 +133,13 @@ def labels_so_far(
         strict=source.strict,
         dataset=dataset,
         any_folder=source.any_folder,
+        cut=segments.read_cut(source.segment, source.segments),
+        cache=cycle.run.cache,
     )
     cycle.run.identities.unlink(missing_ok=True)  # with --force: nothing is labeled yet
     find_video = table.video_finder(source.dataset, source.data)
     find_video = identities.IdentifiedVideos(find_video, cycle.run.identities)
-    for name in pool.videos:
+    for name in dict.fromkeys(video.source for video in pool.videos.values()):
         find_video(name)
     annotation_file.save(pool, cycle.run.pool)
     return pool, failed
@@ -306,7 +308,9 @@ def show_request(settings: SelectSettings, cycle: Cycle, before: Annotations) ->
     source = settings.source
     picks = request_picks(load_selection(cycle.selection))
     find_video = finder(settings, cycle)
-    failed = write_frames(picks, cycle.folder / FRAMES, find_video, before.videos)
+    failed = write_frames(
+        picks, cycle.folder / FRAMES, find_video, before.videos, cycle.run.cache
+    )
     if failed:
         print(
             f"note: no pictures of the frames of {len(failed)} videos "

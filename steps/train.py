@@ -113,7 +113,7 @@ def readable(labels, find_video, strict):
     names, missing = [], {}
     for video in labels.labeled():
         try:
-            find_video(video.name)
+            find_video(video.source)
             names.append(video.name)
         except UserError as error:
             if strict:

@@ -1,5 +1,7 @@
 """Tiny videos whose frames say which they are, for the tests."""
 
+from fractions import Fraction
+
 import av
 import numpy as np
 import torch
@@ -42,6 +44,49 @@ def write_with_b_frames(path, frames, codec):
         stream.codec_context.bit_rate = 2_000_000
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def counted_frames(numbers, height=48, width=64):
+    """uint8 (n,H,W,3): each frame has its number, below 4096, written as twelve light or
+    dark blocks, four in a row.
+    """
+    bits = np.asarray(numbers)[:, None] >> np.arange(12) & 1
+    blocks = np.where(bits, 225, 30).astype(np.uint8).reshape(-1, 3, 4)
+    levels = blocks.repeat(height // 3, axis=1).repeat(width // 4, axis=2)
+    return np.repeat(levels[..., None], 3, axis=3)
+
+
+def counts_shown(frames):
+    """The numbers that counted_frames (n,H,W,3), or clips of them (n,3,S,S), show after
+    coding, cropping and resizing; list of int.
+    """
+    frames = np.asarray(frames, float)
+    gray = frames.mean(1) if frames.shape[1] == 3 else frames.mean(3)
+    height, width = gray.shape[1:]
+    rows = (np.arange(3) * 2 + 1) * height // 6
+    columns = (np.arange(4) * 2 + 1) * width // 8
+    bits = gray[:, rows][:, :, columns].reshape(len(gray), 12) > 127
+    return (bits << np.arange(12)).sum(1).tolist()
+
+
+def write_counted(path, count, codec="libx264", ticks=None, gop=50, params=""):
+    """A video of counted_frames at 25 frames a second. ticks: when each frame is shown, in
+    thousandths of a second. params: of x264.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        options = {"x264-params": params} if params else {"preset": "ultrafast"}
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.gop_size = gop
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for k in range(count):
+            picture = counted_frames([k])[0]
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = 40 * k if ticks is None else ticks[k]
+            frame.time_base = Fraction(1, 1000)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 

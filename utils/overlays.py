@@ -40,7 +40,8 @@ class Example:
     name, truth, predicted: text. score: mean score of the predicted class. video_iou:
     number. iou_F: (F,), NaN where a frame is not counted. frame: (H, W) that videos are
     resized to. crop: (x0, y0, x1, y1) of the network's view in that frame. protocol: text
-    that names what the IoUs are.
+    that names what the IoUs are. first: number of its first frame, not 0 in a segment of a
+    longer video.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Example:
     frame: tuple
     crop: tuple
     protocol: str = "capsule protocol"
+    first: int = 0
 
 
 def pick_examples(iou_V, n):
@@ -177,6 +179,14 @@ def _about(example):
     ]
 
 
+def _place(example, f):
+    """Which frame it is of how many; of a segment, of which."""
+    if not example.first:
+        return f"frame {f} of {len(example.iou_F)}"
+    last = example.first + len(example.iou_F) - 1
+    return f"frame {example.first + f} of {example.first} to {last}"
+
+
 def _frame_iou(example, f):
     return "not counted" if np.isnan(example.iou_F[f]) else f"IoU {example.iou_F[f]:.2f}"
 
@@ -206,7 +216,8 @@ def draw_example(stem, example, blocks):
             for f, (frame, truth, prob) in enumerate(zip(*block, strict=True), start):
                 if f in shown:
                     view = _view(example, frame, truth, prob, CELL)
-                    label = [(f"frame {f}", PLAIN), (f"   {_frame_iou(example, f)}", FAINT)]
+                    number = f"frame {example.first + f}"
+                    label = [(number, PLAIN), (f"   {_frame_iou(example, f)}", FAINT)]
                     cells[f] = np.concatenate([view, text_bar(label, view.shape[1], 20, 12)])
                 yield frame_picture(example, f, frame, truth, prob)
 
@@ -219,7 +230,7 @@ def frame_picture(example, f, frame, truth, prob):
     view = _view(example, frame, truth, prob, VIEW)
     width = view.shape[1]
     second = [
-        (f"frame {f} of {len(example.iou_F)}", PLAIN),
+        (_place(example, f), PLAIN),
         (f"   {_frame_iou(example, f)}", PLAIN),
         (f"   {example.name}", FAINT),
     ]

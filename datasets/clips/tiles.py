@@ -18,7 +18,7 @@ video:
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from claus.datasets.clips.geometry import STRIDE, ClipGeometry, center_crop, transform
 from claus.datasets.labels.annotations import Video
+from claus.datasets.video.frame_index import IndexedVideos
 from claus.datasets.video.reader import read_runs
 from claus.utils.runtime import UserError
 
@@ -47,7 +48,8 @@ class VideoTiles:
     -1 under a black one. fill: "repeat" the last frame, "black", or "shift" the last tile
     to end with the video (where that has a whole tile; a shorter one repeats its last
     frame). done: of a video by name, how many of its first clips are left out, whole chunks;
-    the video is decoded from its beginning all the same.
+    a whole video is decoded from its beginning all the same. cache: folder for the indices of
+    videos of which only a segment is shown.
     """
 
     def __init__(
@@ -61,12 +63,13 @@ class VideoTiles:
         stride: int = STRIDE,
         chunk: int = CHUNK,
         done: Mapping[str, int] | None = None,
+        cache: str | Path | None = None,
     ):
         if fill not in FILLS:
             raise ValueError(f"fill must be one of {', '.join(FILLS)}, not {fill!r}")
         self.videos, self.find_video, self.geometry = list(videos), find_video, geometry
         self.phases, self.fill, self.length, self.stride = phases, fill, length, stride
-        self.chunk, self.done = chunk, done or {}
+        self.chunk, self.done, self.indexed = chunk, done or {}, IndexedVideos(cache)
 
     def __len__(self):
         return len(self.videos)
@@ -106,10 +109,8 @@ class VideoTiles:
         tile_of = wanted // (self.length * self.stride)
         starts = np.searchsorted(tile_of, first + np.arange(len(plan) + 1))
         runs = [wanted[start:end] for start, end in itertools.pairwise(starts)]
-        path, corner = self.find_video(video.name), center_crop(self.geometry)
-        labeled = video.height, video.width
-        blocks = read_runs(path, video.frames, [run.tolist() for run in runs], labeled)
-        before = []
+        corner, before = center_crop(self.geometry), []
+        blocks = self.read(video, runs)
         for tile, run, block in zip(plan, runs, blocks, strict=True):
             now = [(run, transform(block, self.geometry, corner))]
             if self.fill == "black":
@@ -120,6 +121,13 @@ class VideoTiles:
                 yield finished[np.searchsorted(numbers, shown)], shown, number, phase
             left_out = max(left_out - len(tile), 0)
             before = now if self.fill == "shift" else []
+
+    def read(self, video: Video, runs: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """Frames of a video in runs of its own numbers, see reader.read_runs."""
+        path, labeled = self.find_video(video.source), (video.height, video.width)
+        in_file = [(run + video.first).tolist() for run in runs]
+        read = read_runs if video.segment is None else self.indexed.read_runs
+        return read(path, video.file_frames, in_file, labeled)
 
     def plan(self, frames: int) -> list[list[tuple[np.ndarray, int, int]]]:
         """For each tile of a video of `frames` frames, its clips: (frame numbers (T,),

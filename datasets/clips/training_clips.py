@@ -110,7 +110,7 @@ class TrainingClips(Dataset):
             corner = random_crop(self.geometry, rng)
             flip = bool(rng.random() < 0.5)
         try:
-            frames = self.frames(self.find_video(video.name), indices, video)
+            frames = self.frames(self.find_video(video.source), indices, video)
             masks = self.pseudo_masks(video, indices)
         except UserError as error:
             return {"name": video.name, "failed": str(error)}
@@ -129,15 +129,18 @@ class TrainingClips(Dataset):
         }
 
     def frames(self, path: Path, indices: np.ndarray, video: Video) -> np.ndarray:
-        """Frames of a video, resized to geometry.frame: uint8 (T,h,w,3)."""
+        """Frames of a video by its own numbers, resized to geometry.frame: uint8
+        (T,h,w,3). path: of the file that holds them.
+        """
         size, place, clip = self.geometry.frame, None, None
+        indices = indices + video.first
         labeled = video.height, video.width
         with contextlib.suppress(OSError):  # reading the video says what is wrong
             place = self.cache and self.cache.path_of(path, indices, size, labeled)
         if place is not None:
             clip = self.cache.load(place, (len(indices), *size, 3))
         if clip is None:
-            whole = self.videos.read_frames(path, indices, video.frames, labeled)
+            whole = self.videos.read_frames(path, indices, video.file_frames, labeled)
             clip = resize(whole, size)
             if place is not None:
                 self.cache.store(place, clip)
@@ -169,9 +172,11 @@ class TrainingClips(Dataset):
         return sum(masks.nbytes for masks in self._dense.values())
 
     def _pictures(self, video):
-        path = self.find_video(video.name)
+        path = self.find_video(video.source)
+        read = read_frames if video.segment is None else self.videos.read_frames
         labeled = video.height, video.width
-        return read_frames(path, range(video.frames), video.frames, labeled)
+        numbers = range(video.first, video.first + video.frames)
+        return read(path, numbers, video.file_frames, labeled)
 
 
 class LabeledFrames(TrainingClips):

@@ -15,7 +15,9 @@ On disk (a pickle of builtins and numpy arrays, read by `safe_load`):
                             "boxes": (n, 4) int and/or "masks": packed}]}]}
 
 A tube's start and end follow from its frames and are not stored twice. A packed mask is
-{"shape": (n, H, W), "zlib": zlib of np.packbits}.
+{"shape": (n, H, W), "zlib": zlib of np.packbits}. A video that is a part of a longer one
+(segment.py) has one key more, "segment": {"video": str, "first": int, "of": int, "seconds":
+[float, float] or None}; its frames count from 0 as those of any other.
 """
 
 import contextlib
@@ -28,6 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from claus.datasets.labels.masks import PackedMasks, from_record, to_record
+from claus.datasets.labels.segment import Segment
 from claus.utils.runtime import UserError, atomic_write
 from claus.utils.safe_pickle import safe_load
 
@@ -116,7 +119,8 @@ class Video:
     name: "Class/v_Class_gXX_cYY" or any printable text. frames, height, width: positive
     (frames, pixels). label: class index or None. labeled_frames: (m,) int32, strictly
     increasing, in [0, frames). tubes: the actors; their frames are a subset of
-    labeled_frames. Raises UserError naming the video.
+    labeled_frames. segment: where it lies in a longer video, None for a whole one. Raises
+    UserError naming the video.
     """
 
     name: str
@@ -126,6 +130,7 @@ class Video:
     label: int | None = None
     labeled_frames: np.ndarray = ()
     tubes: tuple[Tube, ...] = ()
+    segment: Segment | None = None
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
@@ -150,6 +155,8 @@ class Video:
             labeled_frames=frames,
             tubes=tuple(self.tubes),
         )
+        if self.segment is not None:
+            self.segment.check_length(self.frames)
         if frames is NOTHING and self.label is None and not self.tubes:
             return
         _check_increasing(frames, "labeled_frames")
@@ -195,6 +202,23 @@ class Video:
     def is_labeled(self):
         """Whether the annotator has labeled at least one frame."""
         return len(self.labeled_frames) > 0
+
+    @property
+    def source(self) -> str:
+        """Name of the video whose file holds the frames: its own, or that of the longer
+        one.
+        """
+        return self.name if self.segment is None else self.segment.video
+
+    @property
+    def first(self) -> int:
+        """Number in its file of its frame 0: what to add for people, tools and the reader."""
+        return 0 if self.segment is None else self.segment.first
+
+    @property
+    def file_frames(self) -> int:
+        """Frames of the whole file."""
+        return self.frames if self.segment is None else self.segment.of
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,6 +348,7 @@ def _check_format(content):
 
 def _video_to(video):
     """Record on disk of a video."""
+    segment = {} if video.segment is None else {"segment": video.segment.to_dict()}
     return {
         "name": video.name,
         "frames": video.frames,
@@ -332,6 +357,7 @@ def _video_to(video):
         "label": video.label,
         "labelled_frames": _compact(video.labeled_frames),
         "tubes": [_tube_to(tube) for tube in video.tubes],
+        **segment,
     }
 
 
@@ -343,9 +369,11 @@ def _video_from(record):
         tubes = tuple(_tube_from(tube) for tube in tubes) if tubes else ()
         labeled = _field(record, "labelled_frames", np.ndarray)
         rest = [_field(record, key, object) for key in ("frames", "height", "width", "label")]
+        segment = record.get("segment")
+        segment = None if segment is None else Segment.from_dict(segment)
     except UserError as error:
         raise UserError(f"video {name}: {error}") from error
-    return Video(name, *rest, labeled, tubes)
+    return Video(name, *rest, labeled, tubes, segment)
 
 
 def _tube_to(tube):

@@ -193,12 +193,13 @@ def to_records(annotations: Annotations) -> list:
 
     The boxes between labeled frames are linear in the four corners, rounded half up (so no
     box loses its area). What is lost: see from_records; a gap in a tube (a labeled frame
-    without this actor) is bridged in the boxes, and not among its labeled_frames. Raises
-    UserError for masks, which it cannot hold.
+    without this actor) is bridged in the boxes, and not among its labeled_frames. Segments
+    of one video become one entry, that video's, with its frame numbers. Raises UserError
+    for masks, which it cannot hold.
     """
-    records = []
+    records = {}
     for video in annotations.videos.values():
-        tubes = []
+        tubes = records.setdefault(video.source, [])
         for tube in video.tubes:
             if tube.boxes is None:
                 raise UserError(
@@ -209,6 +210,6 @@ def to_records(annotations: Annotations) -> list:
             corners = [np.interp(every, tube.frames, tube.boxes[:, i]) for i in range(4)]
             boxes = np.floor(np.stack(corners, axis=1) + 0.5).astype(np.int32)
             boxes[:, 2:] -= boxes[:, :2]
-            tubes.append((tube.start, tube.end - 1, tube.label, boxes, tube.frames.copy()))
-        records.append((video.name, tubes))
-    return records
+            start, last = tube.start + video.first, tube.end - 1 + video.first
+            tubes.append((start, last, tube.label, boxes, tube.frames + video.first))
+    return list(records.items())

@@ -30,12 +30,14 @@ from claus.datasets.video.disk_cache import read_checked, signature, write_check
 from claus.datasets.video.display import Display, display_of
 from claus.datasets.video.reader import (
     Frame,
+    InOrder,
     VideoError,
     check_length,
     check_size,
     packet_of,
     pixels,
     read_frames,
+    read_runs,
     video_stream,
 )
 from claus.utils.runtime import UserError
@@ -44,7 +46,8 @@ from claus.utils.runtime import UserError
 VERSION = 2
 # most bytes that a container puts between a packet's stated position and its content
 HEADER = 64
-IN_MEMORY = 2000  # indices a process keeps in memory, some kilobytes each
+IN_MEMORY = 2000  # indices a process keeps in memory, some kilobytes each of short clips
+PACKETS = 2_000_000  # and as many packets of them: 260 MB, 22 hours at 25 frames a second
 UNREADABLE = (av.error.FFmpegError, OSError, ValueError)
 
 
@@ -81,20 +84,20 @@ class FrameIndex:
             yield from context.decode(packet_of(file.read(size)))
         yield from context.decode(None)
 
+    def group_of(self, k: int) -> int:
+        """Number of the group that holds frame `k`, or that a missing one would follow."""
+        return bisect.bisect_right(self.groups, k, key=_first_frame) - 1
+
     def read(self, path: str | Path, wanted: Collection[int]) -> dict[int, np.ndarray]:
         """{frame number: uint8 RGB (H,W,3)} for some of this file's frames. Raises OSError,
         FFmpegError or ValueError where the file no longer fits the index.
         """
-        firsts = [first for _, first in self.groups]
         converter, found = VideoReformatter(), {}
-
-        def group_of(k):
-            return bisect.bisect_right(firsts, k) - 1
-
         with open(path, "rb") as file:
-            for group, members in itertools.groupby(sorted(wanted), group_of):
+            for group, members in itertools.groupby(sorted(wanted), self.group_of):
                 members = list(members)
-                for k, frame in enumerate(self.decode(file, group), start=firsts[group]):
+                first = self.groups[group][1]
+                for k, frame in enumerate(self.decode(file, group), start=first):
                     if k in members:
                         found[k] = pixels(Frame(frame, self.display), converter)
                     if k == members[-1]:
@@ -143,6 +146,10 @@ def build(path: str | Path) -> FrameIndex:
         raise VideoError(f"{path}: decoding fails; download this video again") from error
 
 
+def _first_frame(group):
+    return group[1]
+
+
 def _verified(index, file, digests):
     """The index with the first frame of each group, or one without groups where these
     decode to other pictures.
@@ -187,6 +194,63 @@ def _digest(frame):
     return hashlib.sha1(planes, usedforsecurity=False).digest(), about
 
 
+class ByGroups:
+    """The frames of a file from any group of pictures on: reader.InOrder for a file whose
+    index has groups, without decoding what lies before the group of a frame.
+    """
+
+    def __init__(self, path: str | Path, index: FrameIndex):
+        self.path, self.index, self.file = path, index, None
+        self._enter(0)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> Frame:
+        try:
+            decoded = next(self._frames, None)
+            while decoded is None:
+                following = self.group + 1
+                if following == len(self.index.groups):
+                    self._check_count(self.index.frames)
+                    raise StopIteration
+                self._check_count(self.index.groups[following][1])
+                self._enter(following)
+                decoded = next(self._frames, None)
+        except UNREADABLE as error:
+            raise VideoError(f"{self.path}: decoding fails near frame {self.count}") from error
+        self.count, self.last = self.count + 1, Frame(decoded, self.index.display)
+        return self.last
+
+    def skip_to(self, k: int) -> None:
+        """Make frame number `k` the last one, or one that is still to come of the same
+        group; of a frame that is missing at the end, the last one there is.
+        """
+        k = min(k, self.index.frames - 1)
+        group = self.index.group_of(k)
+        if group != self.group or k < self.count - 1:
+            self._enter(group)
+
+    def _enter(self, group):
+        """Be before the first frame of a group. The file is opened with the first frame, so
+        that errors come where frames are asked for.
+        """
+        self.group, self.count, self.last = group, self.index.groups[group][1], None
+        self._frames = self._of_group(group)
+
+    def _of_group(self, group):
+        if self.file is None:
+            self.file = open(self.path, "rb")  # noqa: SIM115  as long as the decoder
+        yield from self.index.decode(self.file, group)
+
+    def _check_count(self, expected):
+        """VideoError where a group did not give as many frames as the index has."""
+        if self.count != expected:
+            raise VideoError(
+                f"{self.path}: has changed while it was read; run the same command again"
+            )
+
+
 class IndexedVideos:
     """Reads frames through the index of each file, which it makes where there is none.
 
@@ -198,6 +262,41 @@ class IndexedVideos:
     def __init__(self, folder: str | Path | None = None):
         self.folder = Path(folder) / "index" if folder else None
         self._known = OrderedDict()
+        self._open = None, None  # the file read last, and where its decoder is
+
+    def read_runs(
+        self,
+        path: str | Path,
+        frames: int,
+        runs: Sequence[Sequence[int]],
+        size: tuple[int, int] | None = None,
+    ) -> Iterator[np.ndarray]:
+        """The same frames and errors as reader.read_runs, besides VideoError for a file that
+        is too long. Only groups of pictures in which a frame is wanted are decoded, each up
+        to the last one. Where a file has none that can be decoded by itself, and is read in
+        the order of its frames, it is decoded once for all calls.
+        """
+        path = Path(path)
+        try:
+            if path.is_dir() or not path.is_file():
+                yield from read_runs(path, frames, runs, size)
+                return
+            yield from read_runs(path, frames, runs, size, self._decoder(path, frames))
+        except BaseException:  # the decoder may be anywhere
+            self._open = None, None
+            raise
+
+    def _decoder(self, path, frames):
+        """The decoder of this file, as the last call left it if that was of this file."""
+        state = signature(path)
+        if self._open[0] != state:
+            index = self.index(path)
+            seekable = index is not None and index.groups
+            self._open = state, ByGroups(path, index) if seekable else InOrder(path)
+        decoder = self._open[1]
+        if isinstance(decoder, ByGroups) and decoder.index.frames > frames:
+            check_length(path, decoder.index.frames, frames)
+        return decoder
 
     def read_frames(
         self,
@@ -243,9 +342,14 @@ class IndexedVideos:
             if file and index is not None:
                 write_checked(file, json.dumps(asdict(index)).encode())
         self._known[key] = index
-        if len(self._known) > IN_MEMORY:
+        while len(self._known) > 1 and (
+            len(self._known) > IN_MEMORY or self._packets() > PACKETS
+        ):
             self._known.popitem(last=False)
         return index
+
+    def _packets(self):
+        return sum(len(index.packets) for index in self._known.values() if index is not None)
 
 
 def _load(file):

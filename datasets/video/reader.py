@@ -9,6 +9,7 @@ here trusts a header or seeks by time. Pictures are as a player shows them, see 
 """
 
 import contextlib
+import functools
 import itertools
 import re
 import sys
@@ -233,11 +234,38 @@ def read_blocks(
     yield from zip(starts, read_runs(path, frames, runs, size), strict=True)
 
 
+class InOrder:
+    """The frames of a file one after the other, from its first: an iterator over Frames.
+
+    count: how many were decoded. last: the last of them, None before the first. wanted: see
+    iter_frames. frame_index.ByGroups is the same for a file that can be entered anywhere.
+    """
+
+    def __init__(self, path: str | Path, wanted: set[int] | None = None):
+        self.count, self.last = 0, None
+        self._open = functools.partial(iter_frames, path, wanted)
+        self._frames = self._open()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> Frame | None:
+        frame = next(self._frames)
+        self.count, self.last = self.count + 1, frame or self.last
+        return frame
+
+    def skip_to(self, k: int) -> None:
+        """Make frame number `k` the last one, or one that is still to come."""
+        if k < self.count - 1:
+            self.count, self.last, self._frames = 0, None, self._open()
+
+
 def read_runs(
     path: str | Path,
     frames: int,
     runs: Sequence[Sequence[int]],
     size: tuple[int, int] | None = None,
+    decoder: InOrder | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield some frames of a video in runs: uint8 (n,H,W,3) for each run, a sorted list of
     n frame numbers.
@@ -246,44 +274,52 @@ def read_runs(
     frame wanted; only wanted frames are converted to RGB. Up to SHORT_TAIL frames that are
     missing of `frames` repeat the last, which is a note. Where one of the last SHORT_TAIL
     frames is wanted, the file must also end at most SHORT_TAIL frames after `frames`, see
-    check_length. size: (height, width) of the annotation, see check_size.
+    check_length. size: (height, width) of the annotation, see check_size. decoder: of this
+    file, where it is not decoded from its start.
     """
     near_end = any(run and run[-1] >= frames - SHORT_TAIL for run in runs[-1:])
-    return _decode_runs(path, frames, runs, size, to_end=near_end)
+    return _decode_runs(path, frames, runs, size, near_end, decoder)
 
 
-def _decode_runs(path, frames, runs, size, to_end):
+def _decode_runs(path, frames, runs, size, to_end, decoder=None):
     """read_runs; to_end: whether what follows frame number `frames` - 1 is looked at, before
     the last run is given.
     """
-    wanted = {k for run in runs for k in run}
-    decoder, converter = iter_frames(path, wanted), VideoReformatter()
-    count, frame, final, checked = 0, None, None, False
+    if decoder is None:
+        decoder = InOrder(path, {k for run in runs for k in run})
+    converter, final, checked = VideoReformatter(), None, False
     for number, run in enumerate(runs, start=1):
         block = []
         for k in run:
-            while count <= k and final is None:
+            decoder.skip_to(k)
+            checked = checked or _size_checked(path, decoder.last, size)
+            while decoder.count <= k and final is None:
                 try:
-                    frame, count = next(decoder), count + 1
+                    next(decoder)
                 except StopIteration:
-                    check_length(path, count, frames)
-                    final = pixels(frame, converter)
-                if frame is not None and not checked:  # one size a file
-                    check_size(path, frame.size, size, frame.display)
-                    checked = True
-            block.append(final if final is not None else pixels(frame, converter))
+                    check_length(path, decoder.count, frames)
+                    final = pixels(decoder.last, converter)
+                checked = checked or _size_checked(path, decoder.last, size)
+            block.append(final if final is not None else pixels(decoder.last, converter))
         if to_end and number == len(runs):
-            more = frames + SHORT_TAIL + 1 - count
+            more = frames + SHORT_TAIL + 1 - decoder.count
             with contextlib.suppress(VideoError):  # damage behind what is wanted
-                for _ in itertools.islice(decoder, more):
-                    count += 1
-            check_length(path, count, frames)
-            if count < frames:
+                for _ in itertools.islice(decoder, max(more, 0)):
+                    pass
+            check_length(path, decoder.count, frames)
+            if decoder.count < frames:
                 _note(
-                    f"{path} decodes {count} frames where the annotation has {frames}; "
+                    f"{path} decodes {decoder.count} frames where the annotation has {frames}; "
                     "the last one is repeated"
                 )
         yield np.stack(block)
+
+
+def _size_checked(path, frame, labeled):
+    """Whether there is a frame to check the size of; all of a file have one size."""
+    if frame is not None:
+        check_size(path, frame.size, labeled, frame.display)
+    return frame is not None
 
 
 def check_size(

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from claus.datasets.video.frame_index import IndexedVideos
 from claus.datasets.video.reader import read_frames
 from claus.experiments.report.curves import SETTINGS, svg
 
@@ -144,14 +145,17 @@ def class_bars(classes, aware_C, agnostic_C, share_C, title):
         return svg(figure)
 
 
-def uncertainty_strip(title, scores_F, picked, before, frames=None):
+def uncertainty_strip(title, scores_F, picked, before, first=0, frames=None):
     """PNG: frames of a video in time above the uncertainty of every frame; picked ones are
     framed and marked.
 
-    scores_F (F,). picked, before: frame numbers picked now, and labeled earlier. frames:
-    function from frame numbers to uint8 (n,H,W,3), or None where the video is not here.
+    scores_F (F,). picked, before: frame numbers picked now, and labeled earlier. first:
+    number of the first frame. frames: function from frame numbers to uint8 (n,H,W,3), or
+    None where the video is not here.
     """
-    length, shown = len(scores_F), frames_shown(len(scores_F), picked)
+    every_F = first + np.arange(len(scores_F))
+    shown = frames_shown(len(scores_F), [number - first for number in picked])
+    shown = [first + number for number in shown]
     shots = frames(shown) if frames else None
     with matplotlib.rc_context(SETTINGS):
         strip = 0 if shots is None else 10 / len(shown) * shots.shape[1] / shots.shape[2] + 0.45
@@ -173,10 +177,8 @@ def uncertainty_strip(title, scores_F, picked, before, frames=None):
                 if number in picked:
                     axes.xaxis.label.set(color=PICKED, weight="bold")
         axes = rows[1].subplots()
-        axes.fill_between(
-            np.arange(length), scores_F, color="#30638e", alpha=0.25, step="mid", lw=0
-        )
-        axes.step(np.arange(length), scores_F, where="mid", color="#30638e", lw=1.5)
+        axes.fill_between(every_F, scores_F, color="#30638e", alpha=0.25, step="mid", lw=0)
+        axes.step(every_F, scores_F, where="mid", color="#30638e", lw=1.5)
         for numbers, color, marker, label in (
             (picked, PICKED, "v", "picked now"),
             (before, LABELED, "s", "labeled before"),
@@ -186,14 +188,16 @@ def uncertainty_strip(title, scores_F, picked, before, frames=None):
             if len(numbers):
                 axes.plot(
                     numbers,
-                    np.asarray(scores_F)[list(numbers)],
+                    np.asarray(scores_F)[np.array(numbers) - first],
                     marker,
                     color=color,
                     ms=8,
                     label=label,
                 )
                 axes.legend(loc="upper right", fontsize=9)
-        axes.set(xlim=(-0.5, length - 0.5), xlabel="frame", ylabel="uncertainty")
+        axes.set(
+            xlim=(every_F[0] - 0.5, every_F[-1] + 0.5), xlabel="frame", ylabel="uncertainty"
+        )
         axes.set_ylim(bottom=min(0, float(np.min(scores_F))))
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, weight="bold")
         return png(figure, 100)
@@ -215,12 +219,13 @@ def frames_shown(length, picked):
     return sorted(shown | set(some))
 
 
-def frame_reader(path, video):
-    """Function from frame numbers to pictures of a video; UserError (VideoError) comes when
-    it is called.
+def frame_reader(path, video, cache):
+    """Function from frame numbers (of the file) to pictures of a video; UserError
+    (VideoError) comes when it is called. cache: folder for the indices of long videos.
     """
     labeled = video.height, video.width
-    return lambda numbers: read_frames(path, list(numbers), video.frames, labeled)
+    read = read_frames if video.segment is None else IndexedVideos(cache).read_frames
+    return lambda numbers: read(path, list(numbers), video.file_frames, labeled)
 
 
 def as_jpeg(path, widest=1000):

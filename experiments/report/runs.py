@@ -224,7 +224,8 @@ def strips_section(folder, data, variant):
             f"{video.name} · number {number + 1} of {len(rows)} picked",
             values[first : first + video.frames],
             picked,
-            video.labeled_frames.tolist(),
+            (video.labeled_frames + video.first).tolist(),
+            video.first,
         )
         try:
             picture = pictures.uncertainty_strip(*arguments, reader)
@@ -261,10 +262,11 @@ def _reader(folder, data, video):
     dataset = settings.get("dataset", "ucf101")
     data = data or _data_of(folder) or data_folder(dataset)
     try:
-        known = Run.of(folder.resolve()).identities
-        find_video = IdentifiedVideos(video_finder(dataset, data), known, record=False)
-        path = find_video(video.name)
-        return pictures.frame_reader(path, video), None
+        run = Run.of(folder.resolve())
+        finder = video_finder(dataset, data)
+        find_video = IdentifiedVideos(finder, run.identities, record=False)
+        path = find_video(video.source)
+        return pictures.frame_reader(path, video, run.cache), None
     except UserError as error:
         return None, str(error)
 

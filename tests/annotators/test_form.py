@@ -12,6 +12,7 @@ from claus.annotators.answers import check_answers, merge_answers
 from claus.annotators.form import read_form, request_form, write_form
 from claus.annotators.simulated import answer, strip_labels
 from claus.datasets.labels.annotations import Annotations, Tube, Video, load, save
+from claus.datasets.labels.segment import Segment
 from claus.datasets.ucf101 import read_ground_truth
 from claus.utils.runtime import UserError
 
@@ -504,3 +505,82 @@ def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
     text = (tmp_path / "form.json").read_bytes()
     (tmp_path / "form.json").write_bytes(b"\xef\xbb\xbf" + text)
     assert read_form(tmp_path / "form.json") == asked()
+
+
+# ---- segments of a longer video ----
+
+
+def segments():
+    """Two parts of one video: frames 100 to 111, labeled at 103 with class 0, and 200 to
+    209.
+    """
+    tube = Tube(0, 2, [3], [[1, 1, 9, 9]])
+    part = {"height": 60, "width": 80}
+    first = Segment("cam/v", 100, 300, (4.0, 4.48))
+    a = Video("cam/v_a", 12, **part, label=0, labeled_frames=[3], tubes=(tube,), segment=first)
+    b = Video("cam/v_b", 10, **part, segment=Segment("cam/v", 200, 300))
+    return Annotations("own", ("run", "walk"), {v.name: v for v in (a, b)})
+
+
+def test_a_form_has_the_numbers_of_the_whole_video():
+    before = segments()
+    picks = [{"video": "cam/v_a", "frames": [111, 104]}, {"video": "cam/v_b", "frames": [200]}]
+    request = request_form(before, picks, "mine", 1)
+    a, b = request["videos"]
+    assert a["segment"] == {
+        "video": "cam/v",
+        "frames": [100, 111],
+        "time": ["0:00:04.000", "0:00:04.480"],
+    }
+    assert b["segment"] == {"video": "cam/v", "frames": [200, 209]}
+    assert a["labelled_before"] == [
+        {"frame": 103, "actors": [{"track": 2, "box": [1, 1, 8, 8]}]}
+    ]
+    assert [frame["frame"] for frame in a["frames"]] == [104, 111]
+    for frame, box in zip(a["frames"], ([4, 0, 2, 2], [11, 0, 2, 2]), strict=True):
+        frame["actors"] = [{"track": 2, "box": box}]
+    b["class"], b["frames"][0]["actors"] = "walk", []
+    check_answers(request_form(before, picks, "mine", 1), request, before)
+    merged = merge_answers(before, request)
+    video = merged.videos["cam/v_a"]
+    assert video.labeled_frames.tolist() == video.tubes[0].frames.tolist() == [3, 4, 11]
+    assert video.tubes[0].boxes[:, 0].tolist() == [1, 4, 11]
+    other = merged.videos["cam/v_b"]
+    assert (other.label, other.labeled_frames.tolist(), other.first) == (1, [0], 200)
+
+
+@pytest.mark.parametrize("frame", [4, 99, 112, 103])
+def test_a_frame_outside_the_segment_or_labeled_cannot_be_asked_for(frame):
+    with pytest.raises(UserError, match=f"frame {frame} cannot be requested"):
+        request_form(segments(), [{"video": "cam/v_a", "frames": [frame]}], "mine", 1)
+
+
+def test_an_answer_outside_the_segment_is_told_where_it_is():
+    request = request_form(segments(), [{"video": "cam/v_b", "frames": [205]}], "mine", 1)
+    request["videos"][0]["class"] = "run"
+    request["videos"][0]["frames"] = [{"frame": 5, "actors": []}]
+    with pytest.raises(
+        UserError, match="frame 5 is not in the video .frames 200 to 209 of cam"
+    ):
+        check_answers(request, request, segments())
+
+
+def test_simulated_answers_have_the_numbers_of_the_whole_video():
+    truth = merge_answers(
+        segments(),
+        filled(request_form(segments(), [{"video": "cam/v_b", "frames": [207]}], "m", 1)),
+    )
+    hidden = strip_labels(truth)
+    assert hidden.videos["cam/v_b"].first == 200 and not hidden.labeled()
+    request = request_form(hidden, [{"video": "cam/v_b", "frames": [207]}], "m", 0)
+    answered = answer(truth, request)["videos"][0]
+    assert answered["class"] == "walk"
+    assert answered["frames"][0]["actors"] == [{"track": 1, "box": [7, 0, 5, 5]}]
+
+
+def filled(form):
+    for video in form["videos"]:
+        video["class"] = "walk"
+        for frame in video["frames"]:
+            frame["actors"] = [{"track": 1, "box": [frame["frame"] - 200, 0, 5, 5]}]
+    return form
