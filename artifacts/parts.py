@@ -3,7 +3,6 @@ resumable; and fingerprints of files.
 """
 
 import hashlib
-import io
 import json
 import time
 import zipfile
@@ -37,10 +36,8 @@ def parts_dir(folder, made_from):
 
 def save_part(path, arrays):
     """Write a dict of arrays atomically as .npz."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
     with atomic_write(path) as file:
-        file.write(buffer.getbuffer())
+        np.savez(file, **arrays)
 
 
 class Unfinished:
