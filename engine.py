@@ -443,6 +443,10 @@ def validate(detector, batches, classes, pixel_range, amp=True, failed=None):
 # -------------------------------------------------------------------- scores and predictions
 
 
+def no_one_keeps(arrays):
+    """In place of a function that keeps what is done."""
+
+
 @dataclass(frozen=True)
 class ScoreSettings:
     """What the scores of a video depend on beside its clips."""
@@ -456,19 +460,37 @@ class ScoreSettings:
 
 
 @torch.no_grad()
-def score_video(trained, video, chunks, settings, forward=mc_forward):
+def score_video(
+    trained, video, chunks, settings, forward=mc_forward, done=None, keep=no_one_keeps
+):
     """Latents of the tiles (n,D), and every frame score (F,) of one video from the chunks of
     its clips (see VideoTiles): {"latents", one entry for each of SCORES}, NumPy.
 
     forward: mc_forward, or it compiled. Nothing waits for the device before the last clip.
+    keep: called after each chunk with a function that gives what is done so far, as arrays.
+    done: such arrays of a work that was stopped; the chunks are those that follow.
     """
     latents, values, places = Rows(), Rows(), []
+    if done is not None:
+        device = next(trained.detector.parameters()).device
+        latents.add(torch.from_numpy(done["latents"]).to(device))
+        values.add(torch.from_numpy(done["values"]).to(device))
+        places += done["places"].tolist()
+
+    def so_far():
+        return {
+            "latents": latents.taken().cpu().numpy(),
+            "values": values.taken().cpu().numpy(),
+            "places": np.array(places),
+        }
+
     for chunk in chunks:
         more_latents, more_values = score_clips(trained, video, chunk, settings, forward)
         if more_latents:
             latents.add(torch.stack(more_latents))
         values.add(torch.stack(more_values))
         places += zip(chunk["tile"].tolist(), chunk["phase"].tolist(), strict=True)
+        keep(so_far)
     values = values.taken().cpu().numpy()  # (clips, 5, T)
     scores = {name: np.zeros(video.frames, np.float32) for name in SCORES}
     size = values.shape[2] * STRIDE
@@ -484,6 +506,11 @@ def score_video(trained, video, chunks, settings, forward=mc_forward):
             spread(tile_scores, values_T, phase, settings.phases)
             place += tile_scores[served - first :][: len(place)]
     return {"latents": latents.taken().cpu().numpy(), **scores}
+
+
+def clips_done(done):
+    """Clips that are in the arrays of an unfinished score_video; 0 for None."""
+    return 0 if done is None else len(done["places"])
 
 
 class Rows:

@@ -123,7 +123,8 @@ def load(path, device="cpu"):
             f"{path} is a damaged detector checkpoint ({reason}); train again"
         ) from error
     arguments = trained.about.get("arguments", {})
-    trained.detector.conv1.pretrained().requires_grad_(arguments.get("train_encoder", True))
+    learns = bool(arguments.get("train_encoder", True))
+    trained.detector.conv1.pretrained().requires_grad_(learns)
     trained.detector.to(device)  # outside: a device that fails is no damage of the file
     trained.source = fingerprint(path)
     return trained

@@ -1,6 +1,8 @@
 """Where the files of a run lie. Every other module asks a Run or a Cycle for its paths.
 
 files/<run>/            ledger.csv  pool.pkl  frame_counts.jsonl          claus_select.py
+                        identities.jsonl                                  whoever reads a video
+                        test_identities.jsonl                             evaluate.py
                         run.json  start.json  results.csv  curve.png      run_cycles.py
                         cache/                                            training scripts
 files/<run>/cycle<k>/   annotations.pkl  request.json  answers.json
@@ -75,6 +77,16 @@ class Run:
     def frame_counts(self) -> Path:
         """Lengths of videos that have been counted already, one JSON line each."""
         return self.folder / "frame_counts.jsonl"
+
+    @property
+    def identities(self) -> Path:
+        """Which file each video is, one JSON line each, see identities.py."""
+        return self.folder / "identities.jsonl"
+
+    @property
+    def test_identities(self) -> Path:
+        """The same of the videos of evaluate.py --labels, which may have the same names."""
+        return self.folder / "test_identities.jsonl"
 
     @property
     def settings(self) -> Path:

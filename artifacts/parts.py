@@ -1,13 +1,19 @@
-"""Finished parts of a long work, kept so that it is resumable, and fingerprints of files."""
+"""Finished parts of a long work and what is done of an unfinished one, kept so that it is
+resumable; and fingerprints of files.
+"""
 
 import hashlib
-import io
 import json
+import time
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from claus.utils.runtime import atomic_write
+
+EVERY = 60  # seconds of work on one part after which what is done of it is kept
 
 
 def fingerprint(path):
@@ -30,7 +36,41 @@ def parts_dir(folder, made_from):
 
 def save_part(path, arrays):
     """Write a dict of arrays atomically as .npz."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
     with atomic_write(path) as file:
-        file.write(buffer.getbuffer())
+        np.savez(file, **arrays)
+
+
+class Unfinished:
+    """What is done of a part, kept beside it in <stem>.unfinished.npz every `every` seconds
+    and removed once the part is there.
+
+    path: of the part. load gives the arrays that were kept, None where there are none or
+    they are damaged. keep is called as often as there is something to keep.
+    """
+
+    def __init__(self, path: Path, every: float | None = None):
+        self.path = path
+        self.kept_at = path.with_suffix(".unfinished.npz")
+        self.every = EVERY if every is None else every
+        self.last = time.monotonic()
+
+    def load(self) -> dict[str, np.ndarray] | None:
+        """The arrays that were kept last."""
+        if not self.kept_at.exists():
+            return None
+        try:
+            with np.load(self.kept_at) as part:
+                return {name: part[name] for name in part.files}
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+            return None  # begun again
+
+    def keep(self, arrays: Callable[[], dict[str, np.ndarray]]) -> None:
+        """Write `arrays()` if it is time to."""
+        if time.monotonic() - self.last >= self.every:
+            save_part(self.kept_at, arrays())
+            self.last = time.monotonic()
+
+    def finish(self, arrays: dict[str, np.ndarray]) -> None:
+        """Write the part, and remove what was kept of it."""
+        save_part(self.path, arrays)
+        self.kept_at.unlink(missing_ok=True)

@@ -98,6 +98,9 @@ def take_start(
         source, target = theirs.folder / name, mine.folder / name
         if source.exists() and not target.exists():
             link_or_copy(source, target)
+    if other.identities.exists() and not run.identities.exists():
+        # a copy, as lines are added to it
+        write_text(run.identities, other.identities.read_text(encoding="utf-8"))
     _check_unchanged(run, other, record)
 
 

@@ -1,14 +1,16 @@
 """Memory of a long video: read, scored and evaluated as a stream, against all its clips at
 once.
 
-    python benchmarks/bench_memory.py                 # --minutes 60 for an hour
+    python benchmarks/bench_memory.py                 # --minutes 60 --streams-only for an hour
 
-Reads   a 640x480 video at 25 frames/s made on the spot
+Reads   a 640x480 video at 25 frames/s made on the spot, with a box or a mask in every frame
 Writes  benchmarks/results/memory.md, from three minutes or more and both sides
-Expect  a minute or two for three minutes. The frames are those of the full network (224x224,
+Expect  some minutes for three minutes. The frames are those of the full network (224x224,
         two clips a tile); the network itself is replaced by one that always sees a square,
-        because what it needs does not depend on the video. Stops with an error where a
-        stream needs LIMIT MiB or more.
+        because what it needs does not depend on the video. Scoring keeps what is done every
+        second, evaluation too, and then reads its labels, writes its part and computes the
+        numbers of both protocols and of the floor. Stops with an error where a stream needs
+        LIMIT MiB or more.
 """
 
 import argparse
@@ -28,19 +30,26 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from claus import engine  # noqa: E402
+from claus.artifacts.parts import Unfinished  # noqa: E402
 from claus.benchmarks import timing  # noqa: E402
 from claus.datasets.clips.geometry import GEOMETRY  # noqa: E402
 from claus.datasets.clips.tiles import TileLoader, VideoTiles  # noqa: E402
-from claus.datasets.labels.annotations import Tube, Video  # noqa: E402
+from claus.datasets.labels.annotations import Annotations, Tube, Video  # noqa: E402
+from claus.datasets.labels.annotations import load as load_labels  # noqa: E402
+from claus.datasets.labels.annotations import save as save_labels  # noqa: E402
+from claus.datasets.labels.masks import PackedMasks  # noqa: E402
 from claus.datasets.sprites import random_texture, write_video  # noqa: E402
-from claus.metrics.detections import DetectionSettings  # noqa: E402
+from claus.datasets.truth import no_model_floor  # noqa: E402
+from claus.flags.evaluation import parse  # noqa: E402
 from claus.models.detector import Detection  # noqa: E402
 from claus.steps import evaluate  # noqa: E402
 from claus.utils.machine import machine_line  # noqa: E402
 from claus.utils.markdown import table  # noqa: E402
 
 SHORT = "short.avi"  # the warm-up's video
-RATE, HEIGHT, WIDTH, CLASSES, LIMIT = 25, 480, 640, 24, 300
+RATE, HEIGHT, WIDTH, LIMIT = 25, 480, 640, 300
+CLASSES = tuple(f"class {number}" for number in range(24))
+EVERY = 1  # seconds after which what is done of a video is kept
 SIDES = {"stream": "as a stream", "whole": "all clips at once"}
 
 
@@ -56,13 +65,14 @@ def main(argv=None):
     frames = round(args.minutes * 60 * RATE)
     if args.one:
         path, work, side = args.one
-        print(added(Path(path), frames, WORKS[work], side))
+        print(added(Path(path), work, side))
         return 0
     sides = ["stream"] if args.streams_only else list(SIDES)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.avi"
-        make(path, frames)
-        make(path.with_name(SHORT), 4 * RATE)
+        for file, count in ((path, frames), (path.with_name(SHORT), 4 * RATE)):
+            make(file, count)
+            label(file, count)
         found = {
             work: [measured(path, args.minutes, work, side) for side in sides] for work in WORKS
         }
@@ -73,7 +83,8 @@ def main(argv=None):
 `python benchmarks/bench_memory.py --minutes {args.minutes:g}`: {machine_line()}.
 {args.minutes:g} minutes of {WIDTH}x{HEIGHT} at {RATE} frames/s, read in the process itself (`--workers 0`), for the
 full network, which is replaced by one that always sees a square. Highest resident memory above that
-before the work, each in a process of its own.
+before the work, each in a process of its own. The labels count, and in evaluation all numbers:
+{frames} frames with one region each are {frames * len(CLASSES)} boxes of {len(CLASSES)} classes.
 
 {table(head, rows)}
 """
@@ -94,20 +105,39 @@ def measured(path, minutes, work, side):
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def added(path, frames, work, side):
-    """MiB that a work on a video of `frames` frames adds to this process."""
-    short = made_up(4 * RATE)
+def added(path, work, side):
+    """MiB that a work on a video adds to this process, its labels among them."""
+    function = WORKS[work]
     # what the first call alone loads
-    work(short, chunks_of(path.with_name(SHORT), short, "stream"))
-    video = made_up(frames)
-    return timing.added_memory(lambda: work(video, chunks_of(path, video, side)))
+    function(path.with_name(SHORT), "stream")
+    return timing.added_memory(lambda: function(path, side))
 
 
-def made_up(frames):
-    """A video with one actor in every frame."""
+def label(path, frames):
+    """Write two annotation files beside a video: a box, and a mask, in every frame."""
+    boxes = np.array([200, 100, 400, 380]) + (np.arange(frames) % 50)[:, None]
+    masks = PackedMasks.pack_blocks(
+        drawn(boxes[start : start + 8]) for start in range(0, frames, 8)
+    )
     every = np.arange(frames)
-    boxes = np.array([200, 100, 400, 380]) + (every % 50)[:, None]
-    return Video("long", frames, HEIGHT, WIDTH, 0, every, (Tube(0, 0, every, boxes=boxes),))
+    for kind, marks in (("boxes", {"boxes": boxes}), ("masks", {"masks": masks})):
+        tube = Tube(0, 0, every, **marks)
+        video = Video("long", frames, HEIGHT, WIDTH, 0, every, (tube,))
+        save_labels(Annotations("own", CLASSES, {"long": video}), path.with_suffix(f".{kind}"))
+
+
+def drawn(boxes):
+    """Ellipses that fill boxes (n,4), bool (n,H,W)."""
+    x, y, height, width = np.arange(WIDTH), np.arange(HEIGHT)[:, None], 140, 100
+    masks = [
+        ((y - box[1] - 140) / height) ** 2 + ((x - box[0] - 100) / width) ** 2 for box in boxes
+    ]
+    return np.stack(masks) <= 1
+
+
+def labels_of(path, kind):
+    """The video with its labels."""
+    return load_labels(path.with_suffix(f".{kind}")).videos["long"]
 
 
 def chunks_of(path, video, side):
@@ -127,37 +157,51 @@ def always(path, name):
 # ------------------------------------------------------------------------------------ works
 
 
-def read(video, chunks):
+def read(path, side):
     """Clips are decoded and dropped."""
-    for _ in chunks:
+    for _ in chunks_of(path, labels_of(path, "boxes"), side):
         pass
 
 
-def score(video, chunks):
+def score(path, side):
     """The scores of cluster_extract.py, with two passes."""
     trained = SimpleNamespace(
         detector=OneActor(), pixel_range="0..1", geometry=GEOMETRY["full", "wide"]
     )
+    video = None
     settings = engine.ScoreSettings(passes=2, phases=2)
-    engine.score_video(trained, video, chunks, settings, two_passes)
+    video = labels_of(path, "boxes")
+    part = Unfinished(path.with_suffix(".scores.npz"), EVERY)
+    work = trained, video, chunks_of(path, video, side), settings, two_passes
+    part.finish(engine.score_video(*work, keep=part.keep))
 
 
-def evaluation(video, chunks):
-    """Both protocols of evaluate.py: overlaps with the truth, and boxes."""
-    trained = SimpleNamespace(
-        detector=OneActor(), pixel_range="0..1", classes=tuple(range(CLASSES))
-    )
-    settings = SimpleNamespace(
-        weights=None,
-        protocol="both",
-        capsule=SimpleNamespace(gt="union"),
-        act=DetectionSettings(),
-    )
-    view = evaluate.View(GEOMETRY["full", "wide"], GEOMETRY["full", "wide"])
-    evaluate.score_video(trained, video, chunks, view, settings)
+def evaluation(kind, path, side):
+    """All that evaluate.py does with a video: overlaps with the truth and regions, then the
+    numbers of both protocols and the floor. kind: of labels, "boxes" or "masks".
+    """
+    trained = SimpleNamespace(detector=OneActor(), pixel_range="0..1", classes=CLASSES)
+    nothing = ["--run", "none", "--ground-truth", "none", "--test-list", "none"]
+    settings = parse(["--device", "cpu", "--no-floor", *nothing])
+    geometry, video = GEOMETRY["full", "wide"], labels_of(path, kind)
+    view = evaluate.View(geometry, geometry)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Unfinished(Path(folder) / "0.npz", EVERY)
+        chunks = chunks_of(path, video, side)
+        work = trained, video, chunks, view, settings
+        part.finish(evaluate.score_video(*work, keep=part.keep))
+        scored = evaluate.gather_parts([video], Path(folder), {}, settings)
+    switches = evaluate.switches_of(settings, geometry)
+    evaluate.score(scored, CLASSES, view, switches, settings, None)
+    no_model_floor([video], [video], CLASSES, geometry, switches)
 
 
-WORKS = {"reading": read, "scoring": score, "evaluation": evaluation}
+WORKS = {
+    "reading": read,
+    "scoring": score,
+    "evaluation, boxes": functools.partial(evaluation, "boxes"),
+    "evaluation, masks": functools.partial(evaluation, "masks"),
+}
 
 
 class OneActor(torch.nn.Module):
@@ -173,8 +217,9 @@ class OneActor(torch.nn.Module):
 
     def forward(self, clip):
         logits = self.square + 0.1 * clip[:, :1]
-        scores = torch.full((len(clip), CLASSES), 0.5)
-        return Detection(logits, scores, torch.zeros(len(clip), 17 * CLASSES), scores.log())
+        scores = torch.full((len(clip), len(CLASSES)), 0.5)
+        latent = torch.zeros(len(clip), 17 * len(CLASSES))
+        return Detection(logits, scores, latent, scores.log())
 
 
 def two_passes(detector, clip, *masks):
@@ -188,7 +233,7 @@ def two_passes(detector, clip, *masks):
 
 def make(path, frames):
     """Write a video: ten seconds, coded once, as often as they are needed."""
-    rng, second = np.random.default_rng(0), path.with_name("short.avi")
+    rng, second = np.random.default_rng(0), path.with_suffix(".once.avi")
     ground = random_texture(rng, HEIGHT + 250, WIDTH + 250, grain=3)
     pictures = [ground[f : f + HEIGHT, f : f + WIDTH] for f in range(min(frames, 10 * RATE))]
     write_video(second, np.stack(pictures).astype(np.uint8), RATE)

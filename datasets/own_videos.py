@@ -12,7 +12,7 @@ from tqdm import tqdm
 from claus.datasets import ucf101
 from claus.datasets.labels.annotations import Annotations, Video
 from claus.datasets.segments import Cut, cut_video, rows_by_video
-from claus.utils.runtime import UserError
+from claus.utils.runtime import UserError, append_line
 
 
 def read_pool(
@@ -164,7 +164,7 @@ def count_frames(
             failed[name] = str(error)
             continue
         if new:
-            _append(known, json.dumps([name, *counted[name]]))
+            append_line(known, json.dumps([name, *counted[name]]))
         sizes[name] = tuple(counted[name][2:])
     return sizes, failed
 
@@ -209,19 +209,6 @@ def _read_known(path):
             if len(numbers) == 5:
                 counted[name] = numbers
     return counted
-
-
-def _append(path, line):
-    """Append a line to a file, on a new line even where the last one is incomplete."""
-    try:
-        with open(path, "a+b") as file:
-            if file.tell() and (file.seek(-1, 2), file.read(1))[1] != b"\n":
-                line = "\n" + line
-            file.write(line.encode() + b"\n")
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {(error.strerror or str(error)).lower()}"
-        ) from error
 
 
 def _listed(path):

@@ -16,8 +16,11 @@ from claus.datasets import table
 from claus.datasets.clips.geometry import ClipGeometry, center_crop, transform
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.labels.annotations import Annotations, Video
+from claus.datasets.labels.masks import PackedMasks
 from claus.metrics import capsule, floor
 from claus.utils.runtime import UserError
+
+BLOCK = 64  # frames whose masks are unpacked at once
 
 
 def read_labels(path: str, dataset: str, trained_on: Path) -> Annotations:
@@ -92,8 +95,8 @@ def check_classes(trained: tuple, tested: tuple, given: str) -> None:
 
 def truth_of(video: Video, geometry: ClipGeometry, gt: str) -> floor.Truth:
     """Ground truth of a video inside the center crop of a region (clips.region), at its
-    resolution; `gt` says which actors count (capsule.GT_MODES). ValueError for a geometry
-    with bars, in which no protocol scores.
+    resolution; `gt` says which actors count (capsule.GT_MODES). Masks are held compressed.
+    ValueError for a geometry with bars, in which no protocol scores.
     """
     if geometry.fit != "stretch" and geometry.frame != geometry.crop:
         raise ValueError(f"{geometry} is what a network sees; give a region, see region_of")
@@ -103,13 +106,40 @@ def truth_of(video: Video, geometry: ClipGeometry, gt: str) -> floor.Truth:
     size = geometry.size, geometry.size
     if all(tube.masks is None for tube in video.tubes):
         return floor.video_truth(video, geometry.crop, gt, rng, geometry.frame, size)
-    masks_A_F_S_S = np.zeros((len(video.tubes), video.frames, *size), bool)
+    chosen_A_F = _chosen_actors(video, geometry, gt, rng)
+    masks_F_S_S = PackedMasks.pack_blocks(
+        _cropped_masks(video, geometry, start, chosen_A_F).any(axis=0)
+        for start in range(0, video.frames, BLOCK)
+    )
+    return floor.Truth(video.name, video.label, size, masks_F_H_W=masks_F_S_S)
+
+
+def _chosen_actors(video, geometry, gt, rng):
+    """Which actors' masks are the truth of each frame, bool (A, F)."""
+    visible_A_F = np.ones((len(video.tubes), video.frames), bool)
+    if gt == "union":
+        return visible_A_F
+    for start in range(0, video.frames, BLOCK):
+        masks = _cropped_masks(video, geometry, start, visible_A_F)
+        visible_A_F[:, start : start + BLOCK] = masks.any(axis=(2, 3))
+    return capsule.select_actors(visible_A_F, gt, rng)
+
+
+def _cropped_masks(video, geometry, start, chosen_A_F):
+    """Masks of the chosen actors, bool (A, n, S, S), at the network's resolution, of the
+    frames from `start` on.
+    """
+    count = min(BLOCK, video.frames - start)
+    masks_A_n_S_S = np.zeros((len(video.tubes), count, geometry.size, geometry.size), bool)
     corner = center_crop(geometry)
     for actor, tube in enumerate(video.tubes):
-        masks = tube.masks[:].view(np.uint8)
-        masks_A_F_S_S[actor, tube.frames] = transform(masks, geometry, corner)
-    masks_F_S_S = capsule.reduce_actors(masks_A_F_S_S, gt, rng)
-    return floor.Truth(video.name, video.label, size, masks_F_H_W=masks_F_S_S)
+        rows = slice(*np.searchsorted(tube.frames, (start, start + count)))
+        frames = tube.frames[rows]
+        if len(frames):
+            masks = transform(tube.masks[rows].view(np.uint8), geometry, corner)
+            chosen_n = chosen_A_F[actor, frames]
+            masks_A_n_S_S[actor, frames - start] = masks.numpy() & chosen_n[:, None, None]
+    return masks_A_n_S_S
 
 
 def truth_masks(truth: floor.Truth, frames: np.ndarray | None = None) -> np.ndarray:

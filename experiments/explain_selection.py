@@ -193,8 +193,11 @@ def errors(folder, videos, args):
     how = evaluation.parse(flags)
     trained = checkpoint.load(folder / "detector.pt", args.device)
     view = evaluate.view_of(trained, how.crop)
+    find_video = data_sets.video_finder(how.dataset, how.data)
     with tempfile.TemporaryDirectory() as parts:
-        overlaps = evaluate.score_videos(trained, videos, view, Path(parts), how).overlaps
+        overlaps = evaluate.score_videos(
+            trained, videos, view, find_video, Path(parts), how
+        ).overlaps
     sums = []
     for video in overlaps:
         counted = video.gt_F > 0

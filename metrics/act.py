@@ -23,7 +23,7 @@ Letters: D detections, G ground truths, P pairs of them, C classes, L thresholds
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -98,6 +98,20 @@ class ApResult:
             "mean_ap_50_95": _plain([self.mean_ap_50_95])[0],
             "per_class": per_class,
         }
+
+
+def joined(parts: Sequence[ApResult]) -> ApResult:
+    """One result of several of the same switches, of which no two have boxes or tubes of one
+    class.
+    """
+    counts = [
+        sum(getattr(part, name) for part in parts) for name in ("truths_C", "detections_C")
+    ]
+    ap = parts[0].ap.copy()
+    for part in parts:
+        present = part.truths_C > 0
+        ap[present] = part.ap[present]
+    return replace(parts[0], ap=ap, truths_C=counts[0], detections_C=counts[1])
 
 
 def frame_ap(

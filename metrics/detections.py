@@ -9,7 +9,7 @@ C classes.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from claus.metrics import act, linking, masks
 from claus.metrics.boxes import Boxes
 
 CLASS_SCORES = ("clip", "video")
+ROWS = 400_000  # boxes scored at once
 
 
 @dataclass(frozen=True)
@@ -102,15 +103,54 @@ def boxes_of(
     return Boxes.concat(parts, scored=True)
 
 
-def with_class_scores(boxes: Boxes, scores_C: np.ndarray) -> Boxes:
-    """Boxes of boxes_of whose class scores were all 1, with these class scores."""
-    scores_C = np.asarray(scores_C, np.float64)
-    return Boxes(*boxes.columns()[:-1], boxes.score * scores_C[boxes.label])
+def regions_of(
+    video: object,
+    frames_N_T: np.ndarray,
+    probs_N_T_S_S: Iterable[np.ndarray],
+    geometry: object,
+    settings: DetectionSettings | None = None,
+) -> Boxes:
+    """Boxes of one video without a class: each region once, as number 0 and class 0, scored
+    by its mean foreground probability; arguments as of boxes_of. A 24th of those of boxes_of,
+    which Regions makes of them.
+    """
+    settings = settings or DetectionSettings()
+    without_class = replace(settings, class_scores="clip")
+    ones_N_1 = np.ones((len(frames_N_T), 1))
+    return boxes_of(0, video, frames_N_T, probs_N_T_S_S, ones_N_1, geometry, without_class)
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Boxes of one video whose classes are not written out: `boxes` of regions_of, and the
+    class scores of each in the rows `row_n` of scores_K_C.
+    """
+
+    boxes: Boxes
+    scores_K_C: np.ndarray
+    row_n: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.boxes) * self.scores_K_C.shape[1]
+
+    def of_classes(self, number: int, classes: range) -> Boxes:
+        """Every region once for each of the classes, as video `number`; as boxes_of has
+        them.
+        """
+        boxes, count = self.boxes, len(classes)
+        scores_n_c = np.asarray(self.scores_K_C, np.float64)[self.row_n][:, classes]
+        return Boxes(
+            np.full(len(boxes) * count, number),
+            np.repeat(boxes.frame, count),
+            np.tile(np.array(classes), len(boxes)),
+            np.repeat(boxes.box, count, axis=0),
+            (boxes.score[:, None] * scores_n_c).ravel(),
+        )
 
 
 def report(
     videos: Sequence,
-    boxes: Sequence[Boxes],
+    boxes: Sequence[Boxes | Regions],
     classes: Sequence[str],
     crop: str,
     settings: DetectionSettings | None = None,
@@ -118,11 +158,11 @@ def report(
     """{"frame", "video"}: frame-AP and video-AP as dicts that JSON can hold.
 
     videos: annotated videos (see masks.truth), in the order of the numbers in `boxes`, the
-    Boxes of each. classes: names of all classes. crop: the part of the frame that was
-    looked at, in words; it is written beside the numbers.
+    Boxes or Regions of each. Some classes at a time are scored, about ROWS boxes, so that
+    memory does not grow with the number of classes. classes: names of all classes. crop: the
+    part of the frame that was looked at, in words; it is written beside the numbers.
     """
     settings = settings or DetectionSettings()
-    found = Boxes.concat(boxes, scored=True)
     truth_boxes, truth_tubes = masks.truth(videos)
     switches = {
         "plus_one": settings.plus_one,
@@ -139,14 +179,30 @@ def report(
         "class_scores": settings.class_scores,
     }
     rule = {"rule": settings.link, **asdict(linking.RULES[settings.link])}
-    tubes = linking.link(found, settings.link, plus_one=settings.plus_one)
-    frame = act.frame_ap(truth_boxes, found, classes, **switches, made_by=made_by)
-    video = act.video_ap(
-        truth_tubes,
-        tubes,
-        classes,
-        nms=None if settings.nms == 1 else settings.nms,
-        **switches,
-        made_by={**made_by, "link": rule},
-    )
-    return {"frame": frame.to_dict(), "video": video.to_dict()}
+    options = {"nms": None if settings.nms == 1 else settings.nms, **switches}
+    frame, video = [], []
+    for group in _groups(boxes, len(classes)):
+        found = Boxes.concat(_of_classes(boxes, group), scored=True)
+        truth = truth_boxes[np.isin(truth_boxes.label, group)]
+        frame.append(act.frame_ap(truth, found, classes, **switches, made_by=made_by))
+        tubes = linking.link(found, settings.link, plus_one=settings.plus_one)
+        true_tubes = [tube for tube in truth_tubes if tube.label in group]
+        linked = {**made_by, "link": rule}
+        video.append(act.video_ap(true_tubes, tubes, classes, **options, made_by=linked))
+    return {"frame": act.joined(frame).to_dict(), "video": act.joined(video).to_dict()}
+
+
+def _groups(boxes, count):
+    """The classes 0 .. count - 1 as ranges, each of about ROWS boxes, or of one class."""
+    rows = sum(map(len, boxes))
+    size = max(ROWS * count // max(rows, 1), 1)
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def _of_classes(boxes, classes):
+    """The Boxes of these classes of each video."""
+    for number, part in enumerate(boxes):
+        if isinstance(part, Regions):
+            yield part.of_classes(number, classes)
+        else:
+            yield part[np.isin(part.label, classes)]

@@ -26,6 +26,8 @@ import numpy as np
 from claus.metrics import capsule
 
 BLOCKS = 64  # blocks of clips looked at at once, so that memory is that of so many
+TABLES = 32  # tables of cumulative sums held at once
+FRAMES = 256  # frames whose overlap with one rectangle is counted at once
 FRACTIONS = tuple(i / 20 for i in range(1, 21))  # of the crop's height, and of its width
 
 
@@ -34,7 +36,8 @@ class Truth:
     """Ground truth of one video inside the crop: boxes per actor, or one mask per frame.
 
     size: (H, W), pixels of the crop. boxes_A_F_4: int64 (A, F, 4) within it, half-open, an
-    actor who is not there having an empty box; or masks_F_H_W: bool (F, H, W).
+    actor who is not there having an empty box; or masks_F_H_W: bool (F, H, W), an array or
+    what gives one for a slice.
     """
 
     name: str
@@ -163,10 +166,12 @@ def score_rectangle(
     """
 
     def overlaps():
+        sides = [rectangle.height], [rectangle.width]
         for truth in truths:
-            intersection, gt_F = intersections(truth, [rectangle.height], [rectangle.width])
-            area = rectangle_areas(truth.size, [rectangle.height], [rectangle.width]).item()
-            intersection_F = intersection[:, 0, 0]
+            pieces = [intersections(piece, *sides) for piece in _pieces([truth], FRAMES)]
+            intersection_F = np.concatenate([shared[:, 0, 0] for shared, _ in pieces])
+            gt_F = np.concatenate([area_n for _, area_n in pieces])
+            area = rectangle_areas(truth.size, *sides).item()
             yield _overlap(truth, intersection_F, area + gt_F - intersection_F, gt_F)
 
     return capsule.evaluate(overlaps(), classes, switches)
@@ -270,10 +275,17 @@ def _box_intersections(boxes_A_F_4, y_edges, x_edges):
 def _mask_intersections(masks_F_H_W, y_edges, x_edges):
     """As `intersections`, for masks: four look-ups in each frame's table of cumulative sums."""
     frames, height, width = masks_F_H_W.shape
-    sums = np.zeros((frames, height + 1, width + 1), dtype=np.int64)
-    sums[:, 1:, 1:] = masks_F_H_W.cumsum(axis=1, dtype=np.int64).cumsum(axis=2)
-    bands = sums[:, y_edges[:, 1]] - sums[:, y_edges[:, 0]]
-    return bands[:, :, x_edges[:, 1]] - bands[:, :, x_edges[:, 0]], sums[:, -1, -1]
+    shared = np.zeros((frames, len(y_edges), len(x_edges)), np.int64)
+    area_F = np.zeros(frames, np.int64)
+    for start in range(0, frames, TABLES):
+        part = slice(start, start + TABLES)
+        masks = masks_F_H_W[part]
+        sums = np.zeros((len(masks), height + 1, width + 1), dtype=np.int64)
+        sums[:, 1:, 1:] = masks.cumsum(axis=1, dtype=np.int64).cumsum(axis=2)
+        bands = sums[:, y_edges[:, 1]] - sums[:, y_edges[:, 0]]
+        shared[part] = bands[:, :, x_edges[:, 1]] - bands[:, :, x_edges[:, 0]]
+        area_F[part] = sums[:, -1, -1]
+    return shared, area_F
 
 
 def _overlap(truth, intersection_F, union_F, gt_F):

@@ -21,6 +21,7 @@ from claus.metrics.tubes import Tube, tube_rows
 # of the map: 50 of 224 x 224 pixels; the smallest box of the UCF-101-24 test set covers
 # .002
 MIN_AREA = 0.001
+BLOCK = 64  # masks looked at at once
 
 
 def mask_boxes(
@@ -151,11 +152,16 @@ def truth(videos: Sequence) -> tuple[Boxes, list[Tube]]:
 
 
 def _bounding_boxes(masks_F_H_W):
-    """Tight half-open boxes (F, 4) of masks (F, H, W), none of them empty."""
-    masks = np.asarray(masks_F_H_W, dtype=bool)
-    rows_F_H, columns_F_W = masks.any(axis=2), masks.any(axis=1)
-    (y0, y1), (x0, x1) = _ends(rows_F_H), _ends(columns_F_W)
-    return np.stack([x0, y0, x1, y1], axis=1)
+    """Tight half-open boxes (F, 4) of masks (F, H, W), none of them empty, which are looked
+    at in blocks, as they may be held compressed.
+    """
+    boxes = [np.zeros((0, 4), np.int64)]
+    for start in range(0, len(masks_F_H_W), BLOCK):
+        masks = np.asarray(masks_F_H_W[start : start + BLOCK], dtype=bool)
+        rows_n_H, columns_n_W = masks.any(axis=2), masks.any(axis=1)
+        (y0, y1), (x0, x1) = _ends(rows_n_H), _ends(columns_n_W)
+        boxes.append(np.stack([x0, y0, x1, y1], axis=1))
+    return np.concatenate(boxes)
 
 
 def _ends(line_F_L):

@@ -99,7 +99,7 @@ BACKBONES = {
             "lr_schedule": "warm-cosine",
             "class_loss": "cross-entropy",
             "weight_decay": 0.02,
-            "train_encoder": 0,
+            "train_encoder": False,
         },
     ),
 }

@@ -23,7 +23,7 @@ def run(settings):
     labels = train.read_labels(training, cycle)
     training = train.with_crop(training, labels)
     settings = replace(settings, training=training)
-    videos = train.labeled_videos(training, labels)
+    videos = train.labeled_videos(training, labels, cycle)
     settings, unlabeled, missing = usable_unlabeled(settings, labels, videos.find_video)
     videos = replace(videos, failed={**left_out, **videos.failed, **missing})
     trainer = Trainer(training, videos, cycle, Semi(settings, unlabeled))

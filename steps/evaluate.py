@@ -1,7 +1,7 @@
 """Step 4: weights -> scores on the test videos, by the protocols `capsule` and `act`.
 
-Each video is kept in cycle<k>/evaluate.parts/ as it is finished, so that the work is
-resumable.
+Each video is kept in cycle<k>/evaluate.parts/ as it is finished, what is done of a long one
+every minute, so that the work is resumable.
 """
 
 import shutil
@@ -13,12 +13,12 @@ import torch
 from tqdm import tqdm
 
 from claus import engine
-from claus.artifacts import checkpoint
+from claus.artifacts import checkpoint, identities
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.evaluation_file import load_evaluation, save_evaluation
-from claus.artifacts.parts import fingerprint, parts_dir, save_part
+from claus.artifacts.parts import Unfinished, fingerprint, parts_dir
 from claus.datasets import table
-from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry
+from claus.datasets.clips.geometry import GEOMETRY, STRIDE, ClipGeometry
 from claus.datasets.clips.region import region_of, to_region
 from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
 from claus.datasets.labels import annotations as annotation_file
@@ -39,8 +39,9 @@ from claus.utils.runtime import UserError, check_alone, check_writable
 
 # arrays of a capsule.VideoOverlap
 OVERLAP = ("intersection_F", "union_F", "gt_F", "clip_scores")
-# arrays of metrics.boxes.Boxes, but for the video
-BOXES = ("frame", "label", "box", "score")
+# arrays of the metrics.boxes.Boxes of detections.regions_of, which have no class
+REGIONS = ("frame", "box", "score")
+BLOCK = 16  # frames of a tile: two clips of eight
 
 
 def run(settings: EvaluationSettings) -> int:
@@ -83,17 +84,18 @@ def run(settings: EvaluationSettings) -> int:
             ],
         )
     )
+    find_video = finder(settings, cycle)
     cache = settings.cache_dir or cycle.run.cache
     features = None
     if view.geometry == trained.geometry:
         features = features_of(trained, cache, settings.feature_gb)
-    scored = score_videos(trained, videos, view, parts, settings, cache, features)
+    scored = score_videos(trained, videos, view, find_video, parts, settings, cache, features)
     report = score(scored, truth.classes, view, switches, settings, cycle)
     print_tables(report)
     if settings.visualize is not None:
         from claus.steps.evaluation_pictures import draw_pictures  # matplotlib takes a second
 
-        draw_pictures(trained, scored, report, view, switches, settings, cycle)
+        draw_pictures(trained, scored, report, view, switches, find_video, settings, cycle)
     if finished:  # only the pictures were missing; flags may differ this time
         print(f"{cycle.evaluation} stays as it was")
     else:
@@ -118,6 +120,16 @@ def read_truth(settings, cycle):
     if settings.labels:
         return read_labels(settings.labels, settings.dataset, cycle.annotations)
     return read_part(settings, "test")
+
+
+def finder(settings, cycle):
+    """Function from the name of a video to its path, which must be the file that the run
+    saw first; beside --labels also the one of the run they are from.
+    """
+    find_video = table.video_finder(settings.dataset, settings.data)
+    if settings.labels:
+        return identities.of_labels(cycle.run, find_video, settings.labels)
+    return identities.of_run(cycle.run, find_video)
 
 
 def read_part(settings, part):
@@ -194,12 +206,12 @@ def shaping(settings):
     """The settings that a video's arrays depend on."""
     act = settings.act
     return {
+        "arrays": [*OVERLAP, *REGIONS],
         "protocol": settings.protocol,
         "gt": settings.capsule.gt,
         "act_threshold": act.threshold,
         "min_area": act.min_area,
         "connectivity": act.connectivity,
-        "class_scores": act.class_scores,
     }
 
 
@@ -257,8 +269,8 @@ def evaluated_already(path: Path, weights: Path, labels: str | None = None) -> b
 
 @dataclass(eq=False)
 class Scored:
-    """The videos that could be read, with a capsule.VideoOverlap and (protocol act) Boxes
-    for each; {name: reason} of the others.
+    """The videos that could be read, with a capsule.VideoOverlap and (protocol act)
+    detections.Regions for each; {name: reason} of the others.
     """
 
     videos: list = field(default_factory=list)
@@ -271,6 +283,7 @@ def score_videos(
     trained,
     videos: list,
     view: View,
+    find_video,
     parts: Path,
     settings: EvaluationSettings,
     cache: Path | None = None,
@@ -279,42 +292,54 @@ def score_videos(
     """Run the detector over the videos. Each is kept in the folder `parts` as it is
     finished. cache, features: see VideoTiles.
     """
-    places = {video.name: place for place, video in enumerate(videos)}
-    todo = [
-        video for place, video in enumerate(videos) if not (parts / f"{place}.npz").exists()
-    ]
-    find_video = table.video_finder(settings.dataset, settings.data)
+    paths = {video.name: parts / f"{place}.npz" for place, video in enumerate(videos)}
+    todo = [video for video in videos if not paths[video.name].exists()]
+    kept = {video.name: Unfinished(paths[video.name]).load() for video in todo}
+    done = {name: clips_done(arrays) for name, arrays in kept.items()}
     tiles = VideoTiles(
-        todo, find_video, view.geometry, phases=2, fill="black", features=features, cache=cache
+        todo,
+        find_video,
+        view.geometry,
+        phases=2,
+        fill="black",
+        done=done,
+        features=features,
+        cache=cache,
     )
     streams = TileLoader(tiles, settings.workers)
     failed = {}
     for video, chunks in tqdm(
         streams, desc="evaluate", unit="video", leave=False, disable=None
     ):
+        part = Unfinished(paths[video.name])
         try:
-            result = score_video(trained, video, chunks, view, settings)
+            result = score_video(
+                trained, video, chunks, view, settings, kept.pop(video.name), part.keep
+            )
         except Unreadable as error:
             if settings.strict:
                 raise
             failed[video.name] = str(error)
             continue
-        save_part(parts / f"{places[video.name]}.npz", result)
-    return gather_parts(videos, parts, failed, boxes=settings.protocol != "capsule")
+        part.finish(result)
+    return gather_parts(videos, parts, failed, settings)
 
 
-def gather_parts(videos, parts, failed, boxes):
-    """Scored of the parts of the videos; `boxes`: with their Boxes, numbered by place."""
+def gather_parts(videos, parts, failed, settings):
+    """Scored of the parts of the videos; but for --protocol capsule with their Regions."""
     scored = Scored(failed=failed)
     for place, video in enumerate(videos):
         if video.name in failed:
             continue
         with np.load(parts / f"{place}.npz") as part:
             counts = [part[name] for name in OVERLAP]
-            scored.overlaps.append(capsule.VideoOverlap(video.name, video.label, *counts))
-            if boxes:
-                number = np.full(len(part["score"]), len(scored.videos))
-                scored.boxes.append(Boxes(number, *(part[name] for name in BOXES)))
+            overlap = capsule.VideoOverlap(video.name, video.label, *counts)
+            scored.overlaps.append(overlap)
+            if settings.protocol != "capsule":
+                regions = [part[name] for name in REGIONS]
+                how = settings.act.class_scores
+                boxes = scored_regions(regions, overlap.clip_scores, how)
+                scored.boxes.append(boxes)
         scored.videos.append(video)
     if not scored.videos:
         raise UserError(
@@ -331,14 +356,40 @@ def gather_parts(videos, parts, failed, boxes):
     return scored
 
 
-def score_video(trained, video, chunks, view, settings):
+def scored_regions(regions, scores_n_C, class_scores):
+    """detections.Regions of a video from its REGIONS and the class scores of its clips; of
+    each region those of its "clip" or the mean over the "video".
+    """
+    frame, box, score = regions
+    none = np.zeros(len(frame), np.int64)
+    boxes = Boxes(none, frame, none, box, score)
+    if class_scores == "video":
+        # a clip of padding alone is not scored
+        mean_C = scores_n_C[np.isfinite(scores_n_C).all(axis=1)].mean(axis=0)
+        return detections.Regions(boxes, mean_C[None], none)
+    tile, phase = frame // BLOCK, frame % STRIDE
+    return detections.Regions(boxes, scores_n_C, STRIDE * tile + phase)
+
+
+def score_video(trained, video, chunks, view, settings, done=None, keep=engine.no_one_keeps):
     """What the protocols need of one video, as arrays: see OVERLAP and, but for --protocol
-    capsule, BOXES. chunks: of its clips, see VideoTiles.
+    capsule, REGIONS. chunks: of its clips, see VideoTiles.
+
+    keep: called after each chunk with a function that gives what is done so far, as arrays.
+    done: such arrays of a work that was stopped; the chunks are those that follow.
     """
     truth = truth_of(video, view.region, settings.capsule.gt)
     n_classes = len(trained.classes)
     overlap = capsule.VideoOverlap.empty(video.name, video.label, video.frames, n_classes)
-    columns, scores = {name: engine.Rows() for name in BOXES}, engine.Rows()
+    columns, count = {name: engine.Rows() for name in REGIONS}, clips_done(done)
+    if done is not None:
+        for name in OVERLAP:
+            getattr(overlap, name)[:] = done[name]
+        add_rows(columns, {name: done[name] for name in REGIONS if name in done})
+
+    def so_far():
+        return {**arrays_of(overlap, columns, settings), "clips": np.array(count)}
+
     for chunk in chunks:
         prediction = predict(trained, chunk)
         finite = prediction.logits_N_T_S_S.isfinite().all()
@@ -348,35 +399,37 @@ def score_video(trained, video, chunks, view, settings):
                 f"{video.name}; its training diverged, train again with a lower --lr"
             )
         add_overlap(overlap, chunk, prediction, truth, view, video)
-        scores.add(torch.from_numpy(prediction.scores_N_C))
         if settings.protocol != "capsule":
-            boxes = boxes_of(video, prediction, view.geometry, settings.act)
-            for name, rows in columns.items() if len(boxes) else ():
-                rows.add(torch.from_numpy(getattr(boxes, name)))
-    result = {name: getattr(overlap, name) for name in OVERLAP}
-    if settings.protocol != "capsule":
-        boxes = Boxes.from_rows([], scored=True)
-        if columns["score"].count:
-            found = [columns.pop(name).taken().numpy() for name in BOXES]
-            boxes = Boxes(np.zeros(len(found[0]), np.int64), *found)
-        if settings.act.class_scores == "video":
-            mean_C = scores.taken().numpy().astype(np.float64).mean(axis=0)
-            boxes = detections.with_class_scores(boxes, mean_C)
-        result |= {name: getattr(boxes, name) for name in BOXES}
-    return result
+            probs = (torch.sigmoid(logits).numpy() for logits in prediction.logits_N_T_S_S)
+            numbers = prediction.frames_N_T
+            regions = detections.regions_of(video, numbers, probs, view.geometry, settings.act)
+            add_rows(columns, {name: getattr(regions, name) for name in REGIONS})
+        count += len(prediction.frames_N_T)
+        keep(so_far)
+    return arrays_of(overlap, columns, settings)
 
 
-def boxes_of(video, prediction, geometry, how):
-    """Boxes of a chunk; where their class scores are those of the whole video, with 1 in
-    their place.
-    """
-    scores_N_C = prediction.scores_N_C
-    if how.class_scores == "video":
-        scores_N_C = np.ones_like(scores_N_C)
-    probs = (torch.sigmoid(logits).numpy() for logits in prediction.logits_N_T_S_S)
-    return detections.boxes_of(
-        0, video, prediction.frames_N_T, probs, scores_N_C, geometry, how
-    )
+def add_rows(columns, arrays):
+    """Append rows to columns of the same names, if there are any."""
+    for name, rows in arrays.items():
+        if len(rows):
+            columns[name].add(torch.from_numpy(rows))
+
+
+def arrays_of(overlap, columns, settings):
+    """OVERLAP and, but for --protocol capsule, REGIONS of a video."""
+    arrays = {name: getattr(overlap, name) for name in OVERLAP}
+    if settings.protocol == "capsule":
+        return arrays
+    none = Boxes.from_rows([], scored=True)
+    for name, rows in columns.items():
+        arrays[name] = rows.taken().numpy() if rows.count else getattr(none, name)
+    return arrays
+
+
+def clips_done(done):
+    """Clips that are in the arrays of an unfinished score_video; 0 for None."""
+    return 0 if done is None else int(done["clips"])
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,20 +6,17 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from claus.datasets import table
 from claus.datasets.clips.geometry import center_crop
 from claus.datasets.clips.tiles import VideoTiles
 from claus.datasets.labels.pseudo_labels import pseudo_masks
 from claus.datasets.video.frame_index import IndexedVideos
 from claus.datasets.video.reader import read_runs
-from claus.steps.evaluate import predict
+from claus.steps.evaluate import BLOCK, predict
 from claus.utils import overlays
 from claus.utils.runtime import check_writable
 
-BLOCK = 16  # frames of a tile, decoded at once
 
-
-def draw_pictures(trained, scored, report, view, switches, settings, cycle):
+def draw_pictures(trained, scored, report, view, switches, find_video, settings, cycle):
     """Write the charts, and --visualize N of the best, median and worst videos, into the
     cycle's pictures/.
     """
@@ -31,7 +28,6 @@ def draw_pictures(trained, scored, report, view, switches, settings, cycle):
             overlays.write_png(folder / f"{name}.png", picture)
             writer.add_image(f"evaluation/{name}", picture, settings.cycle, dataformats="HWC")
     iou_V = [video_iou(overlap, switches) for overlap in scored.overlaps]
-    find_video = table.video_finder(settings.dataset, settings.data)
     for tag, index in overlays.pick_examples(iou_V, settings.visualize):
         video, overlap = scored.videos[index], scored.overlaps[index]
         example = example_of(

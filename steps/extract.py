@@ -1,9 +1,9 @@
 """Step 2: weights and centers -> a latent and a cluster per video, and scores of every
 frame.
 
-Each video is kept in cycle<k>/extract.parts/ as it is finished, so that the work is
-resumable and may be shared out among processes (torchrun) and machines (shards). The
-pickles are written from these parts at the end.
+Each video is kept in cycle<k>/extract.parts/ as it is finished, what is done of a long one
+every minute, so that the work is resumable and may be shared out among processes (torchrun)
+and machines (shards). The pickles are written from these parts at the end.
 """
 
 import shutil
@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from claus.artifacts import checkpoint
+from claus.artifacts import checkpoint, identities
 from claus.artifacts.cycle import Cycle
-from claus.artifacts.parts import fingerprint, parts_dir, save_part
+from claus.artifacts.parts import Unfinished, fingerprint, parts_dir
 from claus.artifacts.scores import (
     Features,
     Uncertainty,
@@ -29,7 +29,7 @@ from claus.datasets import table
 from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.video.feature_cache import FeatureCache, feature_cache
-from claus.engine import ScoreSettings, fast_convolutions, score_video
+from claus.engine import ScoreSettings, clips_done, fast_convolutions, score_video
 from claus.flags.scoring import ScoringSettings
 from claus.losses.cluster import vote
 from claus.models.mc_dropout import mc_forward
@@ -66,9 +66,11 @@ def run(settings: ScoringSettings) -> int:
     left = distributed.broadcast_from_rank0(unscored(parts, range(part, len(videos), of)))
     announce(settings, len(left), len(range(part, len(videos), of)), device)
     mine = left[distributed.rank() :: distributed.world_size()]
+    find_video = table.video_finder(settings.dataset, settings.data)
+    find_video = identities.of_run(cycle.run, find_video)
     cache = settings.cache_dir or cycle.run.cache
     features = features_of(trained, cache, settings.feature_gb)
-    extract(trained, videos, mine, parts, settings, cache, features)
+    extract(trained, videos, mine, find_video, parts, settings, cache, features)
     distributed.barrier()
 
     if of > 1:
@@ -134,6 +136,7 @@ def extract(
     trained,
     videos,
     mine,
+    find_video,
     parts: Path,
     settings: ScoringSettings,
     cache: Path | None = None,
@@ -155,12 +158,14 @@ def extract(
         settings.tail,
         settings.amp,
     )
+    kept = {number: Unfinished(parts / f"{number}.npz").load() for number in mine}
     tiles = VideoTiles(
         [videos[number] for number in mine],
-        table.video_finder(settings.dataset, settings.data),
+        find_video,
         trained.geometry,
         settings.phases,
         fill=settings.tail,
+        done={videos[number].name: clips_done(kept[number]) for number in mine},
         features=features,
         cache=cache,
     )
@@ -168,13 +173,15 @@ def extract(
     streams = tqdm(loader, desc="score", unit="video", disable=None)
     for number, (video, chunks) in zip(mine, streams, strict=True):
         try:
-            result = score_video(trained, video, chunks, how, forward)
+            part = Unfinished(parts / f"{number}.npz")
+            done = kept.pop(number)
+            result = score_video(trained, video, chunks, how, forward, done, part.keep)
         except Unreadable as error:
             if settings.strict:
                 raise
             write_text(parts / f"{number}.failed", str(error))
             continue
-        save_part(parts / f"{number}.npz", result)
+        part.finish(result)
 
 
 def features_of(trained, folder: Path, gigabytes: float) -> FeatureCache | None:

@@ -9,6 +9,7 @@ from claus.annotators.answers import check_answers, merge_answers
 from claus.annotators.form import read_form, request_form, write_form
 from claus.annotators.request_frames import FRAMES, clear_frames, write_frames
 from claus.annotators.simulated import answer, strip_labels
+from claus.artifacts import identities
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.ledger import Prices, write_ledger
 from claus.artifacts.pool_reader import NamedPool, pool_of_labels, read_pool
@@ -135,8 +136,20 @@ def labels_so_far(
         cut=segments.read_cut(source.segment, source.segments),
         cache=cycle.run.cache,
     )
+    cycle.run.identities.unlink(missing_ok=True)  # with --force: nothing is labeled yet
+    find_video = table.video_finder(source.dataset, source.data)
+    find_video = identities.IdentifiedVideos(find_video, cycle.run.identities)
+    for name in dict.fromkeys(video.source for video in pool.videos.values()):
+        find_video(name)
     annotation_file.save(pool, cycle.run.pool)
     return pool, failed
+
+
+def finder(settings: SelectSettings, cycle: Cycle) -> identities.IdentifiedVideos:
+    """Function from the name of a video to its path, which must be the run's own file."""
+    source = settings.source
+    find_video = table.video_finder(source.dataset, source.data)
+    return identities.of_run(cycle.run, find_video)
 
 
 def labels_before(settings: SelectSettings, cycle: Cycle) -> Annotations:
@@ -294,7 +307,7 @@ def show_request(settings: SelectSettings, cycle: Cycle, before: Annotations) ->
     """
     source = settings.source
     picks = request_picks(load_selection(cycle.selection))
-    find_video = table.video_finder(source.dataset, source.data)
+    find_video = finder(settings, cycle)
     failed = write_frames(
         picks, cycle.folder / FRAMES, find_video, before.videos, cycle.run.cache
     )

@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from claus import engine
-from claus.artifacts import checkpoint
+from claus.artifacts import checkpoint, identities
 from claus.artifacts.cycle import Cycle
 from claus.datasets import table
 from claus.datasets.labels import annotations
@@ -33,7 +33,7 @@ def run(settings):
     labels = read_labels(settings, cycle)
     settings = with_crop(settings, labels)
     prove_writable(cycle)
-    videos = labeled_videos(settings, labels)
+    videos = labeled_videos(settings, labels, cycle)
     trainer = Trainer(settings, videos, cycle, Claus(settings))
     print(
         f"{len(trainer.names)} videos to train on, {len(trainer.validation)} to validate on, "
@@ -105,9 +105,11 @@ def prove_writable(cycle):
         check_writable(cycle.folder)
 
 
-def labeled_videos(settings, labels):
-    """training.Videos of the labeled videos whose file exists."""
-    find_video = table.video_finder(settings.place.dataset, settings.place.data)
+def labeled_videos(settings, labels, cycle):
+    """training.Videos of the labeled videos whose file exists and is the run's."""
+    place = settings.place
+    find_video = table.video_finder(place.dataset, place.data)
+    find_video = identities.of_run(cycle.run, find_video, place.annotations)
     names, missing = readable(labels, find_video, settings.resume.strict)
     held_out = []
     if settings.validate:
@@ -116,7 +118,7 @@ def labeled_videos(settings, labels):
 
 
 def readable(labels, find_video, strict):
-    """Names of the labeled videos whose file exists, and {name: reason} of the others."""
+    """Names of the labeled videos whose file is there, and {name: reason} of the others."""
     names, missing = [], {}
     for video in labels.labeled():
         try:

@@ -167,6 +167,19 @@ def write_text(path: str | Path, text: str) -> None:
         file.write(text)
 
 
+def append_line(path: str | Path, line: str) -> None:
+    """Append a line to a file in one write, on a new line even where the last one is
+    incomplete. Raises UserError for a full or read-only disk.
+    """
+    try:
+        with open(path, "a+b") as file:
+            if file.tell() and (file.seek(-1, 2), file.read(1))[1] != b"\n":
+                line = "\n" + line
+            file.write(line.encode() + b"\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {_reason(error)}") from error
+
+
 def read_json(path: str | Path, fix: str) -> dict:
     """The JSON object in a file, as a dict; UserError in one line that names the file and
     ends with the fix.

@@ -18,7 +18,7 @@ video:
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +47,10 @@ class VideoTiles:
     Clips come tile by tile, phase by phase. frames: the video frame under each clip frame,
     -1 under a black one. fill: "repeat" the last frame, "black", or "shift" the last tile
     to end with the video (where that has a whole tile; a shorter one repeats its last
-    frame). features: where given, "clips" are records of the frames, half (n,T,R), in place
-    of their pictures. cache: folder for the indices of videos of which only a segment is
-    shown.
+    frame). done: of a video by name, how many of its first clips are left out, whole chunks;
+    a whole video is decoded from its beginning all the same. features: where given, "clips"
+    are records of the frames, half (n,T,R), in place of their pictures. cache: folder for the
+    indices of videos of which only a segment is shown.
     """
 
     def __init__(
@@ -63,13 +64,14 @@ class VideoTiles:
         stride: int = STRIDE,
         chunk: int = CHUNK,
         features: FeatureCache | None = None,
+        done: Mapping[str, int] | None = None,
         cache: str | Path | None = None,
     ):
         if fill not in FILLS:
             raise ValueError(f"fill must be one of {', '.join(FILLS)}, not {fill!r}")
         self.videos, self.find_video, self.geometry = list(videos), find_video, geometry
         self.phases, self.fill, self.length, self.stride = phases, fill, length, stride
-        self.chunk, self.features = chunk, features
+        self.chunk, self.done, self.features = chunk, done or {}, features
         self.indexed = IndexedVideos(cache)
 
     def __len__(self):
@@ -102,10 +104,13 @@ class VideoTiles:
         """The clips of a video, (pictures uint8 (T,3,S,S), frame numbers (T,), tile, phase),
         from one pass over it.
         """
-        plan = self.plan(video.frames)
+        plan, left_out = self.plan(video.frames), self.done.get(video.name, 0)
+        # a shifted tile also shows frames of the tile before
+        first = min(max(left_out // self.phases - 1, 0), len(plan) - 1)
+        plan, left_out = plan[first:], left_out - first * self.phases
         wanted = np.unique([shown for tile in plan for shown, _, _ in tile])
         tile_of = wanted // (self.length * self.stride)
-        starts = np.searchsorted(tile_of, np.arange(len(plan) + 1))
+        starts = np.searchsorted(tile_of, first + np.arange(len(plan) + 1))
         runs = [wanted[start:end] for start, end in itertools.pairwise(starts)]
         blocks = self._blocks(video, runs)
         before = []
@@ -114,11 +119,11 @@ class VideoTiles:
             if self.fill == "black":
                 black = self.features.black() if self.features else torch.zeros_like(block[:1])
                 now.insert(0, (np.array([-1]), black))
-            # a shifted tile also shows frames of the tile before
             numbers = np.concatenate([numbers for numbers, _ in (*before, *now)])
             finished = torch.cat([frames for _, frames in (*before, *now)])
-            for shown, number, phase in tile:
+            for shown, number, phase in tile[left_out:]:
                 yield finished[np.searchsorted(numbers, shown)], shown, number, phase
+            left_out = max(left_out - len(tile), 0)
             before = now if self.fill == "shift" else []
 
     def _blocks(self, video, runs):

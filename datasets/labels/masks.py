@@ -6,7 +6,7 @@ All J-HMDB masks are 2.4 GB as one byte a pixel and 25 MB compressed; one frame 
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -34,6 +34,17 @@ class PackedMasks:
         """The masks of a bool array (n,H,W)."""
         packed = cls(np.shape(masks), None)
         packed._take(np.asarray(masks))
+        return packed
+
+    @classmethod
+    def pack_blocks(cls, blocks: Iterable[np.ndarray]) -> "PackedMasks":
+        """The masks of at least one bool array (n,H,W), one after another."""
+        rows, shape = [], ()
+        for masks in blocks:
+            shape = masks.shape[1:]
+            rows += cls.pack(masks)._rows
+        packed = cls((len(rows), *shape), None)
+        packed._rows = rows
         return packed
 
     def _take(self, masks):
@@ -80,9 +91,9 @@ def to_record(masks: PackedMasks | np.ndarray) -> dict:
     return {"shape": masks.shape, "zlib": zlib.compress(np.packbits(masks[:]).tobytes(), 6)}
 
 
-def from_record(record: object) -> np.ndarray:
-    """Masks (n,H,W) bool from a record of to_record, out of a file that may be damaged or
-    forged; UserError.
+def from_record(record: object) -> PackedMasks:
+    """The masks of a record of to_record, none of them whole in memory; UserError where it
+    is damaged or forged, or a mask is empty.
     """
     shape, packed = None, None
     if isinstance(record, dict):
@@ -90,16 +101,54 @@ def from_record(record: object) -> np.ndarray:
     sides = shape if isinstance(shape, tuple) else ()
     if len(sides) != 3 or not all(type(side) is int and side > 0 for side in sides):
         raise UserError(f"masks of shape {shape}; {DAMAGED}")
-    pixels = shape[0] * shape[1] * shape[2]
-    packed = packed if isinstance(packed, bytes) else b""
-    try:  # never more than the shape says, so that a few bytes cannot fill the memory
-        bits = zlib.decompressobj().decompress(packed, -(-pixels // 8))
-    except zlib.error as error:
-        raise UserError(f"masks cannot be unpacked ({error}); {DAMAGED}") from error
-    if len(bits) * 8 < pixels:
-        raise UserError(f"masks are cut short; {DAMAGED}")
-    unpacked = np.unpackbits(np.frombuffer(bits, np.uint8), count=pixels)
-    return unpacked.view(bool).reshape(shape)
+    return PackedMasks.pack_blocks(_blocks(shape, packed if isinstance(packed, bytes) else b""))
+
+
+def _blocks(shape, packed):
+    """The masks of a record as bool arrays (n,H,W) of up to eight, which begin at a whole
+    byte.
+    """
+    count, height, width = shape
+    stream = _Unpacked(packed)
+    for start in range(0, count, 8):
+        masks = min(8, count - start)
+        pixels = masks * height * width
+        try:  # never more than the shape says, so that a few bytes cannot fill the memory
+            bits = stream.read(-(-pixels // 8))
+        except zlib.error as error:
+            raise UserError(f"masks cannot be unpacked ({error}); {DAMAGED}") from error
+        if len(bits) * 8 < pixels:
+            raise UserError(f"masks are cut short; {DAMAGED}")
+        unpacked = np.unpackbits(np.frombuffer(bits, np.uint8), count=pixels)
+        block = unpacked.view(bool).reshape(masks, height, width)
+        if not block.any(axis=(1, 2)).all():
+            raise UserError(
+                "a mask is empty; leave out the frames where the actor is not visible"
+            )
+        yield block
+
+
+class _Unpacked:
+    """What a zlib stream holds, piece by piece."""
+
+    def __init__(self, packed, piece=1 << 16):
+        self.packed, self.at, self.piece = memoryview(packed), 0, piece
+        self.zlib, self.waiting = zlib.decompressobj(), b""
+
+    def read(self, count):
+        """The next `count` bytes, fewer where the stream ends."""
+        found = bytearray()
+        while len(found) < count:
+            if not self.waiting:
+                self.waiting = self.packed[self.at : self.at + self.piece]
+                self.at += len(self.waiting)
+            ended = not self.waiting
+            some = self.zlib.decompress(self.waiting, count - len(found))
+            self.waiting = self.zlib.unconsumed_tail
+            found += some
+            if self.zlib.eof or (ended and not some):
+                break
+        return found
 
 
 # ------------------------------------------------------------------------------ run lengths

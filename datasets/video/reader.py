@@ -121,7 +121,7 @@ def _iter_images(folder, wanted):
     """The images of a folder as iter_frames gives them. VideoError for one that is damaged
     or of another size.
     """
-    files, size = _numbered_images(folder), None
+    files, size = numbered_images(folder), None
     for k, file in enumerate(files):
         if wanted is not None and k not in wanted and k < len(files) - 1:
             yield None
@@ -144,7 +144,7 @@ def _iter_images(folder, wanted):
         yield Frame(frame, Display())
 
 
-def _numbered_images(folder):
+def numbered_images(folder):
     """The PNGs of a folder in the order of their numbers; VideoError where there is none,
     one is missing between others, or the order is unclear.
     """

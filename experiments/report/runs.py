@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from claus.artifacts.cycle import Run
+from claus.artifacts.identities import IdentifiedVideos
 from claus.artifacts.scores import FRAME_SCORES, load_features, load_uncertainty
 from claus.artifacts.selection_file import load_selection
 from claus.datasets.labels import annotations as annotation_file
-from claus.datasets.table import DATASETS, data_folder
+from claus.datasets.table import data_folder, video_finder
 from claus.experiments.report import html, pictures
 from claus.experiments.report.gather import read_json
 from claus.utils.runtime import UserError
@@ -261,8 +262,11 @@ def _reader(folder, data, video):
     dataset = settings.get("dataset", "ucf101")
     data = data or _data_of(folder) or data_folder(dataset)
     try:
-        path = DATASETS[dataset].find_video(data, video.source)
-        return pictures.frame_reader(path, video, Run.of(folder.resolve()).cache), None
+        run = Run.of(folder.resolve())
+        finder = video_finder(dataset, data)
+        find_video = IdentifiedVideos(finder, run.identities, record=False)
+        path = find_video(video.source)
+        return pictures.frame_reader(path, video, run.cache), None
     except UserError as error:
         return None, str(error)
 

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claus.datasets.labels.masks import PackedMasks, decode_rle, encode_rle, rle_problem
+from claus.datasets.labels import masks as mask_module
+from claus.datasets.labels.masks import (
+    PackedMasks,
+    decode_rle,
+    encode_rle,
+    from_record,
+    rle_problem,
+    to_record,
+)
+from claus.utils.runtime import UserError
 
 
 def some_masks(n=5, height=7, width=9, seed=0):
@@ -121,3 +130,24 @@ def test_run_lengths_come_back(height, width, random):
 )
 def test_wrong_run_lengths_are_named(rle, words):
     assert re.search(words, rle_problem(rle, 2, 3))
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 30])
+def test_records_are_unpacked_piece_by_piece(monkeypatch, count):
+    """Masks of 35 pixels begin in the middle of a byte; of noise a piece holds less than
+    one, of a plain one more than all.
+    """
+    noise = np.random.default_rng(count).random((count, 5, 7)) < 0.5
+    noise[:, 0, 0] = True
+    for masks in (noise, np.ones((count, 5, 7), bool)):
+        record = to_record(masks)
+        whole = from_record(record)
+        np.testing.assert_array_equal(whole[:], masks)
+        monkeypatch.setattr(mask_module._Unpacked.__init__, "__defaults__", (3,))
+        np.testing.assert_array_equal(from_record(record)[:], masks)
+        monkeypatch.undo()
+    with pytest.raises(UserError, match="cut short"):
+        from_record({**to_record(noise), "shape": (count + 8, 5, 7)})
+    noise[-1] = False
+    with pytest.raises(UserError, match="a mask is empty"):
+        from_record(to_record(noise))

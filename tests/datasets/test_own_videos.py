@@ -1,15 +1,18 @@
 """A pool from the videos on disk: what is found, counted, kept, and left out."""
 
+import json
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from made_videos import gray_frames
 
 import claus_select
 from claus.annotators.form import read_form, write_form
 from claus.datasets import own_videos as own_videos
+from claus.datasets import sprites
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.own_videos import read_classes, read_pool
 from claus.datasets.ucf101 import CLASSES, find_video, scan_videos
@@ -231,3 +234,30 @@ def test_a_run_of_ones_own_videos_from_scan_to_labels(data, tmp_path, capsys):
     labels = annotation_file.load(folder / "annotations.pkl")
     assert labels.counts() == {"videos": 2, "frames": 3, "boxes": 3} and len(labels.videos) == 3
     assert labels.labeled()[0].tubes[0].boxes[0].tolist() == [1, 2, 11, 14]
+
+
+def test_the_pool_says_which_files_its_videos_are(data, tmp_path, capsys):
+    """No picture is drawn of a file that was replaced; choosing again takes the files as they
+    are.
+    """
+    run = tmp_path / "mine"
+    start = ["--run", str(run), "--cycle", "0", "--classes", "Biking,Diving"]
+    start += ["--videos-count", "3", "--frames-count", "3", "--data", str(data)]
+    assert claus_select.main(start) == 0
+    pool = annotation_file.load(run / "pool.pkl")
+    known = [json.loads(line) for line in (run / "identities.jsonl").read_text().splitlines()]
+    assert [record["video"] for record in known] == list(pool.videos)
+    assert [record["frames"] for record in known] == [v.frames for v in pool.videos.values()]
+    picture = next((run / "cycle0" / "frames").rglob("*.png"))
+    name = picture.parent.relative_to(run / "cycle0" / "frames").as_posix()
+    picture.unlink()
+    (path,) = data.rglob(f"{name}.avi")
+    sprites.write_video(path, gray_frames(pool.videos[name].frames, 24, 32)[::-1])
+    capsys.readouterr()
+    assert claus_select.main(start) == 0
+    assert f"{path}: is not the video that {run}" in capsys.readouterr().out
+    assert not picture.exists()
+    assert claus_select.main([*start, "--force"]) == 0
+    out = capsys.readouterr().out
+    assert "no pictures" not in out and "identities.jsonl" not in out
+    assert picture.exists()

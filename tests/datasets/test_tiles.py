@@ -271,6 +271,22 @@ def test_a_failure_in_the_middle_comes_after_the_chunks_before_it(made_videos, t
             next(chunks)
 
 
+@pytest.mark.parametrize("fill", ["repeat", "black", "shift"])
+@pytest.mark.parametrize("phases", [1, 2])
+def test_what_is_left_of_a_video_are_its_last_chunks(made_videos, fill, phases):
+    for frames in (33, 35, 40):
+        every = tiles_of(made_videos, frames, fill=fill, phases=phases)
+        for done in range(len(every["clips"])):
+            rest = {f"gray{frames}": done}
+            item = tiles_of(made_videos, frames, fill=fill, phases=phases, done=rest)
+            for key in ("clips", "frames", "tile", "phase"):
+                np.testing.assert_array_equal(item[key], every[key][done:])
+        video = Video(f"gray{frames}", frames, 48, 64)
+        finder, rest = functools.partial(find, made_videos), {video.name: len(every["clips"])}
+        tiles = VideoTiles([video], finder, PLAIN, phases, fill, done=rest)
+        assert list(tiles.chunks(0)) == []
+
+
 def test_an_unknown_fill_is_refused():
     with pytest.raises(ValueError, match="one of repeat, black, shift, not 'white'"):
         VideoTiles([], None, PLAIN, fill="white")

@@ -1,14 +1,15 @@
 """Ground truth as the network's maps show it, and the no-model floor, on made-up videos."""
 
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from claus.datasets.clips.geometry import ClipGeometry
-from claus.datasets.truth import check_classes, no_model_floor, truth_masks, truth_of
+from claus.datasets.truth import BLOCK, check_classes, no_model_floor, truth_masks, truth_of
 from claus.metrics import floor
-from claus.metrics.capsule import Switches
+from claus.metrics.capsule import Switches, reduce_actors
 from claus.utils.runtime import UserError
 
 WHOLE = ClipGeometry((32, 32), (32, 32), 32)
@@ -175,3 +176,33 @@ def test_masks_of_some_frames_are_those_of_all(two_actors, kind, gt):
     some = truth_masks(truth, np.array([4, 1, -1, 1, 0]))
     np.testing.assert_array_equal(some[[0, 1, 3, 4]], every[[4, 1, 1, 0]])
     assert not some[2].any() and some.dtype == bool
+
+
+@pytest.mark.parametrize("gt", ["union", "first", "random_one"])
+def test_masks_are_held_compressed_and_are_those_of_all_frames_at_once(gt):
+    """A video of more frames than are unpacked at once, by the published rule for all."""
+    frames, rng = 2 * BLOCK + 7, np.random.default_rng(5)
+    actors = []
+    for _ in range(3):
+        numbers = np.flatnonzero(rng.random(frames) < 0.7)
+        masks = rng.random((len(numbers), 32, 32)) < 0.3
+        masks[::3] = square(-8, -8)  # outside the crop
+        actors.append(SimpleNamespace(frames=numbers, masks=masks, boxes=None))
+    video = SimpleNamespace(
+        name="v", label=0, frames=frames, height=32, width=32, tubes=tuple(actors)
+    )
+    middle = ClipGeometry((32, 32), (16, 16), 16)
+    whole = np.zeros((3, frames, 16, 16), bool)
+    for actor, tube in enumerate(actors):
+        whole[actor, tube.frames] = tube.masks[:, 8:24, 8:24]
+    drawn = np.random.default_rng(zlib.crc32(b"v"))
+    truth = truth_of(video, middle, gt)
+    np.testing.assert_array_equal(truth_masks(truth), reduce_actors(whole, gt, drawn))
+    assert truth.frames == frames and truth.masks_F_H_W.nbytes > 0
+    switches = Switches(gt=gt)
+    rectangle = floor.Rectangle(0.5, 0.5)
+    array = floor.Truth("v", 0, (16, 16), masks_F_H_W=truth_masks(truth))
+    results = [
+        floor.score_rectangle(rectangle, [one], CLASSES, switches) for one in (truth, array)
+    ]
+    assert results[0].to_dict() == results[1].to_dict()

@@ -9,6 +9,8 @@ import pytest
 from scipy import ndimage
 
 from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry, center_crop, transform
+from claus.datasets.labels.masks import PackedMasks
+from claus.metrics import detections
 from claus.metrics.act import frame_ap
 from claus.metrics.boxes import Boxes
 from claus.metrics.masks import mask_boxes, scored_boxes, to_video_pixels, truth
@@ -279,3 +281,51 @@ def test_regions_of_random_maps_are_exactly_those_of_scipy(connectivity, smooth)
             for one, other in zip(made, expected, strict=True):
                 np.testing.assert_array_equal(one, other)
             assert len(made[0]) or smooth == 0
+
+
+# --------------------------------------------------------------------------- some at a time
+
+
+@pytest.mark.parametrize("link", ["gaps", "tubelet"])
+def test_classes_at_a_time_are_all_classes_at_once(monkeypatch, link):
+    """Videos of several actors and classes, some without truth, some without detections."""
+    rng, classes = np.random.default_rng(0), tuple("abcde")
+    settings = detections.DetectionSettings(link=link)
+    videos, regions, boxes = [], [], []
+    for number in range(4):
+        tubes = []
+        for label in (0, number % 2, 3):
+            corner = rng.integers(0, 30, 2) + np.arange(20)[:, None]
+            around = np.concatenate([corner, corner + rng.integers(9, 20, 2)], axis=1)
+            tubes.append(
+                SimpleNamespace(label=label, frames=np.arange(20), boxes=around, masks=None)
+            )
+        videos.append(SimpleNamespace(tubes=tubes))
+        frames, none = np.repeat(np.arange(20), 3), np.zeros(60, int)
+        near = np.stack([tube.boxes for tube in tubes], axis=1).reshape(60, 4)
+        near = near + rng.integers(-1, 2, (60, 4))
+        found = Boxes(none, frames, none, near, rng.random(60).round(1))
+        scores = rng.random((3, 5)).round(1)
+        regions.append(detections.Regions(found, scores, frames % 3))
+        boxes.append(regions[-1].of_classes(number, range(5)))
+        assert len(boxes[-1]) == len(regions[-1]) == 300
+    at_once = detections.report(videos, boxes, classes, "all", settings)
+    assert at_once["frame"]["detections"] == 1200 and at_once["frame"]["mean_ap"][0] > 0
+    assert at_once["video"]["detections"] > 20
+    for rows in (1, 500):  # one class at a time, two
+        monkeypatch.setattr(detections, "ROWS", rows)
+        assert detections.report(videos, boxes, classes, "all", settings) == at_once
+        assert detections.report(videos, regions, classes, "all", settings) == at_once
+
+
+def test_masks_are_looked_at_in_blocks(monkeypatch):
+    masks = np.random.default_rng(0).random((7, 9, 11)) < 0.1
+    masks[:, 4, 5] = True
+    tube = SimpleNamespace(label=0, frames=np.arange(7), boxes=None, masks=masks)
+    whole, _ = truth([SimpleNamespace(tubes=[tube])])
+    monkeypatch.setattr("claus.metrics.masks.BLOCK", 3)
+    tube.masks = PackedMasks.pack(masks)
+    blocks, _ = truth([SimpleNamespace(tubes=[tube])])
+    np.testing.assert_array_equal(blocks.box, whole.box)
+    rows, columns = np.nonzero(masks[6])
+    assert blocks.box[6].tolist() == [columns.min(), rows.min(), columns.max(), rows.max()]

@@ -2,6 +2,7 @@
 and bad input.
 """
 
+import functools
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -22,11 +24,14 @@ import cluster_extract
 import evaluate
 import run_cycles
 import train_ucf101
-from claus.artifacts import checkpoint
+from claus import engine
+from claus.artifacts import checkpoint, parts
 from claus.artifacts.parts import fingerprint
 from claus.artifacts.scores import load_features, load_uncertainty
 from claus.datasets import toy, ucf101
+from claus.datasets.clips.tiles import VideoTiles
 from claus.datasets.labels import annotations
+from claus.datasets.sprites import write_video
 from claus.flags.training import parse as parse_training
 from claus.steps import evaluate as evaluate_step
 from claus.steps import extract as extract_step
@@ -429,6 +434,112 @@ def test_interrupted_evaluation_goes_on_and_gives_the_same(run, videos, tmp_path
     resumed = (run / "cycle0" / "evaluation.json").read_bytes()
     evaluate.main([*command, "--force"])
     assert (run / "cycle0" / "evaluation.json").read_bytes() == resumed
+
+
+def stop_inside(monkeypatch, module, name, calls):
+    """The function raises Stopped at its call number `calls`, and counts its calls."""
+    function, count = getattr(module, name), []
+
+    def stopping(*given, **named):
+        count.append(1)
+        if len(count) == calls:
+            raise Stopped
+        return function(*given, **named)
+
+    monkeypatch.setattr(module, name, stopping)
+    return count
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_an_extraction_that_is_stopped_inside_a_video_goes_on_inside_it(
+    extracted, run, videos, monkeypatch, workers
+):
+    """With an interval of no time and chunks of one clip, as of videos that take minutes."""
+    lengths = [v.frames for v in read_all(run).videos.values()]
+    clips = sum(-(-frames // 16) for frames in lengths)
+    first = -(-lengths[0] // 16)
+    assert first > 2
+    monkeypatch.setattr(parts, "EVERY", 0)
+    one_by_one = functools.partial(VideoTiles, chunk=1)
+    monkeypatch.setattr(extract_step, "VideoTiles", one_by_one)
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_inside(patch, engine, "score_clips", first + 2)
+        extract(run, videos, 0, "--workers", workers)
+    (folder,) = (run / "cycle0" / "extract.parts").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["0.npz", "1.unfinished.npz"]
+    count = stop_inside(monkeypatch, engine, "score_clips", None)
+    extract(run, videos, 0, "--workers", workers)
+    assert len(count) == clips - first - 1
+    for name in ("features.pkl", "uncertainty.pkl"):
+        expected = (extracted / "cycle0" / name).read_bytes()
+        assert (run / "cycle0" / name).read_bytes() == expected
+
+
+@pytest.mark.parametrize("protocol", ["both", "capsule"])
+def test_an_evaluation_that_is_stopped_inside_a_video_goes_on_inside_it(
+    run, videos, monkeypatch, protocol
+):
+    command = [*common(run, videos), *truth(videos), "--device", "cpu", "--protocol", protocol]
+    command += ["--limit", "2"]
+    monkeypatch.setattr(parts, "EVERY", 0)
+    one_by_one = functools.partial(VideoTiles, chunk=1)
+    monkeypatch.setattr(evaluate_step, "VideoTiles", one_by_one)
+    count = stop_inside(monkeypatch, evaluate_step, "predict", None)
+    evaluate.main(command)
+    clips = len(count)
+    expected = (run / "cycle0" / "evaluation.json").read_bytes()
+    for damaged in (False, True):
+        (run / "cycle0" / "evaluation.json").unlink()
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            stop_inside(patch, evaluate_step, "predict", 4)
+            evaluate.main(command)
+        (folder,) = (run / "cycle0" / "evaluate.parts").iterdir()
+        (kept,) = folder.iterdir()
+        assert kept.name == "0.unfinished.npz"
+        if damaged:
+            kept.write_bytes(kept.read_bytes()[:-99])
+        with monkeypatch.context() as patch:
+            count = stop_inside(patch, evaluate_step, "predict", None)
+            evaluate.main(command)
+            assert len(count) == clips - (0 if damaged else 3)
+        assert (run / "cycle0" / "evaluation.json").read_bytes() == expected
+        assert not (run / "cycle0" / "evaluate.parts").exists()
+
+
+def read_all(run):
+    return annotations.load(run / "cycle0" / "annotations.pkl")
+
+
+def test_every_script_names_a_video_that_was_replaced(run, videos, tmp_path, capsys):
+    """Another file of the same length and picture size, of a labeled video, one of the pool
+    and a test video.
+    """
+    data = Path(shutil.copytree(videos, tmp_path / "moved"))
+    evaluated = [*common(run, data), *truth(data), "--device", "cpu", "--protocol", "capsule"]
+    extract(run, data)
+    evaluate.main(evaluated)
+    assert "skipped" not in capsys.readouterr().out
+    paths = {path.stem: path for path in data.rglob("*.avi")}
+    pool = read_all(run)
+    tested = (data / "testlist01.txt").read_text().split()
+    names = [pool.labeled()[0].name, tested[0].removesuffix(".avi")]
+    for name in names:
+        path = paths[name.split("/")[1]]
+        with av.open(str(path)) as container:
+            frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+        write_video(path, np.stack(frames[::-1]))
+    words = "is not the video that"
+    train(run, data, 0, "--force")
+    out = capsys.readouterr().out
+    assert f"1 of {len(pool.labeled())} labeled videos were skipped" in out and words in out
+    extract(run, data, 0, "--force")
+    out = capsys.readouterr().out
+    assert f"1 of {len(pool.videos)} videos were skipped" in out and words in out
+    evaluate.main([*evaluated, "--force"])
+    out = capsys.readouterr().out
+    assert "1 of 6 test videos were skipped" in out and words in out
+    with pytest.raises(UserError, match=words):
+        extract(run, data, 0, "--force", "--strict")
 
 
 def test_two_processes_share_the_videos_and_find_the_same(extracted, run, videos):

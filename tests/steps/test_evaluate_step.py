@@ -123,7 +123,7 @@ def test_chunks_do_not_change_what_a_video_comes_to(tmp_path, monkeypatch, class
     whole = result(len(shown))
     logits, kept = torch.full_like(logits, -9), logits
     nothing = result(3)
-    assert all(len(nothing[name]) == 0 for name in evaluate.BOXES)
+    assert all(len(nothing[name]) == 0 for name in evaluate.REGIONS)
     assert {n: v.dtype for n, v in nothing.items()} == {n: v.dtype for n, v in whole.items()}
     logits = kept
     for step in (1, 2, 3):
@@ -132,7 +132,10 @@ def test_chunks_do_not_change_what_a_video_comes_to(tmp_path, monkeypatch, class
     probs = torch.sigmoid(logits).numpy()
     expected = detections.boxes_of(0, video, shown, probs, scores, GEOMETRY_SMALL, settings.act)
     assert len(expected) > 99
-    np.testing.assert_array_equal(whole["score"], expected.score, strict=True)
-    np.testing.assert_array_equal(whole["box"], expected.box, strict=True)
-    np.testing.assert_array_equal(whole["frame"], expected.frame)
+    regions = [whole[name] for name in evaluate.REGIONS]
+    found = evaluate.scored_regions(regions, whole["clip_scores"], class_scores)
+    assert len(found) == len(expected)
+    found = found.of_classes(0, range(2))
+    for have, want in zip(found.columns(), expected.columns(), strict=True):
+        np.testing.assert_array_equal(have, want, strict=True)
     np.testing.assert_array_equal(whole["gt_F"] > 0, np.ones(frames, bool))

@@ -86,7 +86,7 @@ def test_a_part_that_never_comes_is_named(tmp_path):
 
 @pytest.fixture
 def broken_in_the_middle(made_videos, monkeypatch, tmp_path):
-    """(trained, videos, parts, settings) where the first of two videos, read clip by clip,
+    """(trained, videos, find_video, parts, settings) where the first of two videos, read clip by clip,
     ends before its annotation does; what is scored of a video are its tiles' numbers.
     """
     videos = [Video("square", 60, 72, 96), Video("gray40", 40, 48, 64)]
@@ -106,13 +106,12 @@ def broken_in_the_middle(made_videos, monkeypatch, tmp_path):
     monkeypatch.setattr(extract, "VideoTiles", one_by_one)
     monkeypatch.setattr(extract, "score_video", score)
     find_video = functools.partial("{}/{}.avi".format, made_videos)
-    monkeypatch.setattr(extract.table, "video_finder", lambda *given: find_video)
-    return trained, videos, tmp_path, settings
+    return trained, videos, find_video, tmp_path, settings
 
 
 def test_a_video_that_breaks_in_the_middle_is_skipped_whole(broken_in_the_middle):
-    trained, videos, parts, settings = broken_in_the_middle
-    extract.extract(trained, videos, [0, 1], parts, settings)
+    trained, videos, find_video, parts, settings = broken_in_the_middle
+    extract.extract(trained, videos, [0, 1], find_video, parts, settings)
     assert sorted(path.name for path in parts.iterdir()) == ["0.failed", "1.npz"]
     assert "30 frames where the annotation has 60" in (parts / "0.failed").read_text()
     with np.load(parts / "1.npz") as part:
@@ -120,8 +119,8 @@ def test_a_video_that_breaks_in_the_middle_is_skipped_whole(broken_in_the_middle
 
 
 def test_strict_stops_at_a_video_that_breaks_in_the_middle(broken_in_the_middle):
-    trained, videos, parts, settings = broken_in_the_middle
+    trained, videos, find_video, parts, settings = broken_in_the_middle
     settings.strict = True
     with pytest.raises(UserError, match="30 frames where the annotation has 60"):
-        extract.extract(trained, videos, [0, 1], parts, settings)
+        extract.extract(trained, videos, [0, 1], find_video, parts, settings)
     assert list(parts.iterdir()) == []

@@ -28,7 +28,7 @@ def scored(monkeypatch):
     the number of its frame.
     """
 
-    def score(frames, phases, tail, size=99):
+    def score(frames, phases, tail, size=99, stops=False):
         plan = [
             clip
             for tile in VideoTiles([], None, None, phases, tail).plan(frames)
@@ -57,13 +57,20 @@ def scored(monkeypatch):
             geometry=ClipGeometry((4, 4), (4, 4), 4, "letterbox"),  # of which 2 columns show
         )
         settings = engine.ScoreSettings(passes=1, phases=phases, tail=tail)
-        result = engine.score_video(
-            trained,
-            Video("v", frames, 8, 4),
-            chunks,
-            settings,
-            forward=lambda detector, clip: (in_the_picture(clip), torch.zeros(1, 2)),
-        )
+
+        def forward(detector, clip):
+            return in_the_picture(clip), clip[:2].float()[None]
+
+        def work(chunks):
+            return trained, Video("v", frames, 8, 4), chunks, settings, forward
+
+        done, kept = None, []
+        for chunk in chunks[:-1] if stops else ():
+            # a run for each chunk, of which only what it kept is left
+            engine.score_video(*work([chunk]), done, lambda arrays: kept.append(arrays()))
+            done = kept[-1]
+            assert engine.clips_done(done) == len(kept) * size
+        result = engine.score_video(*work(chunks[-1:] if stops else chunks), done)
         assert len(result["latents"]) == tiles.max() + 1
         return result["paper"].tolist()
 
@@ -95,3 +102,4 @@ def test_chunks_do_not_change_the_scores(scored, size):
             for tail in ("repeat", "shift"):
                 expected = scored(frames, phases, tail)
                 assert scored(frames, phases, tail, size) == expected
+                assert scored(frames, phases, tail, size, stops=True) == expected
