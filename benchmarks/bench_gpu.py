@@ -44,6 +44,7 @@ from claus.benchmarks.gpu_sides import (
     scoring,
 )
 from claus.benchmarks.timing import median, ratio, write_results
+from claus.models.detector import Features
 from claus.models.input import normalize
 from claus.models.mc_dropout import mc_forward, seeded_masks
 from claus.reference import network as plain_network
@@ -200,7 +201,7 @@ def parts_table(bench, rates):
     masks = detector.random_masks(bench.settings.batch_size, bench.device)
 
     def backward(outputs, inputs):
-        outputs = [x for x in outputs if x.requires_grad]
+        outputs = [x for x in outputs if x is not None and x.requires_grad]
         torch.autograd.grad(
             outputs, inputs, [torch.ones_like(x) for x in outputs], allow_unused=True
         )
@@ -209,8 +210,8 @@ def parts_table(bench, rates):
         return [x.detach().requires_grad_() for x in tensors]
 
     with engine.autocast(bench.device, bench.cuda):
-        made = leaves(detector.encode(batch["clip"]))
-    features = type(detector.encode(batch["clip"]))(*made)
+        made = leaves(detector.encode(batch["clip"])[:3])
+    features = Features(*made)
 
     def encoder():
         with engine.autocast(bench.device, bench.cuda):
