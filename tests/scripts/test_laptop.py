@@ -1,0 +1,167 @@
+"""--model laptop end to end: its features are computed once, and nothing but time depends on
+the cache.
+"""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import claus_select
+import cluster_extract
+import evaluate
+import train_semi
+import train_ucf101
+from claus import training
+from claus.artifacts import checkpoint
+from claus.artifacts.scores import load_uncertainty
+from claus.datasets import toy
+from claus.datasets.video import feature_cache
+from claus.utils.runtime import UserError
+
+TRAIN = ["--model", "laptop", "--device", "cpu", "--epochs", "2", "--steps", "4"]
+TRAIN += ["--batch-size", "2", "--clusters", "2"]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "toy"
+    toy.make(folder, seed=3, train=6, test=6)
+    return folder
+
+
+def common(folder, videos):
+    return ["--run", str(folder), "--cycle", "0", "--data", str(videos)]
+
+
+def truth(videos):
+    return [
+        *("--ground-truth", str(videos / "pyannot.pkl")),
+        *("--test-list", str(videos / "testlist01.txt")),
+    ]
+
+
+@pytest.fixture(scope="module")
+def started(videos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "started"
+    oracle = ["--oracle", *truth(videos)[1:]]
+    claus_select.main([*common(folder, videos), *oracle, "--videos", "3", "--frames", "9"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(started, videos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    shutil.copytree(started, folder)
+    train_ucf101.main([*common(folder, videos), *TRAIN])
+    return folder
+
+
+def weights(folder):
+    return checkpoint.read(folder / "cycle0" / "detector.pt")["detector"]
+
+
+def losses(folder):
+    history = checkpoint.read(folder / "cycle0" / "detector.pt")["about"]["history"]
+    return [epoch["total"] for epoch in history]
+
+
+def no_decoding(monkeypatch):
+    def stop(*_):
+        raise AssertionError("decoded")
+
+    for way in ("read_entry", "read_runs", "read_frames"):
+        monkeypatch.setattr(feature_cache.IndexedVideos, way, stop)
+
+
+def test_a_training_leaves_the_trunk_as_it_was_shipped(trained):
+    shipped = torch.load(training.WEIGHTS / "lite0_imagenet.pt", weights_only=True)
+    kept = weights(trained)
+    for name, tensor in shipped.items():
+        assert torch.equal(kept[f"conv1.{name}"], tensor.float()), name
+    assert len(list((trained / "cache" / "features").rglob("*"))) > 3
+
+
+def test_losses_and_scores_are_the_same_with_the_cache_and_without(
+    started, trained, videos, tmp_path, monkeypatch
+):
+    plain = tmp_path / "plain"
+    shutil.copytree(started, plain)
+    no_cache = ["--feature-gb", "0"]
+    train_ucf101.main([*common(plain, videos), *TRAIN, *no_cache])
+    ours, theirs = losses(plain), losses(trained)
+    assert len(ours) == 2 and ours == pytest.approx(theirs, rel=0.02)
+
+    kept = tmp_path / "kept"
+    shutil.copytree(trained, kept)
+    scoring = [*common(kept, videos), "--device", "cpu", "--passes", "2"]
+    cluster_extract.main(scoring)
+    first = load_uncertainty(kept / "cycle0" / "uncertainty.pkl").paper
+    cluster_extract.main([*scoring, "--force", *no_cache])
+    again = load_uncertainty(kept / "cycle0" / "uncertainty.pkl").paper
+    np.testing.assert_allclose(first, again, rtol=0.02, atol=1e-3)
+    no_decoding(monkeypatch)  # every video has its features by now
+    cluster_extract.main([*scoring, "--force"])
+    assert np.array_equal(load_uncertainty(kept / "cycle0" / "uncertainty.pkl").paper, first)
+    train_ucf101.main([*common(kept, videos), *TRAIN, "--force"])
+    assert all(torch.equal(weights(kept)[k], v) for k, v in weights(trained).items())
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
+    trained, started, videos, tmp_path, monkeypatch
+):
+    folder = tmp_path / "stopped"
+    shutil.copytree(started, folder)
+    run_epoch = training.Trainer.run_epoch
+
+    def stop(self, epoch, writer):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        run_epoch(self, epoch, writer)
+
+    monkeypatch.setattr(training.Trainer, "run_epoch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_ucf101.main([*common(folder, videos), *TRAIN])
+    monkeypatch.undo()
+    train_ucf101.main([*common(folder, videos), *TRAIN, "--resume"])
+    assert all(torch.equal(weights(folder)[k], v) for k, v in weights(trained).items())
+
+
+def test_an_encoder_that_learns_sees_pictures(started, videos, tmp_path):
+    folder = tmp_path / "open"
+    shutil.copytree(started, folder)
+    train_ucf101.main([*common(folder, videos), *TRAIN, "--train-encoder", "--steps", "2"])
+    shipped = torch.load(training.WEIGHTS / "lite0_imagenet.pt", weights_only=True)
+    kept = weights(folder)
+    changed = [n for n, t in shipped.items() if not torch.equal(kept[f"conv1.{n}"], t.float())]
+    assert len(changed) > 90 and not (folder / "cache" / "features").exists()
+    loaded = checkpoint.load(folder / "cycle0" / "detector.pt")
+    assert not loaded.detector.conv1.frozen
+
+
+def test_evaluation_and_a_picture_of_it(trained, videos, tmp_path):
+    folder = tmp_path / "evaluated"
+    shutil.copytree(trained, folder)
+    evaluate.main([*common(folder, videos), *truth(videos), "--device", "cpu"])
+    assert (folder / "cycle0" / "evaluation.json").exists()
+
+
+def test_semi_supervised_training_takes_pictures(started, videos, tmp_path):
+    folder = tmp_path / "semi"
+    shutil.copytree(started, folder)
+    train_semi.main([*common(folder, videos), *TRAIN[:4], "--steps", "2", "--epochs", "1"])
+    assert not (folder / "cache" / "features").exists()
+    assert checkpoint.load(folder / "cycle0" / "detector.pt").detector.conv1.frozen
+
+
+def test_weights_that_were_tampered_with_are_refused(started, videos, tmp_path, monkeypatch):
+    folder, other = tmp_path / "run", tmp_path / "weights"
+    shutil.copytree(started, folder)
+    other.mkdir()
+    content = bytearray((training.WEIGHTS / "lite0_imagenet.pt").read_bytes())
+    content[-100] ^= 1
+    (other / "lite0_imagenet.pt").write_bytes(content)
+    monkeypatch.setattr(training, "WEIGHTS", other)
+    with pytest.raises(UserError, match="not the file that belongs to this version"):
+        train_ucf101.main([*common(folder, videos), *TRAIN])
