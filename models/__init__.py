@@ -26,6 +26,8 @@ class Backbone:
     channels: tuple[int, int, int]  # of the same, at the width that `network` has
     clips: str  # row of datasets.clips.geometry.GEOMETRY: how its clips are cut
     sha256: str | None = None  # of the file of weights, where it is shipped
+    # what evaluation fills the last clip of a video with, see datasets.clips.tiles.FILLS
+    fill: str = "black"
     network: Mapping[str, Any] = field(default_factory=dict)  # for DetectorConfig
     training: Mapping[str, Any] = field(default_factory=dict)  # defaults of the flags
 
@@ -81,6 +83,7 @@ BACKBONES = {
         lite.SPATIAL_STRIDES,
         (128, 160, 48),
         "laptop",
+        fill="last",  # a black frame would change what the others give
         sha256="322f57163c5a8c34d647c97a75279f9f568bbfa40e1e27a46121c6d087391862",
         network={
             "backbone": "laptop",

@@ -34,6 +34,7 @@ from claus.flags.evaluation import EvaluationSettings
 from claus.metrics import capsule, detections
 from claus.metrics.boxes import Boxes
 from claus.metrics.tables import act_table, capsule_table
+from claus.models import BACKBONES
 from claus.steps.extract import features_of
 from claus.utils.runtime import UserError, check_alone, check_writable
 
@@ -301,7 +302,7 @@ def score_videos(
         find_video,
         view.geometry,
         phases=2,
-        fill="black",
+        fill=fill_of(trained),
         done=done,
         features=features,
         cache=cache,
@@ -323,6 +324,11 @@ def score_videos(
             continue
         part.finish(result)
     return gather_parts(videos, parts, failed, settings)
+
+
+def fill_of(trained):
+    """What fills the last clip of a video, see VideoTiles; it is not scored."""
+    return BACKBONES[trained.detector.config.backbone].fill
 
 
 def gather_parts(videos, parts, failed, settings):

@@ -11,7 +11,7 @@ from claus.datasets.clips.tiles import VideoTiles
 from claus.datasets.labels.pseudo_labels import pseudo_masks
 from claus.datasets.video.frame_index import IndexedVideos
 from claus.datasets.video.reader import read_runs
-from claus.steps.evaluate import BLOCK, predict
+from claus.steps.evaluate import BLOCK, fill_of, predict
 from claus.utils import overlays
 from claus.utils.runtime import check_writable
 
@@ -34,7 +34,8 @@ def draw_pictures(trained, scored, report, view, switches, find_video, settings,
             video, overlap, iou_V[index], trained.classes, view.geometry, switches
         )
         cache, seen = cycle.run.cache, view.geometry
-        tiles = VideoTiles([video], find_video, seen, phases=2, fill="black", cache=cache)
+        how = {"phases": 2, "fill": fill_of(trained), "cache": cache}
+        tiles = VideoTiles([video], find_video, seen, **how)
         maps = shown_maps(trained, tiles.chunks(0), video, seen)
         indexed = IndexedVideos(cache) if video.segment else None
         blocks = blocks_of(video, find_video(video.source), maps, indexed)

@@ -4,8 +4,9 @@ Only frames that a clip shows are converted to RGB and resized: with one phase, 
 
 A tile is T*stride = 16 frames. Phase p of a tile is the clip of its frames p, p + stride,
 ...; two phases cover every frame. The last tile of a video is filled up by its last frame
-(scoring, as published) or by black (the evaluation protocol); or it begins earlier, so that
-it is complete and shows motion throughout (scoring, our own rules).
+(scoring, as published) or by black (evaluation, as published); or it begins earlier, so that
+it is complete and shows motion throughout (scoring, our own rules). What fills it is never
+scored.
 
 Clips come in chunks of CHUNK, so that the memory needed does not depend on the length of a
 video:
@@ -31,7 +32,8 @@ from claus.datasets.video.feature_cache import FeatureCache
 from claus.datasets.video.frame_index import IndexedVideos
 from claus.utils.runtime import UserError
 
-FILLS = ("repeat", "black", "shift")
+FILLS = ("repeat", "black", "last", "shift")
+PADDED = ("black", "last")  # frames after the end have the number -1
 CHUNK = 8  # clips; the batch of engine.predict, whose batches then lie as in the whole video
 AHEAD = 4  # chunks that a process decodes before they are wanted
 
@@ -44,13 +46,14 @@ class VideoTiles:
     """Videos as chunks of clips: {"name", "clips" uint8 (n,T,3,S,S), "frames" int64 (n,T),
     "tile", "phase" int64 (n,)}, n = chunk but for the last of a video.
 
-    Clips come tile by tile, phase by phase. frames: the video frame under each clip frame,
-    -1 under a black one. fill: "repeat" the last frame, "black", or "shift" the last tile
-    to end with the video (where that has a whole tile; a shorter one repeats its last
-    frame). done: of a video by name, how many of its first clips are left out, whole chunks;
-    a whole video is decoded from its beginning all the same. features: where given, "clips"
-    are records of the frames, half (n,T,R), in place of their pictures. cache: folder for the
-    indices of videos of which only a segment is shown.
+    Clips come tile by tile, phase by phase. frames: the video frame under each clip
+    frame, -1 under one that fills the last tile. fill: "repeat" the last frame, under its
+    number; "black"; the "last" frame, under -1; or "shift" the last tile to end with the
+    video (where that has a whole tile; a shorter one repeats its last frame). done: of a
+    video by name, how many of its first clips are left out, whole chunks; a whole video
+    is decoded from its beginning all the same. features: where given, "clips" are records
+    of the frames, half (n,T,R), in place of their pictures. cache: folder for the indices
+    of videos of which only a segment is shown.
     """
 
     def __init__(
@@ -119,6 +122,8 @@ class VideoTiles:
             if self.fill == "black":
                 black = self.features.black() if self.features else torch.zeros_like(block[:1])
                 now.insert(0, (np.array([-1]), black))
+            if self.fill == "last":
+                now.insert(0, (np.array([-1]), block[-1:]))
             numbers = np.concatenate([numbers for numbers, _ in (*before, *now)])
             finished = torch.cat([frames for _, frames in (*before, *now)])
             for shown, number, phase in tile[left_out:]:
@@ -147,7 +152,7 @@ class VideoTiles:
                 start = min(start, shifted_start(frames, size, self.stride, self.phases))
             for phase in range(self.phases):
                 shown = start + phase + self.stride * np.arange(self.length)
-                if self.fill != "black":
+                if self.fill not in PADDED:
                     clips.append((np.minimum(shown, frames - 1), number, phase))
                 elif shown[0] < frames:
                     clips.append((np.where(shown < frames, shown, -1), number, phase))

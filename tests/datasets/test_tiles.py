@@ -11,7 +11,7 @@ import torch
 from made_videos import gray_frames, numbers, whole
 
 from claus.datasets.clips.geometry import ClipGeometry, center_crop, transform
-from claus.datasets.clips.tiles import CHUNK, TileLoader, Unreadable, VideoTiles
+from claus.datasets.clips.tiles import CHUNK, FILLS, PADDED, TileLoader, Unreadable, VideoTiles
 from claus.datasets.labels.annotations import Video
 from claus.datasets.sprites import write_video
 from claus.datasets.video.reader import read_frames
@@ -103,6 +103,15 @@ def test_a_clip_of_black_alone_is_left_out(made_videos):
     )  # while the last frame can be repeated
 
 
+def test_a_tail_may_show_the_last_frame_unscored(made_videos):
+    """The pictures are the last frame's, their number is -1; the rest is as with black."""
+    item = tiles_of(made_videos, 35, phases=2, fill="last")
+    black = tiles_of(made_videos, 35, phases=2, fill="black")
+    assert item["frames"].tolist() == black["frames"].tolist()
+    assert shown(item)[:4] == shown(black)[:4]
+    assert shown(item)[4:] == [[32] + [34] * 7, [33] + [34] * 7]
+
+
 def test_a_last_tile_that_is_shifted_to_end_with_the_video(made_videos):
     item = tiles_of(made_videos, 35, phases=2, fill="shift")
     assert (
@@ -130,7 +139,7 @@ def test_a_last_tile_that_is_shifted_to_end_with_the_video(made_videos):
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 15, 16, 17, 31, 32, 40])
-@pytest.mark.parametrize("fill", ["repeat", "black", "shift"])
+@pytest.mark.parametrize("fill", FILLS)
 def test_every_frame_is_covered(made_videos, frames, fill):
     both, one = (tiles_of(made_videos, frames, phases=phases, fill=fill) for phases in (2, 1))
     for item in (both, one):
@@ -138,7 +147,7 @@ def test_every_frame_is_covered(made_videos, frames, fill):
         assert len(np.unique(item["tile"])) == -(-frames // 16)
     covered = both["frames"][both["frames"] >= 0]
     assert set(covered) == set(range(frames))
-    if fill == "black":
+    if fill in PADDED:
         assert len(covered) == frames  # each once
     # with one phase a prediction serves two frames: every frame or the one before it
     seen = set(one["frames"].ravel().tolist())
@@ -163,7 +172,7 @@ def test_other_lengths_and_strides(made_videos):
 
 
 @pytest.mark.parametrize("phases", [1, 2])
-@pytest.mark.parametrize("fill", ["repeat", "black", "shift"])
+@pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("frames", [1, 7, 16, 17, 32, 35, 40])
 def test_chunks_are_the_whole_cut_in_pieces(made_videos, frames, fill, phases):
     size = 16 * (frames // 16 + 1)
@@ -190,7 +199,7 @@ def test_batches_of_eight_lie_as_in_the_whole_video():
     assert CHUNK % 8 == 0 and VideoTiles([], None, PLAIN).chunk == CHUNK
 
 
-@pytest.mark.parametrize("fill", ["repeat", "black", "shift"])
+@pytest.mark.parametrize("fill", FILLS)
 def test_what_is_alive_does_not_grow_with_the_video(made_videos, monkeypatch, fill):
     """Of all chunks, whoever holds them, only the last is left when the next is made."""
     made, held = [], []
@@ -209,7 +218,7 @@ def test_what_is_alive_does_not_grow_with_the_video(made_videos, monkeypatch, fi
     for _, chunks in TileLoader(tiles, workers=0):
         for chunk in chunks:
             assert len(chunk["clips"]) == 1
-    assert len(made) == 12 - (fill == "black") and max(held) == 1
+    assert len(made) == 12 - (fill in PADDED) and max(held) == 1
 
 
 def failing(folder, made_videos):
@@ -271,7 +280,7 @@ def test_a_failure_in_the_middle_comes_after_the_chunks_before_it(made_videos, t
             next(chunks)
 
 
-@pytest.mark.parametrize("fill", ["repeat", "black", "shift"])
+@pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("phases", [1, 2])
 def test_what_is_left_of_a_video_are_its_last_chunks(made_videos, fill, phases):
     for frames in (33, 35, 40):
