@@ -143,7 +143,10 @@ def test_a_last_tile_that_is_shifted_to_end_with_the_video(made_videos):
 def test_every_frame_is_covered(made_videos, frames, fill):
     both, one = (tiles_of(made_videos, frames, phases=phases, fill=fill) for phases in (2, 1))
     for item in (both, one):
-        assert shown(item) == item["frames"].tolist()
+        expected = item["frames"]
+        if fill == "last":
+            expected = np.where(expected < 0, frames - 1, expected)
+        assert shown(item) == expected.tolist()
         assert len(np.unique(item["tile"])) == -(-frames // 16)
     covered = both["frames"][both["frames"] >= 0]
     assert set(covered) == set(range(frames))
@@ -297,5 +300,5 @@ def test_what_is_left_of_a_video_are_its_last_chunks(made_videos, fill, phases):
 
 
 def test_an_unknown_fill_is_refused():
-    with pytest.raises(ValueError, match="one of repeat, black, shift, not 'white'"):
+    with pytest.raises(ValueError, match="one of repeat, black, last, shift, not 'white'"):
         VideoTiles([], None, PLAIN, fill="white")
