@@ -48,12 +48,12 @@ class VideoTiles:
 
     Clips come tile by tile, phase by phase. frames: the video frame under each clip
     frame, -1 under one that fills the last tile. fill: "repeat" the last frame, under its
-    number; "black"; the "last" frame that is shown, under -1; or "shift" the last tile to end with the
-    video (where that has a whole tile; a shorter one repeats its last frame). done: of a
-    video by name, how many of its first clips are left out, whole chunks; a whole video
-    is decoded from its beginning all the same. features: where given, "clips" are records
-    of the frames, half (n,T,R), in place of their pictures. cache: folder for the indices
-    of videos of which only a segment is shown.
+    number; "black"; the "last" frame that is shown, under -1; or "shift" the last tile to
+    end with the video (where that has a whole tile; a shorter one repeats its last
+    frame). done: of a video by name, how many of its first clips are left out, whole
+    chunks; a whole video is decoded from its beginning all the same. features: where
+    given, "clips" are records of the frames, half (n,T,R), in place of their pictures.
+    cache: folder for the indices of videos of which only a segment is shown.
     """
 
     def __init__(
