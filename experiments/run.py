@@ -66,8 +66,8 @@ from claus.flags.common import (  # noqa: E402
 from claus.utils.runtime import UserError, check_writable, run_script  # noqa: E402
 
 # optimizer steps of every training, whatever the number of labels
-STEPS = {"full": 4000, "laptop": 600, "small": 300}
-EPOCHS = {"full": 40, "laptop": 6, "small": 6}
+STEPS = {"full": 4000, "laptop": 400, "small": 300}
+EPOCHS = {"full": 40, "laptop": 4, "small": 6}
 VARIED = {
     "select": (
         "--method",
@@ -140,12 +140,12 @@ def parse_args(argv=None):
     add(
         "--steps",
         type=int,
-        help="optimizer steps of every training (default: full 4000, laptop 600, small 300)",
+        help="optimizer steps of every training (default: full 4000, laptop 400, small 300)",
     )
     add(
         "--epochs",
         type=int,
-        help="equal parts of these steps, each with a validation (default: full 40, others 6)",
+        help="equal parts of these steps, each with a validation (default: full 40, laptop 4, small 6)",
     )
     add(
         "--jobs",
@@ -268,7 +268,8 @@ def main(argv=None):
     devices = args.device.split(",")
     cells = wanted_cells(args)
     tasks, task_of = tasks_of(cells, setup)
-    table.read(args.csv)  # before the long work: is it one of ours?
+    cells, elsewhere = left_to_run(cells, task_of, args.csv)
+    tasks, task_of = tasks_of(cells, setup)
     if not all(task.finished for task in tasks):
         check_data(setup)
         check_commands(tasks, devices)
@@ -280,14 +281,14 @@ def main(argv=None):
     print(
         f"{len(cells)} cells, {len(tasks)} runs with their starts, "
         f"{sum(task.finished for task in tasks)} finished; {remaining(tasks, args.jobs)}; "
-        f"table: {args.csv}",
+        f"{elsewhere} more have their rows in the table: {args.csv}",
         flush=True,
     )
 
     def keep(task):
         of_task = [cell for cell in cells if task_of[cell] is task]
         write_rows(args.csv, of_task, task_of, setup)
-        progress.write(args.csv, cells)
+        progress.write(args.csv, wanted_cells(args))
 
     for task in tasks:
         if task.finished:
@@ -326,6 +327,20 @@ def wanted_cells(args):
     if not left:
         raise UserError(f"--only {args.only} leaves no cell; --dry-run without it names them")
     return left
+
+
+def left_to_run(cells, task_of, csv):
+    """(cells, number left out): without those whose rows are in the table, and whose folder
+    is not here: they were run elsewhere, or their folder was deleted. They are known by the
+    name of their folder, which says everything that their result depends on.
+    """
+    named = {Path(row["run"]).name for row in table.read(csv)}  # first of all: is it ours?
+    left = []
+    for cell in cells:
+        task = task_of[cell]
+        if task.finished or task.folder.name not in named:
+            left.append(cell)
+    return left, len(cells) - len(left)
 
 
 def check_data(setup):
