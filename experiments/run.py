@@ -145,7 +145,8 @@ def parse_args(argv=None):
     add(
         "--epochs",
         type=int,
-        help="equal parts of these steps, each with a validation (default: full 40, laptop 4, small 6)",
+        help="equal parts of these steps, each with a validation (default: full 40, laptop "
+        "4, small 6)",
     )
     add(
         "--jobs",
