@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from claus.benchmarks import bench_loading, bench_memory, loading_data, timing
+from claus.benchmarks import bench_laptop, bench_loading, bench_memory, loading_data, timing
 from claus.datasets.video.reader import iter_frames, pixels
 from claus.reference import clips as plain_loading
 
@@ -62,3 +62,15 @@ def test_memory_of_a_short_video_is_measured_on_both_sides(monkeypatch, capsys):
     row = capsys.readouterr().out.strip().splitlines()[-1]
     work, stream, whole = (cell.strip() for cell in row.strip("|").split("|"))
     assert work == "reading" and 0 <= float(stream) < float(whole)
+
+
+def test_the_laptop_network_is_measured_and_both_sides_agree(monkeypatch):
+    written = []
+    monkeypatch.setattr(timing, "write_results", lambda name, text: written.append(text))
+    assert bench_laptop.main(["--frames", "20", "--rounds", "1", "--batch", "1"]) == 0
+    rows = [line for line in written[0].splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + 5  # heads, and a row each
+    with pytest.raises(SystemExit, match="a map differs"):
+        bench_laptop.same(
+            bench_laptop.torch.ones(2), bench_laptop.torch.zeros(2) + 2, 0.1, "a map"
+        )
