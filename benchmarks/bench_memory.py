@@ -8,7 +8,7 @@ Writes  benchmarks/results/memory.md, from three minutes or more and both sides
 Expect  some minutes for three minutes. The frames are those of the full network (224x224,
         two clips a tile); the network itself is replaced by one that always sees a square,
         because what it needs does not depend on the video. Scoring keeps what is done every
-        second, evaluation too, and then reads its labels, writes its part and computes the
+        second (of an hour: every 20), evaluation too, and then reads its labels, writes its part and computes the
         numbers of both protocols and of the floor. Stops with an error where a stream needs
         LIMIT MiB or more.
 """
@@ -49,7 +49,9 @@ from claus.utils.markdown import table  # noqa: E402
 SHORT = "short.avi"  # the warm-up's video
 RATE, HEIGHT, WIDTH, LIMIT = 25, 480, 640, 300
 CLASSES = tuple(f"class {number}" for number in range(24))
-EVERY = 1  # seconds after which what is done of a video is kept
+# seconds after which what is done of a video is kept: a minute, as the scripts do, or sooner
+# in a short one
+EVERY = 60
 SIDES = {"stream": "as a stream", "whole": "all clips at once"}
 
 
@@ -62,6 +64,8 @@ def main(argv=None):
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)  # path, work, side
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
+    global EVERY
+    EVERY = min(60, args.minutes / 3)
     frames = round(args.minutes * 60 * RATE)
     if args.one:
         path, work, side = args.one
