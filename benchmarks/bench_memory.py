@@ -8,9 +8,9 @@ Writes  benchmarks/results/memory.md, from three minutes or more and both sides
 Expect  some minutes for three minutes. The frames are those of the full network (224x224,
         two clips a tile); the network itself is replaced by one that always sees a square,
         because what it needs does not depend on the video. Scoring keeps what is done every
-        second (of an hour: every 20), evaluation too, and then reads its labels, writes its part and computes the
-        numbers of both protocols and of the floor. Stops with an error where a stream needs
-        LIMIT MiB or more.
+        second (of an hour: every 20), evaluation too, and then reads its labels, writes its
+        part and computes the numbers of both protocols and of the floor. Stops with an error
+        where a stream needs LIMIT MiB or more.
 """
 
 import argparse
