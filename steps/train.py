@@ -62,7 +62,9 @@ def nothing_to_do(cycle, resume):
     """Whether a cycle holds a finished training; UserError where it holds an interrupted one
     and the flags do not say what to do with it.
     """
-    if distributed.broadcast_from_rank0(cycle.detector.exists()) and not resume.force:
+    stopped = resume.resume and cycle.training.exists()  # a --force that was interrupted
+    done = cycle.detector.exists() and not stopped
+    if distributed.broadcast_from_rank0(done) and not resume.force:
         print(f"{cycle.detector} is there already; --force trains again")
         return True
     if cycle.training.exists() and not (resume.resume or resume.force):

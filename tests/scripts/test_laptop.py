@@ -128,6 +128,28 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     assert all(torch.equal(weights(folder)[k], v) for k, v in weights(trained).items())
 
 
+def test_a_forced_training_that_was_stopped_is_resumed_beside_the_old_weights(
+    trained, videos, tmp_path, monkeypatch
+):
+    folder = tmp_path / "forced"
+    shutil.copytree(trained, folder)
+    run_epoch = training.Trainer.run_epoch
+
+    def stop(self, epoch, writer):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        run_epoch(self, epoch, writer)
+
+    monkeypatch.setattr(training.Trainer, "run_epoch", stop)
+    again = [*common(folder, videos), *TRAIN, "--seed", "1"]
+    with pytest.raises(KeyboardInterrupt):
+        train_ucf101.main([*again, "--force"])
+    monkeypatch.undo()
+    train_ucf101.main([*again, "--resume"])
+    assert not (folder / "cycle0" / "training.pt").exists()
+    assert any(not torch.equal(weights(folder)[k], v) for k, v in weights(trained).items())
+
+
 def test_an_encoder_that_learns_sees_pictures(started, videos, tmp_path):
     folder = tmp_path / "open"
     shutil.copytree(started, folder)
