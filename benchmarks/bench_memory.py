@@ -1,7 +1,8 @@
 """Memory of a long video: read, scored and evaluated as a stream, against all its clips at
 once.
 
-    python benchmarks/bench_memory.py                 # --minutes 60 --streams-only for an hour
+    python benchmarks/bench_memory.py                 # three minutes
+    python benchmarks/bench_memory.py --minutes 60 --streams-only --only "evaluation, boxes"
 
 Reads   a 640x480 video at 25 frames/s made on the spot, with a box or a mask in every frame
 Writes  benchmarks/results/memory.md, from three minutes or more and both sides
@@ -52,6 +53,7 @@ CLASSES = tuple(f"class {number}" for number in range(24))
 # seconds after which what is done of a video is kept: a minute, as the scripts do, or sooner
 # in a short one
 EVERY = 60
+BOXES = "evaluation, boxes"
 SIDES = {"stream": "as a stream", "whole": "all clips at once"}
 
 
@@ -61,6 +63,7 @@ def main(argv=None):
     )
     parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--streams-only", action="store_true", help="leave the other side out")
+    parser.add_argument("--only", choices=tuple(WORKS), help="this work alone")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)  # path, work, side
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -76,9 +79,10 @@ def main(argv=None):
         path = Path(folder) / "long.avi"
         for file, count in ((path, frames), (path.with_name(SHORT), 4 * RATE)):
             make(file, count)
-            label(file, count)
+            label(file, count, ("boxes", "masks") if args.only != BOXES else ("boxes",))
         found = {
-            work: [measured(path, args.minutes, work, side) for side in sides] for work in WORKS
+            work: [measured(path, args.minutes, work, side) for side in sides]
+            for work in ([args.only] if args.only else WORKS)
         }
     rows = [[work, *(f"{mib:.0f}" for mib in values)] for work, values in found.items()]
     head = ["work", *(f"{SIDES[side]}, MiB" for side in sides)]
@@ -92,7 +96,7 @@ before the work, each in a process of its own. The labels count, and in evaluati
 
 {table(head, rows)}
 """
-    if args.minutes >= 3 and not args.streams_only:
+    if args.minutes >= 3 and not (args.streams_only or args.only):
         timing.write_results("memory", text)
     else:
         print(text)
@@ -117,14 +121,17 @@ def added(path, work, side):
     return timing.added_memory(lambda: function(path, side))
 
 
-def label(path, frames):
-    """Write two annotation files beside a video: a box, and a mask, in every frame."""
+def label(path, frames, kinds):
+    """Write annotation files beside a video, of the kinds "boxes" and "masks": one in every
+    frame. An hour of masks takes 20 GB to write.
+    """
     boxes = np.array([200, 100, 400, 380]) + (np.arange(frames) % 50)[:, None]
-    masks = PackedMasks.pack_blocks(
-        drawn(boxes[start : start + 8]) for start in range(0, frames, 8)
-    )
     every = np.arange(frames)
-    for kind, marks in (("boxes", {"boxes": boxes}), ("masks", {"masks": masks})):
+    for kind in kinds:
+        marks = {"boxes": boxes}
+        if kind == "masks":
+            blocks = (drawn(boxes[start : start + 8]) for start in range(0, frames, 8))
+            marks = {"masks": PackedMasks.pack_blocks(blocks)}
         tube = Tube(0, 0, every, **marks)
         video = Video("long", frames, HEIGHT, WIDTH, 0, every, (tube,))
         save_labels(Annotations("own", CLASSES, {"long": video}), path.with_suffix(f".{kind}"))
@@ -203,7 +210,7 @@ def evaluation(kind, path, side):
 WORKS = {
     "reading": read,
     "scoring": score,
-    "evaluation, boxes": functools.partial(evaluation, "boxes"),
+    BOXES: functools.partial(evaluation, "boxes"),
     "evaluation, masks": functools.partial(evaluation, "masks"),
 }
 

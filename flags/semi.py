@@ -61,7 +61,6 @@ FIXED = {
     "centers": "evaluation",
     "batch_norm": "update",
     "compile": False,
-    "feature_gb": 0.0,  # strong views need pixels
 }
 # flags that do something only beside others
 BESIDE = {
