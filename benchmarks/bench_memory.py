@@ -79,7 +79,11 @@ def main(argv=None):
         path = Path(folder) / "long.avi"
         for file, count in ((path, frames), (path.with_name(SHORT), 4 * RATE)):
             make(file, count)
-            label(file, count, ("boxes", "masks") if args.only != BOXES else ("boxes",))
+            label(
+                file,
+                count,
+                ("boxes", "masks") if args.only in (None, "evaluation, masks") else ("boxes",),
+            )
         found = {
             work: [measured(path, args.minutes, work, side) for side in sides]
             for work in ([args.only] if args.only else WORKS)
