@@ -47,7 +47,7 @@ def main(argv=None):
     torch.set_num_threads(1)
     torch.manual_seed(0)
     detector = Detector(DetectorConfig(CLASSES, **PRESETS["laptop"])).eval()
-    state = torch.load(WEIGHTS / "lite0_imagenet.pt", weights_only=True)
+    state = torch.load(WEIGHTS / "lite2_imagenet.pt", weights_only=True)
     detector.conv1.load_state_dict(state, strict=False)
     size = detector.config.size
     frames = torch.rand(16, 3, size, size) * 2 - 1

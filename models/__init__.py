@@ -78,13 +78,13 @@ BACKBONES = {
     # for people without a GPU: an image network that has seen ImageNet, frozen
     "laptop": Backbone(
         lite.FrameEncoder,
-        "lite0_imagenet.pt",
+        "lite2_imagenet.pt",
         lite.TEMPORAL_STRIDES,
         lite.SPATIAL_STRIDES,
-        (128, 160, 48),
+        (128, 192, 48),
         "laptop",
         fill="last",  # a black frame would change what the others give
-        sha256="322f57163c5a8c34d647c97a75279f9f568bbfa40e1e27a46121c6d087391862",
+        sha256="63aa2af7142d76db0180de5cbf65d8f2aad3d68a36d6eac8594d0fa23b84c09b",
         network={
             "backbone": "laptop",
             "capsule_types": 8,

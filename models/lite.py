@@ -1,4 +1,4 @@
-"""EfficientNet-Lite, an image network, frame by frame, and time mixed after it: the encoder
+"""EfficientNet-Lite2, an image network, frame by frame, and time mixed after it: the encoder
 of `--model laptop`.
 
 The network is that of Tan and Le (EfficientNet, ICML 2019) in its Lite variants
@@ -25,7 +25,7 @@ from torch import nn
 TEMPORAL_STRIDES = (8, 4, 2)
 SPATIAL_STRIDES = (16, 8, 4)
 FRAMES = 8
-# kernel, stride, expansion, channels, blocks of each stage (Lite0)
+# kernel, stride, expansion, channels, blocks of each stage of Lite0; Lite2 is wider and deeper
 STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -35,6 +35,7 @@ STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
+WIDTH, DEPTH = 1.1, 1.2
 KEPT = (1, 2, 4, 6)  # stages whose last block gives a map
 MAP_STRIDES = (4, 8, 16, 32)
 STEM = 32  # channels
@@ -44,13 +45,23 @@ CEILING = 6.0  # of ReLU6
 FLOOR = 1e-3  # weight of the background where features are averaged over the foreground
 
 
+def scaled(channels: int) -> int:
+    """Channels of a stage of Lite2: a multiple of 8, at most a tenth below the product."""
+    wanted = channels * WIDTH
+    rounded = int(wanted + 4) // 8 * 8
+    return rounded + 8 if rounded < 0.9 * wanted else rounded
+
+
+CHANNELS = [scaled(STAGES[stage][3]) for stage in KEPT]  # of the maps: 24, 48, 120, 352
+
+
 class FrameMaps(NamedTuple):
     """What the trunk gives of N frames, or, with T beside B, of clips."""
 
     stride_4: torch.Tensor  # (N, 24, S/4, S/4)
-    stride_8: torch.Tensor  # (N, 40, S/8, S/8)
-    stride_16: torch.Tensor  # (N, 112, S/16, S/16)
-    stride_32: torch.Tensor  # (N, 320, S/32, S/32)
+    stride_8: torch.Tensor  # (N, 48, S/8, S/8)
+    stride_16: torch.Tensor  # (N, 120, S/16, S/16)
+    stride_32: torch.Tensor  # (N, 352, S/32, S/32)
 
 
 class Convolution(nn.Module):
@@ -114,21 +125,20 @@ class Block(nn.Module):
 class Trunk(nn.Module):
     """Frames (N,3,S,S) in [-1,1] -> FrameMaps. S a multiple of 32."""
 
-    def __init__(self, depth: float = 1.0):
+    def __init__(self):
         super().__init__()
         self.stem = Convolution(3, STEM, 3, stride=2)
-        blocks, channels, self.ends, self.channels = [], STEM, [], []
-        for stage, (kernel, stride, expansion, channels_out, count) in enumerate(STAGES):
+        blocks, channels, self.ends = [], STEM, []
+        for stage, (kernel, stride, expansion, unscaled, count) in enumerate(STAGES):
             fixed = stage in (0, len(STAGES) - 1)
-            for number in range(count if fixed else math.ceil(count * depth)):
-                first = number == 0
+            for number in range(count if fixed else math.ceil(count * DEPTH)):
+                block_stride = stride if number == 0 else 1
                 blocks.append(
-                    Block(channels, channels_out, kernel, stride if first else 1, expansion)
+                    Block(channels, scaled(unscaled), kernel, block_stride, expansion)
                 )
-                channels = channels_out
+                channels = scaled(unscaled)
             if stage in KEPT:
                 self.ends.append(len(blocks) - 1)
-                self.channels.append(channels)
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, frames: torch.Tensor) -> FrameMaps:
@@ -145,7 +155,7 @@ class FrameEncoder(nn.Module):
     """The trunk, and time mixed after it: an encoder of models.BACKBONES.
 
     Clips (B,3,T,S,S), or records (B,T,R) of their frames -> features (B,128,1,S/16,S/16), middle
-    skip (B,160,2,S/8,S/8), fine skip (B,48,4,S/4,S/4), and the FrameMaps of the clips (B,T,...)
+    skip (B,192,2,S/8,S/8), fine skip (B,48,4,S/4,S/4), and the FrameMaps of the clips (B,T,...)
     that the class head pools. A skip's time steps have the channels of their frames side by
     side.
     """
@@ -155,7 +165,7 @@ class FrameEncoder(nn.Module):
         if width != 1.0:
             raise ValueError(f"the encoder has one width, 1, not {width}")
         self.trunk = Trunk()
-        fine, middle, *coarse = self.trunk.channels
+        fine, middle, *coarse = CHANNELS
         self.reduce = nn.Conv2d(sum(coarse), REDUCED, 1)
         self.mix = nn.Conv2d(FRAMES * REDUCED, FEATURES, 3, padding=1)
         for layer in (self.reduce, self.mix):
@@ -181,7 +191,7 @@ class FrameEncoder(nn.Module):
         self, clip: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, FrameMaps]:
         if is_records(clip):
-            maps = split_records(clip, self.trunk.channels)
+            maps = split_records(clip)
         else:
             maps = self.maps(clip)
         fine, middle, *coarse = maps
@@ -242,8 +252,7 @@ def _stacked(x, frames):
 
 def map_shapes(size: int) -> list[tuple[int, int, int]]:
     """(channels, h, w) of the four maps of a frame of size x size pixels."""
-    channels = [STAGES[stage][3] for stage in KEPT]
-    return [(c, size // s, size // s) for c, s in zip(channels, MAP_STRIDES, strict=True)]
+    return [(c, size // s, size // s) for c, s in zip(CHANNELS, MAP_STRIDES, strict=True)]
 
 
 def record_length(size: int) -> int:
@@ -261,21 +270,20 @@ def joined(maps: FrameMaps) -> torch.Tensor:
     return torch.cat([x.flatten(1).half() for x in maps], 1)
 
 
-def split_records(records: torch.Tensor, channels: list[int] | None = None) -> FrameMaps:
+def split_records(records: torch.Tensor) -> FrameMaps:
     """Records (...,R) -> FrameMaps (...,C,h,w), float32."""
-    channels = channels or [STAGES[stage][3] for stage in KEPT]
     # R = Σ C (S / stride)²
-    cell = sum(c * (32 // s) ** 2 for c, s in zip(channels, MAP_STRIDES, strict=True))
+    cell = sum(c * (32 // s) ** 2 for c, s in zip(CHANNELS, MAP_STRIDES, strict=True))
     cells = math.isqrt(records.shape[-1] // cell)  # S / 32
     if cells * cells * cell != records.shape[-1]:
         raise ValueError(f"{records.shape[-1]} numbers are no record of a square frame")
     sides = [cells * 32 // stride for stride in MAP_STRIDES]
-    lengths = [c * side * side for c, side in zip(channels, sides, strict=True)]
+    lengths = [c * side * side for c, side in zip(CHANNELS, sides, strict=True)]
     parts = records.float().split(lengths, -1)
     return FrameMaps(
         *(
             part.unflatten(-1, (c, side, side))
-            for part, c, side in zip(parts, channels, sides, strict=True)
+            for part, c, side in zip(parts, CHANNELS, sides, strict=True)
         )
     )
 

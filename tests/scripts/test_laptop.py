@@ -76,7 +76,7 @@ def no_decoding(monkeypatch):
 
 
 def test_a_training_leaves_the_trunk_as_it_was_shipped(trained):
-    shipped = torch.load(training.WEIGHTS / "lite0_imagenet.pt", weights_only=True)
+    shipped = torch.load(training.WEIGHTS / "lite2_imagenet.pt", weights_only=True)
     kept = weights(trained)
     for name, tensor in shipped.items():
         assert torch.equal(kept[f"conv1.{name}"], tensor.float()), name
@@ -154,7 +154,7 @@ def test_an_encoder_that_learns_sees_pictures(started, videos, tmp_path):
     folder = tmp_path / "open"
     shutil.copytree(started, folder)
     train_ucf101.main([*common(folder, videos), *TRAIN, "--train-encoder", "--steps", "2"])
-    shipped = torch.load(training.WEIGHTS / "lite0_imagenet.pt", weights_only=True)
+    shipped = torch.load(training.WEIGHTS / "lite2_imagenet.pt", weights_only=True)
     kept = weights(folder)
     changed = [n for n, t in shipped.items() if not torch.equal(kept[f"conv1.{n}"], t.float())]
     assert len(changed) > 90 and not (folder / "cache" / "features").exists()
@@ -181,9 +181,9 @@ def test_weights_that_were_tampered_with_are_refused(started, videos, tmp_path, 
     folder, other = tmp_path / "run", tmp_path / "weights"
     shutil.copytree(started, folder)
     other.mkdir()
-    content = bytearray((training.WEIGHTS / "lite0_imagenet.pt").read_bytes())
+    content = bytearray((training.WEIGHTS / "lite2_imagenet.pt").read_bytes())
     content[-100] ^= 1
-    (other / "lite0_imagenet.pt").write_bytes(content)
+    (other / "lite2_imagenet.pt").write_bytes(content)
     monkeypatch.setattr(training, "WEIGHTS", other)
     with pytest.raises(UserError, match="not the file that belongs to this version"):
         train_ucf101.main([*common(folder, videos), *TRAIN])
