@@ -14,6 +14,7 @@ recipe: Claus below, or Semi of semi/recipe.py. A recipe has
     state_dict(), load_state_dict(state, path)
     takes_records                 whether its steps can do with records of frames (models/lite.py)
                                   in place of their pictures
+    network                       fields of DetectorConfig that it needs otherwise than --model
 """
 
 import itertools
@@ -190,6 +191,7 @@ class Claus:
 
     needs = "a labeled clip"
     takes_records = True
+    network = {}
 
     def __init__(self, settings):
         self.settings = settings
@@ -237,7 +239,8 @@ class Trainer:
         self.failed = dict(videos.failed)
         self.geometry = GEOMETRY[BACKBONES[settings.model].clips, settings.crop]
         torch.manual_seed(settings.seed)
-        config = DetectorConfig(len(self.labels.classes), **PRESETS[settings.model])
+        network = {**PRESETS[settings.model], **recipe.network}
+        config = DetectorConfig(len(self.labels.classes), **network)
         detector = with_sync_batch_norm(Detector(config), settings.optimizer.batch_norm)
         freeze_encoder(detector, not settings.train_encoder)
         self.features = self.kept_features(detector)
@@ -611,6 +614,13 @@ def start_weights(detector, settings):
     """
     backbone = BACKBONES[settings.model]
     path = settings.pretrained or WEIGHTS / backbone.weights
+    if not settings.train_encoder and (
+        settings.pretrained == "none" or not Path(path).exists()
+    ):
+        raise UserError(
+            f"{path}: a frozen encoder needs weights that know something; give them by "
+            "--pretrained, or --train-encoder to train it along"
+        )
     if settings.pretrained == "none":
         return
     if not settings.pretrained and not path.exists():

@@ -205,7 +205,7 @@ def add_feature_flags(add):
         type=float,
         default=20,
         help="keep the features of a frozen encoder (--model laptop) on disk, up to this many "
-        "GB (147 kB a frame); 0: none. Semi-supervised training needs pixels and keeps none",
+        "GB (157 kB a frame); 0: none. Semi-supervised training needs pixels and keeps none",
     )
     add(
         "--cache-dir",

@@ -357,6 +357,12 @@ def check(args, parser):
         {"localization_weight": "loc-weight"},
     )
     check_steps(args, parser)
+    if not args.train_encoder and args.pixel_range != PLAIN["pixel_range"]:
+        parser.error(
+            f"--model {args.model} has a frozen encoder, whose weights want pixels "
+            f"{PLAIN['pixel_range']}; leave out --authors and --pixel-range, or give "
+            "--train-encoder"
+        )
     if args.batch_norm == "sync" and not args.device.startswith("cuda"):
         parser.error(
             "--batch-norm sync needs CUDA; on the CPU give --batch-norm freeze, or a larger "

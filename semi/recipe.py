@@ -66,6 +66,8 @@ class Semi:
     """The recipe of a semi-supervised method, see training.py. unlabeled: names of videos."""
 
     takes_records = False  # strong views need pixels
+    # whose activations say which pose is decoded, and are taught by the margin loss
+    network = {"class_head": "capsule"}
 
     def __init__(self, settings, unlabeled):
         self.settings, self.unlabeled = settings, list(unlabeled)

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-WIDTHS = {"full": (16, 32, 64, 128), "small": (8, 16, 32, 64)}  # by --model; full: published
+# by --model; full: published
+WIDTHS = {"full": (16, 32, 64, 128), "laptop": (8, 16, 32, 64), "small": (8, 16, 32, 64)}
 
 
 class UNet3D(nn.Module):

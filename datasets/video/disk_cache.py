@@ -4,6 +4,7 @@ again or done without, and results are the same.
 
 import contextlib
 import errno
+import math
 import os
 import re
 import sys
@@ -104,19 +105,24 @@ class LimitedFolder:
     def __init__(self, path: str | Path, gigabytes: float):
         self.path, self.limit = Path(path), int(gigabytes * 1e9)
         self.broken = False  # a write failed
-        self._used, self._added, self._full = None, 0, False
+        self._used, self._added = None, 0
+        self._refused = math.inf  # bytes of the smallest file that found no room
 
     def room_for(self, nbytes: int) -> bool:
         """Whether a file of so many bytes may be added."""
-        if self.broken or self._full:
+        if self.broken or nbytes >= self._refused:
+            return False
+        if nbytes > MARGIN * self.limit:  # what others keep is not deleted for it
             return False
         room = MARGIN * self.limit - (self._used or 0)
         # others write too: measure the folder sooner where little room is left
         due = min(self.limit // 256, max(room, 0) / 64)
         if self._used is None or self._added > due or nbytes > room:
             self._used, self._added = self._make_room(nbytes), 0
-            self._full = self._used + nbytes > MARGIN * self.limit
-        return not self._full
+            if self._used + nbytes > MARGIN * self.limit:
+                self._refused = nbytes  # smaller files may still fit
+                return False
+        return True
 
     def added(self, nbytes: int) -> None:
         """Note a file that was added."""

@@ -1,6 +1,6 @@
 """What a frozen image network makes of every frame, computed once and kept on disk.
 
-A frame's record (models/lite.py) is 94 kB at 128 x 128 pixels: 3 GB for all of J-HMDB-21. Each
+A frame's record (models/lite.py) is 157 kB at 160 x 160 pixels: 5 GB for all of J-HMDB-21. Each
 video is one file, found by its path, size and modification time, its length, the weights of
 the network and the geometry of the clips; processes, cycles and runs share them. A file
 begins with a checksum of each record, so a damaged or foreign one is noticed and made again.

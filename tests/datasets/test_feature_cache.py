@@ -151,6 +151,22 @@ def test_a_full_folder_goes_on_computing(tmp_path, trunk, video):
     assert not files(tmp_path)
 
 
+def test_a_video_that_is_too_large_deletes_nothing_and_smaller_ones_are_kept(tmp_path, trunk):
+    write_video(tmp_path / "v.avi", gray_frames(FRAMES))
+    write_video(tmp_path / "w.avi", gray_frames(8))
+    small, large = Video("w", 8, 48, 64), Video("v", FRAMES, 48, 64)
+    cache = cache_of(tmp_path, trunk, 8 * 2 * record_length(SIZE) * 1.5e-9)
+    cache.records(tmp_path / "w.avi", small, [0])
+    (kept,) = files(tmp_path)
+    os.utime(kept, (0, 0))  # not used for a day
+    cache.records(tmp_path / "v.avi", large, [0])
+    cache_of(tmp_path, trunk, 0).records(tmp_path / "v.avi", large, [0])
+    assert files(tmp_path) == [kept]
+    kept.unlink()
+    cache.records(tmp_path / "w.avi", small, [0])
+    assert files(tmp_path) == [kept]
+
+
 def test_a_missing_video_is_named(tmp_path, trunk, video):
     (tmp_path / "bad.avi").write_bytes(b"no video")
     with pytest.raises(UserError, match=r"bad\.avi"):

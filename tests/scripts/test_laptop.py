@@ -169,12 +169,26 @@ def test_evaluation_and_a_picture_of_it(trained, videos, tmp_path):
     assert (folder / "cycle0" / "evaluation.json").exists()
 
 
-def test_semi_supervised_training_takes_pictures(started, videos, tmp_path):
+@pytest.mark.parametrize("method", ["consistency", "stable-mean-teacher"])
+def test_semi_supervised_training_takes_pictures(started, videos, tmp_path, method):
+    """Its methods mask poses by the capsules' class, so the class head is the published one."""
     folder = tmp_path / "semi"
     shutil.copytree(started, folder)
-    train_semi.main([*common(folder, videos), *TRAIN[:4], "--steps", "2", "--epochs", "1"])
+    flags = [*TRAIN[:4], "--steps", "2", "--epochs", "1", "--method", method]
+    train_semi.main([*common(folder, videos), *flags])
     assert not (folder / "cache" / "features").exists()
-    assert checkpoint.load(folder / "cycle0" / "detector.pt").detector.conv1.frozen
+    loaded = checkpoint.load(folder / "cycle0" / "detector.pt").detector
+    assert loaded.conv1.frozen and loaded.class_head is None
+
+
+def test_a_frozen_encoder_wants_its_weights_and_their_pixels(started, videos, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(started, folder)
+    with pytest.raises(UserError, match="a frozen encoder needs weights"):
+        train_ucf101.main([*common(folder, videos), *TRAIN, "--pretrained", "none"])
+    with pytest.raises(SystemExit):
+        train_ucf101.main([*common(folder, videos), *TRAIN, "--authors"])
+    assert "want pixels -1..1" in capsys.readouterr().err
 
 
 def test_weights_that_were_tampered_with_are_refused(started, videos, tmp_path, monkeypatch):
