@@ -33,6 +33,7 @@ from claus.flags.training import (
     add_training_hardware_flags,
     add_training_resume_flags,
     add_validation_flags,
+    check_pixel_range,
     check_steps,
     loss_weights,
     settings_of,
@@ -361,6 +362,7 @@ def check(args, parser):
     if args.labeled_half and args.batch_size % 2:
         parser.error(f"--labeled-half halves --bs, which must be even, not {args.batch_size}")
     check_steps(args, parser)
+    check_pixel_range(args, parser)
     check_positive(args, parser, ("epochs", "clusters", "lr", "encoder_lr", "thresh_epoch"))
     check_not_negative(args, parser, loss_weights(), FLAGS)
     check_not_negative(args, parser, ("wt_cons", "bv_wt", "gv_wt", "bn_batches", "cache_gb"))

@@ -357,12 +357,7 @@ def check(args, parser):
         {"localization_weight": "loc-weight"},
     )
     check_steps(args, parser)
-    if not args.train_encoder and args.pixel_range != PLAIN["pixel_range"]:
-        parser.error(
-            f"--model {args.model} has a frozen encoder, whose weights want pixels "
-            f"{PLAIN['pixel_range']}; leave out --authors and --pixel-range, or give "
-            "--train-encoder"
-        )
+    check_pixel_range(args, parser)
     if args.batch_norm == "sync" and not args.device.startswith("cuda"):
         parser.error(
             "--batch-norm sync needs CUDA; on the CPU give --batch-norm freeze, or a larger "
@@ -376,6 +371,16 @@ def check(args, parser):
         parser.error(
             "--dice weighted weighs Dice by STeW's φ; leave out --authors, --weighting "
             "authors and --pseudo-label-loss interp or frame beside it"
+        )
+
+
+def check_pixel_range(args, parser):
+    """Stop at pixels that a frozen encoder was not made for."""
+    if not args.train_encoder and args.pixel_range != PLAIN["pixel_range"]:
+        parser.error(
+            f"--model {args.model} has a frozen encoder, whose weights want pixels "
+            f"{PLAIN['pixel_range']}; leave out --authors and --pixel-range, or train the "
+            "encoder along"
         )
 
 

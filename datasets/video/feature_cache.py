@@ -33,7 +33,7 @@ from claus.datasets.video.frame_index import IndexedVideos
 from claus.models.detector import Detector
 from claus.models.input import normalize
 from claus.models.lite import Trunk, joined, record_length
-from claus.utils.runtime import open_temporary, put_in_place
+from claus.utils.runtime import UserError, open_temporary, put_in_place
 
 VERSION = 1
 BLOCK = 16  # frames that are decoded and computed together
@@ -117,7 +117,13 @@ class FeatureCache:
         """The file of a video's records, made now where it is missing; None where there is
         no room, or no way to write.
         """
-        place = self.path_of(path, video)
+        try:
+            place = self.path_of(path, video)
+        except OSError as error:
+            raise UserError(
+                f"video {video.name}: {path} is gone or cannot be looked at "
+                f"({error.strerror}); put it back, or correct --data"
+            ) from error
         if place.exists():
             with contextlib.suppress(OSError):
                 os.utime(place)

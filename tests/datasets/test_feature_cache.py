@@ -171,6 +171,8 @@ def test_a_missing_video_is_named(tmp_path, trunk, video):
     (tmp_path / "bad.avi").write_bytes(b"no video")
     with pytest.raises(UserError, match=r"bad\.avi"):
         cache_of(tmp_path, trunk).records(tmp_path / "bad.avi", video, [0])
+    with pytest.raises(UserError, match=r"gone\.avi is gone"):
+        cache_of(tmp_path, trunk).records(tmp_path / "gone.avi", video, [0])
     assert not files(tmp_path)
 
 

@@ -75,6 +75,17 @@ def no_decoding(monkeypatch):
         monkeypatch.setattr(feature_cache.IndexedVideos, way, stop)
 
 
+def stop_in_the_second_epoch(monkeypatch):
+    run_epoch = training.Trainer.run_epoch
+
+    def stop(self, epoch, writer):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        run_epoch(self, epoch, writer)
+
+    monkeypatch.setattr(training.Trainer, "run_epoch", stop)
+
+
 def test_a_training_leaves_the_trunk_as_it_was_shipped(trained):
     shipped = torch.load(training.WEIGHTS / "lite2_imagenet.pt", weights_only=True)
     kept = weights(trained)
@@ -113,14 +124,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
 ):
     folder = tmp_path / "stopped"
     shutil.copytree(started, folder)
-    run_epoch = training.Trainer.run_epoch
-
-    def stop(self, epoch, writer):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        run_epoch(self, epoch, writer)
-
-    monkeypatch.setattr(training.Trainer, "run_epoch", stop)
+    stop_in_the_second_epoch(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         train_ucf101.main([*common(folder, videos), *TRAIN])
     monkeypatch.undo()
@@ -133,14 +137,7 @@ def test_a_forced_training_that_was_stopped_is_resumed_beside_the_old_weights(
 ):
     folder = tmp_path / "forced"
     shutil.copytree(trained, folder)
-    run_epoch = training.Trainer.run_epoch
-
-    def stop(self, epoch, writer):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        run_epoch(self, epoch, writer)
-
-    monkeypatch.setattr(training.Trainer, "run_epoch", stop)
+    stop_in_the_second_epoch(monkeypatch)
     again = [*common(folder, videos), *TRAIN, "--seed", "1"]
     with pytest.raises(KeyboardInterrupt):
         train_ucf101.main([*again, "--force"])
@@ -188,7 +185,10 @@ def test_a_frozen_encoder_wants_its_weights_and_their_pixels(started, videos, tm
         train_ucf101.main([*common(folder, videos), *TRAIN, "--pretrained", "none"])
     with pytest.raises(SystemExit):
         train_ucf101.main([*common(folder, videos), *TRAIN, "--authors"])
-    assert "want pixels -1..1" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train_semi.main([*common(folder, videos), *TRAIN[:4], "--pixel-range", "0..1"])
+    said = capsys.readouterr().err
+    assert said.count("want pixels -1..1") == 2
 
 
 def test_weights_that_were_tampered_with_are_refused(started, videos, tmp_path, monkeypatch):
