@@ -96,13 +96,9 @@ class ClipGeometry:
         """Points (..., 2) of the network's square maps -> in the pixels of a video of height
         x width, float64, not rounded. Those of bars lie outside.
         """
-        crop_h, crop_w = self.crop
-        top, left = center_crop(self) if corner is None else corner
-        picture_h, picture_w = self.picture(height, width)
-        start_y, start_x = self.start((picture_h, picture_w))
-        in_frame = np.asarray(points, np.float64) * (crop_w, crop_h) / self.size + (left, top)
-        in_picture = in_frame - (start_x, start_y)
-        return in_picture * (width, height) / (picture_w, picture_h)
+        scale, shift, resized = self._placed(height, width, corner)
+        in_picture = np.asarray(points, np.float64) * scale / self.size + shift
+        return in_picture * (width, height) / resized
 
     def to_map(
         self,
@@ -112,13 +108,16 @@ class ClipGeometry:
         corner: tuple[int, int] | None = None,
     ) -> np.ndarray:
         """The inverse of to_video."""
-        crop_h, crop_w = self.crop
+        scale, shift, resized = self._placed(height, width, corner)
+        in_picture = np.asarray(points, np.float64) * resized / (width, height)
+        return (in_picture - shift) * self.size / scale
+
+    def _placed(self, height, width, corner):
+        """(crop, crop's corner in the resized picture, resized picture), each (x, y)."""
         top, left = center_crop(self) if corner is None else corner
-        picture_h, picture_w = self.picture(height, width)
-        start_y, start_x = self.start((picture_h, picture_w))
-        in_picture = np.asarray(points, np.float64) * (picture_w, picture_h) / (width, height)
-        in_crop = in_picture + (start_x, start_y) - (left, top)
-        return in_crop * self.size / (crop_w, crop_h)
+        picture = self.picture(height, width)
+        start_y, start_x = self.start(picture)
+        return self.crop[::-1], (left - start_x, top - start_y), picture[::-1]
 
     def shown(
         self, height: int, width: int, corner: tuple[int, int] | None = None
