@@ -4,6 +4,7 @@ files/<run>/            ledger.csv  pool.pkl  frame_counts.jsonl          claus_
                         identities.jsonl                                  whoever reads a video
                         test_identities.jsonl                             evaluate.py
                         run.json  start.json  results.csv  curve.png      run_cycles.py
+                        curve.json  next.json  next.log  next.lock        run_cycles.py
                         cache/                                            training scripts
 files/<run>/cycle<k>/   annotations.pkl  request.json  answers.json
                         selection.json  clusters.png  frames/             claus_select.py
@@ -11,6 +12,8 @@ files/<run>/cycle<k>/   annotations.pkl  request.json  answers.json
                         features.pkl  uncertainty.pkl  extract.parts/     cluster_extract.py
                         evaluation.json  pictures/  evaluate.parts/       evaluate.py
                         seconds.json                                      run_cycles.py
+                        journal/                                          label.py
+                        proposals.json  review.json                       cluster_extract.py
 """
 
 import os
@@ -107,6 +110,26 @@ class Run:
     def curve(self) -> Path:
         """The picture of that table."""
         return self.folder / "curve.png"
+
+    @property
+    def learning_curve(self) -> Path:
+        """Scores over labeled frames, and what the next labels may bring."""
+        return self.folder / "curve.json"
+
+    @property
+    def next(self) -> Path:
+        """What the run does now, or waits for."""
+        return self.folder / "next.json"
+
+    @property
+    def next_log(self) -> Path:
+        """What the machine's part printed."""
+        return self.folder / "next.log"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one run_cycles.py that works on the run."""
+        return self.folder / "next.lock"
 
     @property
     def cache(self) -> Path:
@@ -214,3 +237,18 @@ class Cycle:
     def seconds(self) -> Path:
         """Seconds that each step of run_cycles.py took."""
         return self.folder / "seconds.json"
+
+    @property
+    def journal(self) -> Path:
+        """What annotators did in the labeling page, one file each, see annotators/journal.py."""
+        return self.folder / "journal"
+
+    @property
+    def proposals(self) -> Path:
+        """What this cycle's detector sees in the frames that the next cycle asks for."""
+        return self.folder / "proposals.json"
+
+    @property
+    def review(self) -> Path:
+        """Labels that the detector disagrees with most, for a second look."""
+        return self.folder / "review.json"

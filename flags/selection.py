@@ -19,6 +19,7 @@ from claus.flags.common import (
 from claus.selection.budget import BudgetSettings, is_percent, read_schedule
 from claus.selection.frames import DAMPINGS, NEAREST, SIGMA
 from claus.selection.pool import INCREMENTS
+from claus.selection.random_share import read_share
 from claus.selection.rules import RULES, START_FRAMES, RuleSettings
 from claus.selection.strategies import STRATEGIES
 from claus.utils.runtime import one_line
@@ -68,6 +69,7 @@ class SelectSettings:
     budget: BudgetSettings
     rule: RuleSettings
     box_price: str
+    random_share: str | None = None
 
     @property
     def prices(self) -> dict[str, str]:
@@ -114,6 +116,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Sele
         budget=_budget(args),
         rule=_rule(args),
         box_price=args.box_price,
+        random_share=args.random_share,
     )
 
 
@@ -332,6 +335,12 @@ def _add_rule_flags(made):
         "(default: 8/3)",
     )
     add(
+        "--random-share",
+        metavar="1/3|25%",
+        help="spend this share of the budget of cycle 1 and later on random videos and frames; "
+        "what the detector makes of them says how good it is on the unlabeled pool",
+    )
+    add(
         "--drop-nearest",
         type=whole_number,
         help="for the rule entropy: how many of the frames nearest to a chosen one come "
@@ -394,6 +403,11 @@ def _check_rule(args, made):
             f"{args.video_rule} chooses videos without labels only: leave out --increment "
             f"{args.increment}, or choose videos by another rule"
         )
+    if args.random_share is not None:
+        with one_line(ValueError):
+            read_share(args.random_share)
+        if args.strategy != "hybrid" or rule.random:
+            made.error("--random-share has no effect where everything is drawn at random")
     for flag in _given(args, "frame_score", "damping", "sigma", "drop_nearest"):
         if flag[2:].replace("-", "_") not in rule.options:
             made.error(f"{flag} has no effect with --method {rule.method}")

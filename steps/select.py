@@ -14,13 +14,19 @@ from claus.artifacts.cycle import Cycle
 from claus.artifacts.ledger import Prices, write_ledger
 from claus.artifacts.pool_reader import NamedPool, pool_of_labels, read_pool
 from claus.artifacts.selection_file import load_selection, save_selection
-from claus.artifacts.selection_report import make_report, request_picks, settings_record
+from claus.artifacts.selection_report import (
+    add_random,
+    make_report,
+    request_picks,
+    settings_record,
+)
 from claus.datasets import own_videos, segments, table
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.labels.annotations import Annotations
 from claus.flags.selection import SelectSettings, Source
 from claus.selection.budget import Budget, cycle_budget, fit_budget
 from claus.selection.choice import Selection
+from claus.selection.random_share import read_share, select_with_share
 from claus.selection.rules import RuleSettings, select
 from claus.steps.selection_output import draw_picture, keep_filled_form, print_report
 from claus.utils.runtime import UserError, check_writable, gc_paused, one_line
@@ -59,7 +65,7 @@ def choose_next(settings: SelectSettings, cycle: Cycle) -> int:
     rule = settings.rule if cycle.number else settings.rule.at_start()
     known = pool_of_cycle(settings, cycle, rule, before, unreadable)
     asked = asked_budget(settings, before, known)
-    chosen = choose(settings, rule, known, asked)
+    chosen, drawn = choose(settings, rule, known, asked)
     head = {
         "run": cycle.run.name,
         "cycle": cycle.number,
@@ -67,6 +73,8 @@ def choose_next(settings: SelectSettings, cycle: Cycle) -> int:
         "prices": checked_prices(settings),
     }
     report = make_report(head, rule, known, chosen, asked, before.videos)
+    if drawn is not None:
+        add_random(report, known, drawn, before.videos)
     request = request_of(settings.source, before, report)
     answers = answer(truth, request) if truth else None
 
@@ -223,14 +231,18 @@ def asked_budget(
 
 def choose(
     settings: SelectSettings, rule: RuleSettings, known: NamedPool, asked: Budget
-) -> Selection:
-    """The selection of this cycle. The generator of every random choice starts from (seed,
-    cycle). UserError where too little is left.
+) -> tuple[Selection, Selection | None]:
+    """(the selection of this cycle, what --random-share draws beside it). The generator of
+    every random choice starts from (seed, cycle). UserError where too little is left.
     """
     pool, take_rest = known.pool, settings.budget.take_rest
+    seed = [settings.seed, settings.cycle]
     with one_line(ValueError):
         budget = fit_budget(asked, *pool.left(), take_rest)
-        return select(pool, budget, rule, [settings.seed, settings.cycle])
+        if settings.random_share is None or not settings.cycle:
+            return select(pool, budget, rule, seed), None
+        share = read_share(settings.random_share)
+        return select_with_share(pool, budget, rule, seed, share)
 
 
 def checked_prices(settings: SelectSettings) -> dict[str, str]:
