@@ -5,8 +5,8 @@ The error 1 - s is taken to fall as a power of the number of labeled frames, e(n
 in logarithms, fit by least squares. The interval is the usual prediction interval of such a
 line (Student's t, two parameters), for one further point measured as those before were.
 
-Three points leave one degree of freedom, and may lie on a line by luck. So the spread about
-the line is never taken to be less than what the points' own intervals say.
+Three points leave one degree of freedom, and may lie on a line by luck. So the interval is
+never narrower than what the points' own intervals say of their noise (normal distribution).
 
 Letters: P points.
 """
@@ -48,10 +48,12 @@ def predict_score(
     residual_P = y_P - y_P.mean() - slope * centered_P
     half_P = np.diff(np.asarray(intervals_P_2, np.float64), axis=1)[:, 0] / 2
     noise_P = half_P / norm.ppf((1 + level) / 2) / error_P  # of the logarithm
-    variance = max(residual_P @ residual_P / (points - 2), np.mean(noise_P**2))
     away = np.log(frames) - x_P.mean()
-    spread = np.sqrt(variance * (1 + 1 / points + away**2 / (centered_P @ centered_P)))
     middle = y_P.mean() + slope * away
-    reach = t.ppf((1 + level) / 2, points - 2) * spread
+    spread = np.sqrt(residual_P @ residual_P / (points - 2))
+    from_line = t.ppf((1 + level) / 2, points - 2) * spread
+    from_points = norm.ppf((1 + level) / 2) * np.sqrt(np.mean(noise_P**2))
+    growth = np.sqrt(1 + 1 / points + away**2 / (centered_P @ centered_P))
+    reach = max(from_line, from_points) * growth
     low, high = 1 - np.exp([middle + reach, middle - reach])
     return float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))

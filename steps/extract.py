@@ -310,6 +310,7 @@ def propose(settings: ScoringSettings, cycle: Cycle) -> int:
         for entry in request["videos"]:
             asked[entry["video"]] = [frame["frame"] for frame in entry["frames"]]
         found = look(labels.videos.values(), asked, answers_with(request))
+        found = {name: found.get(name, {}) for name in asked}
         save_predictions(found, cycle.proposals)
         print(f"wrote {cycle.proposals}: {count_actors(found)}")
     done = {}

@@ -28,7 +28,9 @@ def compare(video: Video, frame: int, actors: list[Mapping]) -> float:
         labels = np.stack([t.masks[i] for t, i in zip(tubes, places, strict=True)])
         found = [decode_rle(actor["rle"]) for actor in actors]
         shape = (0, *labels.shape[1:])
-        return frame_agreement(mask_table(labels, np.stack(found) if found else np.zeros(shape)))
+        return frame_agreement(
+            mask_table(labels, np.stack(found) if found else np.zeros(shape))
+        )
     labels = [t.boxes[i] for t, i in zip(tubes, places, strict=True)]
     table = box_table(np.reshape(labels, (-1, 4)), [actor["box"] for actor in actors])
     return frame_agreement(table)

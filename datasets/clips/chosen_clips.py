@@ -31,9 +31,7 @@ class ChosenClips(VideoTiles):
     ):
         if fill not in PADDED:
             raise ValueError(f"fill must be one of {', '.join(PADDED)}, not {fill!r}")
-        super().__init__(
-            videos, find_video, geometry, 2, fill, features=features, cache=cache
-        )
+        super().__init__(videos, find_video, geometry, 2, fill, features=features, cache=cache)
         self.wanted = {name: np.unique(list(frames)) for name, frames in wanted.items()}
 
     def _clips(self, video):
