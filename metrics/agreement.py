@@ -23,12 +23,11 @@ def box_table(labels_L_4: np.ndarray, found_D_4: np.ndarray) -> np.ndarray:
 
 def mask_table(labels_L_H_W: np.ndarray, found_D_H_W: np.ndarray) -> np.ndarray:
     """IoU (L, D) of masks, bool; 0 where both are empty."""
-    a = np.asarray(labels_L_H_W, bool)
-    b = np.asarray(found_D_H_W, bool)
-    flat_a = a.reshape(len(a), -1).astype(np.float64)
-    flat_b = b.reshape(len(b), -1).astype(np.float64)
+    a, b = np.asarray(labels_L_H_W, bool), np.asarray(found_D_H_W, bool)
     if not len(a) or not len(b):
         return np.zeros((len(a), len(b)))
+    flat_a = a.reshape(len(a), -1).astype(np.float64)
+    flat_b = b.reshape(len(b), -1).astype(np.float64)
     both = flat_a @ flat_b.T
     union = flat_a.sum(1)[:, None] + flat_b.sum(1)[None] - both
     return both / np.where(union > 0, union, 1)

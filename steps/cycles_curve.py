@@ -5,6 +5,9 @@ A point's score is f-mAP@.5 on test labels where there are any. Otherwise it is 
 agreement (metrics/agreement.py) of the cycle's detector with the labels of the random share
 of the next cycle, which it was not trained on: frames drawn at random from the unlabeled
 pool, so the mean over their videos estimates that over all unlabeled videos.
+
+Random frames of videos that have labels already are easier, so points of such cycles are
+marked ("old_videos") and not mixed with others in what is said of the next labels.
 """
 
 import json
@@ -32,7 +35,7 @@ def learning_curve(
     run: Run, ledger: list[dict], coming: int | None, shared: bool = False
 ) -> dict:
     """Write curve.json -> its content: {"source", "points": [{"cycle", "frames", "score",
-    "low", "high"}], "next": {"frames", "low", "high"} or None, "choice": of choice_of,
+    "low", "high", …}], "next": {"frames", "low", "high"} or None, "choice": of choice_of,
     "message"}; scores in percent.
 
     ledger: rows of ledger.count_ledger. coming: frames that the next labels add, None where
@@ -54,13 +57,14 @@ def learning_curve(
             for row in choice
             if row["random"] is not None
         ]
-    following = _next_point(points, frames, coming)
+    alike = [p for p in points if p.get("old_videos") == points[-1].get("old_videos")]
+    following = _next_point(alike, frames, coming)
     content = {
         "source": source if points else None,
         "points": points,
         "next": following,
         "choice": choice,
-        "message": _message(points, following, coming, shared),
+        "message": _message(alike, following, coming, shared),
     }
     write_text(run.learning_curve, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     return content
@@ -121,8 +125,8 @@ def _message(points, following, coming, shared):
 
 def choice_of(cycle: Cycle) -> dict | None:
     """What a cycle's detector made of the frames of the next cycle, before it was trained on
-    them: {"cycle", "random", "chosen"}, each {"score", "low", "high", "videos", "labels"} in
-    percent, or None where there is none. None where nothing can be compared.
+    them: {"cycle", "random", "chosen"}, each {"score", "low", "high", "videos", "labels",
+    "old_videos"} in percent, or None where there is none. None where nothing can be compared.
 
     Read from the labels as they are now. Skipped frames do not count.
     """
@@ -132,14 +136,18 @@ def choice_of(cycle: Cycle) -> dict | None:
         return None
     found = load_predictions(cycle.proposals)
     labels = annotation_file.load(following.annotations)
-    groups = {"random": [], "chosen": []}
+    before = annotation_file.load(cycle.annotations).videos
+    groups, old = {"random": [], "chosen": []}, {"random": False, "chosen": False}
     for row in load_selection(following.selection)["videos"]:
         scores = _agreements(labels, row, found)
         if scores:
-            groups["random" if row.get("random") else "chosen"].append(scores)
+            name = "random" if row.get("random") else "chosen"
+            groups[name].append(scores)
+            old[name] |= row["video"] in before and before[row["video"]].is_labeled
     if not any(groups.values()):
         return None
-    return {"cycle": cycle.number, **{name: _mean(of) for name, of in groups.items()}}
+    means = {name: _mean(scores, old[name]) for name, scores in groups.items()}
+    return {"cycle": cycle.number, **means}
 
 
 def _agreements(labels: Annotations, row: Mapping, found: Mapping) -> list[float]:
@@ -156,8 +164,10 @@ def _agreements(labels: Annotations, row: Mapping, found: Mapping) -> list[float
     return scores
 
 
-def _mean(videos):
-    """Mean over videos of the mean over their frames, in percent, with its interval."""
+def _mean(videos, old):
+    """Mean over videos of the mean over their frames, in percent, with its interval. old:
+    whether one of them had labels before.
+    """
     if not videos:
         return None
     mean = float(np.mean([np.mean(scores) for scores in videos]))
@@ -168,6 +178,7 @@ def _mean(videos):
         "high": _percent(high),
         "videos": len(videos),
         "labels": sum(map(len, videos)),
+        "old_videos": old,
     }
 
 
@@ -211,11 +222,12 @@ def print_choice(choice: list[dict]) -> None:
     texts = []
     for name in ("random", "chosen"):
         part = row[name]
+        videos = "1 video" if part["videos"] == 1 else f"{part['videos']} videos"
         texts.append(
-            f"{name} {part['score']:g} ({part['low']:g} to {part['high']:g}, {part['labels']} "
-            f"frames of {part['videos']} videos)"
+            f"{part['score']:g}% ({part['low']:g} to {part['high']:g}) on {name} ones "
+            f"({part['labels']} of {videos})"
         )
     print(
-        f"the detector of cycle {row['cycle']} agreed with the labels it had not seen by "
-        f"{'; '.join(texts)} percent"
+        f"agreement of cycle {row['cycle']}'s detector with the labels of frames it had not "
+        f"seen: {', '.join(texts)}"
     )

@@ -16,6 +16,7 @@ from claus.artifacts.cycle import Cycle, Run
 from claus.artifacts.ledger import write_ledger
 from claus.artifacts.next_state import NextState, alone
 from claus.artifacts.run_settings import load_settings, save_settings
+from claus.artifacts.scores import load_features
 from claus.datasets import table
 from claus.datasets.labels import annotations
 from claus.flags import selection
@@ -108,6 +109,8 @@ class Loop:
         names += ["random_share", "test_list"]
         for name in names if number else [*names, "classes", "segment", "segments"]:
             value = getattr(own, name)
+            if name == "increment" and value is None and self.only_old_videos(number):
+                value = "frames"
             if value is not None:
                 words["select"] += [f"--{name.replace('_', '-')}", str(value)]
         if number == 0:
@@ -131,6 +134,22 @@ class Loop:
             words[name] += shlex.split(getattr(own, name))
         words["propose"] = [*words["extract"], "--propose"]
         return words
+
+    def only_old_videos(self, number: int) -> bool:
+        """Whether the videos without labels are used up, so that a cycle can only ask for
+        further frames of the others.
+        """
+        own = self.settings
+        if not number or own.strategy in ("inter", "intra"):
+            return False
+        before = self.place.cycle(number - 1)
+        if not before.annotations.exists():
+            return False
+        labels = annotations.load(before.annotations)
+        left = {name for name, video in labels.videos.items() if not video.is_labeled}
+        if left and before.features.exists():
+            left -= set(load_features(before.features).failed)
+        return not left
 
     # ------------------------------------------------------------------------- the loop
 
@@ -186,6 +205,8 @@ class Loop:
         if own.budget is not None:
             rows = [{"cost": ledger[-1]["total_cost"]}] if ledger else []
             cap = cycles.cap_of(own, cycle, words, rows, self.pool_of(cycle, words))
+        if own.increment is None and self.only_old_videos(cycle.number):
+            print("note: every video has labels now, so further frames of them are asked for")
         if cap is None:
             spent = ledger[-1]["total_cost"] if ledger else "0"
             return (
@@ -204,11 +225,15 @@ class Loop:
         """Why no cycle follows, or None."""
         own, labels = self.settings, annotations.load(cycle.before().annotations)
         rule = selection.parse(self.arguments(cycle.number)["select"]).rule
-        labeled = labels.labeled()
+        failed = set()
+        if cycle.before().features.exists():
+            failed = set(load_features(cycle.before().features).failed)
+        videos = [video for name, video in labels.videos.items() if name not in failed]
+        labeled = [video for video in videos if video.is_labeled]
         if rule.increment == "samples" and rule.strategy != "intra":
-            if len(labeled) == len(labels.videos):
+            if len(labeled) == len(videos):
                 return "every video of the pool is labeled"
-        within = labeled if rule.increment == "frames" else labels.videos.values()
+        within = labeled if rule.increment == "frames" else videos
         if all(len(video.labeled_frames) == video.frames for video in within):
             return "every frame that may be chosen is labeled"
         points = learning_curve(self.place, ledger, None)["points"]
