@@ -19,6 +19,9 @@ from claus.utils.runtime import UserError
 BYTES = 512 << 20  # of one file, and of what one is unpacked to
 DEPTH = 32  # elements inside one another; CVAT needs 5
 MEMBERS = 200_000  # files in an archive
+VALUES = 20_000_000  # of a JSON file
+NODES = 1_000_000  # elements inside one picture or track
+TEXT = 1 << 20  # letters of one element
 PIECE = 1 << 20
 HEAD = 4096  # bytes that a file is recognized by
 
@@ -62,8 +65,9 @@ def read_json(path: str | Path) -> object:
     def no_number(word):
         raise ValueError(f"{word} is no number")
 
+    check_values(path)
     try:
-        text = check_size(path).read_text(encoding="utf-8-sig")
+        text = Path(path).read_text(encoding="utf-8-sig")
         return json.loads(text, parse_constant=no_number)
     except json.JSONDecodeError as error:
         raise UserError(
@@ -77,6 +81,19 @@ def read_json(path: str | Path) -> object:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UserError(f"{path}: cannot be read: {reason}; check the path") from error
+
+
+def check_values(path: str | Path) -> Path:
+    """The path, of a JSON file that is not too large, nor of more values than memory holds."""
+    found = 0
+    with open(check_size(path), "rb") as file:
+        while piece := file.read(16 * PIECE):
+            found += sum(map(piece.count, b"[{,"))
+            if found > VALUES:
+                raise UserError(
+                    f"{path}: has more than {VALUES:,} values; export fewer pictures at a time"
+                )
+    return Path(path)
 
 
 # -------------------------------------------------------------------------------------- XML
@@ -154,16 +171,19 @@ def _parse(file: IO[bytes], where: str, root: str) -> Iterator[Node]:
     """The children of the root element of an open XML file."""
     parser = expat.ParserCreate()
     parser.buffer_text = True
-    open_nodes, done, told = [], [], []
+    open_nodes, done, count = [], [], 0
 
     def stop(text):
-        told.append(UserError(f"{where}: {text}"))
-        raise told[0]
+        raise UserError(f"{where}: {text}")
 
     def doctype(*_):
         stop("has a document type (DOCTYPE), which no annotation tool writes; refused")
 
     def begin(name, attributes):
+        nonlocal count
+        count += 1
+        if count > NODES:
+            stop(f"more than {NODES:,} elements in one picture or track")
         if len(open_nodes) >= DEPTH:
             stop(f"more than {DEPTH} elements inside one another; export it again")
         if not open_nodes and name != root:
@@ -174,13 +194,17 @@ def _parse(file: IO[bytes], where: str, root: str) -> Iterator[Node]:
         open_nodes.append(node)
 
     def end(_):
+        nonlocal count
         node = open_nodes.pop()
         if len(open_nodes) == 1:
             done.append(node)
+            count = 0
 
     def text(words):
-        if open_nodes:
+        if len(open_nodes) > 1:
             open_nodes[-1].text += words
+            if len(open_nodes[-1].text) > TEXT:
+                stop(f"<{open_nodes[-1].name[:40]}> holds more than {TEXT >> 20} MB of text")
 
     parser.StartDoctypeDeclHandler = doctype
     parser.EntityDeclHandler = doctype

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from claus.annotators import cvat, form, label_studio
-from claus.annotators.limits import check_size, head_of
+from claus.annotators.limits import check_values, head_of
 from claus.annotators.mend import Notes, fit
 from claus.annotators.people import combine
 from claus.datasets.labels.annotations import Annotations, naming
@@ -34,7 +34,7 @@ def _is_form(head: bytes) -> bool:
 
 
 def _read_form(path, request):
-    return form.read_form(check_size(path))
+    return form.read_form(check_values(path))
 
 
 # the first that recognizes a file reads it

@@ -95,7 +95,7 @@ def _exchange(way, new):
     order = sorted(way)
     points = np.array([way[frame][:2] for frame in order])
     size = np.mean([way[frame][2] for frame in order])
-    length, best = _length(points), None
+    length, found = _length(points), []
     for i, j in combinations(range(len(order)), 2):
         if order[i] not in new or order[j] not in new:
             continue
@@ -103,10 +103,8 @@ def _exchange(way, new):
         other[[i, j]] = points[[j, i]]
         shorter = _length(other)
         if shorter < SHORTER * length and length - shorter > size:
-            length_of_best = best[0] if best else length
-            if shorter < length_of_best:
-                best = (shorter, (order[i], order[j]))
-    return best[1] if best else None
+            found.append((round(shorter, 3), j - i, (order[i], order[j])))
+    return min(found)[2] if found else None
 
 
 def _length(points):

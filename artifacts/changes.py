@@ -27,6 +27,7 @@ from claus.artifacts.cycle import Run
 from claus.datasets.labels.annotations import Annotations, Video
 from claus.datasets.labels.segment import Segment
 from claus.utils.runtime import UserError, append_line, check_writable
+from claus.utils.words import many
 
 KINDS = ("start", "added", "withdrawn", "none", "classes", "corrected", "imported")
 
@@ -144,17 +145,19 @@ def in_words(run: Run, cycle: int) -> str:
     for change in read_changes(run, cycle=cycle):
         kind, videos = change["change"], change.get("videos", [])
         if kind == "corrected":
-            texts.append(f"{change['frames']} frames of {len(videos)} videos corrected")
+            texts.append(
+                f"{many(change['frames'], 'frame')} of {many(len(videos), 'video')} corrected"
+            )
         elif kind == "added":
-            texts.append(f"{len(videos)} videos added")
+            texts.append(f"{many(len(videos), 'video')} added")
         elif kind == "withdrawn":
-            texts.append(f"{len(videos)} videos withdrawn ({change.get('reason', '')})")
+            texts.append(f"{many(len(videos), 'video')} withdrawn ({change.get('reason', '')})")
         elif kind == "none" and videos:
-            texts.append(f"{len(videos)} videos show none of the classes")
+            texts.append(f"of none of the classes: {many(len(videos), 'video')}")
         elif kind == "classes":
             texts.append(f"classes added: {' '.join(change['classes'])}")
         elif kind == "imported":
-            texts.append(f"{change['free'][1]} frames imported, not paid for")
+            texts.append(f"{many(change['free'][1], 'frame')} imported, not paid for")
     return "; ".join(texts)
 
 

@@ -178,7 +178,7 @@ def _check_lengths(
     """UserError unless every video has as many scores as frames."""
     lengths = np.diff(uncertainty.offsets).tolist()
     for name, frames in zip(uncertainty.videos, lengths, strict=True):
-        if frames != before.videos[name].frames:
+        if name in before.videos and frames != before.videos[name].frames:
             raise UserError(
                 f"{last.uncertainty} has {frames} frames of {name}, {last.annotations} "
                 f"has {before.videos[name].frames}: {fix}"

@@ -28,6 +28,7 @@ from claus.flags.selection import SelectSettings
 from claus.steps.intake import several_actions, write_problems
 from claus.steps.run_state import finder, flags_of, load_labels
 from claus.utils.runtime import UserError, check_writable, link_or_copy
+from claus.utils.words import many
 
 
 def correct(settings: SelectSettings, cycle: Cycle) -> int:
@@ -256,7 +257,7 @@ def show(settings: SelectSettings, last: Cycle, form: dict, labels: Annotations)
     if sheets:
         print(f"look at what was corrected: {frames}/")
     print(
-        f"corrected: {len(form['videos'])} videos; {last.annotations} has the new labels from "
-        "now on. What was chosen stays chosen. Weights that were trained before say so; train "
+        f"corrected: {many(len(form['videos']), 'video')}; {last.annotations} has the new "
+        "labels from now on. What was chosen stays chosen. Weights that were trained before say so; train "
         f"again to use the labels now: train_ucf101.py {flags_of(settings, last.number)} --force"
     )

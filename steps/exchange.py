@@ -16,6 +16,7 @@ from claus.flags.selection import SelectSettings
 from claus.steps.correct import labels_form
 from claus.steps.run_state import finder, flags_of, labels_before, load_labels, request_of
 from claus.utils.runtime import UserError, check_writable, link_or_copy
+from claus.utils.words import many
 
 ROUND_TRIPS = {"label_studio": label_studio, "cvat": cvat}
 LABELS_ONLY = {"cvat_video": cvat_video, "coco": coco, "mot": mot, "yolo": yolo}
@@ -51,7 +52,9 @@ def export(settings: SelectSettings, cycle: Cycle) -> int:
     if name != "label_studio":
         link_pictures(form, frames, folder / "images")
     count = sum(len(entry["frames"]) for entry in form["videos"])
-    print(f"exported {count} frames of {len(form['videos'])} videos: {paths[0]}")
+    print(
+        f"exported {many(count, 'frame')} of {many(len(form['videos']), 'video')}: {paths[0]}"
+    )
     if name in HOW:
         print(f"next: {HOW[name]}")
         take = "answers" if what == "request" else "correct"
@@ -92,8 +95,8 @@ def pictures_of(settings, cycle, form: Mapping, labels, what, folder) -> Path:
     )
     if failed:
         print(
-            f"note: no pictures of {len(failed)} videos ({next(iter(failed.values()))}); with "
-            "the right --data the same command writes them"
+            f"note: no pictures of {many(len(failed), 'video')} ({next(iter(failed.values()))}); "
+            "with the right --data the same command writes them"
         )
     return frames
 

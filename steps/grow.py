@@ -14,6 +14,7 @@ from claus.datasets.labels.annotations import Annotations
 from claus.flags.selection import SelectSettings, Source
 from claus.steps.run_state import flags_of, labels_before, start_of
 from claus.utils.runtime import UserError
+from claus.utils.words import many
 
 
 def keep_start(source: Source, cycle: Cycle, pool: Annotations) -> None:
@@ -85,7 +86,7 @@ def look_for_videos(settings: SelectSettings, cycle: Cycle) -> None:
     if not settings.growth.add_videos:
         if new:
             print(
-                f"note: {len(new)} videos below {source.data} are not in the pool (first "
+                f"note: {many(len(new), 'video')} below {source.data} not in the pool (first "
                 f"{new[0]}): --add-videos takes them in"
             )
         return
@@ -178,7 +179,7 @@ def keep_added(settings, cycle, entries):
         identified(name)
     when = "now" if settings.rule.random else f"from cycle {cycle.number + 1} on"
     print(
-        f"{len(entries)} videos join the pool (first {next(iter(entries))}): they can be "
+        f"joining the pool: {many(len(entries), 'video')} (first {next(iter(entries))}): to be "
         f"chosen {when}"
         + (
             ""
@@ -191,7 +192,9 @@ def keep_added(settings, cycle, entries):
 def _say_failed(failed):
     if failed:
         name, reason = next(iter(failed.items()))
-        print(f"skipped: {len(failed)} videos that could not be read, first {name}: {reason}")
+        print(
+            f"skipped: {many(len(failed), 'video')} that could not be read, first {name}: {reason}"
+        )
 
 
 def add_classes(text: str, settings: SelectSettings, cycle: Cycle) -> None:
@@ -241,7 +244,7 @@ def withdraw(names: tuple[str, ...], settings: SelectSettings, cycle: Cycle) -> 
     counts = part.counts()
     write_ledger(cycle.run)
     print(
-        f"withdrawn: {len(gone)} entries ({', '.join(gone[:3])}), with {counts['frames']} "
+        f"withdrawn: {many(len(gone), 'video')} ({', '.join(gone[:3])}), with {counts['frames']} "
         f"labeled frames. They are in no annotation file from cycle {cycle.number} on, and "
         "what they cost stays in the ledger. Earlier cycles' files, weights and pictures "
         f"still hold them: remove what must go below {cycle.run.folder}, and train again "

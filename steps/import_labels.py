@@ -26,6 +26,7 @@ from claus.flags.selection import SelectSettings
 from claus.steps.intake import several_actions, write_problems
 from claus.steps.run_state import data_of, finder, flags_of, kind_of
 from claus.utils.runtime import UserError
+from claus.utils.words import many
 
 
 def import_labels(
@@ -83,8 +84,9 @@ def import_labels(
         if line:
             print(line)
     print(
-        f"imported: {row['videos']} videos, {row['frames']} frames, {row['boxes']} boxes of "
-        f"classes {', '.join(labels.classes)}; {len(labels.videos)} videos in the pool"
+        f"imported: {many(row['videos'], 'video')}, {many(row['frames'], 'frame')}, "
+        f"{many(row['boxes'], 'actor')} of "
+        f"classes {', '.join(labels.classes)}; {many(len(labels.videos), 'video')} in the pool"
         + (f", {len(failed)} could not be read" if failed else "")
     )
     training = " ".join(table.training_script(source.dataset))
@@ -156,6 +158,8 @@ def forms_of(found: Found, pool: Annotations, cycle: Cycle, kind: str) -> tuple[
         actors = filled[entry["video"]]
         frames = [{"frame": f["frame"], "actors": actors[f["frame"]]} for f in entry["frames"]]
         label = found.video_classes.get(pool.videos[entry["video"]].source)
+        if len(pool.classes) == 1:  # a MOT file may name none
+            label = pool.classes[0]
         answers["videos"].append({"video": entry["video"], "class": label, "frames": frames})
     return request, answers
 

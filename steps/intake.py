@@ -24,6 +24,7 @@ from claus.datasets.labels.annotations import Annotations
 from claus.flags.selection import SelectSettings
 from claus.steps.run_state import data_of, flags_of, labels_before, request_of
 from claus.utils.runtime import UserError, write_text
+from claus.utils.words import many
 
 SHOWN = 3  # problems on the screen; all are in the file
 
@@ -88,7 +89,7 @@ def finish(settings: SelectSettings, cycle: Cycle, before: Annotations, form: di
         write_text(cycle.intake, json.dumps(intake_of(form)) + "\n")
     annotation_file.save(merged, cycle.annotations)
     in_memory = {cycle.number: merged}
-    if cycle.number == 0 or not none:
+    if not read_changes(cycle.run, cycle=cycle.number):
         in_memory[cycle.number - 1] = before
     row = write_ledger(cycle.run, in_memory)[-1]
     print(
@@ -126,8 +127,8 @@ def keep_none(cycle: Cycle, form: Mapping, none: list[str]) -> None:
     )
     if none:
         print(
-            f"{len(none)} videos show none of the classes (first {none[0]}): they leave the "
-            "pool, and training does not see them"
+            f"of none of the classes: {many(len(none), 'video')} (first {none[0]}), no longer in "
+            "the pool, and not trained on"
         )
 
 
@@ -195,7 +196,7 @@ def write_problems(cycle: Cycle, notes: Notes) -> str:
     more = f" …and {len(notes.problems) - SHOWN} more" * (len(notes.problems) > SHOWN)
     shown = "".join(f"\n  {line}" for line in first) + more
     return (
-        f"{said}{len(notes.problems)} problems, {len(notes.warnings)} warnings: "
+        f"{said}{many(len(notes.problems), 'problem')}, {many(len(notes.warnings), 'warning')}: "
         f"{cycle.problems}{shown}"
     )
 
@@ -222,7 +223,7 @@ def several_actions(form: Mapping) -> str | None:
     if not names:
         return None
     return (
-        f"note: {len(names)} videos show actions of several classes (first {names[0]}): each "
+        f"note: actions of several classes in {many(len(names), 'video')} (first {names[0]}): each "
         "actor keeps its own; a clip has one class in this method, so it is trained on that "
         "of its labeled actors, in turn where they differ, with all actors as foreground"
     )

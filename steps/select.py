@@ -262,6 +262,7 @@ def show_request(settings: SelectSettings, cycle: Cycle, before: Annotations) ->
     """
     source = settings.source
     picks = request_picks(load_selection(cycle.selection))
+    picks = [pick for pick in picks if pick["video"] in before.videos]
     find_video = finder(settings, cycle)
     failed = write_frames(
         picks, cycle.folder / FRAMES, find_video, before.videos, cycle.run.cache
