@@ -137,18 +137,26 @@ class _Video:
             self.problem("'frames' is not a list of frames")
             return
         asked = {frame["frame"]: frame for frame in self.entry["frames"]}
-        seen = set()
+        seen, extra = set(), []
         for frame in frames:
             number = frame.get("frame") if isinstance(frame, dict) else None
             if not is_whole(number):
                 self.problem(f"frame number {number!r} is not a whole number")
             elif number not in asked:
-                self.warn(f"frame {number} was not requested: not taken in")
+                extra.append(number)
             elif number in seen:
                 self.problem(f"frame {number} appears twice; the first counts")
             else:
                 seen.add(number)
                 self.take_frame(asked[number], frame)
+        missing = sorted(set(asked) - seen)
+        if extra and missing:
+            self.problem(
+                f"frames {_listed(extra)} were not requested, and frames {_listed(missing)} are "
+                "missing: were numbers changed?"
+            )
+        elif extra:
+            self.warn(f"frames {_listed(extra)} were not requested: not taken in")
         give_tracks(self.entry, self.kind, self.problem, self.warn)
         self.take_class(NONE if given.get("none_of_these") is True else given.get("class"))
         self.part_classes()
@@ -302,6 +310,11 @@ class _Video:
                         "actions one after the other are best cut with --segments"
                     )
                 actor["track"] = moved[track, label]
+
+
+def _listed(numbers):
+    """The first few of some frame numbers."""
+    return ", ".join(map(str, numbers[:5])) + ", …" * (len(numbers) > 5)
 
 
 def _is_box(box):

@@ -256,8 +256,9 @@ def show(settings: SelectSettings, last: Cycle, form: dict, labels: Annotations)
         print(said)
     if sheets:
         print(f"look at what was corrected: {frames}/")
+    again = f"train_ucf101.py {flags_of(settings, last.number)} --force"
     print(
         f"corrected: {many(len(form['videos']), 'video')}; {last.annotations} has the new "
-        "labels from now on. What was chosen stays chosen. Weights that were trained before say so; train "
-        f"again to use the labels now: train_ucf101.py {flags_of(settings, last.number)} --force"
+        "labels from now on. What was chosen stays chosen. Weights trained before say so; train "
+        f"again to use the labels now: {again}"
     )

@@ -44,7 +44,7 @@ def export(settings: SelectSettings, cycle: Cycle) -> int:
     check_writable(folder, clear=False)
     frames = pictures_of(settings, cycle, form, labels, what, folder)
     if name in ROUND_TRIPS:
-        proposals = read_proposals(cycle.proposals) if what == "request" else {}
+        proposals = proposals_for(cycle) if what == "request" else {}
         paths = ROUND_TRIPS[name].write_tasks(form, folder, frames, sizes, proposals)
     else:
         paths = LABELS_ONLY[name].write_labels(form, folder, sizes)
@@ -60,6 +60,15 @@ def export(settings: SelectSettings, cycle: Cycle) -> int:
         take = "answers" if what == "request" else "correct"
         print(f"  python claus_select.py {flags_of(settings, cycle.number)} --{take} EXPORT")
     return 0
+
+
+def proposals_for(cycle: Cycle) -> dict:
+    """What a detector sees on the frames that a cycle asks for: the one of the cycle before
+    leaves it, in its own folder.
+    """
+    before = [cycle.before()] if cycle.number else []
+    places = [place.proposals for place in (cycle, *before) if place.proposals.exists()]
+    return read_proposals(places[0]) if places else {}
 
 
 def form_of(settings: SelectSettings, cycle: Cycle, what: str) -> tuple[dict, Annotations]:

@@ -347,7 +347,7 @@ def test_answers_that_do_not_fit_are_named_and_the_others_taken_in(run, tmp_path
     known, told = told_after(
         lambda videos: videos[0]["frames"].append({"frame": 3, "score": 0, "actors": []})
     )
-    assert known == frames and "frame 3 was not requested: not taken in" in told
+    assert known == frames and "frames 3 were not requested: not taken in" in told
     known, told = told_after(lambda videos: videos[0].update({"class": "Jmup"}))
     assert known == [] and "unknown class 'Jmup' (is it Jump?)" in told
     known, told = told_after(lambda videos: videos[0]["frames"][0].update(actors=None))

@@ -193,6 +193,20 @@ def test_a_request_goes_out_and_partial_answers_come_back(data, tool, name, caps
     assert "taken in: 8 of 9 frames, 1 not answered" in capsys.readouterr().out
 
 
+def test_proposals_of_the_detector_before_go_along(data):
+    cycle = labeled(data)
+    assert script(data, 1, "--videos", "1", "--frames", "1") == 0
+    following = Cycle(cycle.run, 1)
+    (video,) = read_form(following.request)["videos"]
+    actors = [{"box": [1.4, 2, 30, 400], "class": "run", "score": 0.5}]
+    proposals = {video["video"]: {str(video["frames"][0]["frame"]): actors}}
+    cycle.proposals.write_text(json.dumps(proposals))
+    assert script(data, 1, "--export", "cvat", "--to", data.parent / "out") == 0
+    text = (data.parent / "out" / "annotations.xml").read_text()
+    box = 'source="auto" occluded="0" xtl="1.00" ytl="2.00" xbr="30.00" ybr="60.00"'
+    assert text.count(box) == text.count("<box") == 1
+
+
 @pytest.mark.parametrize("tool", ["coco", "mot", "yolo", "cvat_video"])
 def test_formats_that_cannot_ask_say_so_and_give_labels(data, tool, capsys):
     cycle = labeled(data)
