@@ -59,12 +59,26 @@ def _read(path):
                 break
             raise UserError(f"{path}, line {number}: damaged; restore the file") from error
         changes.append(change)
+    changes = _since_start(changes)
     last = {one["cycle"]: place for place, one in enumerate(changes) if one["change"] == "none"}
     return [
         one
         for place, one in enumerate(changes)
         if one["change"] != "none" or last[one["cycle"]] == place
     ]
+
+
+def _since_start(changes):
+    """The changes since the pool was last made; who was withdrawn before stays so."""
+    starts = [place for place, one in enumerate(changes) if one["change"] == "start"]
+    if not starts:
+        return changes
+    gone = [
+        {**one, "cycle": 0, "paid": [0, 0, 0, 0]}
+        for one in changes[: starts[-1]]
+        if one["change"] == "withdrawn"
+    ]
+    return [*gone, *changes[starts[-1] :]]
 
 
 def add_change(run: Run, change: dict) -> None:

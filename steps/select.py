@@ -9,7 +9,7 @@ from claus.annotators.form import write_form
 from claus.annotators.request_frames import FRAMES, clear_frames, write_frames
 from claus.annotators.simulated import answer, strip_labels
 from claus.artifacts import identities
-from claus.artifacts.changes import without
+from claus.artifacts.changes import with_changes, without
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.ledger import Prices, write_ledger
 from claus.artifacts.pool_reader import NamedPool, pool_of_labels, read_pool
@@ -162,7 +162,7 @@ def labels_so_far(
         find_video(name)
     annotation_file.save(pool, cycle.run.pool)
     grow.keep_start(source, cycle, pool)
-    return pool, failed
+    return with_changes(pool, cycle.run, 0), failed
 
 
 def on_disk(pool: Annotations, source: Source) -> Annotations:

@@ -407,6 +407,24 @@ def test_a_chosen_video_that_is_withdrawn_is_no_longer_asked_for(data):
     assert gone not in annotation_file.load(cycle.annotations).videos
 
 
+def test_a_pool_that_is_made_anew_forgets_all_but_who_was_withdrawn(data):
+    cycle = start(data)
+    form = fill_in(read_form(cycle.request))
+    gone, none = form["videos"][0]["video"], form["videos"][1]
+    none["class"] = "none of these classes"
+    for frame in none["frames"]:
+        frame["actors"] = []
+    assert script(data, 0, "--withdraw", gone) == 0
+    assert answer(data, 0, form) == 0
+    start(data, "--force", "--seed", 1, videos=5, frames=5)
+    form = fill_in(read_form(cycle.request))
+    assert gone not in {video["video"] for video in form["videos"]}
+    assert none["video"] in {video["video"] for video in form["videos"]}
+    cycle.answers.unlink()
+    assert answer(data, 0, form) == 0
+    assert (ledger(data)[0]["videos"], ledger(data)[0]["cost"]) == ("5", "10")
+
+
 def test_parts_of_a_video_take_its_place(data):
     cycle = labeled(data)
     labels = annotation_file.load(cycle.annotations)
