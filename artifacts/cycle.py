@@ -3,11 +3,13 @@
 files/<run>/            ledger.csv  pool.pkl  frame_counts.jsonl          claus_select.py
                         identities.jsonl                                  whoever reads a video
                         test_identities.jsonl                             evaluate.py
+                        changes.jsonl                                     claus_select.py
                         run.json  start.json  results.csv  curve.png      run_cycles.py
                         curve.json  next.json  next.log  next.lock        run_cycles.py
                         cache/                                            training scripts
 files/<run>/cycle<k>/   annotations.pkl  request.json  answers.json
                         selection.json  clusters.png  frames/             claus_select.py
+                        intake.json  answers_problems.txt  sheets/        claus_select.py
                         detector.pt  training.pt  tensorboard/            training scripts
                         features.pkl  uncertainty.pkl  extract.parts/     cluster_extract.py
                         evaluation.json  pictures/  evaluate.parts/       evaluate.py
@@ -75,6 +77,11 @@ class Run:
     def pool(self) -> Path:
         """The videos without labels that a run on one's own videos began with."""
         return self.folder / "pool.pkl"
+
+    @property
+    def changes(self) -> Path:
+        """What happened beside the cycles, one JSON line each, see changes.py."""
+        return self.folder / "changes.jsonl"
 
     @property
     def frame_counts(self) -> Path:
@@ -178,6 +185,26 @@ class Cycle:
     def answers(self) -> Path:
         """The form as it came back."""
         return self.folder / "answers.json"
+
+    @property
+    def intake(self) -> Path:
+        """How much of the request was answered, in which time, and how."""
+        return self.folder / "intake.json"
+
+    @property
+    def problems(self) -> Path:
+        """Everything that the last answers were not taken for, or are doubtful for."""
+        return self.folder / "answers_problems.txt"
+
+    @property
+    def sheets(self) -> Path:
+        """Contact sheets of all that was labeled."""
+        return self.folder / "sheets"
+
+    @property
+    def proposals(self) -> Path:
+        """What the detector sees on the frames that are asked for."""
+        return self.folder / "proposals.json"
 
     @property
     def frames(self) -> Path:
