@@ -202,11 +202,6 @@ class Cycle:
         return self.folder / "sheets"
 
     @property
-    def proposals(self) -> Path:
-        """What the detector sees on the frames that are asked for."""
-        return self.folder / "proposals.json"
-
-    @property
     def frames(self) -> Path:
         """Pictures of the frames to label."""
         return self.folder / "frames"

@@ -60,11 +60,11 @@ class CyclesSettings:
 @dataclass(frozen=True)
 class PeopleSettings:
     """What steps.cycles_people does: the fields of CyclesSettings that mean something there,
-    and those of one's own videos. All but run, files, answers, enough, device and processes
-    are remembered in run.json.
+    and those of one's own videos. All but FORGOTTEN are remembered in run.json.
 
-    data: folder, absolute, as all paths are · classes, any_folder, segment, segments: which
-    videos make up the pool, see claus_select.py · videos, frames: of a cycle · random_share:
+    data: folder, absolute, as all paths are · classes, any_folder, segment, segments, masks:
+    how the pool is made, and add_videos, add_classes, withdraw: how it grows, see
+    claus_select.py · videos, frames: of a cycle · random_share:
     "1/3" · answers: files to take in, () for what lies in the cycle's folder · enough: go on
     with what is answered · test_labels, test_data: what evaluate.py scores on.
     """
@@ -77,6 +77,10 @@ class PeopleSettings:
     any_folder: bool
     segment: str | None
     segments: str | None
+    masks: bool
+    add_videos: bool
+    add_classes: str | None
+    withdraw: tuple[str, ...]
     test_list: str | None
     answers: tuple[str, ...]
     enough: bool
@@ -106,7 +110,8 @@ class PeopleSettings:
 
 # of runs that people label, where they differ from those of a simulation
 PEOPLE = {"method": "claus-entropy", "model": "laptop"}
-FORGOTTEN = ("run", "files", "answers", "enough", "device", "processes")
+GROWTH = ("add_videos", "add_classes", "withdraw")
+FORGOTTEN = ("run", "files", "answers", "enough", "device", "processes", *GROWTH)
 PATHS = ("data", "segments", "test_list", "test_labels", "test_data")
 # flags that mean something only with --oracle, or only without
 ORACLE_ONLY = ("oracle", "split", "start_from")
@@ -196,7 +201,7 @@ def _without(known, given, parser) -> PeopleSettings:
     if given.get("classes") and os.path.exists(given["classes"]):
         given["classes"] = os.path.abspath(given["classes"])
     args = argparse.Namespace(**{**defaults, **known, **given})
-    args.answers = tuple(args.answers or ())
+    args.answers, args.withdraw = tuple(args.answers or ()), tuple(args.withdraw or ())
     if args.test_data and not args.test_labels:
         parser.error("--test-data has no effect without --test-labels")
     if args.cycles is not None and args.cycles < 1:
@@ -261,6 +266,13 @@ def _add_people_flags(group):
     cut.add_argument(
         "--segments", metavar="LIST", help="with the first call, see claus_select.py"
     )
+    add("--masks", action="store_true", help="with the first call: mark actors with masks")
+    for flag, more in (
+        ("--add-videos", {"action": "store_true"}),
+        ("--add-classes", {"metavar": "A,B"}),
+        ("--withdraw", {"metavar": "VIDEO", "nargs": "+"}),
+    ):
+        add(flag, help="see claus_select.py; for the cycle that comes next", **more)
     add("--videos", metavar="V%|N", help="videos of a cycle (default: 5%%)")
     add("--frames", metavar="A%|N", help="frames of a cycle, see claus_select.py")
     add(

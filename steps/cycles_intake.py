@@ -6,33 +6,41 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claus.annotators.form import FORMAT, read_form
+from claus.annotators.limits import head_of
+from claus.annotators.mend import NONE, Notes
+from claus.annotators.readers import READERS, read_answers
+from claus.artifacts.changes import with_changes
 from claus.artifacts.cycle import Cycle
+from claus.datasets.labels import annotations
+from claus.steps.intake import write_problems
 from claus.utils.runtime import UserError
 
-OWN = ("answers.json", "from_page.json", "selection.json")  # written by us, no answers
-OTHERS = (".xml", ".zip")  # of annotation tools; claus_select.py knows what they are
+OWN = ("answers.json", "from_page.json")  # written by us out of other files
 
 
 @dataclass(frozen=True)
 class Answers:
-    """paths: files with answers · answered, asked: frames."""
+    """paths: files with answers · answered, asked: frames; skipped ones are answered ·
+    problems: what is to be printed of answers that cannot be taken, "" where all can.
+    """
 
     paths: tuple[Path, ...]
     answered: int
     asked: int
+    problems: str = ""
 
     @property
     def whole(self) -> bool:
-        """Whether every frame is answered."""
-        return self.answered >= self.asked
+        """Whether every frame is answered, and every answer can be taken."""
+        return self.answered >= self.asked and not self.problems
 
 
 def find_answers(cycle: Cycle, given: Sequence[str] = ()) -> Answers:
     """The answers to the request of a cycle: the files that are given, else the journals of
-    the page and the forms in the cycle's folder that have answers in them.
+    the page and the forms in the cycle's folder that have answers in them. UserError for a
+    file that is missing or cannot be read.
 
-    Files of other tools count as complete: they were exported to be taken in. UserError for
-    a file that is missing.
+    Problems go to the file that claus_select.py --answers writes.
     """
     request = read_form(cycle.request)
     asked = {
@@ -42,22 +50,27 @@ def find_answers(cycle: Cycle, given: Sequence[str] = ()) -> Answers:
     }
     if given:
         paths = [Path(path) for path in given]
-        for path in paths:
-            if not path.exists():
-                raise UserError(f"--answers {path}: no such file; correct the path")
     else:
         paths = [path for path in sorted(cycle.folder.glob("*.json")) if _may_answer(path)]
         journals = sorted(cycle.journal.glob("*.jsonl"))
         paths += [path for path in journals if not path.name.endswith(".correction.jsonl")]
-    found, known = [], set()
+    before = annotations.load(cycle.before().annotations if cycle.number else cycle.run.pool)
+    before = with_changes(before, cycle.run, cycle.number)
+    known, notes, found = set(), Notes(), []
     for path in paths:
-        answered = _answered(path, request)
-        if answered is None:  # of another tool
-            answered = asked
-        if answered or given:
-            found.append(path)
+        if _recognized(path):
+            form, said = read_answers([path], request, before)
+            answered, doubtful = _in_form(form), bool(said.problems)
+        else:
+            answered, doubtful = _in_journal(path), False
         known |= answered & asked
-    return Answers(tuple(found), len(known), len(asked))
+        if answered or doubtful or given:
+            found.append(path)
+    together = [path for path in found if _recognized(path)]
+    if together:
+        form, notes = read_answers(together, request, before)
+    problems = write_problems(cycle, notes) if found else ""
+    return Answers(tuple(found), len(known), len(asked), problems if notes.problems else "")
 
 
 def _may_answer(path):
@@ -71,31 +84,28 @@ def _may_answer(path):
         return False
 
 
-def _answered(path, request):
-    """{(video, frame)} that a form or a journal answers or skips; None for other files."""
-    if path.suffix == ".jsonl":
-        return _in_journal(path)
-    try:
-        form = read_form(path)
-    except UserError:
-        if _may_answer(path):
-            raise  # a form in which a comma is missing
-        return None
+def _recognized(path):
+    """Whether claus_select.py --answers has a reader for a file; it must be there."""
+    if not path.exists():
+        raise UserError(f"--answers {path}: no such file; correct the path")
+    journal = path.suffix == ".jsonl"
+    kinds = [kind for kind, (known, _) in READERS.items() if known(head_of(path))]
+    return bool(kinds) and not (journal and kinds[0] == "our own form")
+
+
+def _in_form(form):
+    """{(video, frame)} that are answered or skipped in a form of read_answers."""
     known = set()
     for entry in form["videos"]:
-        for frame in entry.get("frames") or () if isinstance(entry, dict) else ():
-            if isinstance(frame, dict) and _is_answered(entry, frame):
-                known.add((entry.get("video"), frame.get("frame")))
+        for frame in entry["frames"]:
+            answered = frame["actors"] is not None and entry["class"] is not None
+            if answered or frame.get("skipped") or entry["class"] == NONE:
+                known.add((entry["video"], frame["frame"]))
     return known
 
 
-def _is_answered(entry, frame):
-    answered = frame.get("actors") is not None and entry.get("class") is not None
-    return answered or bool(frame.get("skipped")) or bool(entry.get("none_of_these"))
-
-
 def _in_journal(path):
-    """As _answered, of a journal of the page: a line a step, the last about a frame counts.
+    """The same of a journal of the page: a line a step, the last about a frame counts.
     Frames of a video without a class are not answered.
     """
     states, classes = {}, {}

@@ -31,7 +31,7 @@ from claus.utils import progress
 from claus.utils.runtime import UserError, check_writable
 
 # flags that say what the pool is made of; the pool stays as it was made
-POOL = ("dataset", "any_folder", "segment", "segments")
+POOL = ("dataset", "any_folder", "segment", "segments", "masks")
 # columns of the table, where they have a value
 SHOWN = ("cycle", "videos", "frames", "boxes", "% of frames", "cost", "f-mAP@.5", "v-mAP@.5")
 SHOWN += (*POOL_COLUMNS, "minutes")
@@ -104,7 +104,7 @@ class Loop:
         data, dataset = ["--data", own.data], ["--dataset", own.dataset]
         seed = ["--seed", str(own.seed)]
         device = ["--device", own.device] if own.device else []
-        words["select"] = [*common, *data, *dataset, *seed, "--take-rest"]
+        words["select"] = [*common, *data, *dataset, *seed, "--take-rest", "--in-loop"]
         names = ["schedule", "method", "strategy", "increment", "videos", "frames"]
         names += ["random_share", "test_list"]
         for name in names if number else [*names, "classes", "segment", "segments"]:
@@ -134,6 +134,13 @@ class Loop:
             words[name] += shlex.split(getattr(own, name))
         words["propose"] = [*words["extract"], "--propose"]
         return words
+
+    def growth(self) -> list[str]:
+        """The flags of claus_select.py that say how the pool grows."""
+        own = self.settings
+        words = ["--add-videos"] if own.add_videos else []
+        words += ["--add-classes", own.add_classes] if own.add_classes else []
+        return words + (["--withdraw", *own.withdraw] if own.withdraw else [])
 
     def only_old_videos(self, number: int) -> bool:
         """Whether the videos without labels are used up, so that a cycle can only ask for
@@ -165,16 +172,20 @@ class Loop:
                 reason = self.choose(cycle)
                 if reason:
                     return self.finished(cycle, reason)
+            elif self.growth():
+                words = [*self.arguments(number)["select"], *self.growth()]
+                self.step(cycle, "select", words, "taking in what is new")
             if number:
                 self.look(self.place.cycle(number - 1), cycle)
             given = self.settings.answers
             answers = find_answers(cycle, given)
-            ready = answers.whole or self.settings.enough or given
+            ready = answers.whole or self.settings.enough
             if not answers.paths or not ready:
                 return self.wait(cycle, answers)
             self.intake(cycle, answers)
-            # both were for this cycle
-            self.settings = replace(self.settings, answers=(), enough=False)
+            # these were for this cycle
+            done = {"add_videos": False, "add_classes": None, "withdraw": ()}
+            self.settings = replace(self.settings, answers=(), enough=False, **done)
 
     def step(self, cycle: Cycle, name: str, arguments: list[str], message: str) -> None:
         """One step, told in next.json."""
@@ -213,7 +224,8 @@ class Loop:
                 f"the cost is {spent}, and what is left of --budget {own.budget:g} does not pay "
                 "for another cycle"
             )
-        self.step(cycle, "select", [*words, *cap], "choosing what to label next")
+        words = [*words, *cap, *self.growth()]
+        self.step(cycle, "select", words, "choosing what to label next")
         return None
 
     def pool_of(self, cycle, words):
@@ -255,7 +267,7 @@ class Loop:
         """Take answers in."""
         own = self.settings
         words = ["--run", own.run, "--cycle", str(cycle.number), "--files", own.files]
-        words += ["--data", own.data, "--dataset", own.dataset]
+        words += ["--data", own.data, "--dataset", own.dataset, "--in-loop"]
         words += ["--answers", *map(str, answers.paths)]
         self.state.say("running", cycle.number, "intake", "taking the answers in")
         cycles.timed(own, cycle, "select", words)
