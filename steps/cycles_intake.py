@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claus.annotators.form import FORMAT, read_form
+from claus.annotators.actors import answers_with
+from claus.annotators.form import FORMAT, read_form, request_form
 from claus.annotators.limits import head_of
 from claus.annotators.mend import NONE, Notes
 from claus.annotators.readers import READERS, read_answers
 from claus.artifacts.changes import with_changes
 from claus.artifacts.cycle import Cycle
+from claus.artifacts.selection_file import load_selection
+from claus.artifacts.selection_report import request_picks
 from claus.datasets.labels import annotations
 from claus.steps.intake import write_problems
 from claus.utils.runtime import UserError
@@ -42,7 +45,9 @@ def find_answers(cycle: Cycle, given: Sequence[str] = ()) -> Answers:
 
     Problems go to the file that claus_select.py --answers writes.
     """
-    request = read_form(cycle.request)
+    before = annotations.load(cycle.before().annotations if cycle.number else cycle.run.pool)
+    before = with_changes(before, cycle.run, cycle.number)
+    request = _empty_request(cycle, before)
     asked = {
         (entry["video"], frame["frame"])
         for entry in request["videos"]
@@ -54,8 +59,6 @@ def find_answers(cycle: Cycle, given: Sequence[str] = ()) -> Answers:
         paths = [path for path in sorted(cycle.folder.glob("*.json")) if _may_answer(path)]
         journals = sorted(cycle.journal.glob("*.jsonl"))
         paths += [path for path in journals if not path.name.endswith(".correction.jsonl")]
-    before = annotations.load(cycle.before().annotations if cycle.number else cycle.run.pool)
-    before = with_changes(before, cycle.run, cycle.number)
     known, notes, found = set(), Notes(), []
     for path in paths:
         if _recognized(path):
@@ -71,6 +74,14 @@ def find_answers(cycle: Cycle, given: Sequence[str] = ()) -> Answers:
         form, notes = read_answers(together, request, before)
     problems = write_problems(cycle, notes) if found else ""
     return Answers(tuple(found), len(known), len(asked), problems if notes.problems else "")
+
+
+def _empty_request(cycle, before):
+    """The request as it was made: people fill in the file itself."""
+    report = load_selection(cycle.selection)
+    picks = [pick for pick in request_picks(report) if pick["video"] in before.videos]
+    kind = answers_with(read_form(cycle.request))
+    return request_form(before, picks, report["run"], report["cycle"], kind)
 
 
 def _may_answer(path):

@@ -297,9 +297,11 @@ class Loop:
             print()
             self.show_curve(answers.asked)
         before = cycle.before() if cycle.number else None
-        message = (
-            f"{answers.answered} of {answers.asked} frames of cycle {cycle.number} are labeled"
-        )
+        done = f"{answers.answered} of {answers.asked} frames"
+        message = f"{done} of cycle {cycle.number} are labeled"
+        if answers.problems:
+            print(f"\n{answers.problems}")
+            message += f"; some answers cannot be taken, see {cycle.problems}"
         self.state.say("label", cycle.number, "select", message, 1.0)
         print(f"\n{message}. Now it is your turn:")
         print(f"  {command(own.run, own.files, 'label.py')}")
