@@ -23,7 +23,7 @@ from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.labels.annotations import Annotations
 from claus.flags.selection import SelectSettings
 from claus.steps.run_state import data_of, flags_of, labels_before, request_of
-from claus.utils.runtime import UserError, write_text
+from claus.utils.runtime import UserError, read_json, write_text
 from claus.utils.words import many
 
 SHOWN = 3  # problems on the screen; all are in the file
@@ -62,7 +62,7 @@ def take_answers(settings: SelectSettings, cycle: Cycle) -> int:
     for line in (told, several_actions(part), f"look at what was labeled: {sheets[0].parent}/"):
         if line:
             print(line)
-    return finish(settings, cycle, before, form)
+    return finish(settings, cycle, before, form, len(notes.problems))
 
 
 def check_not_trained(cycle: Cycle) -> None:
@@ -77,16 +77,28 @@ def check_not_trained(cycle: Cycle) -> None:
         )
 
 
-def finish(settings: SelectSettings, cycle: Cycle, before: Annotations, form: dict) -> int:
+def open_problems(cycle: Cycle) -> int:
+    """How many problems keep frames of a cycle open since its last intake; 0 where none was."""
+    known = read_json(cycle.intake, "remove it") if cycle.intake.exists() else {}
+    return known.get("problems", 0)
+
+
+def finish(
+    settings: SelectSettings,
+    cycle: Cycle,
+    before: Annotations,
+    form: dict,
+    problems: int = 0,
+) -> int:
     """Keep the answers, write the annotation file and the ledger, and say what the cycle
-    came to.
+    came to. problems: how many kept frames open.
     """
     part, none = answered_part(form), none_of_the_classes(form)
     merged = without(merge_answers(before, part), none)
     write_form(cycle.answers, form)
     keep_none(cycle, form, none)
     if settings.source.answers:
-        write_text(cycle.intake, json.dumps(intake_of(form)) + "\n")
+        write_text(cycle.intake, json.dumps({**intake_of(form), "problems": problems}) + "\n")
     annotation_file.save(merged, cycle.annotations)
     in_memory = {cycle.number: merged}
     if not read_changes(cycle.run, cycle=cycle.number):

@@ -17,6 +17,7 @@ from golden import make_selection
 
 import claus_select
 from claus.artifacts import scores as scores_file
+from claus.artifacts.cycle import Cycle
 from claus.artifacts.scores import (
     FRAME_ARRAYS,
     load_features,
@@ -30,6 +31,7 @@ from claus.datasets.labels import annotations as annotation_file
 from claus.flags.selection import METHODS
 from claus.reference.selection import claus
 from claus.selection.rules import RULES
+from claus.steps.intake import open_problems
 from claus.utils.runtime import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "selection"
@@ -350,6 +352,7 @@ def test_answers_that_do_not_fit_are_named_and_the_others_taken_in(run, tmp_path
     assert known == frames and "frames 3 were not requested: not taken in" in told
     known, told = told_after(lambda videos: videos[0].update({"class": "Jmup"}))
     assert known == [] and "unknown class 'Jmup' (is it Jump?)" in told
+    assert open_problems(Cycle.of(f"{run}/", 1)) == 1
     known, told = told_after(lambda videos: videos[0]["frames"][0].update(actors=None))
     assert (known, told) == (frames[1:], "")
     assert "taken in: 14 of 15 frames, 1 not answered" in capsys.readouterr().out
