@@ -5,12 +5,17 @@ files/<run>/            ledger.csv  pool.pkl  frame_counts.jsonl          claus_
                         test_identities.jsonl                             evaluate.py
                         run.json  start.json  results.csv  curve.png      run_cycles.py
                         cache/                                            training scripts
+                        label.json  segments.csv                          label.py
+                        next.json  next.log                               run_cycles.py
 files/<run>/cycle<k>/   annotations.pkl  request.json  answers.json
                         selection.json  clusters.png  frames/             claus_select.py
                         detector.pt  training.pt  tensorboard/            training scripts
                         features.pkl  uncertainty.pkl  extract.parts/     cluster_extract.py
                         evaluation.json  pictures/  evaluate.parts/       evaluate.py
                         seconds.json                                      run_cycles.py
+                        journal/  from_page.json                          label.py
+                        proposals.json                                    cluster_extract.py
+                        review.json                                       run_cycles.py
 """
 
 import os
@@ -107,6 +112,26 @@ class Run:
     def curve(self) -> Path:
         """The picture of that table."""
         return self.folder / "curve.png"
+
+    @property
+    def label_page(self) -> Path:
+        """Where label.py serves its page, and where the videos lie; readable by its owner."""
+        return self.folder / "label.json"
+
+    @property
+    def segments(self) -> Path:
+        """Where actions begin and end in long videos, as people marked it: for --segments."""
+        return self.folder / "segments.csv"
+
+    @property
+    def next(self) -> Path:
+        """What the run does now, or waits for."""
+        return self.folder / "next.json"
+
+    @property
+    def next_log(self) -> Path:
+        """What the machine's part printed."""
+        return self.folder / "next.log"
 
     @property
     def cache(self) -> Path:
@@ -214,3 +239,23 @@ class Cycle:
     def seconds(self) -> Path:
         """Seconds that each step of run_cycles.py took."""
         return self.folder / "seconds.json"
+
+    @property
+    def journal(self) -> Path:
+        """What annotators did in the labeling page, one file each, see annotators/journal.py."""
+        return self.folder / "journal"
+
+    @property
+    def page_answers(self) -> Path:
+        """The form as those journals fill it in."""
+        return self.folder / "from_page.json"
+
+    @property
+    def proposals(self) -> Path:
+        """Boxes of the detector in requested frames, for the person to accept or not."""
+        return self.folder / "proposals.json"
+
+    @property
+    def review(self) -> Path:
+        """Labels that the detector disagrees with most, for a second look."""
+        return self.folder / "review.json"
