@@ -116,14 +116,9 @@ class Work:
             self.segments[line["video"]] = list(line["parts"])
 
 
-def is_journal(path: str | Path) -> bool:
-    """Whether the first line of a file says that it is a journal."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            head = json.loads(file.readline(4096))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(head, dict) and "claus_journal" in head
+def recognizes(head: bytes) -> bool:
+    """Whether a file with these first bytes is a journal."""
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b'{"claus_journal"')
 
 
 def read_journal(path: str | Path) -> tuple[dict, Work]:
@@ -135,9 +130,14 @@ def read_journal(path: str | Path) -> tuple[dict, Work]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text in UTF-8"
         raise UserError(f"{path}: cannot be read: {reason.lower()}; check the path") from error
-    if not is_journal(path):
+    if not recognizes(lines[0].encode()):
         raise UserError(f"{path}: not a journal of label.py; give the file that it wrote")
-    head = json.loads(lines[0])
+    try:
+        head = json.loads(lines[0])
+    except ValueError as error:
+        raise UserError(
+            f"{path}: its first line is damaged; it was {{\"claus_journal\": 1, ...}}"
+        ) from error
     if head.get("claus_journal") != VERSION:
         raise UserError(
             f"{path}: is a journal of version {head.get('claus_journal')}, this program reads "
@@ -233,36 +233,32 @@ def mask_of(actor: Mapping, size: list[int]) -> dict:
     return actor["mask"]
 
 
-def read_corrections(paths: Iterable[str | Path]) -> dict:
-    """What was changed in a second look: {"videos": [{"video", "class": name or null where
-    it was not changed, "frames": [{"frame", "actors", "by"}]}]}, as a form has them; the
-    last word counts. Masks are run lengths. Raises UserError.
+def read_corrections(paths: Iterable[str | Path], request: Mapping) -> dict:
+    """The request as a second look fills it in: a deep copy in which only what was changed is
+    answered, frames and classes; the last word counts. Raises UserError.
+
+    request: a form of the labels, its "actors" and "class" null; frames that it does not have
+    are left out.
     """
     works = [read_journal(path)[1] for path in paths]
-    videos = {}
-    for work in works:
-        for name, said in work.classes.items():
-            entry = videos.setdefault(name, {"video": name, "class": None, "frames": {}})
-            entry["class"] = said["class"]
-        for (name, number), line in sorted(work.frames.items()):
-            if line["state"] != "done" or not line.get("changed", True):
-                continue
-            entry = videos.setdefault(name, {"video": name, "class": None, "frames": {}})
-            known = entry["frames"].get(number)
-            if known is None or known["t"] < line["t"]:
-                entry["frames"][number] = {**line, "who": work.who}
-    return {"videos": [_corrected(entry) for entry in videos.values()]}
+    answers, kind = copy.deepcopy(dict(request)), answers_with(request)
+    for entry in answers["videos"]:
+        name = entry["video"]
+        said = [work.classes[name] for work in works if name in work.classes]
+        if said:
+            last = max(said, key=lambda line: line["t"])
+            entry["class"] = last["class"]
+            entry |= {"none_of_these": True} if last.get("none") else {}
+        for frame in entry["frames"]:
+            lines = [line for line in opinions(works, name, frame["frame"]) if _changes(line)]
+            if lines:
+                line = max(lines, key=lambda line: line["t"])
+                _fill_frame(frame, line, kind, entry["class"])
+    return answers
 
 
-def _corrected(entry):
-    """The entry of a video of read_corrections."""
-    frames = []
-    for number, line in sorted(entry["frames"].items()):
-        masks = any("box" not in actor for actor in line["actors"])
-        kind = "masks" if masks else "boxes"
-        actors = [_actor(actor, line["size"], kind, None) for actor in line["actors"]]
-        frames.append({"frame": number, "actors": actors, "by": line["who"]})
-    return {**entry, "frames": frames}
+def _changes(line):
+    return line["state"] == "done" and line.get("changed", True)
 
 
 # --------------------------------------------------------------------- several people

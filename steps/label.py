@@ -13,6 +13,7 @@ import threading
 import webbrowser
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 
 from claus.annotators import journal
 from claus.annotators.actors import actors_in
@@ -259,9 +260,9 @@ class LabelApp:
 
 def machine_commands(app: LabelApp) -> list[list[str]]:
     """What the machine does with the labels, a list of words each."""
-    run = ["--run", app.settings.run, "--files", app.settings.files]
-    words = [sys.executable, str(machine.ROOT / "run_cycles.py"), *run]
-    return [words]
+    folder = str(app.place.folder.resolve())  # the process works in another folder
+    run = ["--run", folder, "--data", str(Path(app.data).resolve()), "--dataset", app.dataset]
+    return [[sys.executable, str(machine.ROOT / "run_cycles.py"), *run, "--enough"]]
 
 
 def dataset_of(request: Mapping) -> str:
@@ -311,7 +312,7 @@ def read_proposals(cycle: Cycle) -> dict:
     """{video: {frame: [{"box" or "rle", "class", "score"}]}} of the detector before, {}
     where it left none.
     """
-    places = [cycle, cycle.before()] if cycle.number else [cycle]
+    places = [cycle.before(), cycle] if cycle.number else [cycle]
     for place in places:
         if place.proposals.exists():
             return read_json(place.proposals, "remove it")
@@ -372,8 +373,21 @@ def _has_masks(labels):
     return any(tube.masks is not None for tube in tubes)
 
 
-def read_curve(place: Run) -> list[dict]:
-    """{"frames", "f", "v"} of every cycle of results.csv, percent; [] without one."""
+def read_curve(place: Run) -> dict:
+    """{"points": [{"frames", "score", "low", "high"}], "next": {"frames", "low", "high"} or
+    None, "source", "message"} in percent: of curve.json, else f-mAP@.5 of results.csv.
+    """
+    path = place.folder / "curve.json"
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return {name: told.get(name) for name in ("points", "next", "source", "message")}
+    except (OSError, ValueError, AttributeError):
+        points = _points_of_results(place)
+        return {"points": points, "next": None, "source": "test labels", "message": ""}
+
+
+def _points_of_results(place):
+    """Points of read_curve out of the table of run_cycles.py; [] without one."""
     try:
         text = place.results.read_text(encoding="utf-8")
     except OSError:
@@ -381,14 +395,9 @@ def read_curve(place: Run) -> list[dict]:
     rows = []
     for row in csv.DictReader(text.splitlines()):
         with contextlib.suppress(ValueError, TypeError, KeyError):
-            frames = float(row["frames"])
-            scores = [_score(row.get(name)) for name in ("f-mAP@.5", "v-mAP@.5")]
-            rows.append({"frames": frames, "f": scores[0], "v": scores[1]})
+            score = float(row["f-mAP@.5"])
+            rows.append({"frames": float(row["frames"]), "score": score})
     return rows
-
-
-def _score(text):
-    return float(text) if text not in (None, "", "-") else None
 
 
 def print_agreement(app: LabelApp) -> None:

@@ -5,7 +5,9 @@ mouse and key events, and screenshots.
 import base64
 import json
 import os
+import select
 import subprocess
+import sys
 import time
 
 FLAGS = (
@@ -20,11 +22,18 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 # the browser reads commands from file 3 and writes to file 4
-START = 'exec "$0" "$@" 3<&%d 4>&%d'
+START = """
+import os, sys
+read, write = (os.dup(int(number)) for number in sys.argv[1:3])
+os.dup2(read, 3), os.dup2(write, 4)
+os.set_inheritable(3, True), os.set_inheritable(4, True)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 CODES = {" ": "Space", ",": "Comma", ".": "Period", "[": "BracketLeft", "]": "BracketRight"}
 NUMBERS = {"Enter": 13, "Escape": 27, "Delete": 46, "Backspace": 8, "ArrowLeft": 37}
 NUMBERS |= {"ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "PageUp": 33, "PageDown": 34}
 ALT, CONTROL, SHIFT = 1, 2, 8
+PATIENCE = 20  # seconds in which the browser has to answer
 
 
 class Chromium:
@@ -35,8 +44,8 @@ class Chromium:
     def __init__(self, binary, profile, size=(1280, 800)):
         command_in, self._commands = os.pipe()
         self._answers, answer_out = os.pipe()
-        command = ["/bin/sh", "-c", START % (command_in, answer_out), binary, *FLAGS]
-        command.append(f"--user-data-dir={profile}")
+        command = [sys.executable, "-S", "-c", START, str(command_in), str(answer_out)]
+        command += [binary, *FLAGS, f"--user-data-dir={profile}"]
         self.process = subprocess.Popen(
             command,
             pass_fds=(command_in, answer_out),
@@ -69,20 +78,26 @@ class Chromium:
 
     def call(self, method, **arguments):
         """A command of the DevTools protocol -> its result."""
+        number = self._send(method, **arguments)
+        while True:
+            answer = self._next()
+            if answer.get("id") == number:
+                assert "error" not in answer, f"{method}: {answer['error']}"
+                return answer["result"]
+            self._note(answer)
+
+    def _send(self, method, **arguments):
         self._number += 1
         message = {"id": self._number, "method": method, "params": arguments}
         if self.session:
             message["sessionId"] = self.session
         os.write(self._commands, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._next()
-            if answer.get("id") == self._number:
-                assert "error" not in answer, f"{method}: {answer['error']}"
-                return answer["result"]
-            self._note(answer)
+        return self._number
 
     def _next(self):
         while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._answers], [], [], PATIENCE)
+            assert ready, "the browser does not answer"
             more = os.read(self._answers, 1 << 20)
             assert more, "the browser has ended"
             self._buffer += more
@@ -91,11 +106,17 @@ class Chromium:
 
     def _note(self, event):
         about = event.get("params", {})
+        if event.get("method") == "Page.javascriptDialogOpening":
+            self._send("Page.handleJavaScriptDialog", accept=True)
         if event.get("method") == "Runtime.exceptionThrown":
             details = about["exceptionDetails"]
             self.errors.append(details.get("exception", details).get("description", "?"))
         elif event.get("method") == "Log.entryAdded" and about["entry"]["level"] == "error":
             self.errors.append(f"{about['entry']['text']} {about['entry'].get('url', '')}")
+
+    def errors_besides_offline(self):
+        """Errors, but for those of requests while no server was there."""
+        return [text for text in self.errors if "ERR_CONNECTION" not in text]
 
     # ------------------------------------------------------------------------------ the page
 

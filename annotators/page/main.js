@@ -771,6 +771,8 @@ async function keepLease() {
   if (performance.now() - page.last < 300_000 && page.isOpen(page.at)) page.lease(page.at);
 }
 
+Object.assign(window, { label: page, stage, queue, loop }); // for the tests and the curious
+
 try {
   await load();
   document.body.dataset.ready = "yes";
@@ -783,4 +785,3 @@ try {
   byId("finished").replaceChildren(el("h2", {}, "The page cannot be opened."), el("p", {}, error.message));
   byId("finished").hidden = false;
 }
-window.label = page; // for the tests and the curious

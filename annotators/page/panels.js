@@ -23,10 +23,6 @@ function section(title, ...children) {
   return el("section", {}, el("h2", {}, title), ...children);
 }
 
-export function numberOf(place, count) {
-  return count > 9 ? String(place + 1) : String(place + 1);
-}
-
 // page: see main.js.
 export function drawSide(element, page) {
   const parts = [classes(page), actors(page), frames(page), segments(page), people(page), machine(page)];
@@ -47,7 +43,7 @@ function classes(page) {
     return el("button", {
       type: "button", className: "choice" + (chosen ? " chosen" : ""), disabled: fixed && !chosen,
       "aria-pressed": String(Boolean(chosen)), on: { click: () => page.setClass(name) },
-    }, el("kbd", {}, numberOf(place, view.classes.length)), el("bdi", {}, name));
+    }, el("kbd", {}, String(place + 1)), el("bdi", {}, name));
   });
   if (!fixed) {
     const none = now && now.none;
@@ -138,7 +134,7 @@ function machine(page) {
   if (told.state === "running") {
     const bar = el("div", { className: "bar" }, el("i"));
     bar.firstChild.style.width = `${Math.round(100 * told.progress)}%`;
-    const stages = { train: "training", extract: "scoring all videos", select: "choosing frames", evaluate: "evaluating" };
+    const stages = { intake: "reading the labels", train: "training", extract: "scoring all videos", select: "choosing frames", evaluate: "evaluating" };
     rows.push(el("p", {}, `${stages[told.stage] || told.stage || "working"} … ${told.progress ? Math.round(100 * told.progress) + "%" : ""}`), bar,
       el("p", { className: "faint" }, told.silent ? "Nothing heard for ten minutes; see the log." : told.message || "You may close this page: it goes on."));
   } else {
@@ -150,13 +146,13 @@ function machine(page) {
       if (done < all) rows.push(el("p", { className: "faint" }, `${done} of ${all} frames are labeled. That may be enough: the others stay unlabeled.`));
     }
   }
-  if (about.curve.length) rows.push(curve(about.curve));
+  if (about.curve.points?.length) rows.push(curve(about.curve));
   if (told.log) rows.push(el("details", { id: "log" }, el("summary", {}, "Log"), el("pre", {}, told.log)));
   return section("The machine’s part", ...rows);
 }
 
-// Scores over labeled frames, as a picture.
-export function curve(rows) {
+// Scores over labeled frames with their intervals, and what the next labels may bring.
+export function curve(told) {
   const space = "http://www.w3.org/2000/svg";
   const make = (tag, about, text) => {
     const element = document.createElementNS(space, tag);
@@ -164,25 +160,32 @@ export function curve(rows) {
     if (text !== undefined) element.textContent = text;
     return element;
   };
-  const [width, height, left, bottom, top] = [280, 150, 30, 24, 16];
-  const most = Math.max(...rows.map((row) => row.frames));
-  const scores = rows.flatMap((row) => [row.f, row.v]).filter((score) => score !== null);
-  const high = Math.min(100, Math.ceil((Math.max(10, ...scores) + 1) / 10) * 10);
-  const x = (frames) => left + (frames / most) * (width - left - 12);
+  const rows = told.points.filter((row) => Number.isFinite(row.score) && Number.isFinite(row.frames));
+  const { next } = told;
+  const [width, height, left, bottom, top] = [280, 150, 30, 24, 10];
+  const far = next ? [next.frames] : [];
+  const most = Math.max(...rows.map((row) => row.frames), ...far);
+  const highest = Math.max(10, ...rows.flatMap((row) => [row.score, row.high || 0]), next ? next.high : 0);
+  const high = Math.min(100, Math.ceil((highest + 1) / 10) * 10);
+  const x = (frames) => left + (frames / most) * (width - left - 14);
   const y = (score) => height - bottom - (score / high) * (height - bottom - top);
-  const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "curve", "aria-label": "scores by labeled frames" });
+  const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "curve", "aria-label": "score by labeled frames" });
   for (const score of [0, high / 2, high]) {
     svg.append(make("line", { x1: left, x2: width - 8, y1: y(score), y2: y(score), class: "grid" }), make("text", { x: left - 5, y: y(score) + 4, "text-anchor": "end" }, String(score)));
   }
+  const interval = (at, low, up, name) => svg.append(make("line", { x1: x(at), x2: x(at), y1: y(low), y2: y(up), class: name }));
   rows.forEach((row, place) => {
+    if (Number.isFinite(row.low) && Number.isFinite(row.high)) interval(row.frames, row.low, row.high, "interval");
     const crowded = rows.length > 5 && place % 2 && place < rows.length - 1;
     if (!crowded) svg.append(make("text", { x: x(row.frames), y: height - 8, "text-anchor": "middle" }, String(row.frames)));
   });
-  [["f", "f-mAP@.5"], ["v", "v-mAP@.5"]].forEach(([name, title], number) => {
-    const points = rows.filter((row) => row[name] !== null).map((row) => [x(row.frames), y(row[name])]);
-    svg.append(make("polyline", { points: points.map((point) => point.join(",")).join(" "), class: `line ${name}` }));
-    points.forEach(([cx, cy]) => svg.append(make("circle", { cx, cy, r: 3, class: `point ${name}` })));
-    svg.append(make("text", { x: left + 6 + 74 * number, y: 11, class: `title ${name}` }, title));
-  });
-  return el("figure", {}, svg, el("figcaption", {}, "percent, by labeled frames"));
+  svg.append(make("polyline", { points: rows.map((row) => `${x(row.frames)},${y(row.score)}`).join(" "), class: "line" }));
+  rows.forEach((row) => svg.append(make("circle", { cx: x(row.frames), cy: y(row.score), r: 3.2, class: "point" })));
+  if (next && Number.isFinite(next.low) && Number.isFinite(next.high)) {
+    interval(next.frames, next.low, next.high, "interval coming");
+    svg.append(make("text", { x: x(next.frames), y: height - 8, "text-anchor": "middle" }, String(next.frames)));
+  }
+  const what = told.source === "random share" ? "agreement with the labels of the random share" : "f-mAP@.5 on the test labels";
+  return el("figure", {}, svg, el("figcaption", {}, `${what}, percent, by labeled frames${next ? "; dashed: what the next labels may bring" : ""}`),
+    told.message ? el("p", { className: "faint" }, told.message) : null);
 }
