@@ -239,6 +239,10 @@ class LabelApp:
                 return {}
             if entry.get("stamp") != known.stamp:
                 raise UserError("this frame is of another cycle; load the page again")
+            if known.kind == "answers" and do != "segments" and self.cycle.annotations.exists():
+                raise UserError(
+                    "the labels of this cycle have been taken in; a second look (L) corrects them"
+                )
             known.step(who, entry)
             if do == "segments":
                 write_text(self.place.segments, segments_text(known.all_segments()))

@@ -25,13 +25,20 @@ function section(title, ...children) {
 
 // page: see main.js.
 export function drawSide(element, page) {
-  const parts = [classes(page), actors(page), frames(page), segments(page), people(page), machine(page)];
+  const parts = [classes(page), actors(page), frames(page), machine(page), people(page), segments(page)];
   const kept = element.scrollTop;
+  const list = element.querySelector(".groups")?.scrollTop || 0;
   const open = new Set([...element.querySelectorAll("details[open]")].map((one) => one.id));
   element.replaceChildren(...parts.filter(Boolean));
   element.querySelectorAll("details").forEach((one) => { one.open = one.open || open.has(one.id); });
   element.scrollTop = kept;
+  const groups = element.querySelector(".groups");
+  const here = groups.querySelector(".group.here");
+  if (drawnAt !== page.at) groups.scrollTop = here.offsetTop - groups.offsetTop - groups.clientHeight / 2;
+  else groups.scrollTop = list;
+  drawnAt = page.at;
 }
+let drawnAt = -1; // the frame whose video the list was scrolled to
 
 function classes(page) {
   const { view, item } = page;
@@ -48,7 +55,7 @@ function classes(page) {
   if (!fixed) {
     const none = now && now.none;
     rows.push(el("button", {
-      type: "button", className: "choice" + (none ? " chosen" : ""), "aria-pressed": String(Boolean(none)),
+      type: "button", className: "choice none" + (none ? " chosen" : ""), "aria-pressed": String(Boolean(none)),
       on: { click: () => page.setClass(null) },
     }, el("kbd", {}, "0"), "none of these"));
   }
@@ -141,10 +148,13 @@ function machine(page) {
     if (told.state === "failed") rows.push(el("p", { className: "warning" }, `It stopped: ${told.message}`));
     if (told.state === "done") rows.push(el("p", {}, told.message || "The run is finished."));
     if (told.state === "label" && told.message) rows.push(el("p", { className: "faint" }, told.message));
-    if (!about.test_set && page.view.kind === "answers" && (about.newer === null || about.newer === undefined)) {
+    if (!about.test_set && page.view.kind === "answers" && told.state !== "done" && (about.newer === null || about.newer === undefined)) {
       rows.push(button("Train, then choose the next frames", "", () => page.start(), { id: "start", className: done === all ? "primary" : "" }));
       if (done < all) rows.push(el("p", { className: "faint" }, `${done} of ${all} frames are labeled. That may be enough: the others stay unlabeled.`));
     }
+  }
+  if (about.labeled && page.view.kind === "answers") {
+    rows.push(el("p", { className: "faint" }, "The labels of this cycle have been taken in; a second look corrects them."));
   }
   if (about.curve.points?.length) rows.push(curve(about.curve));
   if (told.log) rows.push(el("details", { id: "log" }, el("summary", {}, "Log"), el("pre", {}, told.log)));

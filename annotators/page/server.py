@@ -190,6 +190,8 @@ class Handler(BaseHTTPRequestHandler):
         if address.path == "/" and "key" in asked:
             return self._let_in(asked)
         self._check_key()
+        if address.path == "/" and "who" not in asked:
+            return self._named(self.server.user)
         if address.path == "/":
             self._who(asked)
             return Answer((PAGE / "index.html").read_bytes(), "text/html")
@@ -213,8 +215,11 @@ class Handler(BaseHTTPRequestHandler):
         if not self._has_key(asked["key"]):
             raise Refused(403, "open the page by the address that label.py printed")
         cookie = f"{self.server.cookie}={self.server.key}; Path=/; HttpOnly; SameSite=Strict"
-        where = "/?who=" + quote(self._who(asked))
-        headers = (("Set-Cookie", cookie), ("Location", where))
+        return self._named(self._who(asked), ("Set-Cookie", cookie))
+
+    def _named(self, who, *headers):
+        """Lead to the page of an annotator."""
+        headers += (("Location", "/?who=" + quote(who)),)
         return Answer(b"", "text/plain", 303, headers)
 
     def _who(self, asked):

@@ -453,10 +453,13 @@ export class Stage {
     const [x, y, , h] = boxOf(actor);
     const [left, bottom] = this.toScreen([x, y + h]);
     const score = actor.score === null || actor.score === undefined ? "" : ` ${Math.round(100 * actor.score)}%`;
+    const text = `${number === 0 ? "A accepts" : ""}${score}`.trim();
     context.font = "11px system-ui, sans-serif";
+    context.fillStyle = "#000";
+    context.fillRect(left, bottom - 15, context.measureText(text).width + 8, 15);
     context.fillStyle = "#fff";
-    context.globalAlpha = 0.85;
-    context.fillText(`${number === 0 ? "A accepts" : ""}${score}`.trim(), left + 3, bottom - 4);
+    context.globalAlpha = 0.95;
+    context.fillText(text, left + 4, bottom - 4);
     context.globalAlpha = 1;
   }
 

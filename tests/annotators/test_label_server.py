@@ -98,6 +98,8 @@ def test_the_key_is_exchanged_for_a_cookie(server):
     status, headers, _ = ask(server, f"/?key={KEY}&who=bob", cookie=None)
     assert (status, headers["Location"]) == (303, "/?who=bob")
     assert headers["Set-Cookie"] == f"{server.cookie}={KEY}; Path=/; HttpOnly; SameSite=Strict"
+    status, headers, _ = ask(server, "/")
+    assert (status, headers["Location"]) == (303, "/?who=ann")
     status, headers, body = ask(server, "/?who=bob")
     assert status == 200 and b"<title>Label" in body
     assert "script-src 'self'" in headers["Content-Security-Policy"]
@@ -133,7 +135,7 @@ def test_other_hosts_are_refused(server, host):
 @pytest.mark.parametrize("host", ["localhost:9999", "127.0.0.1", "[::1]:80", "LOCALHOST"])
 def test_own_names_are_taken(server, host):
     """Also through ssh -L, where the port is another."""
-    assert ask(server, "/", host=host)[0] == 200
+    assert ask(server, "/?who=ann", host=host)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -148,6 +150,22 @@ def test_own_names_are_taken(server, host):
 def test_no_path_leads_anywhere(server, path):
     status, _, body = ask(server, path.encode().decode("latin-1"))
     assert status in (400, 404, 422) and b"root:" not in body and b"import " not in body
+
+
+def test_every_file_of_the_page_is_served(server):
+    from claus.annotators.page.server import FILES, PAGE
+
+    assert {name for name, _ in FILES.values()} == {
+        path.name for path in PAGE.iterdir() if path.suffix in (".js", ".css")
+    }
+    for path, (name, kind) in FILES.items():
+        status, headers, body = ask(server, path)
+        assert (status, headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
+        assert body == (PAGE / name).read_bytes()
+    html = (PAGE / "index.html").read_text()
+    assert (
+        "<script>" not in html and " style=" not in html and "//" not in html.split("<body>")[1]
+    )
 
 
 def test_what_another_site_may_send(server):
