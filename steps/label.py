@@ -381,9 +381,8 @@ def read_curve(place: Run) -> dict:
     """{"points": [{"frames", "score", "low", "high"}], "next": {"frames", "low", "high"} or
     None, "source", "message"} in percent: of curve.json, else f-mAP@.5 of results.csv.
     """
-    path = place.folder / "curve.json"
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads(place.learning_curve.read_text(encoding="utf-8"))
         return {name: told.get(name) for name in ("points", "next", "source", "message")}
     except (OSError, ValueError, AttributeError):
         points = _points_of_results(place)
