@@ -214,11 +214,6 @@ class Cycle:
         return self.folder / "sheets"
 
     @property
-    def proposals(self) -> Path:
-        """What the detector sees on the frames that are asked for."""
-        return self.folder / "proposals.json"
-
-    @property
     def page_answers(self) -> Path:
         """The form as the journals of label.py fill it in."""
         return self.folder / "from_page.json"
