@@ -287,7 +287,7 @@ def test_twenty_frames_to_the_pixel(place, served, browser):
             assert len(tracks) == len(boxes) and tracks <= {1, 2, 3}
     quiet(
         claus_select.main, "--run", "mine", "--cycle", 0, "--files", place / "files",
-        "--data", place / "data", "--answers", cycle.page_answers,
+        "--data", place / "data", "--answers", cycle.journal / "anna.jsonl",
     )  # fmt: skip
     labels = annotations.load(cycle.annotations)
     assert labels.counts()["frames"] == 20
@@ -588,6 +588,15 @@ def test_second_look(place, served, browser):
         {"track": 1, "box": [6, 6, 70, 80], "origin": "moved"}
     ]
     assert third["class"] == "ジャンプ" and third["frames"][0]["actors"] == []
+    quiet(
+        claus_select.main, "--run", "mine", "--cycle", 0, "--files", place / "files",
+        "--data", place / "data", "--correct", cycle.journal / "anna.correction.jsonl",
+    )  # fmt: skip
+    labels = annotations.load(cycle.annotations).videos
+    was, empty = labels[looks[1]["video"]], labels[looks[2]["video"]]
+    assert was.tubes[0].boxes[0].tolist() == [6, 6, 76, 86]
+    assert (empty.label, len(empty.labeled_frames)) == (1, 5)
+    assert looks[2]["frame"] not in empty.tubes[0].frames
 
 
 @pytest.mark.parametrize("width", [1280, 390])

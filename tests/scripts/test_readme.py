@@ -31,7 +31,7 @@ WORDS = {
     "README.md": 1100,
     "results.md": 2500,
     "protocol.md": 1000,
-    "layout.md": 4000,
+    "layout.md": 5000,
 }  # other pages 800
 
 
