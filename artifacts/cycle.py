@@ -3,7 +3,7 @@
 files/<run>/            ledger.csv  pool.pkl  frame_counts.jsonl          claus_select.py
                         identities.jsonl                                  whoever reads a video
                         test_identities.jsonl                             evaluate.py
-                        label.json  segments.csv                          label.py
+                        label.json  label.lock  segments.csv              label.py
                         changes.jsonl                                     claus_select.py
                         run.json  start.json  results.csv  curve.png      run_cycles.py
                         curve.json  next.json  next.log  next.lock        run_cycles.py

@@ -284,6 +284,7 @@ class Desk:
     def poll(self, who: str) -> dict:
         """What may have changed by others since the page was opened."""
         return {
+            "stamp": self.stamp,
             "rows": [
                 {k: row[k] for k in ("state", "by", "leased", "actors", "blind", "reason")}
                 for row in (self.row(number, who) for number in range(len(self.items)))

@@ -4,7 +4,7 @@ import { act, get, Queue, Refused, who } from "/server.js";
 import { boxOf, clamp, inside, jump, moved, nearestLabeled, newTrack, resized, sameShape, suggestTrack } from "/shapes.js";
 import { Stage } from "/stage.js";
 import { clock, Loop, picture, Strip, Times } from "/strip.js";
-import { button, drawSide, el } from "/panels.js";
+import { atWork, button, drawSide, el } from "/panels.js";
 
 const KEYS = [
   ["drag", "draw a box; also inside another one"],
@@ -347,6 +347,8 @@ const page = {
   },
   finished() {
     const box = byId("finished");
+    box.hidden = false;
+    if (this.takenIn) return box.replaceChildren(...this.waitingRows());
     const waiting = this.view.items.filter((item, index) => item.leased && this.isOpen(index)).length;
     const skipped = this.view.items.filter((item) => item.state === "skipped").length;
     const rows = [el("h2", {}, waiting ? "What is left is with others." : this.view.kind === "correction" ? "All looked at. Thank you." : "All frames are labeled. Thank you.")];
@@ -357,7 +359,19 @@ const page = {
     if (this.view.kind === "correction") rows.push(button("Back to the new frames", "L", () => this.otherDesk()));
     rows.push(button("Look through them again", "", () => this.open(0)));
     box.replaceChildren(...rows);
-    box.hidden = false;
+  },
+  // Whether the labels of this cycle have been taken in, so that nothing is left to do here.
+  get takenIn() {
+    return this.view.kind === "answers" && this.about.labeled;
+  },
+  waitingRows() {
+    const { machine, newer } = this.about;
+    const look = this.looks ? button(`Second look at ${this.looks} labels`, "L", () => this.otherDesk()) : "";
+    if (newer !== null) return [el("h2", {}, `The next frames are ready: cycle ${newer}.`), button("Label them", "", () => this.newest(), { className: "primary" }), look];
+    if (machine.state === "running") return [el("h2", {}, "The machine is at work."), ...atWork(machine), look];
+    const failed = machine.state === "failed";
+    const text = failed ? `It stopped: ${machine.message}` : "The labels of this cycle have been taken in.";
+    return [el("h2", {}, failed ? "The machine stopped." : "Done."), el("p", {}, text), button(failed ? "Start it again" : "Train, then choose the next frames", "", () => this.start(), { className: "primary" }), look];
   },
   image(index) {
     const item = this.view.items[index];
@@ -439,10 +453,10 @@ const page = {
 
   async start() {
     const [done, all] = this.counts();
-    if (done < all && !confirm(`${done} of ${all} frames are labeled. Start the machine with these?`)) return;
+    if (done < all && !this.about.labeled && !confirm(`${done} of ${all} frames are labeled. Start the machine with these?`)) return;
     await this.asked({ do: "start" });
-    byId("finished").hidden = true;
-    poll();
+    this.spent = 0;
+    await poll();
   },
   async newest() {
     await this.asked({ do: "newest" });
@@ -745,13 +759,14 @@ async function load(at) {
   page.at = clamp(here, 0, view.items.length - 1);
   drawActions();
   page.open(page.at);
-  if (here < 0) page.finished();
+  if (here < 0 || page.takenIn) page.finished();
 }
 
 async function poll() {
   try {
     const told = await get("/api/poll", { d: page.desk });
     page.about = told;
+    if (told.stamp !== page.stamp && queue.empty) return location.reload();
     if (queue.empty && told.rows.length === page.view.items.length) {
       told.rows.forEach((row, index) => {
         if (index === page.at) page.item.leased = row.leased;
@@ -760,6 +775,7 @@ async function poll() {
       told.classes.forEach((said, v) => Object.assign(page.view.videos[v], said));
     }
     page.stats = told;
+    if (page.takenIn) page.finished();
     if (byId("saved").className === "offline" && queue.empty) queue.tell("saved", "");
     if (!page.live && !stage.drag && !loop.running) draw();
   } catch (error) {

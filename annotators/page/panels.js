@@ -130,6 +130,15 @@ function people(page) {
   return section("Agreement", el("p", {}, text));
 }
 
+// What the machine does just now, and how far it is.
+export function atWork(told) {
+  const bar = el("div", { className: "bar" }, el("i"));
+  bar.firstChild.style.width = `${Math.round(100 * told.progress)}%`;
+  const stages = { intake: "reading the labels", train: "training", extract: "scoring all videos", select: "choosing frames", evaluate: "evaluating" };
+  const text = `${stages[told.stage] || told.stage || "working"} … ${told.progress ? Math.round(100 * told.progress) + "%" : ""}`;
+  return [el("p", {}, text), bar, el("p", { className: "faint" }, told.silent ? "Nothing heard for ten minutes; see the log." : "You may close this page: it goes on.")];
+}
+
 function machine(page) {
   const { about } = page;
   const told = about.machine;
@@ -139,11 +148,7 @@ function machine(page) {
     rows.push(button(`Label the frames of cycle ${about.newer}`, "", () => page.newest(), { className: "primary" }));
   }
   if (told.state === "running") {
-    const bar = el("div", { className: "bar" }, el("i"));
-    bar.firstChild.style.width = `${Math.round(100 * told.progress)}%`;
-    const stages = { intake: "reading the labels", train: "training", extract: "scoring all videos", select: "choosing frames", evaluate: "evaluating" };
-    rows.push(el("p", {}, `${stages[told.stage] || told.stage || "working"} … ${told.progress ? Math.round(100 * told.progress) + "%" : ""}`), bar,
-      el("p", { className: "faint" }, told.silent ? "Nothing heard for ten minutes; see the log." : told.message || "You may close this page: it goes on."));
+    rows.push(...atWork(told));
   } else {
     if (told.state === "failed") rows.push(el("p", { className: "warning" }, `It stopped: ${told.message}`));
     if (told.state === "done") rows.push(el("p", {}, told.message || "The run is finished."));
@@ -153,7 +158,7 @@ function machine(page) {
       if (done < all) rows.push(el("p", { className: "faint" }, `${done} of ${all} frames are labeled. That may be enough: the others stay unlabeled.`));
     }
   }
-  if (about.labeled && page.view.kind === "answers") {
+  if (about.labeled && page.view.kind === "answers" && told.state !== "running") {
     rows.push(el("p", { className: "faint" }, "The labels of this cycle have been taken in; a second look corrects them."));
   }
   if (about.curve.points?.length) rows.push(curve(about.curve));
