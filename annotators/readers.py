@@ -8,7 +8,7 @@ list of such, one for each person: [(who, form)].
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from claus.annotators import cvat, form, label_studio
+from claus.annotators import cvat, form, journal, label_studio
 from claus.annotators.limits import check_values, head_of
 from claus.annotators.mend import Notes, fit
 from claus.annotators.people import combine
@@ -39,12 +39,16 @@ def _read_form(path, request):
 
 # the first that recognizes a file reads it
 READERS = {
+    "a journal of label.py": (journal.recognizes, journal.read_answers),
     "a Label Studio export": (label_studio.recognizes, _each(label_studio.read_answers)),
     "CVAT for images 1.1": (cvat.recognizes, _each(cvat.read_answers)),
     "our own form": (_is_form, _each(_read_form)),
 }
 # of --correct: the same, and a second look's journals
-CORRECTIONS = {**READERS}
+CORRECTIONS = {
+    **READERS,
+    "a journal of label.py": (journal.recognizes, journal.read_corrections),
+}
 
 
 def read_answers(

@@ -3,12 +3,14 @@
 files/<run>/            ledger.csv  pool.pkl  frame_counts.jsonl          claus_select.py
                         identities.jsonl                                  whoever reads a video
                         test_identities.jsonl                             evaluate.py
+                        label.json  label.lock  segments.csv              label.py
                         changes.jsonl                                     claus_select.py
                         run.json  start.json  results.csv  curve.png      run_cycles.py
                         curve.json  next.json  next.log  next.lock        run_cycles.py
                         cache/                                            training scripts
 files/<run>/cycle<k>/   annotations.pkl  request.json  answers.json
                         selection.json  clusters.png  frames/             claus_select.py
+                        from_page.json                                    label.py
                         intake.json  answers_problems.txt  sheets/        claus_select.py
                         detector.pt  training.pt  tensorboard/            training scripts
                         features.pkl  uncertainty.pkl  extract.parts/     cluster_extract.py
@@ -97,6 +99,16 @@ class Run:
     def test_identities(self) -> Path:
         """The same of the videos of evaluate.py --labels, which may have the same names."""
         return self.folder / "test_identities.jsonl"
+
+    @property
+    def label_page(self) -> Path:
+        """Where label.py serves its page, and where the videos lie; readable by its owner."""
+        return self.folder / "label.json"
+
+    @property
+    def segments(self) -> Path:
+        """Where actions begin and end in long videos, as people marked it: for --segments."""
+        return self.folder / "segments.csv"
 
     @property
     def settings(self) -> Path:
@@ -200,6 +212,11 @@ class Cycle:
     def sheets(self) -> Path:
         """Contact sheets of all that was labeled."""
         return self.folder / "sheets"
+
+    @property
+    def page_answers(self) -> Path:
+        """The form as the journals of label.py fill it in."""
+        return self.folder / "from_page.json"
 
     @property
     def frames(self) -> Path:
