@@ -497,3 +497,38 @@ def test_the_log_is_not_written_twice_where_the_page_writes_it(tmp_path):
     with cycles_people.logged(run):
         print("and again")
     assert run.next_log.read_text() == "once\nand again\n"
+
+
+# ------------------------------------------------------------------------ with a network
+
+
+def test_a_network_proposes_and_looks_again(tmp_path, videos):
+    """Everything real, with a tiny training."""
+    folder = tmp_path / "mine"
+    tiny = "--pretrained none --epochs 1 --steps 2 --bn-batches 1 --no-validation"
+    small = ["--model", "small", "--device", "cpu", "--train", tiny, "--extract", "--passes 1"]
+    begin(folder, videos, *small, *SHARE)
+    label(folder, 0)
+    assert call(folder, "--device", "cpu") == 0
+    cycle, following = Cycle.of(folder, 0), Cycle.of(folder, 1)
+    proposed = json.loads(cycle.proposals.read_text())
+    request = read_form(following.request)
+    asked = {entry["video"]: entry["frames"] for entry in request["videos"]}
+    assert set(proposed) == set(asked)
+    for name, frames in asked.items():
+        assert sorted(map(int, proposed[name])) == [frame["frame"] for frame in frames]
+        for actors in proposed[name].values():
+            for actor in actors:
+                x0, y0, x1, y1 = actor["box"]
+                assert 0 <= x0 < x1 <= 64 and 0 <= y0 < y1 <= 48
+                assert actor["class"] in ("run", "wave") and 0 <= actor["score"] <= 1
+    labeled = annotation_file.load(cycle.annotations).labeled()
+    places = {
+        (video.name, frame) for video in labeled for frame in video.labeled_frames.tolist()
+    }
+    for row in json.loads(cycle.review.read_text()):
+        assert (row["video"], row["frame"]) in places and row["why"]
+    label(folder, 1)
+    assert call(folder, "--device", "cpu") == 0
+    curve = json.loads(Run(folder).learning_curve.read_text())
+    assert [point["cycle"] for point in curve["points"]] == [0]
