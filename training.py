@@ -48,7 +48,7 @@ from claus.models import BACKBONES
 from claus.models.detector import PRESETS, Detector, DetectorConfig
 from claus.models.lite import is_records
 from claus.models.mc_dropout import tile_latents
-from claus.utils import distributed
+from claus.utils import distributed, progress
 from claus.utils.clip_sheet import clip_sheet
 from claus.utils.runtime import UserError
 
@@ -376,6 +376,7 @@ class Trainer:
     def run_epoch(self, epoch, writer):
         """Train one epoch, validate, log (writer: of TensorBoard, in the first process)."""
         epochs, sheet = self.settings.optimizer.epochs, {}
+        progress.tell(epoch, epochs)
         self.batches.sampler.epoch = epoch
         batches = FirstBatches(self.batches, self.all_steps * (epoch + 1) // epochs - self.step)
         result = engine.train_one_epoch(

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 import claus
+from claus.artifacts.changes import corrected_since
 from claus.artifacts.parts import fingerprint
 from claus.datasets.clips.geometry import ClipGeometry
 from claus.losses.cluster import Clusters
@@ -128,6 +129,8 @@ def load(path, device="cpu"):
     trained.detector.conv1.pretrained().requires_grad_(learns)
     trained.detector.to(device)  # outside: a device that fails is no damage of the file
     trained.source = fingerprint(path)
+    if said := corrected_since(Path(path), trained.source):
+        print(said)
     return trained
 
 

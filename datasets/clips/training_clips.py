@@ -70,6 +70,28 @@ class ClipSampler(Sampler):
             yield self.epoch, position, self.names[index]
 
 
+def clip_class(
+    video: Video, indices: np.ndarray, anchor: int, rng: np.random.Generator | None
+) -> int:
+    """The class that a clip of frames `indices` (T,) is trained on: that of its labeled
+    actors; of several, those at the `anchor` count, and one is drawn where they differ.
+
+    Nothing is drawn where all actors of a video have its class. rng None: the video's own
+    class where it is among them, else the lowest.
+    """
+    if all(tube.label == video.label for tube in video.tubes):
+        return video.label
+    for frames in ([anchor], indices):
+        shown = {tube.label for tube in video.tubes if np.isin(frames, tube.frames).any()}
+        if shown:
+            break
+    else:
+        return video.label
+    if len(shown) == 1 or rng is not None:
+        return int(rng.choice(sorted(shown))) if len(shown) > 1 else min(shown)
+    return video.label if video.label in shown else min(shown)
+
+
 class TrainingClips(Dataset):
     """(epoch, position, name) -> one clip as a dict of tensors.
 
@@ -135,7 +157,7 @@ class TrainingClips(Dataset):
             "frames": frames,
             "target": torch.from_numpy(target),
             "weight": torch.from_numpy(weight),
-            "label": video.label,
+            "label": clip_class(video, indices, anchor, rng),
             "name": video.name,
             "anchor": int(np.flatnonzero(indices == anchor)[0]),
             "on_label": torch.from_numpy(np.isin(indices, video.labeled_frames)),
