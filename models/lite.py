@@ -92,7 +92,7 @@ class Convolution(nn.Module):
         else:
             x = F.pad(x, _same(x.shape[3], kernel) + _same(x.shape[2], kernel))
         y = F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
-        return y if self.linear else y.clamp_(0, CEILING)
+        return y if self.linear else y.clamp_(0.0, CEILING)
 
 
 def _same(size, kernel, stride=2):
