@@ -224,7 +224,9 @@ def last_detector(path: str | os.PathLike) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise UserError(f"--weights {path}: no such file or folder; give a detector.pt or a run")
+        raise UserError(
+            f"--weights {path}: no such file or folder; give a detector.pt or a run"
+        )
     trained = [cycle.detector for cycle in Run(path).cycles() if cycle.detector.is_file()]
     if not trained and (path / "detector.pt").is_file():  # a cycle's folder
         return path / "detector.pt"

@@ -18,7 +18,9 @@ if (_ROOT / "claus_select.py").exists() and (_ROOT / "pyproject.toml").exists():
 def __getattr__(name):
     """Detector, imported when it is first asked for: importing claus stays cheap."""
     if name == "Detector":
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, see utils/startup.py
+        os.environ.setdefault(
+            "OMP_WAIT_POLICY", "PASSIVE"
+        )  # before torch, see utils/startup.py
         from claus.detection.detector import Detector
 
         return Detector

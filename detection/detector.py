@@ -1,9 +1,9 @@
 """A detector for use from Python: open one, and iterate over the tubes of a video.
 
-    from claus import Detector
+from claus import Detector
 
-    for tube in Detector.open().detect("video.mp4"):
-        print(tube.name, tube.score, tube.frames[0], tube.boxes[0])
+for tube in Detector.open().detect("video.mp4"):
+    print(tube.name, tube.score, tube.frames[0], tube.boxes[0])
 """
 
 import os
@@ -67,13 +67,16 @@ class Detection:
     """An iterator over the tubes of one video. A thread decodes ahead; leaving the loop
     early ends it.
 
-    header: what the file says of itself. progress: see Progress. clip_scores: class scores
+    header: what the file says of itself. progress: see Progress; on_progress: a function
+    that is called with it whenever frames are done. clip_scores: class scores
     of the clips so far, (N,C): frame f lies in clip 2 * (f // 16) + f % 2.
     """
 
     def __init__(self, network: Network, path: Path, settings: TubeSettings):
         self.header: Header = read_header(path)
         self.path, self.settings, self.progress = path, settings, Progress()
+        self.on_progress = _nothing
+        self.classes = network.trained.classes
         self._network, self._builder = network, None
         self._tubes = self._run()
 
@@ -90,8 +93,7 @@ class Detection:
     @property
     def clip_scores(self) -> np.ndarray:
         rows = self._builder.clip_scores if self._builder else []
-        count = len(self._network.trained.classes)
-        return np.array(rows, np.float32).reshape(-1, count)
+        return np.array(rows, np.float32).reshape(-1, len(self.classes))
 
     def _run(self):
         network = self._network
@@ -108,12 +110,17 @@ class Detection:
     def _tubes_of(self, tiles):
         if self._builder is None:
             self.progress.size = tiles[0].size
-            classes, geometry = self._network.trained.classes, self._network.geometry
-            self._builder = TubeBuilder(classes, geometry, tiles[0].size, self.settings)
+            geometry, size = self._network.geometry, tiles[0].size
+            self._builder = TubeBuilder(self.classes, geometry, size, self.settings)
         prediction = self._network.predict(tiles)
         self.progress.frames += sum(len(tile.times) for tile in tiles)
+        self.on_progress(self.progress)
         times = np.concatenate([tile.times for tile in tiles])
         yield from self._builder.add(prediction, times)
+
+
+def _nothing(progress):
+    """In place of a function that shows progress."""
 
 
 def _take(items, count):

@@ -16,7 +16,7 @@ import torch
 from claus import engine
 from claus.artifacts.checkpoint import Trained
 from claus.datasets.clips.geometry import ClipGeometry, center_crop
-from claus.datasets.clips.stream import LENGTH, PHASES, Tile, clips_of, cover
+from claus.datasets.clips.stream import Tile, clips_of, cover
 from claus.datasets.video.feature_cache import frozen_copy, records_of
 from claus.models import BACKBONES
 from claus.utils.runtime import UserError
@@ -46,13 +46,12 @@ class FrameGeometry:
 class Prediction:
     """What the network says of the clips of some tiles: numbers of their frames (N,T), -1
     where a tile is filled up; foreground probabilities float32 (N,T,H,W); class scores
-    float32 (N,C); the clip's number in the video (N,).
+    float32 (N,C).
     """
 
     frames_N_T: np.ndarray
     probs_N_T_H_W: np.ndarray
     scores_N_C: np.ndarray
-    clip_N: np.ndarray
 
 
 class Network:
@@ -79,17 +78,18 @@ class Network:
 
     def predict(self, tiles: list[Tile]) -> Prediction:
         """Prediction for up to TILES tiles that follow one another."""
-        crops = []
+        crops, clips_of_tiles = [], [clips_of(tile, self._filled(tile)) for tile in tiles]
         for crop in range(len(self.corners)):
-            parts = [self._clips(tile.pictures[crop]) for tile in tiles]
-            clips = torch.cat(
-                [part[places] for part, (places, _) in zip(parts, self._places(tiles))]
-            )
+            parts = []
+            for tile, of_tile in zip(tiles, clips_of_tiles, strict=True):
+                frames = self._clips(tile.pictures[crop])
+                parts.append(frames[torch.from_numpy(of_tile.places)])
+            clips = torch.cat(parts)
             logits, scores = engine.predict(
                 self.trained.detector, clips, self.trained.pixel_range
             )
             crops.append((logits, scores.numpy()))
-        frames = np.concatenate([frames for _, frames in self._places(tiles)])
+        frames = np.concatenate([of_tile.frames for of_tile in clips_of_tiles])
         logits = torch.stack([logits for logits, _ in crops])
         scores_K_N_C = np.stack([scores for _, scores in crops])
         if not (logits.isfinite().all() and np.isfinite(scores_K_N_C).all()):
@@ -97,23 +97,12 @@ class Network:
                 "the detector gives numbers that are not finite; its training diverged, "
                 "train again with a lower --lr"
             )
-        clip = np.concatenate(
-            [
-                PHASES * (tile.first // (LENGTH * PHASES)) + np.arange(len(places))
-                for tile, (places, _) in zip(tiles, self._places(tiles))
-            ]
-        )
-        return Prediction(frames, self._joined(logits), _mean(scores_K_N_C), clip)
+        return Prediction(frames, self._joined(logits), _mean(scores_K_N_C))
 
-    def _places(self, tiles):
-        """(places, frame numbers), each (N,T), of the clips of each tile."""
-        found = []
-        for tile in tiles:
-            # behind the frames of the tile lies a black one
-            count = tile.pictures.shape[1]
-            clips = clips_of(tile, count if self.fill == "black" else count - 1)
-            found.append((torch.from_numpy(clips.places), clips.frames))
-        return found
+    def _filled(self, tile):
+        """The place of what fills up a tile: a black frame behind its own, or its last."""
+        count = tile.pictures.shape[1]
+        return count if self.fill == "black" else count - 1
 
     def _clips(self, pictures):
         """The frames of a tile as the detector takes them, after them a black one."""

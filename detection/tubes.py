@@ -1,8 +1,8 @@
 """Regions of foreground, frame by frame -> tubes: one actor, its boxes, scores and masks.
 
-Regions are linked whatever their class, as they come (metrics/linking.py; the rule is looser
-than those of the evaluation, for the masks of two clips differ where they meet), so that a tube is given out as soon as it has ended. Its class is the one
-with the highest score.
+Regions are linked whatever their class, as they come, so that a tube is given out as soon as
+it has ended. The rule is looser than those of the evaluation (metrics/linking.py): the masks
+of two clips differ where they meet. A tube's class is the one with the highest score.
 
 What a score means: the score of a box for a class is (mean foreground probability of its
 region) x (score of the class in its clip). All regions of a clip share its class scores: two
@@ -37,11 +37,11 @@ class TubeSettings:
     """
 
     threshold: float = 0.5
-    min_area: float = masks.MIN_AREA
+    min_area: float = 0.002
     min_iou: float = 0.2
     max_gap: int = 8
     min_score: float = 0.05
-    min_length: int = 8
+    min_length: int = 16
     masks: bool = False
     whole: bool = True
 
@@ -132,7 +132,8 @@ class TubeBuilder:
                 yield from self._ended(number)
             boxes = np.array([region.box for region in regions])
             scores = [region.foreground for region in regions]
-            for number, region in zip(self.links.add(frame, boxes, scores), regions):
+            numbers = self.links.add(frame, boxes, scores)
+            for number, region in zip(numbers, regions, strict=True):
                 self._open.setdefault(int(number), []).append(region)
         for number in self.links.close(len(self.times)):
             yield from self._ended(number)

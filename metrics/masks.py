@@ -41,7 +41,7 @@ def mask_boxes(
     probability. Needs scikit-image.
     """
     map_N, boxes_N_4, means_N = [], [], []
-    for t, _, number, box, mean in _regions(probs_T_H_W, threshold, min_area, connectivity):
+    for t, _, _, box, mean in _regions(probs_T_H_W, threshold, min_area, connectivity):
         map_N.append(t)
         boxes_N_4.append(box)
         means_N.append(mean)

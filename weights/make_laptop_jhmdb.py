@@ -5,8 +5,9 @@ without the frozen image network, which lies in lite2_imagenet.pt.
 
 It was trained on all labels of the 660 training clips of J-HMDB-21's split 1:
 
-    python claus_select.py --run jhmdb --dataset jhmdb --cycle 0 --oracle data/JHMDB --videos 100% --frames 100%
-    python train_jhmdb.py  --run jhmdb --model laptop --steps 600
+    python claus_select.py --run jhmdb --dataset jhmdb --cycle 0 --oracle data/JHMDB \
+        --videos 100% --frames 100%
+    python train_jhmdb.py --run jhmdb --model laptop --steps 600 --epochs 4 --no-validation
 
 Reads   a detector.pt of --model laptop whose image network is that of lite2_imagenet.pt
 Writes  laptop_jhmdb.pt beside this file
