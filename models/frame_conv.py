@@ -119,7 +119,9 @@ def _pool_places(x, kernel, stride):
     if tuple(kernel[1:]) == (1, 1) == tuple(stride[1:]):
         return x
     w_low, _, h_low, _ = same_padding(x.shape[3:], kernel[1:], stride[1:])
-    return _video(_MaxPool.apply(_images(x), kernel[1:], stride[1:], (h_low, w_low)), x.shape[0])
+    return _video(
+        _MaxPool.apply(_images(x), kernel[1:], stride[1:], (h_low, w_low)), x.shape[0]
+    )
 
 
 def join(frames: Sequence[torch.Tensor]) -> torch.Tensor:
