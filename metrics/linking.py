@@ -225,9 +225,10 @@ class OpenTubes:
         boxes = Boxes(none, none, none, np.concatenate([self._box_T_4, box_K_4]))
         rows_K = open_ + np.arange(new)
         score_N = np.concatenate([np.zeros(open_), score_K])
-        row_T = _choose(
-            boxes, score_N, none, np.arange(open_), rows_K, self.rule, self.plus_one
-        )
+        row_T = np.full(open_, NOBODY, np.int64)
+        if open_ and new:
+            last_T = np.arange(open_)
+            row_T = _choose(boxes, score_N, none, last_T, rows_K, self.rule, self.plus_one)
         number_K = np.full(new, NOBODY, np.int64)
         on_T = row_T != NOBODY
         k_T = row_T[on_T] - open_
