@@ -99,6 +99,7 @@ def write_onnx(trained: Trained, path: Path, clips: torch.Tensor) -> float:
     def load(place):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # its notes on folding constants are for its makers
         session = onnxruntime.InferenceSession(
             place, options, providers=["CPUExecutionProvider"]
         )

@@ -5,7 +5,7 @@
  "frames", "clip_scores": [[C numbers]]}
 
 tube: {"tube", "class", "score", "scores": {class: number}, "frames", "times", "boxes",
-"foreground", "frame_scores", and "masks" where asked for}; see docs/formats.md. A tube is a
+"foreground", "frame_scores", and "masks" where asked for}; see docs/detecting.md. A tube is a
 line of the file.
 """
 

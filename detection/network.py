@@ -85,10 +85,7 @@ class Network:
                 frames = self._clips(tile.pictures[crop])
                 parts.append(frames[torch.from_numpy(of_tile.places)])
             clips = torch.cat(parts)
-            logits, scores = engine.predict(
-                self.trained.detector, clips, self.trained.pixel_range
-            )
-            crops.append((logits, scores.numpy()))
+            crops.append(self.run(clips))
         frames = np.concatenate([of_tile.frames for of_tile in clips_of_tiles])
         logits = torch.stack([logits for logits, _ in crops])
         scores_K_N_C = np.stack([scores for _, scores in crops])
@@ -98,6 +95,14 @@ class Network:
                 "train again with a lower --lr"
             )
         return Prediction(frames, self._joined(logits), _mean(scores_K_N_C))
+
+    def run(self, clips: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
+        """Logits (N,T,S,S) and class scores (N,C) of clips, or of the records of their
+        frames.
+        """
+        detector, pixel_range = self.trained.detector, self.trained.pixel_range
+        logits, scores = engine.predict(detector, clips, pixel_range)
+        return logits, scores.numpy()
 
     def _filled(self, tile):
         """The place of what fills up a tile: a black frame behind its own, or its last."""
