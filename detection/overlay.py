@@ -42,7 +42,7 @@ def draw(picture: np.ndarray, boxes: list[Box]) -> np.ndarray:
     changed.
     """
     height, width = picture.shape[:2]
-    thick = max(round(min(height, width) / 200), 1)
+    thick = max(round(min(height, width) / 160), 2)
     for box in boxes:
         color = color_of(box.tube)
         if box.mask:
