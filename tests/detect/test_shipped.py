@@ -21,7 +21,7 @@ def test_it_is_small_has_its_classes_and_holds_no_name_of_a_clip():
     assert not state["clusters"]["assignment"] and "research" in state["about"]["license"]
     assert not any("trunk" in name for name in state["detector"])
     trained = checkpoint.load(path)
-    assert len(trained.classes) == 21 and trained.dataset == "jhmdb"
+    assert len(trained.classes) == 21 and trained.dataset == "jhmdb-21"
     trunk = torch.load(shipped.WEIGHTS / "lite2_imagenet.pt", weights_only=True)
     stem = trained.detector.conv1.trunk.stem.weight
     assert torch.equal(stem, trunk["trunk.stem.weight"].float())
