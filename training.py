@@ -623,6 +623,8 @@ def start_weights(detector, settings):
         )
     if settings.pretrained == "none":
         return
+    if not settings.pretrained and not path.exists() and backbone.download:
+        checkpoint.download(backbone.download, path)
     if not settings.pretrained and not path.exists():
         print(
             f"WARNING: no {path}; the encoder starts from random weights and needs far "

@@ -13,6 +13,7 @@ training.pt  the same plus optimizer, random state and progress.
 import hashlib
 import pickle
 import re
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,21 @@ def check_sha256(path, expected):
             f"{path} is not the file that belongs to this version (SHA-256 {found[:12]}…, not "
             f"{expected[:12]}…); restore it with git, or give your own by --pretrained"
         )
+
+
+def download(url, path):
+    """Fetch a file of weights whose name ends with the beginning of its SHA-256, `-<hash>.pth`.
+    UserError where it cannot be had, or is another; nothing is left then.
+    """
+    expected = Path(url).stem.rpartition("-")[2]
+    print(f"fetching {url} to {path}", flush=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), expected, progress=sys.stderr.isatty())
+    except (OSError, RuntimeError) as error:  # the second: another hash
+        raise UserError(
+            f"{url} cannot be fetched ({error}); put it at {path} by hand, or start without by "
+            "--pretrained none"
+        ) from error
 
 
 def load_pretrained(detector, path):

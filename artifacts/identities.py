@@ -20,6 +20,7 @@ from pathlib import Path
 
 from claus.artifacts.cycle import Run
 from claus.datasets.video.disk_cache import warn_once
+from claus.utils.pyav import av
 from claus.utils.runtime import UserError, append_line
 
 
@@ -177,8 +178,6 @@ def _of_ending(path, file):
 
 def _identity(path):
     """Identity of a video; None where it cannot be read, which its reader will say better."""
-    import av
-
     from claus.datasets.video.identity import identity_of
 
     try:

@@ -16,7 +16,6 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 
@@ -33,6 +32,7 @@ from claus.datasets.video.frame_index import IndexedVideos
 from claus.models.detector import Detector
 from claus.models.input import normalize
 from claus.models.lite import Trunk, joined, record_length
+from claus.utils.pyav import decoder_versions
 from claus.utils.runtime import UserError, open_temporary, put_in_place
 
 VERSION = 1
@@ -105,7 +105,7 @@ class FeatureCache:
             f"{VERSION} {signature(path)} {video.first} {video.frames} "
             f"{video.height} {video.width} "
             f"{self.geometry.to_dict()} {self.pixel_range} {self._digest} "
-            f"{av.library_versions}"
+            f"{decoder_versions()}"
         )
         key = hashlib.sha1(about.encode(), usedforsecurity=False).hexdigest()
         return self.folder.path / key[:2] / key

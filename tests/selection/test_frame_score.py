@@ -175,3 +175,14 @@ def test_local_entropy_is_of_disagreement_not_of_doubt():
     # them on the other side in columns 7 and 8: of the eight columns of cells two have a
     # maximum, H(2/5), the others nothing
     assert local_entropy(edge).item() == pytest.approx(2 / 8 * entropy(0.4), rel=1e-5)
+
+
+def test_surprise_of_any_logit_is_that_of_float64():
+    """-ln M over the whole range of float32 logits, saturated ones among them."""
+    rows = torch.cat([torch.linspace(-200, 60, 2601), torch.tensor([-15.0, -14.999, 0.0])])
+    sure = torch.full_like(rows, 60.0)  # the other pass, so that every pixel is foreground
+    for logit_of_a_pixel in rows.split(1):
+        logits = torch.stack([logit_of_a_pixel, sure[:1]])[:, None, None]
+        score = frame_scores(logits)["paper"].item()
+        expected = torch.nn.functional.softplus(-logits.double()).mean().item()
+        assert score == pytest.approx(expected, rel=1e-6, abs=1e-7)
