@@ -8,7 +8,7 @@ Without --weights it uses the detector that comes with the program: --model lapt
 on J-HMDB's 21 everyday actions (run, sit, throw, wave, ...), people filling much of the
 picture.
 
-Reads   video files, folders of them, or folders of numbered PNGs; weights
+Reads   video files, folders of them, or folders of numbered images; weights
 Writes  <out>/<video>.json              tubes: class, scores, frames, times, boxes, (masks)
         <out>/<video>.csv, ...          see --format
         <out>/<video>.overlay.mp4       with --overlay

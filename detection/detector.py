@@ -41,7 +41,7 @@ class Detector:
     def detect(
         self, video: str | os.PathLike, settings: TubeSettings | None = None, **changed
     ) -> "Detection":
-        """The tubes of a video file (or a folder of numbered PNGs), each as soon as it has
+        """The tubes of a video file (or a folder of numbered images), each as soon as it has
         ended. changed: fields of TubeSettings that differ from the defaults.
 
         VideoError (a UserError) for a file that is no video or is damaged, also in the

@@ -13,16 +13,15 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from matplotlib import font_manager, ft2font
 from PIL import Image, ImageDraw, ImageFont
 
 from claus.datasets.labels.masks import decode_rle
 from claus.datasets.video.reader import iter_frames, pixels
 from claus.detection.formats import Box, by_frame
+from claus.utils.pyav import av
 from claus.utils.runtime import UserError, open_temporary, put_in_place
 
 CODECS = ("libx264", "mpeg4")
@@ -38,9 +37,8 @@ def color_of(tube: int) -> tuple[int, int, int]:
 
 
 def draw(picture: np.ndarray, boxes: list[Box]) -> np.ndarray:
-    """Boxes and, where there are some, masks over a picture uint8 (H,W,3), which is
-    changed.
-    """
+    """Boxes and, where there are some, masks over a copy of a picture uint8 (H,W,3)."""
+    picture = picture.copy()
     height, width = picture.shape[:2]
     thick = max(round(min(height, width) / 160), 2)
     for box in boxes:
@@ -111,11 +109,13 @@ def drawn(content: dict, path: Path) -> Iterator[tuple[np.ndarray, Fraction | No
     """(picture uint8 (H,W,3), seconds or None) of every frame, tubes drawn over it.
     content: of the JSON file. path: of the video.
     """
-    boxes, converter = by_frame(content), VideoReformatter()
+    boxes, converter = by_frame(content), None
+    if not path.is_dir():
+        converter = av.video.reformatter.VideoReformatter()
     for number, frame in enumerate(iter_frames(path)):
-        pts, base = frame.decoded.pts, frame.decoded.time_base
-        known = pts is not None and base is not None
-        seconds = pts * Fraction(base) if known else None
+        pts = getattr(frame.decoded, "pts", None)  # images have no time
+        known = pts is not None and frame.decoded.time_base is not None
+        seconds = pts * Fraction(frame.decoded.time_base) if known else None
         yield draw(pixels(frame, converter), boxes.get(number, [])), seconds
 
 
@@ -165,10 +165,9 @@ def _rate(fps):
 def _time_base(path):
     """Unit of a file's times; MPEG-4 and .mp4 want one of at most 65535 in a second."""
     base = None
-    for frame in iter_frames(path):
+    for frame in () if Path(path).is_dir() else iter_frames(path):
         base = frame.decoded.time_base
-        timed = frame.decoded.pts is not None and not Path(path).is_dir()
-        base = Fraction(base) if base and timed else None
+        base = Fraction(base) if base and frame.decoded.pts is not None else None
         break
     if base is None:
         return Fraction(1, RATE)

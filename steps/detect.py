@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from claus.datasets.layouts import VIDEOS
+from claus.datasets.video.images import has_images
 from claus.detection import files
 from claus.detection.detector import Detection, Detector
 from claus.detection.formats import FORMATS
@@ -173,7 +174,7 @@ def _expanded(text):
         ]
         if inside:
             return [(file.relative_to(path).as_posix(), file) for file in inside]
-        if any(file.suffix.lower() == ".png" for file in path.iterdir()):
+        if has_images(path):
             return [(path.resolve().name, path)]
         raise UserError(f"{text}: no video in this folder ({', '.join(ENDINGS)})")
     matches = sorted(glob.glob(text, recursive=True))

@@ -20,13 +20,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-import av
 import numpy as np
 import torch
-from av.video.reformatter import VideoReformatter
 
 from claus.datasets.clips.geometry import STRIDE, ClipGeometry, center_crop, cut, resize
 from claus.datasets.video.reader import VideoError, iter_frames, pixels, video_stream
+from claus.utils.pyav import av
 
 LENGTH = 8  # frames of a clip
 TILE = LENGTH * STRIDE
@@ -118,7 +117,8 @@ def read_tiles(
     """The tiles of a file, decoded as they are asked for. corners: of the crops. start: of
     the file, from its Header. VideoError where it cannot be decoded, also in its middle.
     """
-    converter, first = VideoReformatter(), 0
+    converter = None if Path(path).is_dir() else av.video.reformatter.VideoReformatter()
+    first = 0
     frames = iter_frames(path)
     with closing(frames):
         while some := list(itertools.islice(frames, TILE)):
@@ -136,7 +136,8 @@ def read_tiles(
 
 def _time(frame, start):
     """When a decoded frame is shown, in seconds; NaN where the file does not say."""
-    if frame.pts is None or frame.time_base is None:
+    # images have no time
+    if getattr(frame, "pts", None) is None or frame.time_base is None:
         return math.nan
     return float(frame.pts * Fraction(frame.time_base) - start)
 

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 import claus
 import detect
@@ -202,6 +203,20 @@ def test_the_overlay_has_the_videos_size_frames_and_times(video, tmp_path, capsy
     x, y = round(30 * WIDTH / 160), round(40 * HEIGHT / 160)
     near = np.abs(picture - color).sum(2)
     assert near[y - 10 : y + 10, x - 6 : x + 12].min() < 120
+
+
+def test_a_folder_of_images_has_no_times(tmp_path):
+    folder = tmp_path / "shots"
+    folder.mkdir()
+    for number in range(1, 19):
+        Image.new("RGB", (64, 48), (number, 0, 0)).save(folder / f"{number:05d}.png")
+    status, out = run(folder, tmp_path, "--overlay")
+    content = json.loads((out / "shots.json").read_text())
+    assert status == 0 and content["frames"] == 18 and content["nominal_fps"] is None
+    assert content["tubes"][0]["times"] == [None] * 18
+    assert ",," in (out / "shots.csv").read_text().splitlines()[1]
+    with av.open(str(out / "shots.overlay.mp4")) as drawn:
+        assert len(list(drawn.decode(video=0))) == 18
 
 
 def test_words_without_a_font_are_escaped(monkeypatch):
