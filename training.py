@@ -101,6 +101,7 @@ class TrainingSettings:
     pixel_range: str
     pseudo_label_loss: str  # of losses.stew.PSEUDO_LABEL_LOSSES
     mask_interp: str
+    label_place: str  # of datasets.clips.training_clips.PLACES
     clusters: int  # K
     reassign: bool  # videos to clusters, after every epoch
     centers: str  # of losses.cluster.CENTERS: what the pool is assigned to
@@ -289,6 +290,7 @@ class Trainer:
             settings.pseudo_label_loss,
             settings.loss.weighting,
             settings.mask_interp,
+            place=settings.label_place,
             **kept,
         )
         return training, LabeledFrames(*common, interpolation=settings.mask_interp, **kept)
