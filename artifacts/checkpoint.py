@@ -4,7 +4,9 @@ weights coming in.
 detector.pt  {"format", "version", "dataset", "classes", "config", "geometry",
               "pixel_range", "detector", "clusters", "about"}: everything that later scripts
               need; nothing about the network is guessed from a flag. "about" says how it was
-              trained, and by which version of the program ("claus").
+              trained, and by which version of the program ("claus"). A shipped detector
+              also has "trunk": {"file", "sha256", "prefix"}, whose tensors lie in a file of
+              weights/, see shipped.py.
 training.pt  the same plus optimizer, random state and progress.
 """
 
@@ -19,6 +21,7 @@ from pathlib import Path
 import torch
 
 import claus
+from claus.artifacts import shipped
 from claus.artifacts.changes import corrected_since
 from claus.artifacts.parts import fingerprint
 from claus.datasets.clips.geometry import ClipGeometry
@@ -107,9 +110,10 @@ def load(path, device="cpu"):
             f"{state.get('version')}, this program reads {VERSION}); update the code, or "
             f"train again"
         )
+    borrowed = shipped.borrowed_tensors(state.get("trunk"), path)
     try:
         detector = Detector(DetectorConfig(**state["config"]))
-        detector.load_state_dict(state["detector"])
+        detector.load_state_dict({**state["detector"], **borrowed})
         trained = Trained(
             detector.eval(),
             Clusters.from_state(state["clusters"]),

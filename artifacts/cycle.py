@@ -291,3 +291,25 @@ class Cycle:
     def review(self) -> Path:
         """Labels that the detector disagrees with most, for a second look."""
         return self.folder / "review.json"
+
+
+def last_detector(path: str | os.PathLike) -> Path:
+    """A detector.pt as it is named; of a run's folder, that of its last trained cycle.
+    UserError where there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(
+            f"--weights {path}: no such file or folder; give a detector.pt or a run"
+        )
+    trained = [cycle.detector for cycle in Run(path).cycles() if cycle.detector.is_file()]
+    if not trained and (path / "detector.pt").is_file():  # a cycle's folder
+        return path / "detector.pt"
+    if not trained:
+        raise UserError(
+            f"--weights {path}: no cycle of this folder has a detector.pt; train one first, "
+            "or name the file"
+        )
+    return trained[-1]

@@ -366,7 +366,7 @@ const page = {
   },
   waitingRows() {
     const { machine, newer } = this.about;
-    const look = this.looks ? button(`Second look at ${this.looks} labels`, "L", () => this.otherDesk()) : "";
+    const look = this.looks ? button(`Second look at ${this.looks} label${this.looks === 1 ? "" : "s"}`, "L", () => this.otherDesk()) : "";
     if (newer !== null) return [el("h2", {}, `The next frames are ready: cycle ${newer}.`), button("Label them", "", () => this.newest(), { className: "primary" }), look];
     if (machine.state === "running") return [el("h2", {}, "The machine is at work."), ...atWork(machine), look];
     const failed = machine.state === "failed";

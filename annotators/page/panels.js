@@ -103,7 +103,7 @@ function frames(page) {
   });
   const title = view.kind === "correction" ? "Labels to look at again" : "Frames";
   const other = page.looks
-    ? button(view.kind === "correction" ? "back to the new frames" : `second look at ${page.looks} labels`, "L", () => page.otherDesk())
+    ? button(view.kind === "correction" ? "back to the new frames" : `second look at ${page.looks} label${page.looks === 1 ? "" : "s"}`, "L", () => page.otherDesk())
     : null;
   return section(title, el("div", { className: "groups" }, ...groups), other);
 }
@@ -152,7 +152,6 @@ function machine(page) {
   } else {
     if (told.state === "failed") rows.push(el("p", { className: "warning" }, `It stopped: ${told.message}`));
     if (told.state === "done") rows.push(el("p", {}, told.message || "The run is finished."));
-    if (told.state === "label" && told.message) rows.push(el("p", { className: "faint" }, told.message));
     if (!about.test_set && page.view.kind === "answers" && told.state !== "done" && (about.newer === null || about.newer === undefined)) {
       rows.push(button("Train, then choose the next frames", "", () => page.start(), { id: "start", className: done === all ? "primary" : "" }));
       if (done < all) rows.push(el("p", { className: "faint" }, `${done} of ${all} frames are labeled. That may be enough: the others stay unlabeled.`));
@@ -162,6 +161,7 @@ function machine(page) {
     rows.push(el("p", { className: "faint" }, "The labels of this cycle have been taken in; a second look corrects them."));
   }
   if (about.curve.points?.length) rows.push(curve(about.curve));
+  else if (about.curve.message) rows.push(el("p", { className: "faint" }, about.curve.message));
   if (told.log) rows.push(el("details", { id: "log" }, el("summary", {}, "Log"), el("pre", {}, told.log)));
   return section("The machine’s part", ...rows);
 }

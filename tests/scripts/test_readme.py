@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from claus.flags import cycles, evaluation, label, scoring, selection, semi, training
+from claus.flags import cycles, detection, evaluation, label, scoring, selection, semi, training
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,8 +20,10 @@ PAGES = {
 PARSERS = {
     "claus_select.py": selection.parse,
     "cluster_extract.py": scoring.parse,
+    "detect.py": detection.parse,
     "evaluate.py": evaluation.parse,
     "label.py": label.parse,
+    "export.py": detection.parse_export,
     "run_cycles.py": cycles.parse,
     "train_jhmdb.py": lambda argv: training.parse(argv, "jhmdb"),
     "train_semi.py": semi.parse,
