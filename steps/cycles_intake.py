@@ -1,15 +1,13 @@
 """What people have answered to a cycle's request, and where it lies."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from claus.annotators.actors import answers_with
 from claus.annotators.form import FORMAT, read_form, request_form
-from claus.annotators.limits import head_of
 from claus.annotators.mend import NONE, Notes
-from claus.annotators.readers import READERS, read_answers
+from claus.annotators.readers import read_answers
 from claus.artifacts.changes import with_changes
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.selection_file import load_selection
@@ -48,32 +46,25 @@ def find_answers(cycle: Cycle, given: Sequence[str] = ()) -> Answers:
     before = annotations.load(cycle.before().annotations if cycle.number else cycle.run.pool)
     before = with_changes(before, cycle.run, cycle.number)
     request = _empty_request(cycle, before)
-    asked = {
-        (entry["video"], frame["frame"])
-        for entry in request["videos"]
-        for frame in entry["frames"]
-    }
+    asked = sum(len(entry["frames"]) for entry in request["videos"])
     if given:
         paths = [Path(path) for path in given]
     else:
         paths = [path for path in sorted(cycle.folder.glob("*.json")) if _may_answer(path)]
         journals = sorted(cycle.journal.glob("*.jsonl"))
         paths += [path for path in journals if not path.name.endswith(".correction.jsonl")]
-    known, notes, found = set(), Notes(), []
+    found, notes, known = [], Notes(), set()
     for path in paths:
-        if _recognized(path):
-            form, said = read_answers([path], request, before)
-            answered, doubtful = _in_form(form), bool(said.problems)
-        else:
-            answered, doubtful = _in_journal(path), False
-        known |= answered & asked
-        if answered or doubtful or given:
+        if not path.exists():
+            raise UserError(f"--answers {path}: no such file; correct the path")
+        form, said = read_answers([path], request, before)
+        if _answered(form) or said.problems or given:
             found.append(path)
-    together = [path for path in found if _recognized(path)]
-    if together:
-        form, notes = read_answers(together, request, before)
+    if found:
+        form, notes = read_answers(found, request, before)
+        known = _answered(form)
     problems = write_problems(cycle, notes) if found else ""
-    return Answers(tuple(found), len(known), len(asked), problems if notes.problems else "")
+    return Answers(tuple(found), len(known), asked, problems if notes.problems else "")
 
 
 def _empty_request(cycle, before):
@@ -95,16 +86,7 @@ def _may_answer(path):
         return False
 
 
-def _recognized(path):
-    """Whether claus_select.py --answers has a reader for a file; it must be there."""
-    if not path.exists():
-        raise UserError(f"--answers {path}: no such file; correct the path")
-    journal = path.suffix == ".jsonl"
-    kinds = [kind for kind, (known, _) in READERS.items() if known(head_of(path))]
-    return bool(kinds) and not (journal and kinds[0] == "our own form")
-
-
-def _in_form(form):
+def _answered(form):
     """{(video, frame)} that are answered or skipped in a form of read_answers."""
     known = set()
     for entry in form["videos"]:
@@ -112,25 +94,4 @@ def _in_form(form):
             answered = frame["actors"] is not None and entry["class"] is not None
             if answered or frame.get("skipped") or entry["class"] == NONE:
                 known.add((entry["video"], frame["frame"]))
-    return known
-
-
-def _in_journal(path):
-    """The same of a journal of the page: a line a step, the last about a frame counts.
-    Frames of a video without a class are not answered.
-    """
-    states, classes = {}, {}
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue  # of a server that was killed
-        if line.get("do") == "frame":
-            states[line["video"], line["frame"]] = line["state"]
-        elif line.get("do") == "class":
-            classes[line["video"]] = bool(line.get("class") or line.get("none"))
-    known = set()
-    for (video, frame), state in states.items():
-        if state == "skipped" or (state == "done" and classes.get(video, True)):
-            known.add((video, frame))
     return known

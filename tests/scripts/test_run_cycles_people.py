@@ -15,6 +15,7 @@ from made_videos import write_counted
 
 import run_cycles
 from claus.annotators.form import read_form, write_form
+from claus.annotators.journal import Journal
 from claus.artifacts import next_state
 from claus.artifacts.cycle import Cycle, Run
 from claus.artifacts.ledger import count_ledger
@@ -212,23 +213,21 @@ def test_what_is_answered_is_counted_wherever_it_lies(tmp_path, videos, machine)
     assert find_answers(cycle).paths == ()
     write_form(cycle.folder / "by anna.json", fill_in(read_form(cycle.request), 3))
     first, last = form["videos"][0], form["videos"][-1]
-    lines = [
-        {"claus_journal": 1, "kind": "answers", "run": "mine", "cycle": 0, "who": "ben"},
-        {"do": "class", "video": last["video"], "class": "run"},
-        {"do": "frame", "video": first["video"], "frame": first["frames"][0]["frame"]}
-        | {"state": "skipped"},
-        {"do": "frame", "video": last["video"], "frame": last["frames"][1]["frame"]}
-        | {"state": "done"},
-        {"do": "frame", "video": last["video"], "frame": last["frames"][0]["frame"]}
-        | {"state": "open"},
-    ]
-    cycle.journal.mkdir()
-    text = "\n".join(json.dumps(line) for line in lines) + '\n{"do": "fra'
-    (cycle.journal / "ben.jsonl").write_text(text)
-    (cycle.journal / "ben.correction.jsonl").write_text(text)
+    head = {"kind": "answers", "run": form["run"], "cycle": 0, "who": "ben"}
+    journal = Journal(cycle.journal, head)
+    journal.append({"do": "class", "video": last["video"], "class": "run"})
+    states = (first, 0, "skipped"), (last, 1, "done"), (last, 0, "open")
+    for entry, place, of in states:
+        line = {"do": "frame", "video": entry["video"], "state": of, "size": [48, 64]}
+        actors = [{"track": 1, "box": BOX, "origin": "drawn"}]
+        line |= {"frame": entry["frames"][place]["frame"], "actors": actors}
+        journal.append(line)
+    with open(journal.path, "a") as file:
+        file.write('{"do": "fra')  # the server was killed
+    Journal(cycle.journal, {**head, "kind": "correction"}).append({"do": "class"})
     found = find_answers(cycle)
     assert [path.name for path in found.paths] == ["by anna.json", "ben.jsonl"]
-    assert (found.answered, found.asked) == (4, 6)
+    assert (found.answered, found.asked, found.problems) == (4, 6, "")
 
 
 def test_killed_anywhere_it_goes_on_to_the_same(tmp_path, videos, machine):
@@ -498,3 +497,38 @@ def test_the_log_is_not_written_twice_where_the_page_writes_it(tmp_path):
     with cycles_people.logged(run):
         print("and again")
     assert run.next_log.read_text() == "once\nand again\n"
+
+
+# ------------------------------------------------------------------------ with a network
+
+
+def test_a_network_proposes_and_looks_again(tmp_path, videos):
+    """Everything real, with a tiny training."""
+    folder = tmp_path / "mine"
+    tiny = "--pretrained none --epochs 1 --steps 2 --bn-batches 1 --no-validation"
+    small = ["--model", "small", "--device", "cpu", "--train", tiny, "--extract", "--passes 1"]
+    begin(folder, videos, *small, *SHARE)
+    label(folder, 0)
+    assert call(folder, "--device", "cpu") == 0
+    cycle, following = Cycle.of(folder, 0), Cycle.of(folder, 1)
+    proposed = json.loads(cycle.proposals.read_text())
+    request = read_form(following.request)
+    asked = {entry["video"]: entry["frames"] for entry in request["videos"]}
+    assert set(proposed) == set(asked)
+    for name, frames in asked.items():
+        assert sorted(map(int, proposed[name])) == [frame["frame"] for frame in frames]
+        for actors in proposed[name].values():
+            for actor in actors:
+                x0, y0, x1, y1 = actor["box"]
+                assert 0 <= x0 < x1 <= 64 and 0 <= y0 < y1 <= 48
+                assert actor["class"] in ("run", "wave") and 0 <= actor["score"] <= 1
+    labeled = annotation_file.load(cycle.annotations).labeled()
+    places = {
+        (video.name, frame) for video in labeled for frame in video.labeled_frames.tolist()
+    }
+    for row in json.loads(cycle.review.read_text()):
+        assert (row["video"], row["frame"]) in places and row["why"]
+    label(folder, 1)
+    assert call(folder, "--device", "cpu") == 0
+    curve = json.loads(Run(folder).learning_curve.read_text())
+    assert [point["cycle"] for point in curve["points"]] == [0]
