@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from claus.datasets.labels.annotations import naming
+from claus.datasets.labels.annotations import is_name, naming
 from claus.utils.runtime import UserError, atomic_write
 from claus.utils.safe_pickle import safe_load
+from claus.utils.shape import misfit
 
 VERSION = 1
 FRAME_ARRAYS = ("paper", "authors", "area", "entropy", "local_entropy")
@@ -99,8 +100,9 @@ class Uncertainty:
 
     def __post_init__(self):
         _check_names(self.source, self.videos)
-        if not isinstance(self.settings, dict):
-            raise UserError("settings must be a dict")
+        problem = misfit(self.settings, {str: (str, float, bool, None)})
+        if problem:
+            raise UserError(f"settings must be a dict of names and values: {problem}")
         _check_array(self.offsets, "offsets", (len(self.videos) + 1,), np.integer)
         if self.offsets[0] != 0 or (np.diff(self.offsets) < 1).any():
             raise UserError(
@@ -203,7 +205,8 @@ def _texts(failed):
 def _check_names(source, videos):
     if not isinstance(source, str) or not source:
         raise UserError("source must be the fingerprint of a checkpoint")
-    if not isinstance(videos, list) or not all(isinstance(name, str) for name in videos):
+    texts = isinstance(videos, list) and all(isinstance(name, str) for name in videos)
+    if not texts or not all(map(is_name, videos)):
         raise UserError("videos must be a list of names")
     if len(set(videos)) != len(videos):
         raise UserError("a video is listed twice")

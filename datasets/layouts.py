@@ -39,7 +39,7 @@ def find_below(
         for place in places:
             for ending in endings:
                 file = place.with_name(f"{place.name}{ending}")
-                if file.is_file():
+                if _is(Path.is_file, file):
                     return file
             if images and _has_images(place):
                 return place
@@ -82,7 +82,15 @@ def _endings():
 
 
 def _has_images(path):
-    return path.is_dir() and any(path.glob("*.png"))
+    return _is(Path.is_dir, path) and _is(any, path.glob("*.png"))
+
+
+def _is(asked, path):
+    """asked(path); False where the disk does not say: no permission, a name too long."""
+    try:
+        return asked(path)
+    except (OSError, ValueError):
+        return False
 
 
 def _others(layouts):

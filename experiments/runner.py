@@ -22,11 +22,22 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from claus.artifacts.cycle_row import load_seconds
 from claus.utils.machine import about_machine
 from claus.utils.runtime import link_or_copy, read_json, write_text
+from claus.utils.shape import amount, maybe
 
 ROOT = Path(__file__).resolve().parent.parent
 # what a second scoring of the same weights needs
+CELL = {
+    "settings": maybe(dict),
+    "commands": maybe([str]),
+    "began": maybe((str, None)),
+    "machine": maybe(dict),
+    "goes_on_from": maybe((str, None)),
+    "finished": maybe((str, None)),
+    "seconds": maybe((amount, None)),
+}
 START_FILES = ("annotations.pkl", "detector.pt")
 
 
@@ -100,7 +111,7 @@ def read_record(folder):
     path = folder / "cell.json"
     if not path.exists():
         return {}
-    return read_json(path, "remove it, finished parts of the cell are kept")
+    return read_json(path, "remove it, finished parts of the cell are kept", CELL)
 
 
 # ------------------------------------------------------------------------ what is to be run
@@ -518,9 +529,14 @@ def last_line(path):
 def seconds_of(folder):
     """Seconds of each cycle of a run, cycle 0 first, by its seconds.json files."""
     paths = sorted(
-        folder.glob("cycle*/seconds.json"), key=lambda path: int(path.parent.name[5:])
+        (
+            path
+            for path in folder.glob("cycle*/seconds.json")
+            if path.parent.name[5:].isdecimal()
+        ),
+        key=lambda path: int(path.parent.name[5:]),
     )
-    return [sum(read_json(path, "remove it").values()) for path in paths]
+    return [sum(load_seconds(path).values()) for path in paths]
 
 
 def estimate(tasks, jobs):
@@ -543,7 +559,7 @@ def estimate(tasks, jobs):
             )
             left[task.link] += 1 if task.link else max(1, trainings - done)
         elif task.link:
-            known[True].append(task.record()["seconds"])
+            known[True].append(task.record().get("seconds") or 0)
         else:
             known[False] += seconds_of(task.folder)[task.needs is not None :]
     if any(left[kind] and not known[kind] for kind in left):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from claus.annotators.simulated import strip_labels
 from claus.artifacts.cycle import Cycle, Run
-from claus.artifacts.cycle_row import cycle_row
+from claus.artifacts.cycle_row import cycle_row, load_seconds
 from claus.artifacts.ledger import write_ledger
 from claus.artifacts.pool_reader import pool_of_labels
 from claus.artifacts.run_settings import load_settings, save_settings
@@ -34,7 +34,6 @@ from claus.utils.runtime import (
     UserError,
     check_alone,
     check_writable,
-    read_json,
     write_text,
 )
 
@@ -348,7 +347,7 @@ def timed(settings, cycle: Cycle, name: str, arguments: list[str]) -> None:
         this.run(this.parse(arguments))
     seconds = {}
     if cycle.seconds.exists():
-        seconds = read_json(cycle.seconds, "remove it")
+        seconds = load_seconds(cycle.seconds)
     seconds[name] = round(seconds.get(name, 0) + time.perf_counter() - began, 2)
     write_text(cycle.seconds, json.dumps(seconds) + "\n")
 

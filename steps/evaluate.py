@@ -16,7 +16,7 @@ from claus import engine
 from claus.artifacts import checkpoint, identities
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.evaluation_file import load_evaluation, save_evaluation
-from claus.artifacts.parts import Unfinished, fingerprint, parts_dir
+from claus.artifacts.parts import Unfinished, fingerprint, is_part, parts_dir
 from claus.datasets import table
 from claus.datasets.clips.geometry import GEOMETRY, STRIDE, ClipGeometry
 from claus.datasets.clips.region import region_of, to_region
@@ -294,7 +294,7 @@ def score_videos(
     finished. cache, features: see VideoTiles.
     """
     paths = {video.name: parts / f"{place}.npz" for place, video in enumerate(videos)}
-    todo = [video for video in videos if not paths[video.name].exists()]
+    todo = unscored(videos, parts, settings.protocol)
     kept = {video.name: Unfinished(paths[video.name]).load() for video in todo}
     done = {name: clips_done(arrays) for name, arrays in kept.items()}
     tiles = VideoTiles(
@@ -324,6 +324,16 @@ def score_videos(
             continue
         part.finish(result)
     return gather_parts(videos, parts, failed, settings)
+
+
+def unscored(videos, parts, protocol):
+    """Those of the videos that have no part yet, or one that is damaged."""
+    names = OVERLAP if protocol == "capsule" else (*OVERLAP, *REGIONS)
+    return [
+        video
+        for place, video in enumerate(videos)
+        if not is_part(parts / f"{place}.npz", names)
+    ]
 
 
 def fill_of(trained):

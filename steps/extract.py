@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from claus.artifacts import checkpoint, identities
 from claus.artifacts.cycle import Cycle
-from claus.artifacts.parts import Unfinished, fingerprint, parts_dir
+from claus.artifacts.parts import Unfinished, fingerprint, is_part, parts_dir
 from claus.artifacts.scores import (
     Features,
     Uncertainty,
@@ -117,7 +117,11 @@ def scored_already(cycle: Cycle) -> bool:
 
 def unscored(parts, numbers):
     """Those of the videos with these numbers that have no part yet."""
-    return [number for number in numbers if not (parts / f"{number}.npz").exists()]
+    return [
+        number
+        for number in numbers
+        if not is_part(parts / f"{number}.npz", ("latents", *SCORES))
+    ]
 
 
 def announce(settings, left, share, device):

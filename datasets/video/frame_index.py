@@ -30,11 +30,13 @@ from claus.datasets.labels.annotations import Video
 from claus.datasets.video.disk_cache import read_checked, signature, write_checked
 from claus.datasets.video.display import Display, display_of
 from claus.datasets.video.reader import (
+    UNREADABLE,
     Frame,
     InOrder,
     VideoError,
     check_length,
     check_size,
+    open_video,
     packet_of,
     pixels,
     read_frames,
@@ -49,7 +51,6 @@ VERSION = 2
 HEADER = 64
 IN_MEMORY = 2000  # indices a process keeps in memory, some kilobytes each of short clips
 PACKETS = 2_000_000  # and as many packets of them: 260 MB, 22 hours at 25 frames a second
-UNREADABLE = (av.error.FFmpegError, OSError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def build(path: str | Path) -> FrameIndex:
     """
     try:
         with (
-            av.open(str(path), metadata_errors="ignore") as container,
+            open_video(path) as container,
             open(path, "rb") as file,
         ):
             stream, display = video_stream(container), None

@@ -20,6 +20,7 @@ from claus.datasets.video.reader import (
     VideoError,
     iter_frames,
     numbered_images,
+    open_video,
     video_stream,
 )
 
@@ -74,7 +75,7 @@ def identity_of(path: Path) -> Identity:
 
 
 def _of_file(path):
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with open_video(path) as container:
         stream = video_stream(container)
         if stream is None:
             raise VideoError(f"{path} holds no video stream")

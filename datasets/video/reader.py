@@ -11,6 +11,7 @@ here trusts a header or seeks by time. Pictures are as a player shows them, see 
 import contextlib
 import functools
 import itertools
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,23 @@ SHORT_TAIL = 8
 # PyAV converts a frame with as many threads as there are cores unless told otherwise;
 # before version 17 it used one
 ONE_THREAD = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 18 else {}
+
+
+# of a picture: 16 frames of one are a gigabyte; 8K video has 33 million
+MOST_PIXELS = 1 << 26
+MOST_BYTES = 1 << 30  # of one image file
+# what decoders, and the arrays made of what they give, raise for damaged or rare files
+UNREADABLE = (
+    av.error.FFmpegError,
+    OSError,
+    ValueError,
+    AssertionError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    NotImplementedError,
+    MemoryError,
+)
 
 
 _noted = set()
@@ -67,12 +85,11 @@ def iter_frames(path: str | Path, wanted: set[int] | None = None) -> Iterator[Fr
         raise VideoError(
             f"no video at {path}; put it there or point --data at the folder that holds it"
         )
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path} is empty; download this video again")
     decoded, size, display = 0, None, None
     try:
-        # a title need not be UTF-8
-        with av.open(str(path), metadata_errors="ignore") as container:
+        if path.stat().st_size == 0:
+            raise VideoError(f"{path} is empty; download this video again")
+        with open_video(path) as container:
             stream = video_stream(container)
             if stream is None:
                 raise VideoError(f"{path} holds no video stream; download this video again")
@@ -86,8 +103,8 @@ def iter_frames(path: str | Path, wanted: set[int] | None = None) -> Iterator[Fr
                     )
                 yield Frame(frame, display)
                 decoded += 1
-    except (av.error.FFmpegError, OSError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except UNREADABLE as error:
+        reason = reason_of(error)
         raise VideoError(
             f"{path}: decoding fails after {decoded} frames ({reason}); "
             "download this video again"
@@ -96,6 +113,32 @@ def iter_frames(path: str | Path, wanted: set[int] | None = None) -> Iterator[Fr
         raise VideoError(
             f"{path} holds no frame that can be decoded; download this video again"
         )
+
+
+def open_video(path: str | Path) -> av.container.InputContainer:
+    """Open a file for FFmpeg: as a file, whatever its name looks like, and nothing but files
+    from inside of it.
+    """
+    # "http:/a.avi" is a network address, "a:b.avi" a protocol; a title need not be UTF-8
+    name = f"file:{os.path.abspath(path)}"
+    only = {"protocol_whitelist": "file"}
+    return av.open(name, metadata_errors="ignore", options=only)
+
+
+def check_pixels(path: str | Path, width: int, height: int) -> None:
+    """VideoError for pictures that would fill the memory."""
+    if width * height > MOST_PIXELS:
+        raise VideoError(
+            f"{path}: its pictures are {width}x{height} pixels, more than {MOST_PIXELS} in all; "
+            "make it smaller, or leave it out"
+        )
+
+
+def reason_of(error: Exception) -> str:
+    """What a decoder says, in words."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def video_stream(
@@ -112,6 +155,7 @@ def video_stream(
         return None
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
+    check_pixels(container.name.removeprefix("file:"), stream.width, stream.height)
     # the processes of a loader share the cores
     stream.codec_context.thread_count = 1
     return stream
@@ -127,10 +171,11 @@ def _iter_images(folder, wanted):
             yield None
             continue
         try:
+            content = _image_bytes(file)
             decoder = av.CodecContext.create("png", "r")
             decoder.thread_count = 1
-            frame = (decoder.decode(packet_of(file.read_bytes())) or decoder.decode(None))[0]
-        except (av.error.FFmpegError, OSError, ValueError, IndexError) as error:
+            frame = (decoder.decode(packet_of(content)) or decoder.decode(None))[0]
+        except UNREADABLE as error:
             reason = getattr(error, "strerror", None) or "it holds no image"
             raise VideoError(
                 f"{file}: decoding fails ({reason}); download this video again"
@@ -142,6 +187,19 @@ def _iter_images(folder, wanted):
                 f"folder are {size[1]}x{size[0]}; download this video again"
             )
         yield Frame(frame, Display())
+
+
+def _image_bytes(file):
+    """The content of a PNG of a folder; VideoError for what is no file, or too large."""
+    if not file.is_file():
+        raise VideoError(f"{file}: is no file; remove it, or put the image there")
+    if file.stat().st_size > MOST_BYTES:
+        raise VideoError(f"{file}: has more than {MOST_BYTES} bytes; is it an image?")
+    content = file.read_bytes()
+    if content[12:16] == b"IHDR":
+        width, height = (int.from_bytes(content[at : at + 4]) for at in (16, 20))
+        check_pixels(file, width, height)
+    return content
 
 
 def numbered_images(folder):
@@ -161,10 +219,14 @@ def numbered_images(folder):
 def _images_by_number(folder):
     """{number: file} of the PNGs of a folder, sorted."""
     numbers = {}
-    for file in sorted(folder.iterdir()):
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        raise VideoError(f"{folder}: cannot be listed ({reason_of(error)})") from error
+    for file in files:
         if file.suffix.lower() != ".png" or file.name.startswith("."):
             continue
-        digits = re.search(r"\d+$", file.stem)
+        digits = re.search(r"\d{1,18}$", file.stem, re.ASCII)
         if digits is None:
             raise VideoError(
                 f"{file}: has no frame number at the end of its name; rename it, or "
@@ -192,6 +254,17 @@ def pixels(frame: Frame, converter: VideoReformatter | None = None) -> np.ndarra
     stretched = {"width": width} if width != decoded.width else {}
     picture = converter.reformat(decoded, format="rgb24", **stretched, **ONE_THREAD)
     return display.turn(picture.to_ndarray())
+
+
+def _pixels(path, decoder, converter):
+    """The picture of the last frame of a decoder; VideoError where it cannot be converted."""
+    try:
+        return pixels(decoder.last, converter)
+    except UNREADABLE as error:
+        raise VideoError(
+            f"{path}: frame {decoder.count - 1} cannot be converted ({reason_of(error)}); "
+            "download this video again"
+        ) from error
 
 
 def probe(path: str | Path) -> tuple[int, int, int]:
@@ -298,9 +371,9 @@ def _decode_runs(path, frames, runs, size, to_end, decoder=None):
                     next(decoder)
                 except StopIteration:
                     check_length(path, decoder.count, frames)
-                    final = pixels(decoder.last, converter)
+                    final = _pixels(path, decoder, converter)
                 checked = checked or _size_checked(path, decoder.last, size)
-            block.append(final if final is not None else pixels(decoder.last, converter))
+            block.append(final if final is not None else _pixels(path, decoder, converter))
         if to_end and number == len(runs):
             more = frames + SHORT_TAIL + 1 - decoder.count
             with contextlib.suppress(VideoError):  # damage behind what is wanted
