@@ -23,6 +23,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from claus.artifacts.cycle_row import load_seconds
+from claus.utils import stopping
+from claus.utils.launch import tied
 from claus.utils.machine import about_machine
 from claus.utils.runtime import link_or_copy, read_json, write_text
 from claus.utils.shape import amount, maybe
@@ -350,7 +352,10 @@ def run_tasks(tasks, jobs, devices, on_finished, threads=None):
         unit="cell",
         disable=None,
     )
-    try:
+    with contextlib.ExitStack() as stack:
+        tie = stack.enter_context(tied())
+        stack.callback(bar.close)
+        stack.callback(end_all, running)
         while waiting or running:
             for process in [process for process in running if process.over()]:
                 running.remove(process)
@@ -362,20 +367,24 @@ def run_tasks(tasks, jobs, devices, on_finished, threads=None):
                 else:
                     tqdm.write(f"finished {process.task.folder.name}")
                     on_finished(process.task)
-            start_ready(waiting, running, free, failed, (jobs, threads), on_finished)
+            start_ready(waiting, running, free, failed, (jobs, threads, tie), on_finished)
             time.sleep(0.1)
-    finally:
+    return failed
+
+
+def end_all(running):
+    """End the processes under way, as after Ctrl-C."""
+    with stopping.cleaning_up():
         for process in running:
             process.signal(signal.SIGTERM)
         for process in running:
             process.wait()
-        bar.close()
-    return failed
 
 
 def start_ready(waiting, running, free, failed, share, on_finished):
     """Start waiting tasks whose start is finished while there is room; drop those whose
-    start has failed. share: (tasks at once, threads of each or None).
+    start has failed. share: (tasks at once, threads of each or
+    None, what ties a process to this one).
     """
     busy = {process.task.folder for process in running}
     unfinished = {task.folder for task in waiting} | busy
@@ -419,10 +428,11 @@ class Process:
     log.txt.
     """
 
-    def __init__(self, task, lock, device, jobs, threads=None):
+    def __init__(self, task, lock, device, jobs, threads=None, tie=None):
         self.task, self.lock, self.device, self.error = task, lock, device, None
-        even = str(max(1, len(os.sched_getaffinity(0)) // jobs))
-        self.environment = {"OMP_NUM_THREADS": even, **os.environ}
+        even = str(max(1, cores() // jobs))
+        environment, self.pipe = tie or (os.environ, None)
+        self.environment = {"OMP_NUM_THREADS": even, **environment}
         if threads:
             self.environment["OMP_NUM_THREADS"] = str(threads)
         self.began = time.perf_counter()
@@ -444,7 +454,7 @@ class Process:
                 stdout=log,
                 stderr=log,
                 env=self.environment,
-                pass_fds=(self.lock,),
+                pass_fds=[fd for fd in (self.lock, self.pipe) if fd is not None],
                 start_new_session=True,
             )
 
@@ -480,6 +490,13 @@ class Process:
             self.signal(signal.SIGKILL)
             self.process.wait()
         os.close(self.lock)
+
+
+def cores():
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def take_over(source, target):

@@ -16,6 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from claus.annotators.simulated import strip_labels
+from claus.artifacts import cycle_locks
 from claus.artifacts.cycle import Cycle, Run
 from claus.artifacts.cycle_row import cycle_row, load_seconds
 from claus.artifacts.ledger import write_ledger
@@ -80,6 +81,12 @@ def run(settings: CyclesSettings) -> int:
     check_alone("run_cycles.py")
     place = Run.of(settings.run, settings.files)
     check_writable(place.folder)
+    with cycle_locks.looping(place):
+        return run_all(settings, place)
+
+
+def run_all(settings: CyclesSettings, place: Run) -> int:
+    """The cycles of a run that is this process's own."""
     commands = [step_arguments(settings, number) for number in range(settings.cycles)]
     check_arguments(commands, settings)  # before run.json: a misspelt flag is no setting
     last = selection.parse(commands[-1]["select"])

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from claus import engine
-from claus.artifacts import checkpoint, identities
+from claus.artifacts import checkpoint, cycle_locks, identities
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.evaluation_file import load_evaluation, save_evaluation
 from claus.artifacts.parts import Unfinished, fingerprint, is_part, parts_dir
@@ -62,13 +62,21 @@ def run(settings: EvaluationSettings) -> int:
         print_tables(load_evaluation(cycle.evaluation))
         print(f"{cycle.evaluation} is there already; --force evaluates again")
         return 0
+    if weights.is_file():
+        check_writable(cycle.folder)
+    with cycle_locks.working(cycle, "evaluate"):
+        return evaluate(settings, cycle, weights, finished)
 
+
+def evaluate(settings: EvaluationSettings, cycle: Cycle, weights: Path, finished: bool) -> int:
+    """The evaluation itself, of a cycle that is this process's own. finished: there is an
+    evaluation.json already, and only its pictures are missing.
+    """
     trained = checkpoint.load(weights, settings.device)
     table.check_same(settings.dataset, trained.dataset, weights)
     truth = read_truth(settings, cycle)
     given = settings.labels or settings.ground_truth
     check_classes(trained.classes, truth.classes, given)
-    check_writable(cycle.folder)
     view = view_of(trained, settings.crop)
     switches = switches_of(settings, view.region)
     videos = evenly_spread(list(truth.videos.values()), settings.limit)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from claus.artifacts import checkpoint, identities
+from claus.artifacts import checkpoint, cycle_locks, identities
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.parts import Unfinished, fingerprint, is_part, parts_dir
 from claus.artifacts.scores import (
@@ -51,6 +51,12 @@ def run(settings: ScoringSettings) -> int:
     if distributed.broadcast_from_rank0(done):
         print(f"{cycle.folder} has both pickles already; --force scores again")
         return 0
+    with cycle_locks.extracting(cycle, settings.shard, distributed.rank()):
+        return score(settings, cycle, device, first)
+
+
+def score(settings: ScoringSettings, cycle: Cycle, device: str, first: bool) -> int:
+    """The scoring itself, of a cycle that is this process's own."""
     trained = checkpoint.load(cycle.detector, device)
     labels = annotation_file.load(cycle.annotations)
     table.check_same(settings.dataset, trained.dataset, cycle.detector)

@@ -9,7 +9,7 @@ from claus.annotators.answers import check_answers, merge_answers
 from claus.annotators.form import read_form, request_form, write_form
 from claus.annotators.request_frames import FRAMES, clear_frames, write_frames
 from claus.annotators.simulated import answer, strip_labels
-from claus.artifacts import identities
+from claus.artifacts import cycle_locks, identities
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.ledger import Prices, write_ledger
 from claus.artifacts.pool_reader import NamedPool, pool_of_labels, read_pool
@@ -29,7 +29,7 @@ from claus.utils.runtime import UserError, check_writable, gc_paused, one_line
 def run(settings: SelectSettings) -> int:
     """Choose, or take answers in, as the settings say -> exit status."""
     cycle = Cycle.of(settings.run, settings.cycle, settings.files)
-    with gc_paused():
+    with gc_paused(), cycle_locks.choosing(cycle):
         if cycle.annotations.exists() and not settings.force:
             write_ledger(cycle.run)
             print(

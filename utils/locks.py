@@ -57,9 +57,8 @@ def _take(place, shared):
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     for _ in range(TRIES):
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError:  # read-only: whoever writes there will say so
+        except OSError:  # no such folder, or read-only: whoever writes there will say so
             return None
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)

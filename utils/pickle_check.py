@@ -12,7 +12,7 @@ import re
 
 SPARE = 10_000_000  # items that references may add, beside as many as the file has bytes
 DEPTH = 500  # of values in values
-DIGITS = 32  # bytes of a whole number, at most
+DIGITS = 9  # bytes of a whole number, at most
 HASHED = ("scalar", "encode")  # calls that give what may be a key: a number, text or bytes
 SURROGATE = re.compile(rb"\xed[\xa0-\xbf]")  # half a character, which no file can hold
 
@@ -88,7 +88,7 @@ class _Machine:
 
     def line(self, text, name):
         """A value of protocol 0, written as text."""
-        if name in ("INT", "LONG") and len(text) > 2 * DIGITS:
+        if name in ("INT", "LONG") and len(text) > 3 * DIGITS:
             raise NotData(f"has a number of {len(text)} digits")
         if name == "UNICODE":
             self.check_text(text.decode("raw-unicode-escape").encode("utf-8", "surrogatepass"))

@@ -153,6 +153,19 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
 
 
 @contextlib.contextmanager
+def full_disk_at(path: str | Path):
+    """Inside, a full disk, as writers of libraries raise it, becomes a UserError that names
+    the file or folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise UserError(f"cannot write {path}: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
 def _replacing(path):
     """Yield (descriptor, name) of a new file beside `path` for the block to put in its
     place; gone where it has not.

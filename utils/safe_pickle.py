@@ -209,6 +209,8 @@ def _finish(item, done):
         return item.array
     if isinstance(item, _Dtype):
         return item.dtype
+    if isinstance(item, _Callable):
+        raise _Refused("a function as data")
     if not isinstance(item, list | tuple | dict):
         return item
     if id(item) not in done:

@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 
+from claus.utils.runtime import FULL
+
 AGAIN = 3.0  # seconds after which an interruption that was swallowed is raised again
 PATIENCE = 20.0  # seconds that a process has to end after that which started it
 LAUNCHED = (
@@ -33,6 +35,7 @@ def begin() -> None:
             signal.signal(number, functools.partial(_interrupt, os.getpid()))
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, functools.partial(_once_more, os.getpid()))
+    threading.excepthook = functools.partial(_in_thread, threading.excepthook)
     sys.unraisablehook = functools.partial(_swallowed, sys.unraisablehook)
     end_with_parent()
 
@@ -95,6 +98,14 @@ def _swallowed(before, unraisable):
         _raise_again_in(0.01)
     else:
         before(unraisable)
+
+
+def _in_thread(before, failed):
+    """A full disk in a thread that writes (TensorBoard's): the script is told of it, too, and
+    says so in one line.
+    """
+    if not (isinstance(failed.exc_value, OSError) and failed.exc_value.errno in FULL):
+        before(failed)
 
 
 def _raise_again_in(seconds):

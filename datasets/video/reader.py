@@ -122,7 +122,14 @@ def open_video(path: str | Path) -> av.container.InputContainer:
     # "http:/a.avi" is a network address, "a:b.avi" a protocol; a title need not be UTF-8
     name = f"file:{os.path.abspath(path)}"
     only = {"protocol_whitelist": "file"}
-    return av.open(name, metadata_errors="ignore", options=only)
+    container = av.open(name, metadata_errors="ignore", options=only)
+    for stream in container.streams.video:
+        try:
+            check_pixels(path, stream.width, stream.height)
+        except VideoError:
+            container.close()
+            raise
+    return container
 
 
 def check_pixels(path: str | Path, width: int, height: int) -> None:
@@ -155,7 +162,6 @@ def video_stream(
         return None
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
-    check_pixels(container.name.removeprefix("file:"), stream.width, stream.height)
     # the processes of a loader share the cores
     stream.codec_context.thread_count = 1
     return stream

@@ -172,5 +172,20 @@ def mutations(kind, count, seed=0):
     return counts, bad
 
 
+def outcomes(kind, count, seed=0):
+    """(outcome, text) of mutations of a kind of file."""
+    counts, bad = mutations(kind, count, seed)
+    for what, number, outcome, text in bad:
+        yield outcome, f"{kind.name} {number}, {what}: {text}"
+    for (_, outcome), number in counts.items():
+        if outcome not in BAD:
+            yield from [(outcome, "")] * number
+
+
+def alive(child):
+    """Whether a forked child has not ended; it stays to be waited for."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
 def root():
     return Path(__file__).resolve().parents[2]
