@@ -45,7 +45,7 @@ class Features:
         count = len(self.videos)
         _check_array(self.latents, "latents", (count, None), np.floating)
         _check_array(self.centers, "centers", (None, self.latents.shape[1]), np.floating)
-        _check_array(self.clusters, "clusters", (count,), np.integer)
+        _check_array(self.clusters, "clusters", (count,), np.signedinteger)
         if count and not (self.clusters.min() >= 0 and self.clusters.max() < len(self.centers)):
             raise UserError(f"clusters must lie in 0..{len(self.centers) - 1}, one center each")
         texts = _texts(self.failed) if isinstance(self.failed, dict) else [None]
@@ -103,7 +103,7 @@ class Uncertainty:
         problem = misfit(self.settings, {str: (str, float, bool, None)})
         if problem:
             raise UserError(f"settings must be a dict of names and values: {problem}")
-        _check_array(self.offsets, "offsets", (len(self.videos) + 1,), np.integer)
+        _check_array(self.offsets, "offsets", (len(self.videos) + 1,), np.signedinteger)
         if self.offsets[0] != 0 or (np.diff(self.offsets) < 1).any():
             raise UserError(
                 "offsets must start at 0 and rise: every video has a frame at least"

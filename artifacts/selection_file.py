@@ -27,10 +27,10 @@ SHAPE = {  # what scripts go on with; files of older versions have less
     "videos": [
         {
             "video": str,
-            "cluster": COUNT,
+            "cluster": maybe(COUNT),
             "rank": maybe(COUNT),
-            "score": NUMBER,
-            "reason": str,
+            "score": maybe(NUMBER),
+            "reason": maybe(str),
             "frames": [FRAME],
         }
     ],

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from claus import engine
 from claus.artifacts import checkpoint, cycle_locks, identities
 from claus.artifacts.cycle import Cycle
-from claus.artifacts.evaluation_file import load_evaluation, save_evaluation
+from claus.artifacts.evaluation_file import FIX, load_evaluation, save_evaluation
 from claus.artifacts.parts import Unfinished, fingerprint, is_part, parts_dir
 from claus.datasets import table
 from claus.datasets.clips.geometry import GEOMETRY, STRIDE, ClipGeometry
@@ -59,7 +59,9 @@ def run(settings: EvaluationSettings) -> int:
         cycle.evaluation, weights, settings.labels
     )
     if finished and (settings.visualize is None or cycle.pictures.exists()):
-        print_tables(load_evaluation(cycle.evaluation))
+        with cycle_locks.working(cycle, "evaluate"):  # it may have been killed after that file
+            shutil.rmtree(cycle.evaluate_parts, ignore_errors=True)
+        print_kept(cycle.evaluation)
         print(f"{cycle.evaluation} is there already; --force evaluates again")
         return 0
     if weights.is_file():
@@ -248,6 +250,15 @@ def print_tables(report: dict) -> None:
         print(capsule_table(report["capsule"], report.get("floor")))
     if report.get("act"):
         print(act_table(report["act"]["frame"], report["act"]["video"]))
+
+
+def print_kept(path: Path) -> None:
+    """The tables of an evaluation.json that is there already."""
+    content = load_evaluation(path)
+    try:
+        print_tables(content)
+    except (KeyError, ValueError, IndexError) as error:  # what another program has left out
+        raise UserError(f"{path}: has not all of its tables ({error}); {FIX}") from error
 
 
 def evaluated_already(path: Path, weights: Path, labels: str | None = None) -> bool:

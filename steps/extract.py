@@ -49,6 +49,9 @@ def run(settings: ScoringSettings) -> int:
     cycle = Cycle.of(settings.run, settings.cycle, settings.files)
     done = first and not settings.force and scored_already(cycle)
     if distributed.broadcast_from_rank0(done):
+        if first:  # killed between the pickles and the end
+            with cycle_locks.extracting(cycle, settings.shard):
+                shutil.rmtree(cycle.extract_parts, ignore_errors=True)
         print(f"{cycle.folder} has both pickles already; --force scores again")
         return 0
     with cycle_locks.extracting(cycle, settings.shard, distributed.rank()):

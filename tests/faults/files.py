@@ -306,7 +306,7 @@ def read_evaluation(path):
     from claus.artifacts.cycle_row import cycle_row
     from claus.artifacts.evaluation_file import load_evaluation
     from claus.experiments.table import more_of
-    from claus.steps.evaluate import evaluated_already, print_tables
+    from claus.steps.evaluate import evaluated_already, print_kept
 
     cycle = _as_cycle(path, "evaluation.json")
     ledger = [
@@ -328,7 +328,7 @@ def read_evaluation(path):
     with contextlib.redirect_stdout(out):
         evaluated_already(cycle.evaluation, path)
         content = load_evaluation(cycle.evaluation)
-        print_tables(content)
+        print_kept(cycle.evaluation)
     return [content, out.getvalue(), cycle_row(cycle, ledger), more_of(cycle.run.folder, 0)]
 
 
