@@ -67,7 +67,7 @@ RECTANGLE = {"rectangle": maybe({"height": share, "width": share})}
 SHAPE = {
     "capsule": maybe((CAPSULE, None)),
     "floor": maybe((CAPSULE | RECTANGLE, None)),
-    "act": maybe(({"frame": ACT, "video": ACT}, None)),
+    "act": maybe((dict.fromkeys(("frame", "video"), maybe((ACT, None))), None)),
     "failed": maybe({str: str}),
     "test_videos": maybe(whole),
     "cycle": maybe(whole),
@@ -134,7 +134,7 @@ def _other_switches(act):
     """Where frame-AP and video-AP were computed with other switches."""
     if not act:
         return None
-    frame, video = (act[name].get("switches", {}) for name in ("frame", "video"))
+    frame, video = ((act.get(name) or {}).get("switches", {}) for name in ("frame", "video"))
     made = [one.get("made_by", {}) for one in (frame, video)]
     if not all(isinstance(one, dict) for one in made):
         return "act.switches.made_by is not an object"

@@ -195,7 +195,9 @@ def read(path):
     path = Path(path)
     if not path.exists():
         return []
-    return _rows(path, (*WHAT, "cycle"), "a table of experiments/run.py", "give another --csv")
+    columns, what = (*WHAT, "cycle"), "a table of experiments/run.py"
+    # other programs write whole numbers with a point
+    return _rows(path, columns, what, "give another --csv", r"\d{1,6}(\.0*)?")
 
 
 def read_results(path):
@@ -205,9 +207,9 @@ def read_results(path):
     )
 
 
-def _rows(path, needed, what, fix):
+def _rows(path, needed, what, fix, cycle=r"\d{1,6}"):
     """Rows of a table that has the columns `needed`; every cell is text, and cells of numbers
-    are finite ones. UserError naming the file.
+    are finite ones. cycle: pattern of that cell. UserError naming the file.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -224,7 +226,7 @@ def _rows(path, needed, what, fix):
         if cells[-1] is not None or None in cells[:-1]:
             raise UserError(f"{path}, line {number}: has not {len(names)} cells; {fix}")
         wrong = [name for name in names if not _is_cell(row[name])]
-        if wrong or not re.fullmatch(r"\d{1,6}", row["cycle"], re.ASCII):
+        if wrong or not re.fullmatch(cycle, row["cycle"], re.ASCII):
             cell = wrong[0] if wrong else "cycle"
             raise UserError(f"{path}, line {number}: {cell} cannot be {row[cell]!r}; {fix}")
     return rows

@@ -494,10 +494,14 @@ def make_experiments(folder):
 
 
 def read_experiments(path):
-    from claus.experiments import table
-    from claus.experiments.report.gather import budgets_of, experiments_of, metrics_of
+    from claus.experiments.report.gather import (
+        budgets_of,
+        experiments_of,
+        metrics_of,
+        read_table,
+    )
 
-    rows = table.read(path)
+    rows = read_table(path)
     for variants in experiments_of(rows).values():
         budgets_of(variants)
     metrics_of(rows)
