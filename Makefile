@@ -1,21 +1,29 @@
-# make demo · make test · make test-long · make check · make bench. Each sets up .venv by itself on first use;
+# make demo · make label-demo · make test · make test-long · make check · make bench. Each sets up .venv by itself on first use;
 # PYTHON=python3 uses an interpreter that already has everything instead.
 PYTHON ?= .venv/bin/python
 BASE_PYTHON ?= python3
 DEMO ?= files/demo
 TOY ?= data/toy
+LABEL_DEMO ?= files/label_demo
 
 ifeq ($(PYTHON),.venv/bin/python)
 SETUP = .venv/ready
 endif
 
-.PHONY: demo test test-long check bench clean-demo
+.PHONY: demo label-demo test test-long check bench clean-demo
 
 demo: $(SETUP)
 	$(PYTHON) -m claus.datasets.toy $(TOY)
 	$(PYTHON) run_cycles.py --run $(DEMO) --data $(TOY) --oracle $(TOY)/pyannot.pkl \
 	    --test-list $(TOY)/testlist01.txt --cycles 3 --device cpu --train "--model small --steps 300 --epochs 6" \
 	    --select "--videos 7.5% --frames 6%" $(DEMO_FLAGS)
+
+# toy videos, twenty frames to label, and the page to label them in
+label-demo: $(SETUP)
+	$(PYTHON) -m claus.datasets.toy $(TOY)
+	$(PYTHON) claus_select.py --run $(LABEL_DEMO) --cycle 0 --data $(TOY) --any-folder --test-list $(TOY)/testlist01.txt \
+	    --classes "Bounce,Circle,Pulse,Rock,Spin,Sway" --videos 6 --frames 20
+	$(PYTHON) label.py --run $(LABEL_DEMO) --data $(TOY)
 
 test: $(SETUP)
 	$(PYTHON) -m pytest
@@ -33,7 +41,7 @@ bench: $(SETUP)
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
 
 clean-demo:
-	rm -rf $(DEMO) $(TOY)
+	rm -rf $(DEMO) $(LABEL_DEMO) $(TOY)
 
 .venv/ready: requirements.txt
 	$(BASE_PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('needs Python 3.11 or newer: make BASE_PYTHON=python3.12 ...')"

@@ -9,6 +9,10 @@
     python claus_select.py --run mine --cycle 1
     python claus_select.py --run mine --cycle 1 --answers request_filled_in.json
 
+    # with another tool, and labels that were found wrong later: docs/exchange.md
+    python claus_select.py --run mine --cycle 1 --export cvat
+    python claus_select.py --run mine --cycle 1 --correct corrected.zip
+
     # hours of one's own video: every ten seconds become a pool entry
     python claus_select.py --run mine --cycle 0 --data videos --any-folder --segment 10s
 
@@ -21,7 +25,10 @@ Writes  into files/<run>/cycle<k>/:
     request.json      the same as a form to fill in; answers.json is the form as it came back
     frames/           without --oracle: a picture of every frame that is asked for
     annotations.pkl   all labels so far: what the next training reads
+    sheets/           of people's answers: all that was labeled, to look at; and
+    answers_problems.txt  what was not taken in, or looks wrong, by video
     clusters.png      the videos in their clusters, what was labeled and what is picked now
+    ../changes.jsonl  what joined, left or was corrected beside the cycles
     ../ledger.csv     videos, frames, boxes and cost of every cycle, counted in the
                       annotation files
 Expect  seconds for 2,284 videos, a minute and 5 GiB for a million; no GPU and, after cycle

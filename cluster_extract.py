@@ -4,6 +4,7 @@ every frame.
     python cluster_extract.py --run my_run --cycle 0
     torchrun --nproc-per-node 4 -- cluster_extract.py --run my_run --cycle 0
     python cluster_extract.py --run my_run --cycle 0 --shard 2/3
+    python cluster_extract.py --run my_run --cycle 0 --propose   # after the next choice
 
 torchrun shares the videos out among processes, with the same result; --shard 2/3 is for the
 second of three machines that share files/.
@@ -13,6 +14,7 @@ Reads   files/my_run/cycle0/detector.pt and annotations.pkl (only names and leng
 Writes  files/my_run/cycle0/features.pkl     latent and cluster of every video
         files/my_run/cycle0/uncertainty.pkl  of every frame: both frame scores, foreground
                                              area, entropies
+        with --propose, instead: proposals.json, review.json, see docs/cycles.md
 Expect  one pass over the videos: each decoded once, its encoder run once per clip, then R
         dropout passes of the head. Each video is kept as it is finished
         (cycle0/extract.parts/): an interrupted run is resumable, whatever the number of

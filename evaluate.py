@@ -7,7 +7,7 @@ floor beside it, and `act`.
 
 The last form takes test videos of your own, of which people have labeled some frames
 (claus_select.py --cycle 0 asks for random ones): the capsule protocol on these frames
-alone.
+alone, or, with --protocol act, frame-mAP.
 
 Reads   files/my_run/cycle0/detector.pt, the ground truth, the test videos below --data
 Writes  files/my_run/cycle0/evaluation.json: every number with its protocol and switches

@@ -1,6 +1,11 @@
-"""Steps 1-4 in a loop with a simulated annotator, until the cycles, the budget or the
-target is reached.
+"""Steps 1-4 in a loop: with people as far as their answers allow, with a simulated annotator
+until the cycles, the budget or the target is reached.
 
+    # people: the first call asks, every further one goes on (docs/cycles.md)
+    python run_cycles.py --run mine --data my_videos --any-folder --classes "run,jump,throw"
+    python run_cycles.py --run mine
+
+    # a simulated annotator
     python run_cycles.py --run my_run --oracle pyannot.pkl --test-list testlist01.txt --cycles 6
 
     python run_cycles.py --run my_run --dataset jhmdb --oracle data/JHMDB --cycles 10
@@ -10,9 +15,11 @@ target is reached.
 
 Reads   the ground truth (only through the simulated annotator and the final scoring), the
         videos below --data
+        without --oracle: what people answered, in the cycle's folder or --answers
 Writes  files/my_run/cycle0, cycle1, …: what claus_select.py, the training, evaluate.py and
         cluster_extract.py leave
         files/my_run/results.csv, curve.png: the table printed at the end, and its picture
+        without --oracle also curve.json, next.json, next.log
 Expect  a cycle to take a training and one scoring pass. If it is stopped, run
         the same command to resume.
 Pass more flags to a step as one string, e.g. --train "--steps 3000 --lr 2e-4"; a single flag

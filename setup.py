@@ -38,6 +38,10 @@ setup(
         "claus": "claus",
         **{f"claus.{room}": room.replace(".", "/") for room in ROOMS},
     },
-    package_data={"claus.weights": ["*.pt", "*.md"], "": ["*.csv"]},
+    package_data={
+        "claus.weights": ["*.pt", "*.md"],
+        "claus.annotators.page": ["*.html", "*.css", "*.js"],
+        "": ["*.csv"],
+    },
     cmdclass={"build_py": BuildRooms},
 )

@@ -48,7 +48,7 @@ from claus.models import BACKBONES
 from claus.models.detector import PRESETS, Detector, DetectorConfig
 from claus.models.lite import is_records
 from claus.models.mc_dropout import tile_latents
-from claus.utils import distributed
+from claus.utils import distributed, progress
 from claus.utils.clip_sheet import clip_sheet
 from claus.utils.runtime import UserError
 
@@ -101,6 +101,7 @@ class TrainingSettings:
     pixel_range: str
     pseudo_label_loss: str  # of losses.stew.PSEUDO_LABEL_LOSSES
     mask_interp: str
+    label_place: str  # of datasets.clips.training_clips.PLACES
     clusters: int  # K
     reassign: bool  # videos to clusters, after every epoch
     centers: str  # of losses.cluster.CENTERS: what the pool is assigned to
@@ -289,6 +290,7 @@ class Trainer:
             settings.pseudo_label_loss,
             settings.loss.weighting,
             settings.mask_interp,
+            place=settings.label_place,
             **kept,
         )
         return training, LabeledFrames(*common, interpolation=settings.mask_interp, **kept)
@@ -374,6 +376,7 @@ class Trainer:
     def run_epoch(self, epoch, writer):
         """Train one epoch, validate, log (writer: of TensorBoard, in the first process)."""
         epochs, sheet = self.settings.optimizer.epochs, {}
+        progress.tell(epoch, epochs)
         self.batches.sampler.epoch = epoch
         batches = FirstBatches(self.batches, self.all_steps * (epoch + 1) // epochs - self.step)
         result = engine.train_one_epoch(
@@ -623,6 +626,8 @@ def start_weights(detector, settings):
         )
     if settings.pretrained == "none":
         return
+    if not settings.pretrained and not path.exists() and backbone.download:
+        checkpoint.download(backbone.download, path)
     if not settings.pretrained and not path.exists():
         print(
             f"WARNING: no {path}; the encoder starts from random weights and needs far "

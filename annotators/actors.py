@@ -4,10 +4,12 @@ boxes   {"track": 1, "box": [x, y, w, h]}
         pixels from 0, top left corner and size
 masks   {"track": 1, "mask": {"size": [height, width], "counts": [int, ...]}}
         run lengths, see datasets.labels.masks.encode_rle
+
+An actor whose action is not its video's has a "class" of its own.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -26,9 +28,12 @@ def answers_with(form: Mapping) -> str:
     return kind
 
 
-def actors_in(video: Video, asked: Iterable[int], kind: str) -> dict[int, list[dict]]:
+def actors_in(
+    video: Video, asked: Iterable[int], kind: str, classes: Sequence[str] = ()
+) -> dict[int, list[dict]]:
     """frame -> list of {"track", "box" or "mask"}, for the frames asked for; tubes that
-    agree in all count once.
+    agree in all count once. classes: where given, an actor of another class than its video
+    has a "class", too.
     """
     actors, seen = {frame: [] for frame in asked}, set()
     for tube in video.tubes:
@@ -44,8 +49,11 @@ def actors_in(video: Video, asked: Iterable[int], kind: str) -> dict[int, list[d
         if key in seen:
             continue
         seen.add(key)
+        own = {}
+        if classes and tube.label != video.label:
+            own = {"class": classes[tube.label]}
         for frame, shape in zip(tube.frames[visible].tolist(), shapes, strict=True):
-            actors[frame].append({"track": tube.track, **shape})
+            actors[frame].append({"track": tube.track, **shape, **own})
     return actors
 
 

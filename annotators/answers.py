@@ -135,6 +135,7 @@ def _answer_problems(entry, annotations, name, kind):
             problems.append(f"frame {number} is labeled already")
         else:
             found = actor_problems(frame.get("actors"), video, kind)
+            found += _actor_class_problems(frame.get("actors"), annotations.classes)
             problems += [f"frame {number}: {text}" for text in found]
     return problems
 
@@ -153,6 +154,12 @@ def _class_problems(label, annotations, video):
     return []
 
 
+def _actor_class_problems(actors, classes):
+    """Texts: actors whose own class is none of the classes."""
+    given = [a.get("class") for a in actors or () if isinstance(a, dict)]
+    return [f"unknown class {label!r}" for label in given if label not in (None, *classes)]
+
+
 # ------------------------------------------------------------------------------------ merge
 
 
@@ -169,9 +176,10 @@ def merge_answers(annotations: Annotations, answers: Mapping) -> Annotations:
         video = videos[entry["video"]]
         label = annotations.classes.index(entry["class"])
         added = _shapes_by_track(entry["frames"], kind, video.first)
+        labels = _labels_by_track(entry, annotations.classes)
         old = {tube.track: tube for tube in video.tubes}
         tubes = tuple(
-            _extend(old.get(track), label, track, added.get(track, []))
+            _extend(old.get(track), labels.get(track, label), track, added.get(track, []))
             for track in sorted(old | added)
         )
         answered = [frame["frame"] - video.first for frame in entry["frames"]]
@@ -190,6 +198,22 @@ def _shapes_by_track(frames, kind, first):
             shape = shape_of(actor, kind)
             shapes.setdefault(actor["track"], []).append((frame["frame"] - first, shape))
     return shapes
+
+
+def _labels_by_track(entry, classes):
+    """track -> index of the class of its actor: its own, or the video's. UserError where
+    one actor has two.
+    """
+    labels = {}
+    for frame in entry["frames"]:
+        for actor in frame["actors"]:
+            label = classes.index(actor.get("class") or entry["class"])
+            if labels.setdefault(actor["track"], label) != label:
+                raise UserError(
+                    f"video {entry['video']}: track {actor['track']} has two classes; number "
+                    "them as two actors"
+                )
+    return labels
 
 
 def _extend(tube, label, track, added):

@@ -120,7 +120,7 @@ def _request_video(annotations, pick, kind):
         "cluster": None if pick.get("cluster") is None else int(pick["cluster"]),
     }
     if video.is_labeled:
-        before = actors_in(video, video.labeled_frames.tolist(), kind)
+        before = actors_in(video, video.labeled_frames.tolist(), kind, annotations.classes)
         entry["labelled_before"] = [
             {"frame": frame + video.first, "actors": actors} for frame, actors in before.items()
         ]

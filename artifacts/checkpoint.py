@@ -4,13 +4,16 @@ weights coming in.
 detector.pt  {"format", "version", "dataset", "classes", "config", "geometry",
               "pixel_range", "detector", "clusters", "about"}: everything that later scripts
               need; nothing about the network is guessed from a flag. "about" says how it was
-              trained, and by which version of the program ("claus").
+              trained, and by which version of the program ("claus"). A shipped detector
+              also has "trunk": {"file", "sha256", "prefix"}, whose tensors lie in a file of
+              weights/, see shipped.py.
 training.pt  the same plus optimizer, random state and progress.
 """
 
 import hashlib
 import pickle
 import re
+import sys
 import warnings
 import zipfile
 from dataclasses import dataclass
@@ -20,6 +23,8 @@ import numpy as np
 import torch
 
 import claus
+from claus.artifacts import shipped
+from claus.artifacts.changes import corrected_since
 from claus.artifacts.parts import fingerprint
 from claus.datasets.clips.geometry import ClipGeometry
 from claus.losses.cluster import Clusters
@@ -148,15 +153,17 @@ def load(path, device="cpu"):
     problem = misfit(state, SHAPE)
     if problem:
         raise UserError(f"{path} is a damaged detector checkpoint ({problem}); train again")
-    check_finite(state["detector"], path)
+    borrowed = shipped.borrowed_tensors(state.get("trunk"), path)
+    tensors = {**state["detector"], **borrowed}
+    check_finite(tensors, path)
     try:
         config = DetectorConfig(**state["config"])
         with torch.device("meta"):  # a forged size is found before any memory is asked for
             fits = {name: t.shape for name, t in Detector(config).state_dict().items()}
-        if fits != {name: tensor.shape for name, tensor in state["detector"].items()}:
+        if fits != {name: tensor.shape for name, tensor in tensors.items()}:
             raise ValueError("its weights are not of its network")
         detector = Detector(config)
-        detector.load_state_dict(state["detector"])
+        detector.load_state_dict(tensors)
         trained = Trained(
             detector.eval(),
             Clusters.from_state(state["clusters"]),
@@ -179,6 +186,8 @@ def load(path, device="cpu"):
     trained.detector.conv1.pretrained().requires_grad_(learns)
     trained.detector.to(device)  # outside: a device that fails is no damage of the file
     trained.source = fingerprint(path)
+    if said := corrected_since(Path(path), trained.source):
+        print(said)
     return trained
 
 
@@ -206,6 +215,21 @@ def check_sha256(path, expected):
             f"{path} is not the file that belongs to this version (SHA-256 {found[:12]}…, not "
             f"{expected[:12]}…); restore it with git, or give your own by --pretrained"
         )
+
+
+def download(url, path):
+    """Fetch a file of weights whose name ends with the beginning of its SHA-256, `-<hash>.pth`.
+    UserError where it cannot be had, or is another; nothing is left then.
+    """
+    expected = Path(url).stem.rpartition("-")[2]
+    print(f"fetching {url} to {path}", flush=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), expected, progress=sys.stderr.isatty())
+    except (OSError, RuntimeError) as error:  # the second: another hash
+        raise UserError(
+            f"{url} cannot be fetched ({error}); put it at {path} by hand, or start without by "
+            "--pretrained none"
+        ) from error
 
 
 def load_pretrained(detector, path):

@@ -3,14 +3,21 @@
 files/<run>/            ledger.csv  pool.pkl  frame_counts.jsonl          claus_select.py
                         identities.jsonl                                  whoever reads a video
                         test_identities.jsonl                             evaluate.py
+                        label.json  label.lock  segments.csv              label.py
+                        changes.jsonl                                     claus_select.py
                         run.json  start.json  results.csv  curve.png      run_cycles.py
+                        curve.json  next.json  next.log  next.lock        run_cycles.py
                         cache/                                            training scripts
 files/<run>/cycle<k>/   annotations.pkl  request.json  answers.json
                         selection.json  clusters.png  frames/             claus_select.py
+                        from_page.json                                    label.py
+                        intake.json  answers_problems.txt  sheets/        claus_select.py
                         detector.pt  training.pt  tensorboard/            training scripts
                         features.pkl  uncertainty.pkl  extract.parts/     cluster_extract.py
                         evaluation.json  pictures/  evaluate.parts/       evaluate.py
                         seconds.json                                      run_cycles.py
+                        journal/                                          label.py
+                        proposals.json  review.json                       cluster_extract.py
 """
 
 import os
@@ -74,6 +81,11 @@ class Run:
         return self.folder / "pool.pkl"
 
     @property
+    def changes(self) -> Path:
+        """What happened beside the cycles, one JSON line each, see changes.py."""
+        return self.folder / "changes.jsonl"
+
+    @property
     def frame_counts(self) -> Path:
         """Lengths of videos that have been counted already, one JSON line each."""
         return self.folder / "frame_counts.jsonl"
@@ -87,6 +99,16 @@ class Run:
     def test_identities(self) -> Path:
         """The same of the videos of evaluate.py --labels, which may have the same names."""
         return self.folder / "test_identities.jsonl"
+
+    @property
+    def label_page(self) -> Path:
+        """Where label.py serves its page, and where the videos lie; readable by its owner."""
+        return self.folder / "label.json"
+
+    @property
+    def segments(self) -> Path:
+        """Where actions begin and end in long videos, as people marked it: for --segments."""
+        return self.folder / "segments.csv"
 
     @property
     def settings(self) -> Path:
@@ -107,6 +129,26 @@ class Run:
     def curve(self) -> Path:
         """The picture of that table."""
         return self.folder / "curve.png"
+
+    @property
+    def learning_curve(self) -> Path:
+        """Scores over labeled frames, and what the next labels may bring."""
+        return self.folder / "curve.json"
+
+    @property
+    def next(self) -> Path:
+        """What the run does now, or waits for."""
+        return self.folder / "next.json"
+
+    @property
+    def next_log(self) -> Path:
+        """What the machine's part printed."""
+        return self.folder / "next.log"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one run_cycles.py that works on the run."""
+        return self.folder / "next.lock"
 
     @property
     def cache(self) -> Path:
@@ -155,6 +197,26 @@ class Cycle:
     def answers(self) -> Path:
         """The form as it came back."""
         return self.folder / "answers.json"
+
+    @property
+    def intake(self) -> Path:
+        """How much of the request was answered, in which time, and how."""
+        return self.folder / "intake.json"
+
+    @property
+    def problems(self) -> Path:
+        """Everything that the last answers were not taken for, or are doubtful for."""
+        return self.folder / "answers_problems.txt"
+
+    @property
+    def sheets(self) -> Path:
+        """Contact sheets of all that was labeled."""
+        return self.folder / "sheets"
+
+    @property
+    def page_answers(self) -> Path:
+        """The form as the journals of label.py fill it in."""
+        return self.folder / "from_page.json"
 
     @property
     def frames(self) -> Path:
@@ -214,3 +276,40 @@ class Cycle:
     def seconds(self) -> Path:
         """Seconds that each step of run_cycles.py took."""
         return self.folder / "seconds.json"
+
+    @property
+    def journal(self) -> Path:
+        """What annotators did in the labeling page, one file each, see annotators/journal.py."""
+        return self.folder / "journal"
+
+    @property
+    def proposals(self) -> Path:
+        """What this cycle's detector sees in the frames that the next cycle asks for."""
+        return self.folder / "proposals.json"
+
+    @property
+    def review(self) -> Path:
+        """Labels that the detector disagrees with most, for a second look."""
+        return self.folder / "review.json"
+
+
+def last_detector(path: str | os.PathLike) -> Path:
+    """A detector.pt as it is named; of a run's folder, that of its last trained cycle.
+    UserError where there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(
+            f"--weights {path}: no such file or folder; give a detector.pt or a run"
+        )
+    trained = [cycle.detector for cycle in Run(path).cycles() if cycle.detector.is_file()]
+    if not trained and (path / "detector.pt").is_file():  # a cycle's folder
+        return path / "detector.pt"
+    if not trained:
+        raise UserError(
+            f"--weights {path}: no cycle of this folder has a detector.pt; train one first, "
+            "or name the file"
+        )
+    return trained[-1]

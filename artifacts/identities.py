@@ -194,11 +194,11 @@ def _of_ending(path, file):
 def _identity(path):
     """Identity of a video; None where it cannot be read, which its reader will say better."""
     from claus.datasets.video.identity import identity_of
-    from claus.datasets.video.reader import UNREADABLE
+    from claus.datasets.video.reader import unreadable
 
     try:
         return identity_of(path)
-    except (UserError, *UNREADABLE):
+    except (UserError, *unreadable()):
         return None
 
 

@@ -1,4 +1,7 @@
-"""ledger.csv: what was labeled in every cycle and what it cost, counted in the annotation files."""
+"""ledger.csv: what was labeled in every cycle and what it cost, counted in the annotation
+files. Where people answered, columns at its end say in how many seconds and how, and what
+happened beside the cycles (artifacts/changes.py): what was paid for stays paid for.
+"""
 
 import csv
 import io
@@ -7,10 +10,11 @@ from fractions import Fraction
 
 import numpy as np
 
+from claus.artifacts.changes import counts_of, in_words
 from claus.artifacts.selection_file import load_selection
 from claus.datasets.labels import annotations as annotation_file
 from claus.selection.budget import price
-from claus.utils.runtime import UserError, one_line, write_text
+from claus.utils.runtime import UserError, one_line, read_json, write_text
 
 LEDGER_COLUMNS = (
     "cycle",
@@ -24,6 +28,8 @@ LEDGER_COLUMNS = (
     "total_cost",
     "percent_of_frames",
 )
+# only where they say something: seconds of work, actors drawn, moved, accepted, and changes
+MORE_COLUMNS = ("seconds", "drawn", "moved", "accepted", "notes")
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,9 @@ def write_ledger(run, known=None):
     """
     rows = count_ledger(run, known)
     table = io.StringIO()
-    writer = csv.DictWriter(table, LEDGER_COLUMNS, lineterminator="\n")
+    more = [name for name in MORE_COLUMNS if any(row.get(name) for row in rows)]
+    columns = (*LEDGER_COLUMNS, *more)
+    writer = csv.DictWriter(table, columns, "", "ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(run.ledger, table.getvalue())
@@ -74,7 +82,7 @@ def count_ledger(run, known=None):
                 f"or start another run"
             )
         annotations = (known or {}).get(cycle) or annotation_file.load(path)
-        after = paid_for(annotations)
+        after = paid_for(annotations) - counts_of(run, "paid", cycle)
         videos, frames, boxes, extra = (after - before).tolist()
         if min(videos, frames, boxes, extra) < 0:
             raise UserError(
@@ -83,9 +91,13 @@ def count_ledger(run, known=None):
             )
         selection = place.selection
         paid = Prices(**load_selection(selection)["prices"]) if selection.exists() else Prices()
-        cost = paid.video * videos + paid.frame * frames + paid.box * extra
+        free = counts_of(run, "free", cycle)
+        bought = [videos, frames, extra]
+        if cycle == 0:  # labels that were there before the run
+            bought = [videos - int(free[0]), frames - int(free[1]), extra - int(free[3])]
+        cost = paid.video * bought[0] + paid.frame * bought[1] + paid.box * bought[2]
         total_cost += cost
-        percent = 100 * after[1] / max(annotations.total_frames(), 1)
+        percent = 100 * annotations.counts()["frames"] / max(annotations.total_frames(), 1)
         values = (
             cycle,
             videos,
@@ -96,9 +108,17 @@ def count_ledger(run, known=None):
             money(total_cost),
             f"{percent:.4f}",
         )
-        rows.append(dict(zip(LEDGER_COLUMNS, values, strict=True)))
+        rows.append(dict(zip(LEDGER_COLUMNS, values, strict=True)) | _more(place))
         before = after
     return rows
+
+
+def _more(cycle):
+    """What MORE_COLUMNS say of a cycle, as far as anything is known."""
+    known = read_json(cycle.intake, "remove it") if cycle.intake.exists() else {}
+    known = {name: known[name] for name in MORE_COLUMNS if known.get(name)}
+    said = in_words(cycle.run, cycle.number)
+    return known | ({"notes": said} if said else {})
 
 
 def paid_for(annotations):

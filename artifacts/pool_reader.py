@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from claus.artifacts.changes import withdrawn
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.parts import fingerprint
 from claus.artifacts.scores import (
@@ -162,7 +163,8 @@ def _check_videos(before: Annotations, features: Features, last: Cycle, fix: str
             f"{last.features} lacks {len(missing)} videos of {last.annotations}, the "
             f"first {missing[0]}: {fix}"
         )
-    unknown = [name for name in features.videos if name not in before.videos]
+    gone = withdrawn(last.run)
+    unknown = [n for n in features.videos if n not in before.videos and n not in gone]
     if unknown:
         raise UserError(
             f"{last.features} has {len(unknown)} videos that {last.annotations} has not, "
@@ -176,7 +178,7 @@ def _check_lengths(
     """UserError unless every video has as many scores as frames."""
     lengths = np.diff(uncertainty.offsets).tolist()
     for name, frames in zip(uncertainty.videos, lengths, strict=True):
-        if frames != before.videos[name].frames:
+        if name in before.videos and frames != before.videos[name].frames:
             raise UserError(
                 f"{last.uncertainty} has {frames} frames of {name}, {last.annotations} "
                 f"has {before.videos[name].frames}: {fix}"

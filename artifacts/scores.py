@@ -217,8 +217,9 @@ def _check_array(array, name, shape, kind):
     positive length).
     """
     of_kind = isinstance(array, np.ndarray) and np.issubdtype(array.dtype, kind)
+    words = kind.__name__.removeprefix("signed")
     if not of_kind or array.ndim != len(shape):
-        raise UserError(f"{name} must be an array of {kind.__name__} with {len(shape)} axes")
+        raise UserError(f"{name} must be an array of {words} with {len(shape)} axes")
     pairs = zip(array.shape, shape, strict=True)
     if any(size < 1 if want is None else size != want for size, want in pairs):
         wanted = ", ".join("any" if want is None else str(want) for want in shape)

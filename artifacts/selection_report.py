@@ -93,6 +93,33 @@ def request_picks(report: dict) -> list[dict]:
     return picks
 
 
+def add_random(
+    report: dict, known: NamedPool, drawn: Selection, videos: Mapping[str, Video]
+) -> None:
+    """Add to a report of make_report, in place, what --random-share drew beside the choice;
+    each such video has "random": true.
+    """
+    rows = []
+    for place, video in enumerate(drawn.videos):
+        row = _video_row(videos[known.names[int(video)]], known, drawn, place, "")
+        row["reason"] += " (the random share)"
+        rows.append({**row, "random": True})
+    report["videos"] += rows
+    spent = report["spent"]
+    spent["videos"] += len(rows)
+    spent["frames"] += drawn.spent
+    asked = report["asked"]
+    report["shortfall"] = {
+        "videos": max(0, asked["videos"] - spent["videos"]),
+        "frames": asked["frames"] - spent["frames"],
+    }
+    report["new_videos"] += int((~known.pool.labeled_N[drawn.videos]).sum())
+    report["candidates"] = int(known.pool.candidates_N.sum())
+    report["notes"].append(
+        f"{len(rows)} of the videos and {drawn.spent} of the frames were drawn at random"
+    )
+
+
 def _notes(chosen: Selection, strategy: str) -> list[str]:
     """What was cut from the budget, and what of it is left, in words."""
     notes = list(chosen.budget.notes)

@@ -26,6 +26,7 @@ NEWER = {
     "class_loss": "margin",
     "weight_decay": 0.0,
     "centers": "training",
+    "label_place": "middle",
 }
 FLAGS = {  # of settings that are not called as their flag
     "amp": "no-amp",

@@ -43,13 +43,14 @@ from claus.benchmarks.gpu_sides import (
     published_scoring,
     scoring,
 )
-from claus.benchmarks.timing import median, ratio, write_results
+from claus.benchmarks.timing import RESULTS, median, ratio
 from claus.models.detector import Features
 from claus.models.input import normalize
 from claus.models.mc_dropout import mc_forward, seeded_masks
 from claus.reference import network as plain_network
 from claus.utils.machine import machine_line
 from claus.utils.markdown import table
+from claus.utils.runtime import write_text
 
 EPOCHS, CLIPS_A_VIDEO, BN_BATCHES = 40, 2, 32  # of a training; batch-norm batches of each epoch
 TOLERANCE = 2e-3  # of the mean probability, between the two networks in float32 without TF32
@@ -405,37 +406,41 @@ def main(argv=None):
     ]
     print("\n".join(text), flush=True)
     check(bench)
+
+    def add(*parts):
+        """Each table is in the file as soon as it is made."""
+        print(*parts, sep="\n\n", flush=True)
+        text.extend(parts)
+        if not args.tiny:
+            write_text(RESULTS / "gpu.md", "\n\n".join(text) + "\n")
+
     trained, train_rates = training_table(bench)
-    text += [f"Training, batch {args.batch_size}, data in memory:", trained]
-    print(trained, flush=True)
+    add(f"Training, batch {args.batch_size}, data in memory:", trained)
     scored, score_rates = scoring_table(bench)
-    text += [
-        f"Scoring, R = {args.passes}, videos of {FRAMES / VIDEOS:.0f} frames, data in memory:",
+    frames = FRAMES / VIDEOS
+    add(
+        f"Scoring, R = {args.passes}, videos of {frames:.0f} frames, data in memory:",
         scored,
-    ]
-    print(scored, flush=True)
-    text += [
-        "Roofline: every operation at the measured rates, each reading its inputs and "
-        "writing its results once; fusing operations can beat it.",
-        parts_table(bench, rates),
-    ]
-    text += [step_table(bench, rates, (train_rates["ours, bf16"], score_rates["ours, bf16"]))]
+    )
     best_train, best_score = best_of_ours(train_rates), best_of_ours(score_rates)
-    text += [
-        f"A cycle on UCF-101-24 ({VIDEOS} videos, {FRAMES} frames, {EPOCHS} epochs) at "
-        f"these rates, if loading keeps up ({best_train:.0f} clips/s); selecting takes "
-        "seconds more:",
-        cycle_table(best_train, best_score, encoder_rate(bench), args.batch_size),
-    ]
-    if args.annotations:
-        text += [
-            f"Training through the loader, {args.workers} workers: {loader_rate(bench):.1f} "
-            "clips/s."
-        ]
-    if args.tiny:
-        print("\n\n".join(text))
-    else:
-        write_results("gpu", "\n\n".join(text))
+    if bench.time_left("the rate of the encoder, and a cycle's minutes"):
+        add(
+            f"A cycle on UCF-101-24 ({VIDEOS} videos, {FRAMES} frames, {EPOCHS} epochs) at "
+            f"these rates, if loading keeps up ({best_train:.0f} clips/s); selecting takes "
+            "seconds more:",
+            cycle_table(best_train, best_score, encoder_rate(bench), args.batch_size),
+        )
+    if bench.time_left("the parts of the network against the roofline"):
+        add(
+            "Roofline: every operation at the measured rates, each reading its inputs and "
+            "writing its results once; fusing operations can beat it.",
+            parts_table(bench, rates),
+        )
+    if bench.time_left("kernels of a step and of a scored video"):
+        add(step_table(bench, rates, (train_rates["ours, bf16"], score_rates["ours, bf16"])))
+    if args.annotations and bench.time_left("training through the loader"):
+        rate = loader_rate(bench)
+        add(f"Training through the loader, {args.workers} workers: {rate:.1f} clips/s.")
     for problem in bench.problems:
         print(f"bench_gpu: {problem}", file=sys.stderr)
     return 1 if bench.problems else 0

@@ -103,7 +103,7 @@ def read_ground_truth(
 
 def find_video(root: str | Path, name: str) -> Path:
     """Path of a clip, `<root>/<layout>/<name>.avi` or the folder `<root>/<layout>/<name>/`
-    of PNGs; UserError if none.
+    of images; UserError if none.
 
     The first of LAYOUTS that has either is taken.
     """

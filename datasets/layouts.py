@@ -1,10 +1,11 @@
-"""Where downloads put their videos: one file, or one folder of numbered PNGs, per video,
+"""Where downloads put their videos: one file, or one folder of numbered images, per video,
 below one of a few folders.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from claus.datasets.video.images import has_images
 from claus.utils.runtime import UserError
 
 VIDEOS = (".avi", ".mp4", ".mkv", ".mov", ".webm")  # the data sets' own first
@@ -26,7 +27,7 @@ def find_below(
     `layouts` that has it; where none has, the same with another of VIDEOS, in small or
     capital letters.
 
-    With `images` also a folder `<root>/<layout>/<name>/` that holds PNGs. Raises UserError
+    With `images` also a folder `<root>/<layout>/<name>/` that holds images. Raises UserError
     naming what was looked for.
     """
     parts = name.split("/")
@@ -41,9 +42,9 @@ def find_below(
                 file = place.with_name(f"{place.name}{ending}")
                 if _is(Path.is_file, file):
                     return file
-            if images and _has_images(place):
+            if images and has_images(place):
                 return place
-    folder = " and no folder of PNGs of that name" if images else ""
+    folder = " and no folder of images of that name" if images else ""
     raise UserError(
         f"video {name}: no file {places[0]}{VIDEOS[0]}{folder} (nor {_endings()}), "
         f"nor in {_others(layouts)}; {_advice(root)}"
@@ -62,7 +63,7 @@ def scan_below(root: str | Path, layouts: Sequence[str], images: bool = False) -
         folder = Path(root, layout)
         files = [path for path in folder.glob("*/*") if not path.name.startswith(".")]
         videos = [path for path in files if path.suffix.lower() in VIDEOS]
-        folders = [path for path in files if images and _has_images(path)]
+        folders = [path for path in files if images and has_images(path)]
         stems = [path.with_suffix("") for path in videos]
         names = {path.relative_to(folder).as_posix() for path in (*stems, *folders)}
         if folders or any(path.suffix == VIDEOS[0] for path in videos):
@@ -70,7 +71,7 @@ def scan_below(root: str | Path, layouts: Sequence[str], images: bool = False) -
         others = others or sorted(names)
     if others:
         return others
-    folder = " or folder of PNGs" if images else ""
+    folder = " or folder of images" if images else ""
     raise UserError(
         f"{root}: no <Class>/<name>.avi ({_endings()}){folder} there, "
         f"nor in {_others(layouts)}; {_advice(root)}"
@@ -79,10 +80,6 @@ def scan_below(root: str | Path, layouts: Sequence[str], images: bool = False) -
 
 def _endings():
     return ", ".join(VIDEOS[1:])
-
-
-def _has_images(path):
-    return _is(Path.is_dir, path) and _is(any, path.glob("*.png"))
 
 
 def _is(asked, path):

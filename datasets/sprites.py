@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
+
+from claus.utils.pyav import av
 
 SOURCE = 2  # an actor's own picture has this many pixels per frame pixel
 

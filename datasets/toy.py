@@ -44,7 +44,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 
 from claus.datasets.sprites import (
@@ -55,6 +54,7 @@ from claus.datasets.sprites import (
     tight_boxes,
     write_video,
 )
+from claus.utils.pyav import av
 from claus.utils.runtime import UserError, run_script
 
 CLASSES = ("Bounce", "Circle", "Pulse", "Rock", "Spin", "Sway")

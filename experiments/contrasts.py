@@ -9,11 +9,13 @@ import math
 from dataclasses import dataclass
 
 from claus.experiments.grids import (
+    ANY_PLACE,
     ARM_SEEDS,
     ARMS,
     LOSSES,
     NO_DICE,
     ONLY_LABELED,
+    PLACED,
     PRIMARY,
     SEEDS,
     SPREAD,
@@ -30,6 +32,7 @@ FAMILIES = {
     "videos or frames": "CLAUS's choice of videos, and of frames, each averaged over the other",
     "spread": "more frames of fewer videos against one frame a video, at as many frames",
     "pseudo-labels": "STeW against labeled frames alone, at as many labels",
+    "place": "the labeled frame at any place of its clip against the fifth",
     "losses": "STeW against the other losses under CLAUS",
     "curve": "CLAUS against random at later budgets of the curve",
     "paper's step": "the rules against random after the paper's step from 1% to 5.4%",
@@ -42,6 +45,7 @@ FAMILY_SEEDS = {
     "videos or frames": ARM_SEEDS,
     "spread": SEEDS["spread"],
     "pseudo-labels": SEEDS["spread"],
+    "place": SEEDS["place"],
 }
 
 
@@ -89,6 +93,7 @@ def planned(sizes=SPREAD):
             pairs.append(("arms", f"{arm} - random", *_difference("step", arm, "random")))
     pairs += _halves()
     pairs += _spread(sizes)
+    pairs += _placed()
     for dice in ("", f", {NO_DICE}"):
         for loss in LOSSES[:-1]:
             one, other = f"stew{dice}", f"{loss}{dice}"
@@ -147,6 +152,18 @@ def _spread(sizes):
             ("pseudo-labels", f"{size}: stew - frame", *_difference("spread", size, bare))
         )
     return pairs
+
+
+def _placed():
+    """Any place against the fifth, of STeW; and at any place STeW against labeled frames."""
+    most = max(by_total(PLACED))
+    for size in PLACED:
+        here = f"{size}, {ANY_PLACE}"
+        terms = Term("place", here, 1), Term("spread", size, -1)
+        yield "place", f"{size}: any place - the fifth", *terms
+        if math.prod(size_of(size)) == most:
+            bare = f"{size}, {ONLY_LABELED}, {ANY_PLACE}"
+            yield "place", f"{here}: stew - frame", *_difference("place", here, bare)
 
 
 def by_total(sizes):

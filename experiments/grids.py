@@ -36,7 +36,7 @@ K_VALUES = (2, 3, 5, 7, 10, 15, 20)
 R_VALUES = tuple(range(1, 21))
 # times the network's own weight of the cluster loss
 LAMBDA_FACTORS = (0, 0.01, 0.1, 1, 10, 100)
-SEEDS = {"spread": 5, "step": 20}  # 0, 1, ...; 3 of the other experiments
+SEEDS = {"spread": 5, "place": 5, "step": 20}  # 0, 1, ...; 3 of the other experiments
 ARM_SEEDS = 5  # of the arms of "step" but the two of the primary comparison
 # variant: rule; "A+B" takes the videos of A and the frames of B
 ARMS = {
@@ -53,6 +53,9 @@ ARMS = {
     "entropy": "entropy",
 }
 PRIMARY = ("random", "claus")
+# of SPREAD: where the place of the label in its clip is drawn anew
+PLACED = ("66x1", "660x1", "220x3")
+ANY_PLACE = "any place"  # --label-place any, in "place"
 ONLY_LABELED = "labeled frames only"  # "frame" as the training loss, in "spread"
 NO_DICE = "no Dice"  # the paper's loss, in "fig6"
 SEMI = {
@@ -73,6 +76,7 @@ OTHER_PASSES = (
 ABOUT = {
     "spread": "N videos x k frames at the same number of frames, equidistant, from the start: "
     "spread against depth",
+    "place": "the same, the labeled frame at any place of its clip in place of the fifth",
     "step": "CLAUS against random and nine other arms, one step from .5% of the frames in 10% "
     "of the videos to 3% in 33%; twenty seeds of CLAUS and random",
     "curve": "CLAUS and random at five of the paper's budgets",
@@ -177,6 +181,8 @@ def _variants(name, model, values):
     """What tells the cells of an experiment apart, as dicts of Cell's fields."""
     if name == "spread":
         return _spread(values or SPREAD)
+    if name == "place":
+        return _placed()
     if name == "step":
         return [
             {"variant": variant, "method": rule}
@@ -304,6 +310,15 @@ def _spread(values):
         if videos * frames == most
     ]
     return cells + only_labeled
+
+
+def _placed():
+    """Cells of spread whose labeled frame lies anywhere in its clip."""
+    anywhere = {"train": ("--label-place", "any")}
+    return [
+        cell | anywhere | {"variant": f"{cell['variant']}, {ANY_PLACE}"}
+        for cell in _spread(PLACED)
+    ]
 
 
 def size_of(variant):

@@ -22,6 +22,7 @@ from claus.flags.common import (
 from claus.metrics import capsule, linking, masks
 from claus.metrics.detections import CLASS_SCORES, DetectionSettings
 
+TUBE_FLAGS = ("link", "nms")  # of the act protocol: what needs whole tubes
 # flags of the capsule protocol that shape the pictures too
 DRAWN = ("gt", "count_empty_frames", "class_from")
 
@@ -275,20 +276,24 @@ def _check_truth(args, act_flags, parser):
         return
     if args.test_list or args.split:
         parser.error("--labels are of test videos alone; leave out --test-list and --split")
-    if args.protocol == "act":
-        parser.error("--protocol act needs every frame labeled; --labels are scored by capsule")
     given = [flag for flag in act_flags if getattr(args, flag) is not None]
-    if given:
+    if given and args.protocol != "act":
         parser.error(
-            f"--{given[0].replace('_', '-')} is of the act protocol, which needs every frame "
-            f"labeled; it has no effect beside --labels"
+            f"--{given[0].replace('_', '-')} is of the act protocol; beside --labels give "
+            f"--protocol act with it"
+        )
+    of_tubes = [flag for flag in given if flag in TUBE_FLAGS]
+    if of_tubes:
+        parser.error(
+            f"--{of_tubes[0].replace('_', '-')} is of video-mAP, which needs whole tubes; "
+            f"--labels are of single frames, which give frame-mAP alone"
         )
     if args.count_empty_frames:
         parser.error(
             "--count-empty-frames counts frames without labels as empty; --labels says "
             "nothing of these"
         )
-    args.protocol = "capsule"
+    args.protocol = "act" if args.protocol == "act" else "capsule"
 
 
 def _check_protocol(args, defaults, parser):

@@ -42,6 +42,7 @@ class ScoringSettings:
     workers: int
     feature_gb: float
     cache_dir: str | None
+    propose: bool = False
 
 
 def parse(argv: list[str] | None = None, description: str | None = None) -> ScoringSettings:
@@ -56,6 +57,14 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Scor
     group = parser.add_argument_group("resuming").add_argument
     add_shard_flag(group)
     add_resume_flags(group, "features.pkl")
+    group = parser.add_argument_group("single frames").add_argument
+    group(
+        "--propose",
+        action="store_true",
+        help="instead of scoring: what the detector sees in the frames that the next cycle's "
+        "request asks for (proposals.json), and the labels it disagrees with most "
+        "(review.json). run_cycles.py does it after each choice",
+    )
     args = parser.parse_args(argv)
     check_dataset(args, parser)
     if args.workers is None:

@@ -19,11 +19,13 @@ from claus.flags.common import (
 from claus.selection.budget import BudgetSettings, is_percent, read_schedule
 from claus.selection.frames import DAMPINGS, NEAREST, SIGMA
 from claus.selection.pool import INCREMENTS
+from claus.selection.random_share import read_share
 from claus.selection.rules import RULES, START_FRAMES, RuleSettings
 from claus.selection.strategies import STRATEGIES
 from claus.utils.runtime import one_line
 
 METHODS = tuple(RULES)
+EXPORTS = ("label_studio", "cvat", "cvat_video", "coco", "mot", "yolo")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Source:
     """Who answers, and where the videos come from.
 
     dataset: name in datasets/table.py · data: folder of the videos · oracle: ground truth
-    that plays the annotator, or None · answers: filled-in form, or None · test_list, split:
+    that plays the annotator, or None · answers: files with answers, or None · test_list, split:
     what is not in the pool · on_disk: leave out what is not below `data` · classes,
     any_folder, strict: of one's own videos, see datasets/own_videos.py · segment, segments:
     what cuts them, see datasets/segments.py.
@@ -40,7 +42,7 @@ class Source:
     dataset: str
     data: str
     oracle: str | None
-    answers: str | None
+    answers: list[str] | None
     test_list: str | None
     split: int | None
     on_disk: bool
@@ -49,6 +51,34 @@ class Source:
     strict: bool
     segment: str | None = None
     segments: str | None = None
+    masks: bool = False
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How a run grows. add_videos: new ones below --data join · add_classes: names,
+    comma-separated, or None · withdraw: names of videos.
+    """
+
+    add_videos: bool = False
+    add_classes: str | None = None
+    withdraw: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Labels that come from elsewhere and go there. correct: files with corrected labels ·
+    imported: files with labels that were there before the run · numbered_from: 0 or 1, of
+    the pictures of these · export: name of a format · what: "request", "labels" or None ·
+    to: folder.
+    """
+
+    correct: tuple[str, ...] = ()
+    imported: tuple[str, ...] = ()
+    numbered_from: int = 0
+    export: str | None = None
+    what: str | None = None
+    to: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +98,10 @@ class SelectSettings:
     budget: BudgetSettings
     rule: RuleSettings
     box_price: str
+    growth: Growth = Growth()
+    exchange: Exchange = Exchange()
+    random_share: str | None = None
+    in_loop: bool = False  # run_cycles.py says what comes next
 
     @property
     def prices(self) -> dict[str, str]:
@@ -84,6 +118,8 @@ def parser(description: str | None = None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter)
     _add_run_flags(made)
     _add_source_flags(made)
+    _add_exchange_flags(made)
+    _add_growth_flags(made)
     _add_budget_flags(made)
     _add_rule_flags(made)
     return made
@@ -96,12 +132,14 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Sele
     made = parser(description)
     args = made.parse_args(argv)
     check_dataset(args, made)
-    if args.any_folder and (args.oracle or args.answers or args.cycle):
+    if args.any_folder and (args.oracle or args.answers or args.cycle) and not args.add_videos:
         made.error(
             "--any-folder has an effect only in cycle 0, where the videos below --data "
             "become the pool"
         )
     _check_segments(args, made)
+    _check_growth(args, made)
+    _check_exchange(args, made)
     _check_budget(args, made)
     _check_rule(args, made)
     return SelectSettings(
@@ -114,6 +152,17 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Sele
         budget=_budget(args),
         rule=_rule(args),
         box_price=args.box_price,
+        growth=Growth(args.add_videos, args.add_classes, tuple(args.withdraw or ())),
+        exchange=Exchange(
+            tuple(args.correct or ()),
+            tuple(args.imported or ()),
+            args.numbered_from or 0,
+            args.export,
+            args.what,
+            args.to,
+        ),
+        random_share=args.random_share,
+        in_loop=args.in_loop,
     )
 
 
@@ -139,6 +188,7 @@ def _add_run_flags(made):
         action="store_true",
         help="choose again even if this cycle has a selection",
     )
+    add("--in-loop", action="store_true", help=argparse.SUPPRESS)
     add(
         "--seed",
         type=whole_number,
@@ -158,9 +208,27 @@ def _add_source_flags(made):
     )
     who.add_argument(
         "--answers",
-        metavar="JSON",
-        help="take in this filled-in copy of request.json; what was asked stands as it was "
-        "chosen, flags of selection and price have no effect",
+        metavar="X",
+        nargs="+",
+        help="take in what people answered: request.json filled in, a Label Studio export "
+        "(JSON), CVAT for images 1.1 (XML or zip), by content; several files are several "
+        "people. Partial answers are fine, the next call completes them. What was asked "
+        "stands as it was chosen, flags of selection and price have no effect",
+    )
+    who.add_argument(
+        "--correct",
+        metavar="X",
+        nargs="+",
+        help="change labels of earlier cycles, from files as --answers takes them; what was "
+        "chosen stays chosen, the ledger notes it",
+    )
+    who.add_argument(
+        "--import",
+        dest="imported",
+        metavar="X",
+        nargs="+",
+        help="in cycle 0 of one's own videos: begin with labels that exist already: CVAT "
+        "(images or video 1.1), Label Studio, COCO, MOT or YOLO",
     )
     add = group.add_argument
     add_split_flags(add)
@@ -200,6 +268,62 @@ def _add_source_flags(made):
         "--strict",
         action="store_true",
         help="with --data: stop at a video that cannot be read, instead of skipping it",
+    )
+
+
+def _add_exchange_flags(made):
+    group = made.add_argument_group("other annotation tools (docs/exchange.md)")
+    add = group.add_argument
+    add(
+        "--export",
+        choices=EXPORTS,
+        help="write what this cycle asks for (with proposals.json, where it is), or its "
+        "labels, for another tool, and do nothing else",
+    )
+    add(
+        "--what",
+        choices=("request", "labels"),
+        help="with --export: the cycle's request, or all labels so far (default: the request "
+        "while it waits for answers)",
+    )
+    add(
+        "--to",
+        metavar="FOLDER",
+        help="with --export: folder (default: <cycle>/export_<format>)",
+    )
+    add(
+        "--numbered-from",
+        type=int,
+        choices=(0, 1),
+        help="with --import: number of the first picture of a video in the names of pictures "
+        "(default: 0)",
+    )
+    add(
+        "--masks",
+        action="store_true",
+        help="own videos, cycle 0: actors are marked with masks, not boxes",
+    )
+
+
+def _add_growth_flags(made):
+    group = made.add_argument_group("a run that grows (own videos)")
+    add = group.add_argument
+    add(
+        "--add-videos",
+        action="store_true",
+        help="videos below --data that are not in the pool join it; with --segments LIST the "
+        "parts that it names. They can be chosen once a detector has seen them, in the cycle "
+        "after this one",
+    )
+    add(
+        "--add-classes", metavar="A,B", help="further class names; those there keep their place"
+    )
+    add(
+        "--withdraw",
+        metavar="VIDEO",
+        nargs="+",
+        help="take videos out of the pool, and their labels out of the next training; what "
+        "they cost stays in the ledger",
     )
 
 
@@ -290,8 +414,8 @@ def _add_rule_flags(made):
     add(
         "--start-frames",
         choices=START_FRAMES,
-        default="random",
-        help="frames of the random videos of cycle 0 (default: %(default)s)",
+        help="frames of the random videos of cycle 0 (default: random with --oracle, as in "
+        "the paper; equidistant for people, who would label neighbors twice)",
     )
     add(
         "--strategy",
@@ -332,6 +456,12 @@ def _add_rule_flags(made):
         "(default: 8/3)",
     )
     add(
+        "--random-share",
+        metavar="1/3|25%",
+        help="spend this share of the budget of cycle 1 and later on random videos and frames; "
+        "what the detector makes of them says how good it is on the unlabeled pool",
+    )
+    add(
         "--drop-nearest",
         type=whole_number,
         help="for the rule entropy: how many of the frames nearest to a chosen one come "
@@ -350,12 +480,46 @@ def _given(args, *names):
 def _check_segments(args, made):
     """Stop at --segment and --segments where they have no effect, or are wrong."""
     given = _given(args, "segment", "segments")
-    if given and (args.oracle or args.answers or args.cycle):
+    joins = args.add_videos and args.segment is None
+    if given and (args.oracle or args.answers or args.cycle) and not joins:
         made.error(
             f"{given[0]} has an effect only in cycle 0 of one's own videos, without --oracle"
         )
     if args.segment is not None:
         read_length(args.segment)
+
+
+def _check_growth(args, made):
+    """Stop where a run cannot grow."""
+    given = [flag for flag in ("--add-classes",) if args.add_classes is not None]
+    given += ["--add-videos"] * args.add_videos + ["--withdraw"] * bool(args.withdraw)
+    if not given:
+        return
+    if args.oracle or args.imported:
+        made.error(f"{given[0]} is for runs that people answer, without --oracle")
+    if args.cycle == 0 and given != ["--withdraw"]:
+        made.error(
+            f"{given[0]} has no effect in cycle 0, whose pool is what lies below --data and "
+            "whose classes are --classes; --force makes it anew"
+        )
+
+
+def _check_exchange(args, made):
+    """Stop at flags of other tools that have no effect."""
+    if args.imported and args.cycle:
+        made.error("--import begins a run: it is for cycle 0")
+    if args.numbered_from is not None and not args.imported:
+        made.error("--numbered-from is for --import")
+    for flag in _given(args, "what", "to"):
+        if not args.export:
+            made.error(f"{flag} is for --export")
+    busy = [
+        name for name in ("answers", "correct", "imported", "oracle") if getattr(args, name)
+    ]
+    if args.export and busy:
+        made.error(f"--export does nothing else: leave out --{busy[0].replace('ed', '')}")
+    if args.masks and (args.oracle or args.cycle):
+        made.error("--masks is for cycle 0 of one's own videos, without --oracle")
 
 
 def _check_budget(args, made):
@@ -394,6 +558,11 @@ def _check_rule(args, made):
             f"{args.video_rule} chooses videos without labels only: leave out --increment "
             f"{args.increment}, or choose videos by another rule"
         )
+    if args.random_share is not None:
+        with one_line(ValueError):
+            read_share(args.random_share)
+        if args.strategy != "hybrid" or rule.random:
+            made.error("--random-share has no effect where everything is drawn at random")
     for flag in _given(args, "frame_score", "damping", "sigma", "drop_nearest"):
         if flag[2:].replace("-", "_") not in rule.options:
             made.error(f"{flag} has no effect with --method {rule.method}")
@@ -406,7 +575,7 @@ def _check_halves(args, made):
     idle = ("video_rule", "frame_rule") if args.strategy == "inter" else ("video_rule",)
     for flag in _given(args, *idle):
         made.error(f"{flag} has no effect with --strategy {args.strategy}")
-    if args.strategy == "inter" and args.start_frames != "random":
+    if args.strategy == "inter" and args.start_frames not in (None, "random"):
         made.error("--start-frames has no effect with --strategy inter, which takes all frames")
 
 
@@ -434,6 +603,7 @@ def _of(kind, args):
 
 def _budget(args) -> BudgetSettings:
     dataset = table.DATASETS[args.dataset]
+    args.at_least_one = args.oracle is None and args.videos is None
     if args.videos is None:
         args.videos = f"{dataset.VIDEOS_PERCENT}%"
     if args.frames is None:
@@ -442,6 +612,8 @@ def _budget(args) -> BudgetSettings:
 
 
 def _rule(args) -> RuleSettings:
+    simulated = args.oracle is not None or args.strategy == "inter"
+    args.start_frames = args.start_frames or ("random" if simulated else "equidistant")
     args.frame_score = args.frame_score or "paper"
     args.damping = args.damping or "paper"
     args.sigma = SIGMA if args.sigma is None else args.sigma

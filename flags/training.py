@@ -4,6 +4,7 @@ import argparse
 from dataclasses import fields
 
 from claus.datasets import table
+from claus.datasets.clips.training_clips import PLACES
 from claus.datasets.labels.mask_interp import INTERPOLATIONS
 from claus.engine import SCHEDULES
 from claus.flags.common import (
@@ -205,6 +206,13 @@ def add_pseudo_label_flag(add):
         default="stew",
         help="on the frames between labels. stew: weigh pseudo-labels by trust (paper Eq. "
         "4 and 5); interp: trust all; frame: real labels only",
+    )
+    add(
+        "--label-place",
+        choices=PLACES,
+        default=PLACES[0],
+        help="which frame of a training clip its labeled frame is. middle: that of index 4, as "
+        "published; any: drawn anew for every clip (default: %(default)s)",
     )
 
 

@@ -133,6 +133,11 @@ class Regions:
     def __len__(self) -> int:
         return len(self.boxes) * self.scores_K_C.shape[1]
 
+    def at(self, frames: np.ndarray) -> "Regions":
+        """Those of these frames alone."""
+        kept = np.isin(self.boxes.frame, frames)
+        return Regions(self.boxes[kept], self.scores_K_C, self.row_n[kept])
+
     def of_classes(self, number: int, classes: range) -> Boxes:
         """Every region once for each of the classes, as video `number`; as boxes_of has
         them.
@@ -154,8 +159,10 @@ def report(
     classes: Sequence[str],
     crop: str,
     settings: DetectionSettings | None = None,
+    tubes_too: bool = True,
 ) -> dict:
-    """{"frame", "video"}: frame-AP and video-AP as dicts that JSON can hold.
+    """{"frame", "video"}: frame-AP and video-AP as dicts that JSON can hold; without
+    tubes_too the second is None.
 
     videos: annotated videos (see masks.truth), in the order of the numbers in `boxes`, the
     Boxes or Regions of each. Some classes at a time are scored, about ROWS boxes, so that
@@ -185,11 +192,14 @@ def report(
         found = Boxes.concat(_of_classes(boxes, group), scored=True)
         truth = truth_boxes[np.isin(truth_boxes.label, group)]
         frame.append(act.frame_ap(truth, found, classes, **switches, made_by=made_by))
+        if not tubes_too:
+            continue
         tubes = linking.link(found, settings.link, plus_one=settings.plus_one)
         true_tubes = [tube for tube in truth_tubes if tube.label in group]
         linked = {**made_by, "link": rule}
         video.append(act.video_ap(true_tubes, tubes, classes, **options, made_by=linked))
-    return {"frame": act.joined(frame).to_dict(), "video": act.joined(video).to_dict()}
+    whole = act.joined(video).to_dict() if tubes_too else None
+    return {"frame": act.joined(frame).to_dict(), "video": whole}
 
 
 def _groups(boxes, count):

@@ -186,6 +186,72 @@ def _choose(boxes, score_N, sequence_N, last_T, row_K, rule, plus_one):
     return np.where(k_T == NOBODY, NOBODY, row_K[k_T])
 
 
+class OpenTubes:
+    """link() as the frames come: the numbers of its tubes for the boxes of one video, classes
+    aside, without a look at what follows.
+
+    rule: a LinkRule without soft_nms, keep, min_score and min_length, which are for whole
+    tubes; ValueError for one that has them. plus_one: see boxes.box_iou.
+    """
+
+    def __init__(self, rule: LinkRule = RULES["gaps"], *, plus_one: bool = True):
+        plain = LinkRule(rule.min_iou, rule.max_gap, rule.prefer)
+        if rule != plain:
+            raise ValueError(f"{rule}: tubes that are still open can only be linked")
+        self.rule, self.plus_one, self.begun = rule, plus_one, 0
+        self._number_T = self._frame_T = self._count_T = np.zeros(0, dtype=np.int64)
+        self._total_T, self._box_T_4 = np.zeros(0), np.zeros((0, 4))
+
+    def close(self, frame: int) -> list[int]:
+        """Numbers of the tubes that no box of `frame` or later can be linked to, which are
+        forgotten.
+        """
+        open_T = frame - self._frame_T - 1 <= self.rule.max_gap
+        closed = self._number_T[~open_T].tolist()
+        self._keep(np.flatnonzero(open_T))
+        return closed
+
+    def add(self, frame: int, box_K_4: np.ndarray, score_K: np.ndarray) -> np.ndarray:
+        """Number of the tube of each box of a frame, (K,); frames rise. box_K_4: inclusive
+        corners. A number is one more than the greatest before where a tube begins.
+        """
+        box_K_4 = np.asarray(box_K_4, np.float64).reshape(-1, 4)
+        score_K = np.asarray(score_K, np.float64)
+        self.close(frame)
+        order_T = np.lexsort((self._number_T, -self._total_T / self._count_T))
+        self._keep(order_T)
+        open_, new = len(order_T), len(box_K_4)
+        none = np.zeros(open_ + new, np.int64)
+        boxes = Boxes(none, none, none, np.concatenate([self._box_T_4, box_K_4]))
+        rows_K = open_ + np.arange(new)
+        score_N = np.concatenate([np.zeros(open_), score_K])
+        row_T = np.full(open_, NOBODY, np.int64)
+        if open_ and new:
+            last_T = np.arange(open_)
+            row_T = _choose(boxes, score_N, none, last_T, rows_K, self.rule, self.plus_one)
+        number_K = np.full(new, NOBODY, np.int64)
+        on_T = row_T != NOBODY
+        k_T = row_T[on_T] - open_
+        number_K[k_T] = self._number_T[on_T]
+        self._box_T_4[on_T], self._frame_T[on_T] = box_K_4[k_T], frame
+        self._count_T[on_T] += 1
+        self._total_T[on_T] += score_K[k_T]
+        free_K = np.flatnonzero(number_K == NOBODY)
+        number_K[free_K] = self.begun + np.arange(len(free_K))
+        self.begun += len(free_K)
+        self._number_T = np.concatenate([self._number_T, number_K[free_K]])
+        self._frame_T = np.concatenate([self._frame_T, np.full(len(free_K), frame)])
+        self._count_T = np.concatenate([self._count_T, np.ones(len(free_K), np.int64)])
+        self._total_T = np.concatenate([self._total_T, score_K[free_K]])
+        self._box_T_4 = np.concatenate([self._box_T_4, box_K_4[free_K]])
+        return number_K
+
+    def _keep(self, rows_T):
+        self._number_T, self._frame_T = self._number_T[rows_T], self._frame_T[rows_T]
+        self._count_T, self._total_T = self._count_T[rows_T], self._total_T[rows_T]
+        self._box_T_4 = self._box_T_4[rows_T]
+
+
 def _build(boxes, score_N, sequence_N, tube_N, rule):
     """Tubes of boxes that know the number of their tube: fill the gaps, drop what the rule
     drops, sort.

@@ -11,7 +11,7 @@ return inclusive corners, by way of boxes.inclusive_corners. Letters: T maps, H 
 pixels, N regions, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -40,6 +40,38 @@ def mask_boxes(
     Sorted by map, then by first pixel. Raises ValueError for NaN and what is not a
     probability. Needs scikit-image.
     """
+    map_N, boxes_N_4, means_N = [], [], []
+    for t, _, _, box, mean in _regions(probs_T_H_W, threshold, min_area, connectivity):
+        map_N.append(t)
+        boxes_N_4.append(box)
+        means_N.append(mean)
+    return (
+        np.array(map_N, dtype=np.int64),
+        np.array(boxes_N_4, dtype=np.int64).reshape(-1, 4),
+        np.array(means_N, dtype=np.float64),
+    )
+
+
+def region_maps(
+    probs_T_H_W: np.ndarray,
+    *,
+    threshold: float = 0.5,
+    min_area: float = MIN_AREA,
+    connectivity: int = 8,
+) -> Iterator[np.ndarray]:
+    """The foreground probabilities (H, W) around each region of mask_boxes, in its order:
+    the map with all other regions set to 0. Arguments and errors as there.
+    """
+    probs = np.asarray(probs_T_H_W)
+    for t, region_H_W, number, _, _ in _regions(probs, threshold, min_area, connectivity):
+        others_H_W = (region_H_W > 0) & (region_H_W != number)
+        yield np.where(others_H_W, 0, probs[t])
+
+
+def _regions(probs_T_H_W, threshold, min_area, connectivity):
+    """(map, numbers of all regions of the map (H,W), number of this one, box, mean) of each
+    region of mask_boxes.
+    """
     from skimage import measure
 
     probs = np.asarray(probs_T_H_W)
@@ -51,7 +83,6 @@ def mask_boxes(
     if bad.any():
         t, y, x = (int(i) for i in np.argwhere(bad)[0])
         raise ValueError(f"map {t}, pixel x {x} y {y}: {probs[t, y, x]} is not a probability")
-    map_N, boxes_N_4, means_N = [], [], []
     for t, probs_H_W in enumerate(probs):
         region_H_W = measure.label(
             probs_H_W >= threshold, connectivity=2 if connectivity == 8 else 1
@@ -63,14 +94,7 @@ def mask_boxes(
             if area[number] < min_area * probs_H_W.size:
                 continue
             y0, x0, y1, x1 = region.bbox
-            map_N.append(t)
-            boxes_N_4.append((x0, y0, x1, y1))
-            means_N.append(total[number] / area[number])
-    return (
-        np.array(map_N, dtype=np.int64),
-        np.array(boxes_N_4, dtype=np.int64).reshape(-1, 4),
-        np.array(means_N, dtype=np.float64),
-    )
+            yield t, region_H_W, number, (x0, y0, x1, y1), total[number] / area[number]
 
 
 def to_video_pixels(

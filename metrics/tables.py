@@ -31,14 +31,19 @@ def capsule_table(result: dict, floor: dict | None = None) -> str:
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
-def act_table(frame: dict, video: dict) -> str:
+NO_TUBES = "video-mAP is not scored: it needs whole tubes, and single frames are labeled"
+
+
+def act_table(frame: dict, video: dict | None) -> str:
     """Table of the `act` protocol: switches, frame-mAP and video-mAP, then one row per
-    class.
+    class. video: None where single frames are labeled.
 
     frame, video: to_dict() of frame_ap and video_ap, also read back from JSON. Raises
     ValueError if they have other classes, or a switch in common that differs: such numbers
     do not belong in one table.
     """
+    if video is None:
+        return _frame_table(frame)
     _check_protocol("act", frame, video)
     if [frame["measure"], video["measure"]] != ["frame-AP", "video-AP"]:
         raise ValueError(
@@ -60,15 +65,27 @@ def act_table(frame: dict, video: dict) -> str:
             f"scored: {result['detections']:,} {things} against {result['truths']:,} "
             f"of the ground truth"
         )
-    parts = [header, _act_overall(frame, video), _act_per_class(frame, video)]
+    overall = _act_overall(("frame-mAP", frame), ("video-mAP", video))
+    parts = [header, overall, _act_per_class(frame, video)]
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
-def _act_overall(frame, video):
-    rows = [
-        ["IoU " + ("above" if frame["switches"]["strict"] else "at least"), *_column_names()]
-    ]
-    for text, result in (("frame-mAP", frame), ("video-mAP", video)):
+def _frame_table(frame):
+    _check_protocol("act", frame)
+    scored = f"scored: {frame['detections']:,} boxes against {frame['truths']:,} labeled ones"
+    rows = [["class", "boxes", "found", "frame@.5"]]
+    for row in frame["per_class"]:
+        counts = [f"{row[key]:,}" for key in ("truths", "detections")]
+        rows.append([row["class"], *counts, _at(frame, row, "ap", 0.5)])
+    header = [TITLES["act"], *_switches(_flat(frame["switches"])), scored, NO_TUBES]
+    parts = [header, _act_overall(("frame-mAP", frame)), _align(rows)]
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+
+
+def _act_overall(*results):
+    strict = results[0][1]["switches"]["strict"]
+    rows = [["IoU " + ("above" if strict else "at least"), *_column_names()]]
+    for text, result in results:
         rows.append(
             [
                 text,

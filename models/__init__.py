@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from claus.models import i3d, lite
+from claus.models import i3d, lite, s3d
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Backbone:
     channels: tuple[int, int, int]  # of the same, at the width that `network` has
     clips: str  # row of datasets.clips.geometry.GEOMETRY: how its clips are cut
     sha256: str | None = None  # of the file of weights, where it is shipped
+    download: str | None = None  # where the file is had; its name ends with part of its hash
     # what evaluation fills the last clip of a video with, see datasets.clips.tiles.FILLS
     fill: str = "black"
     network: Mapping[str, Any] = field(default_factory=dict)  # for DetectorConfig
@@ -44,6 +45,25 @@ BACKBONES = {
         training={
             "lr": 5e-4,
             "encoder_lr": None,  # as lr
+            "batch_size": 8,
+            "margin_weight": 1.0,
+            "cluster_weight": 1e-6,
+            "lr_schedule": "constant",
+        },
+    ),
+    # the published network around another encoder, whose Kinetics weights can be had
+    "s3d": Backbone(
+        s3d.S3D,
+        "s3d_kinetics400.pth",
+        i3d.TEMPORAL_STRIDES,
+        i3d.SPATIAL_STRIDES,
+        s3d.CHANNELS,
+        "full",
+        download="https://download.pytorch.org/models/s3d-d76dad2f.pth",
+        network={"backbone": "s3d"},
+        training={
+            "lr": 5e-4,
+            "encoder_lr": None,
             "batch_size": 8,
             "margin_weight": 1.0,
             "cluster_weight": 1e-6,

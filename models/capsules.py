@@ -111,7 +111,8 @@ class ConvCaps(nn.Module):
             most = VOTES_AT_ONCE[pose.device.type] // (
                 POSE * POSE * self.weights.shape[1] * self.weights.shape[2]
             )
-            if len(inputs[0]) <= max(most, 1):
+            # an exported network takes any batch, so it cannot ask how large this one is
+            if torch.compiler.is_exporting() or inputs[0].shape[0] <= max(most, 1):
                 mu, a = route(*inputs, *layer, self.iterations)
             else:
                 mu, a = _RouteInParts.apply(*inputs, *layer, self.iterations, max(most, 1))
@@ -170,7 +171,7 @@ def route(
 
     weights (1,I,C,4,4), beta_u (C,16), beta_a (C,).
     """
-    places, classes = len(pose), weights.shape[2]
+    places, classes = pose.shape[0], weights.shape[2]
     votes = _votes(pose, weights[0])  # (I, C, 16, N)
     activation = activation.T[:, None]  # (I, 1, N)
     beta_u = _transposed(beta_u)[..., None]  # (C, 16, 1)
@@ -210,7 +211,7 @@ def _votes(pose, weights):
     left = weights.transpose(2, 3).reshape(types, classes * POSE, POSE)  # (I, C*y, k)
     columns = pose.unflatten(-1, (POSE, POSE)).permute(1, 3, 2, 0)
     right = columns.reshape(types, POSE, -1)  # (I, k, x*N)
-    return torch.bmm(left, right).view(types, classes, POSE * POSE, len(pose))
+    return torch.bmm(left, right).view(types, classes, POSE * POSE, pose.shape[0])
 
 
 def _transposed(numbers):

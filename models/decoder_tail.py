@@ -129,7 +129,7 @@ def _convolve(x, kernels):
     H, W).
     """
     parts = _Borders.apply(x.transpose(1, 2).flatten(1, 2))  # images (B, T*C, H, W) and borders
-    if len(x) == 1 or len(kernels[False, False]) == 1:
+    if kernels[False, False].shape[0] == 1 or x.shape[0] == 1:
         return _one_kernel(parts, kernels)
     clips = zip(*(part.split(1) for part in parts), strict=True)
     each = zip(*(kernel.split(1) for kernel in kernels.values()), strict=True)

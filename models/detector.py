@@ -256,7 +256,7 @@ class Detector(nn.Module):
         # 4 of (b, 64, H/2, W/2)
         skip_112 = conv_frames(features.skip_112, self.conv112.weight, self.conv112.bias)
         count = len(frames)
-        if len(frames[0]) == len(skip_112[0]):
+        if frames[0].shape[0] == skip_112[0].shape[0]:
             frames, shared = list(itertools.chain(*zip(frames, skip_112, strict=True))), None
         else:
             shared = _active_stack(skip_112, count)
@@ -270,7 +270,7 @@ class Detector(nn.Module):
         frames (B,64,...).
         """
         weight, bias = self.upsample3.weight, self.upsample3.bias
-        if len(x) == len(skip):
+        if x.shape[0] == skip.shape[0]:
             return double_frames(torch.cat([x, skip], dim=1), weight, bias)
         own, shared = (
             double_frames(x, weight[: x.shape[1]]),

@@ -69,7 +69,7 @@ def pointwise(
 ) -> torch.Tensor:
     """1x1x1 convolution (B,C,T,H,W) -> (B,O,T,H,W)."""
     weight = weight if scale is None else weight * scale[:, None, None, None, None]
-    return _video(F.conv2d(_images(x), weight[:, :, 0], bias), len(x))
+    return _video(F.conv2d(_images(x), weight[:, :, 0], bias), x.shape[0])
 
 
 def double_frames(
@@ -119,7 +119,9 @@ def _pool_places(x, kernel, stride):
     if tuple(kernel[1:]) == (1, 1) == tuple(stride[1:]):
         return x
     w_low, _, h_low, _ = same_padding(x.shape[3:], kernel[1:], stride[1:])
-    return _video(_MaxPool.apply(_images(x), kernel[1:], stride[1:], (h_low, w_low)), len(x))
+    return _video(
+        _MaxPool.apply(_images(x), kernel[1:], stride[1:], (h_low, w_low)), x.shape[0]
+    )
 
 
 def join(frames: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -140,7 +142,7 @@ def _video(images, batch):
     """_images' inverse."""
     return (
         images.unsqueeze(2)
-        if len(images) == batch
+        if images.shape[0] == batch
         else images.unflatten(0, (batch, -1)).transpose(1, 2)
     )
 

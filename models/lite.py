@@ -92,7 +92,7 @@ class Convolution(nn.Module):
         else:
             x = F.pad(x, _same(x.shape[3], kernel) + _same(x.shape[2], kernel))
         y = F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
-        return y if self.linear else y.clamp_(0, CEILING)
+        return y if self.linear else y.clamp_(0.0, CEILING)
 
 
 def _same(size, kernel, stride=2):
@@ -208,7 +208,7 @@ class FrameEncoder(nn.Module):
         frames = clip.transpose(1, 2).flatten(0, 1)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             maps = self.trunk(frames)
-        return FrameMaps(*(x.unflatten(0, (len(clip), -1)) for x in maps))
+        return FrameMaps(*(x.unflatten(0, (clip.shape[0], -1)) for x in maps))
 
     def _reduced(self, stride_16, stride_32):
         """Both coarse maps (B,T,...) -> (B,T,64,S/16,S/16)."""
@@ -239,7 +239,7 @@ def pooled(maps: FrameMaps, logits: torch.Tensor) -> torch.Tensor:
             (x[:, 1:] - x[:, :-1]).abs().mean((1, 3, 4)),
             (x * share).sum((1, 3, 4)) / share.sum((1, 3, 4)),
         ]
-    return torch.cat([number.expand(len(logits), -1) for number in numbers], 1)
+    return torch.cat([number.expand(logits.shape[0], -1) for number in numbers], 1)
 
 
 def _stacked(x, frames):

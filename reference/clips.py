@@ -10,13 +10,12 @@ import math
 import shutil
 import subprocess
 
-import av
 import numpy as np
 import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-from claus.datasets.video.reader import ONE_THREAD
+from claus.utils.pyav import av
 
 
 def whole_video(path, height, width, one_thread=False):
@@ -28,7 +27,7 @@ def whole_video(path, height, width, one_thread=False):
             container.streams.video[0].codec_context.thread_count = 1
             return np.stack(
                 [
-                    frame.to_ndarray(format="rgb24", **ONE_THREAD)
+                    frame.to_ndarray(format="rgb24", **one_thread())
                     for frame in container.decode(video=0)
                 ]
             )

@@ -50,7 +50,8 @@ class BudgetSettings:
     A_t instead of them, b_f = b_v * A_t · schedule: instead of all these, see
     read_schedule · video_price, frame_price: C_v, C_f · video_money, frame_money: B_v, B_f,
     which only lower the counts: b_v <= floor(B_v / C_v), b_f <= floor(B_f / C_f) ·
-    take_rest: see fit_budget.
+    take_rest: see fit_budget · at_least_one: a percentage of less than one video, or frame,
+    is one.
     """
 
     videos: Number = "5%"
@@ -62,6 +63,7 @@ class BudgetSettings:
     video_money: Number | None = None
     frame_money: Number | None = None
     take_rest: bool = False
+    at_least_one: bool = False
 
 
 def cycle_budget(
@@ -85,12 +87,14 @@ def cycle_budget(
     per_video = settings.frames_per_video
     b_v, share, notes = old_videos, None, ()
     if old_videos is None:
-        b_v, share = _videos_asked(pool_videos, settings.videos)
+        least = settings.at_least_one
+        b_v, share, raised = _videos_asked(pool_videos, settings.videos, least)
         b_v, notes = _capped_by_money(b_v, settings.video_price, settings.video_money, "video")
+        notes = raised + notes
     elif per_video is None and is_percent(settings.frames):
-        _, share = _videos_asked(pool_videos, settings.videos)
+        _, share, _ = _videos_asked(pool_videos, settings.videos, settings.at_least_one)
     if per_video is None:
-        b_f = _frames_asked(pool_frames, share, settings.frames)
+        b_f = _frames_asked(pool_frames, share, settings.frames, settings.at_least_one)
     else:
         b_f = b_v * _count(per_video, "frames per video")
         b_f = _at_least_one(b_f, f"{per_video} frames per video", "frame")
@@ -120,27 +124,33 @@ def _scheduled(settings, cycle, pool_videos, pool_frames, old_videos) -> BudgetS
     return replace(settings, videos=str(videos), frames=str(frames))
 
 
-def _videos_asked(pool_videos: int, videos: Number) -> tuple[int, Fraction]:
-    """(b_v, V as a share of the pool)."""
-    if is_percent(videos):
-        share = _percent(videos, "videos")
-        return _at_least_one(
-            floor(share * pool_videos), f"{videos} of {pool_videos} videos", "video"
-        ), share
-    b_v = _at_least_one(_count(videos, "videos"), f"videos: {videos}", "video")
-    return b_v, Fraction(b_v, max(pool_videos, 1))
+def _videos_asked(
+    pool_videos: int, videos: Number, at_least_one: bool
+) -> tuple[int, Fraction, tuple[str, ...]]:
+    """(b_v, V as a share of the pool, what was raised in words)."""
+    if not is_percent(videos):
+        b_v = _at_least_one(_count(videos, "videos"), f"videos: {videos}", "video")
+        return b_v, Fraction(b_v, max(pool_videos, 1)), ()
+    share = _percent(videos, "videos")
+    b_v, what = floor(share * pool_videos), f"{videos} of {pool_videos} videos"
+    if at_least_one and b_v < 1 <= pool_videos:
+        note = f"{what} is less than one: one is asked for (--videos N asks for more)"
+        return 1, Fraction(1, pool_videos), (note,)
+    return _at_least_one(b_v, what, "video"), share, ()
 
 
-def _frames_asked(pool_frames: int, share: Fraction | None, frames: Number) -> int:
+def _frames_asked(
+    pool_frames: int, share: Fraction | None, frames: Number, at_least_one: bool
+) -> int:
     """b_f, as a count or from A and V."""
     if not is_percent(frames):
         return _at_least_one(_count(frames, "frames"), f"frames: {frames}", "frame")
     part = _percent(frames, "frames")
-    return _at_least_one(
-        floor(part * share * pool_frames),
-        f"{frames} of the frames of {float(100 * share):g}% of the videos",
-        "frame",
-    )
+    b_f = floor(part * share * pool_frames)
+    if at_least_one and pool_frames:
+        b_f = max(b_f, 1)
+    what = f"{frames} of the frames of {float(100 * share):g}% of the videos"
+    return _at_least_one(b_f, what, "frame")
 
 
 def read_schedule(text: str) -> list[tuple[Fraction, Fraction]]:

@@ -1,5 +1,5 @@
 """Steps 1-4 in a loop with a simulated annotator, until the cycles, the budget or the
-target is reached.
+target is reached; with people see cycles_people.py.
 
 The flags of each step are made as text, parsed by the step's own parser and run in this
 process, or by several processes that torchrun starts.
@@ -20,13 +20,14 @@ from claus.artifacts import cycle_locks
 from claus.artifacts.cycle import Cycle, Run
 from claus.artifacts.cycle_row import cycle_row, load_seconds
 from claus.artifacts.ledger import write_ledger
+from claus.artifacts.next_state import alone
 from claus.artifacts.pool_reader import pool_of_labels
 from claus.artifacts.run_settings import load_settings, save_settings
 from claus.artifacts.shared_start import take_start
 from claus.datasets import table
 from claus.datasets.labels import annotations
 from claus.flags import selection
-from claus.flags.cycles import CyclesSettings
+from claus.flags.cycles import CyclesSettings, PeopleSettings
 from claus.steps.cycles_table import report
 from claus.steps.select import asked_budget, checked_prices
 from claus.steps.spending import affordable, affordable_frames
@@ -55,8 +56,8 @@ class Step:
 
 
 def step(name: str, dataset: str = "ucf101", semi: str | None = None) -> Step:
-    """The step "select", "train", "evaluate" or "extract"; imported late, for torch takes
-    seconds.
+    """The step "select", "train", "evaluate", "extract" or "propose"; imported late, for
+    torch takes seconds.
     """
     from claus.flags import evaluation, scoring, selection, training
     from claus.steps import evaluate, extract, select, train
@@ -73,13 +74,26 @@ def step(name: str, dataset: str = "ucf101", semi: str | None = None) -> Step:
         "select": Step(ROOT / "claus_select.py", selection.parse, select.run),
         "evaluate": Step(ROOT / "evaluate.py", evaluation.parse, evaluate.run),
         "extract": Step(ROOT / "cluster_extract.py", scoring.parse, extract.run),
+        "propose": Step(ROOT / "cluster_extract.py", scoring.parse, extract.run),
     }[name]
 
 
-def run(settings: CyclesSettings) -> int:
-    """Run the cycles and print the table after each -> exit status."""
+def run(settings: CyclesSettings | PeopleSettings) -> int:
+    """Run the cycles and print the table after each; without an oracle go as far as the
+    answers of people allow -> exit status.
+    """
     check_alone("run_cycles.py")
+    if isinstance(settings, PeopleSettings):
+        from claus.steps import cycles_people
+
+        return cycles_people.run(settings)
     place = Run.of(settings.run, settings.files)
+    with alone(place):
+        return simulate(settings, place)
+
+
+def simulate(settings: CyclesSettings, place: Run) -> int:
+    """All cycles with a simulated annotator -> exit status."""
     check_writable(place.folder)
     with cycle_locks.looping(place):
         return run_all(settings, place)
@@ -248,16 +262,17 @@ def asked_of(chosen, before):
 # ------------------------------------------------------------------------------ the money
 
 
-def cap_of(settings, cycle, arguments, rows):
+def cap_of(settings, cycle, arguments, rows, labels=None):
     """More flags for claus_select.py that keep a cycle within what is left of --budget, []
     where none is needed; None where too little is left for any choice.
 
     rows: those of the cycles before. A cycle that is labeled already is left as it is.
+    labels: those that it chooses from, where they are known.
     """
     if settings.budget is None or cycle.annotations.exists():
         return []
     chosen = selection.parse(arguments)
-    before = labels_before(settings, cycle)
+    before = labels or labels_before(settings, cycle)
     spent = Fraction(rows[-1]["cost"]) if rows else Fraction(0)
     money = Fraction(str(settings.budget)) - spent
     prices = checked_prices(chosen)

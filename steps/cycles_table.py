@@ -28,12 +28,17 @@ def report(rows: list[dict], run: Run) -> None:
     if any(row[ACT_COLUMNS[0]] is not None for row in rows):
         print("\nact protocol (boxes and tubes of the right class, average precision), percent")
         print_columns(rows, ("cycle", "% of frames", *ACT_COLUMNS))
+    write_results(rows, run)
+    draw_curve(rows, run.curve)
+
+
+def write_results(rows: list[dict], run: Run, more: tuple[str, ...] = ()) -> None:
+    """Write results.csv. more: columns beside COLUMNS and ACT_COLUMNS."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*COLUMNS, *ACT_COLUMNS], lineterminator="\n")
+    writer = csv.DictWriter(text, [*COLUMNS, *ACT_COLUMNS, *more], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(run.results, text.getvalue())
-    draw_curve(rows, run.curve)
 
 
 def print_columns(rows: list[dict], columns: tuple) -> None:

@@ -238,8 +238,17 @@ def score(scored, classes, view, switches, settings, cycle):
                 training, scored.videos, classes, view.region, switches
             )
     if settings.protocol != "capsule":
+        boxes = scored.boxes
+        if settings.labels:  # of the other frames nobody knows what is there
+            pairs = zip(scored.videos, boxes, strict=True)
+            boxes = [regions.at(video.labeled_frames) for video, regions in pairs]
         report["act"] = detections.report(
-            scored.videos, scored.boxes, classes, view.geometry.words, settings.act
+            scored.videos,
+            boxes,
+            classes,
+            view.geometry.words,
+            settings.act,
+            tubes_too=not settings.labels,
         )
     return report
 

@@ -130,16 +130,19 @@ def capsule_chart(result, floor, classes):
 
 def act_chart(result, classes):
     """Bars of the act protocol."""
-    switches = result["video"]["switches"]
+    switches = (result["video"] or result["frame"])["switches"]
     made_by = switches["made_by"]
-    chosen = {**switches, **made_by, "link": made_by["link"]["rule"]}
+    chosen = {**switches, **made_by}
+    if result["video"]:
+        chosen["link"] = made_by["link"]["rule"]
     del chosen["made_by"]
     settings = ", ".join(f"{name} {value}" for name, value in chosen.items())
-    series = [
-        ("frame-AP@.5", rates(result["frame"], "ap", 0.5)),
-        ("video-AP@.2", rates(result["video"], "ap", 0.2)),
-        ("video-AP@.5", rates(result["video"], "ap", 0.5)),
-    ]
+    series = [("frame-AP@.5", rates(result["frame"], "ap", 0.5))]
+    if result["video"]:  # single frames that are labeled have none
+        series += [
+            ("video-AP@.2", rates(result["video"], "ap", 0.2)),
+            ("video-AP@.5", rates(result["video"], "ap", 0.5)),
+        ]
     return overlays.class_chart(classes, series, f"act protocol, boxes and tubes\n{settings}")
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from claus.annotators.actors import KINDS, answers_with
+from claus.annotators.form import read_form
 from claus.artifacts import checkpoint, cycle_locks, identities
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.parts import Unfinished, fingerprint, is_part, parts_dir
@@ -34,8 +36,10 @@ from claus.flags.scoring import ScoringSettings
 from claus.losses.cluster import vote
 from claus.models.mc_dropout import mc_forward
 from claus.selection.uncertainty import SCORES
-from claus.utils import distributed
-from claus.utils.runtime import UserError, check_writable, write_text
+from claus.steps.proposals import predict_frames, save_predictions
+from claus.steps.second_look import write_review
+from claus.utils import distributed, progress
+from claus.utils.runtime import UserError, check_alone, check_writable, write_text
 
 
 def run(settings: ScoringSettings) -> int:
@@ -44,9 +48,11 @@ def run(settings: ScoringSettings) -> int:
 
     With a shard, its part of the videos is scored and no pickle written.
     """
+    cycle = Cycle.of(settings.run, settings.cycle, settings.files)
+    if settings.propose:
+        return propose(settings, cycle)
     device = distributed.own_device(settings.device)
     first = distributed.rank() == 0
-    cycle = Cycle.of(settings.run, settings.cycle, settings.files)
     done = first and not settings.force and scored_already(cycle)
     if distributed.broadcast_from_rank0(done):
         if first:  # killed between the pickles and the end
@@ -184,7 +190,8 @@ def extract(
     )
     loader = TileLoader(tiles, settings.workers)
     streams = tqdm(loader, desc="score", unit="video", disable=None)
-    for number, (video, chunks) in zip(mine, streams, strict=True):
+    for place, (number, (video, chunks)) in enumerate(zip(mine, streams, strict=True)):
+        progress.tell(place, len(mine))
         try:
             part = Unfinished(parts / f"{number}.npz")
             done = kept.pop(number)
@@ -282,3 +289,53 @@ def report(cycle, total, features, frames):
         f"{', '.join(map(str, sizes))}"
     )
     print(f"wrote {cycle.features} and {cycle.uncertainty.name}")
+
+
+# --------------------------------------------------------- what it sees in single frames
+
+
+def propose(settings: ScoringSettings, cycle: Cycle) -> int:
+    """Write proposals.json of the frames that the next cycle's request asks for, and
+    review.json of the labels of this one -> exit status.
+    """
+    check_alone("cluster_extract.py --propose")
+    trained = checkpoint.load(cycle.detector, settings.device)
+    labels = annotation_file.load(cycle.annotations)
+    table.check_same(settings.dataset, trained.dataset, cycle.detector)
+    fast_convolutions(settings.device)
+    find_video = table.video_finder(settings.dataset, settings.data)
+    find_video = identities.of_run(cycle.run, find_video)
+    cache = settings.cache_dir or cycle.run.cache
+    features = features_of(trained, cache, settings.feature_gb)
+
+    def look(videos, wanted, kind):
+        found, failed = predict_frames(
+            trained, videos, wanted, find_video, kind, cache, features, settings.workers
+        )
+        for name, reason in failed.items():
+            print(f"note: {name}: {reason}")
+        return found
+
+    following = cycle.run.cycle(cycle.number + 1)
+    if following.request.exists():
+        request = read_form(following.request)
+        asked = {}
+        for entry in request["videos"]:
+            asked[entry["video"]] = [frame["frame"] for frame in entry["frames"]]
+        found = look(labels.videos.values(), asked, answers_with(request))
+        found = {name: found.get(name, {}) for name in asked}
+        save_predictions(found, cycle.proposals)
+        print(f"wrote {cycle.proposals}: {count_actors(found)}")
+    done = {}
+    for video in labels.labeled():
+        done[video.name] = (video.labeled_frames + video.first).tolist()
+    masks = any(tube.boxes is None for video in labels.labeled() for tube in video.tubes)
+    rows = write_review(cycle, labels, look(labels.labeled(), done, KINDS[masks]))
+    print(f"wrote {cycle.review}: {len(rows)} labels for a second look")
+    return 0
+
+
+def count_actors(found) -> str:
+    """How much predict_frames gave, in words."""
+    frames = [actors for video in found.values() for actors in video.values()]
+    return f"{sum(map(len, frames))} actors in {len(frames)} frames"

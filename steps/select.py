@@ -5,23 +5,39 @@ next annotation file. claus_select.py says which files are read and written.
 import contextlib
 from dataclasses import replace
 
-from claus.annotators.answers import check_answers, merge_answers
-from claus.annotators.form import read_form, request_form, write_form
+from claus.annotators.form import write_form
 from claus.annotators.request_frames import FRAMES, clear_frames, write_frames
 from claus.annotators.simulated import answer, strip_labels
 from claus.artifacts import cycle_locks, identities
+from claus.artifacts.changes import with_changes, without
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.ledger import Prices, write_ledger
 from claus.artifacts.pool_reader import NamedPool, pool_of_labels, read_pool
 from claus.artifacts.selection_file import load_selection, save_selection
-from claus.artifacts.selection_report import make_report, request_picks, settings_record
+from claus.artifacts.selection_report import (
+    add_random,
+    make_report,
+    request_picks,
+    settings_record,
+)
 from claus.datasets import own_videos, segments, table
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.labels.annotations import Annotations
 from claus.flags.selection import SelectSettings, Source
 from claus.selection.budget import Budget, cycle_budget, fit_budget
 from claus.selection.choice import Selection
+from claus.selection.random_share import read_share, select_with_share
 from claus.selection.rules import RuleSettings, select
+from claus.steps import correct, exchange, grow
+from claus.steps.import_labels import import_labels
+from claus.steps.intake import finish, take_answers
+from claus.steps.run_state import (
+    data_of,
+    finder,
+    flags_of,
+    labels_before,
+    request_of,
+)
 from claus.steps.selection_output import draw_picture, keep_filled_form, print_report
 from claus.utils.runtime import UserError, check_writable, gc_paused, one_line
 
@@ -29,7 +45,16 @@ from claus.utils.runtime import UserError, check_writable, gc_paused, one_line
 def run(settings: SelectSettings) -> int:
     """Choose, or take answers in, as the settings say -> exit status."""
     cycle = Cycle.of(settings.run, settings.cycle, settings.files)
+    source = settings.source
+    if settings.exchange.export:
+        return exchange.export(settings, cycle)
     with gc_paused(), cycle_locks.choosing(cycle):
+        if settings.exchange.correct:
+            return correct.correct(settings, cycle)
+        if source.answers:
+            check_writable(cycle.folder)
+            return take_answers(settings, cycle)
+        grow.grow(settings, cycle)
         if cycle.annotations.exists() and not settings.force:
             write_ledger(cycle.run)
             print(
@@ -39,10 +64,10 @@ def run(settings: SelectSettings) -> int:
             return 0
         check_nothing_built_on(cycle)
         check_writable(cycle.folder)
-        if settings.source.answers:
-            return take_answers(settings, cycle)
+        if settings.exchange.imported:
+            return import_labels(settings, cycle, *labels_so_far(settings, cycle, None))
         waiting = cycle.request.exists() and cycle.selection.exists()
-        if waiting and not settings.force and not settings.source.oracle:
+        if waiting and not settings.force and not source.oracle:
             print(
                 f"the request of cycle {cycle.number} is waiting for answers "
                 f"(--force chooses again)"
@@ -59,7 +84,7 @@ def choose_next(settings: SelectSettings, cycle: Cycle) -> int:
     rule = settings.rule if cycle.number else settings.rule.at_start()
     known = pool_of_cycle(settings, cycle, rule, before, unreadable)
     asked = asked_budget(settings, before, known)
-    chosen = choose(settings, rule, known, asked)
+    chosen, drawn = choose(settings, rule, known, asked)
     head = {
         "run": cycle.run.name,
         "cycle": cycle.number,
@@ -67,7 +92,9 @@ def choose_next(settings: SelectSettings, cycle: Cycle) -> int:
         "prices": checked_prices(settings),
     }
     report = make_report(head, rule, known, chosen, asked, before.videos)
-    request = request_of(settings.source, before, report)
+    if drawn is not None:
+        add_random(report, known, drawn, before.videos)
+    request = request_of(settings.source, cycle, before, report)
     answers = answer(truth, request) if truth else None
 
     keep_filled_form(cycle.request)
@@ -115,7 +142,7 @@ def labels_so_far(
                 f"{path} is missing: first finish claus_select.py "
                 f"{flags_of(settings, cycle.number - 1)}"
             )
-        return load_labels(path, source.dataset), {}
+        return labels_before(settings, cycle), {}
     if truth is not None:
         hidden = strip_labels(truth)
         return (on_disk(hidden, source) if source.on_disk else hidden), {}
@@ -132,7 +159,7 @@ def labels_so_far(
         known=cycle.run.frame_counts,
         strict=source.strict,
         dataset=dataset,
-        any_folder=source.any_folder,
+        any_folder=source.any_folder or bool(settings.exchange.imported),
         cut=segments.read_cut(source.segment, source.segments),
         cache=cycle.run.cache,
     )
@@ -142,27 +169,8 @@ def labels_so_far(
     for name in dict.fromkeys(video.source for video in pool.videos.values()):
         find_video(name)
     annotation_file.save(pool, cycle.run.pool)
-    return pool, failed
-
-
-def finder(settings: SelectSettings, cycle: Cycle) -> identities.IdentifiedVideos:
-    """Function from the name of a video to its path, which must be the run's own file."""
-    source = settings.source
-    find_video = table.video_finder(source.dataset, source.data)
-    return identities.of_run(cycle.run, find_video)
-
-
-def labels_before(settings: SelectSettings, cycle: Cycle) -> Annotations:
-    """The labels that a request of this cycle was made from."""
-    path = cycle.before().annotations if cycle.number else cycle.run.pool
-    return load_labels(path, settings.source.dataset)
-
-
-def load_labels(path, dataset: str) -> Annotations:
-    """An annotation file of this data set; UserError naming the file."""
-    labels = annotation_file.load(path)
-    table.check_same(dataset, labels.dataset, path)
-    return labels
+    grow.keep_start(source, cycle, pool)
+    return with_changes(pool, cycle.run, 0), failed
 
 
 def on_disk(pool: Annotations, source: Source) -> Annotations:
@@ -195,7 +203,8 @@ def pool_of_cycle(
     if cycle.number == 0:
         return pool_of_labels(before, unreadable)
     extract = f"run cluster_extract.py {flags_of(settings, cycle.number - 1)}"
-    return read_pool(before, cycle, rule, extract)
+    joined = [] if rule.random else grow.joining(cycle)  # no detector has seen these
+    return read_pool(without(before, joined), cycle, rule, extract)
 
 
 # ------------------------------------------------------------------------------- the choice
@@ -223,14 +232,18 @@ def asked_budget(
 
 def choose(
     settings: SelectSettings, rule: RuleSettings, known: NamedPool, asked: Budget
-) -> Selection:
-    """The selection of this cycle. The generator of every random choice starts from (seed,
-    cycle). UserError where too little is left.
+) -> tuple[Selection, Selection | None]:
+    """(the selection of this cycle, what --random-share draws beside it). The generator of
+    every random choice starts from (seed, cycle). UserError where too little is left.
     """
     pool, take_rest = known.pool, settings.budget.take_rest
+    seed = [settings.seed, settings.cycle]
     with one_line(ValueError):
         budget = fit_budget(asked, *pool.left(), take_rest)
-        return select(pool, budget, rule, [settings.seed, settings.cycle])
+        if settings.random_share is None or not settings.cycle:
+            return select(pool, budget, rule, seed), None
+        share = read_share(settings.random_share)
+        return select_with_share(pool, budget, rule, seed, share)
 
 
 def checked_prices(settings: SelectSettings) -> dict[str, str]:
@@ -239,53 +252,7 @@ def checked_prices(settings: SelectSettings) -> dict[str, str]:
     return settings.prices
 
 
-# ---------------------------------------------------------------------------------- answers
-
-
-def take_answers(settings: SelectSettings, cycle: Cycle) -> int:
-    """Check a filled-in form against the selection it answers, and finish the cycle with it."""
-    if not cycle.selection.exists():
-        raise UserError(
-            f"{cycle.selection} is missing, so nothing was asked in cycle "
-            f"{cycle.number}: run this command without --answers first"
-        )
-    source, report = settings.source, load_selection(cycle.selection)
-    before = labels_before(settings, cycle)
-    request = request_of(source, before, report)
-    answers = read_form(source.answers)
-    with annotation_file.naming(source.answers):
-        check_answers(request, answers, before)
-    return finish(settings, cycle, before, answers)
-
-
-def finish(settings: SelectSettings, cycle: Cycle, before: Annotations, answers: dict) -> int:
-    """Keep the answers, write the annotation file and the ledger, and say what the cycle
-    came to.
-    """
-    merged = merge_answers(before, answers)
-    write_form(cycle.answers, answers)
-    annotation_file.save(merged, cycle.annotations)
-    in_memory = {cycle.number - 1: before, cycle.number: merged}
-    row = write_ledger(cycle.run, in_memory)[-1]
-    print(
-        f"labeled: {row['videos']} videos, {row['frames']} frames, {row['boxes']} boxes, "
-        f"cost {row['cost']}; in all {row['total_videos']} videos, "
-        f"{row['total_frames']} frames ({row['percent_of_frames']}% of the pool), "
-        f"cost {row['total_cost']}"
-    )
-    training = " ".join(table.training_script(settings.source.dataset))
-    print(
-        f"wrote {cycle.annotations}; next: {training} "
-        f"{flags_of(settings, cycle.number)}{data_of(settings.source)}"
-    )
-    return 0
-
-
-def request_of(source: Source, before: Annotations, report: dict) -> dict:
-    """The form that asks for what a selection's report has chosen."""
-    kind = table.DATASETS[source.dataset].ANSWERS
-    picks = request_picks(report)
-    return request_form(before, picks, report["run"], report["cycle"], kind)
+# ------------------------------------------------------------------------------- the request
 
 
 def check_nothing_built_on(cycle: Cycle) -> None:
@@ -307,6 +274,7 @@ def show_request(settings: SelectSettings, cycle: Cycle, before: Annotations) ->
     """
     source = settings.source
     picks = request_picks(load_selection(cycle.selection))
+    picks = [pick for pick in picks if pick["video"] in before.videos]
     find_video = finder(settings, cycle)
     failed = write_frames(
         picks, cycle.folder / FRAMES, find_video, before.videos, cycle.run.cache
@@ -319,21 +287,11 @@ def show_request(settings: SelectSettings, cycle: Cycle, before: Annotations) ->
         )
     else:
         print(f"pictures of the frames to label: {cycle.folder / FRAMES}/")
+    if settings.in_loop:
+        return
     dataset = "" if source.dataset == "ucf101" else f"--dataset {source.dataset} "
     print(
         f"next: fill in {cycle.request} (or a copy), then\n"
         f"  python claus_select.py {flags_of(settings, cycle.number)}{data_of(source)} "
         f"{dataset}--answers {cycle.request}"
     )
-
-
-def data_of(source: Source) -> str:
-    """--data, where it is not the data set's own folder."""
-    default = table.data_folder(source.dataset)
-    return "" if source.data == default else f" --data {source.data}"
-
-
-def flags_of(settings: SelectSettings, cycle: int) -> str:
-    """The flags that lead any script to this run's `cycle`."""
-    files = "" if settings.files == "files" else f" --files {settings.files}"
-    return f"--run {settings.run} --cycle {cycle}{files}"

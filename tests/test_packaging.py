@@ -99,6 +99,8 @@ def test_the_wheel_holds_every_room_below_claus_and_no_script(wheel):
             assert f"claus/{room.as_posix()}" in names
     for name in ("claus/engine.py", "claus/training.py", "claus/weights/small_encoder.pt"):
         assert name in names
+    for path in (ROOT / "annotators" / "page").iterdir():
+        assert path.is_dir() or f"claus/annotators/page/{path.name}" in names
     for name in ("claus/claus_select.py", "claus/setup.py", "claus/claus/__init__.py"):
         assert name not in names
 

@@ -24,6 +24,7 @@ FOLDERS = (  # in the order of the data's way through the code
     "metrics",
     "annotators",
     "artifacts",
+    "detection",
     "flags",
     "steps",
     "utils",
@@ -31,6 +32,7 @@ FOLDERS = (  # in the order of the data's way through the code
     "experiments",
     "benchmarks",
     "reference",
+    "examples",
     "tools",
 )
 HEAD = """# Layout

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 from matplotlib import colormaps, font_manager
@@ -23,6 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from claus.utils.pyav import av
 from claus.utils.runtime import UserError, atomic_write
 
 TRUTH, PREDICTION = (90, 235, 90), (255, 140, 30)

@@ -66,6 +66,16 @@ def run_script(main, again="finished work is kept; run the same command to resum
     """
     from claus.utils import stopping
 
+    try:
+        _run_script(main, again)
+    except KeyboardInterrupt:  # once more, while the first was dealt with
+        stopping.say(f"\n{Path(sys.argv[0]).name}: stopped; {again}")
+        stopping.leave(130)
+
+
+def _run_script(main, again):
+    from claus.utils import stopping
+
     name = Path(sys.argv[0]).name
     stopping.begin()
     try:

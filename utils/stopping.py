@@ -23,6 +23,7 @@ LAUNCHED = (
     "CLAUS_LAUNCHED_BY"  # descriptor of a pipe that closes with the process that started it
 )
 _asked = _cleaning = _launched = False
+_since = 0.0  # when it was asked to stop
 
 
 def begin() -> None:
@@ -74,13 +75,15 @@ def _interrupt(script, signum, frame):
     """SIGTERM ends a script as Ctrl-C does; the workers that it forked, which have this
     handler too, just end.
     """
-    global _asked
+    global _asked, _since
     if os.getpid() != script:
         os._exit(128 + signum)
     if hasattr(signal, "SIGCHLD"):
         # torch's handler would raise that its workers have ended, too
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    _asked = True
+    if _asked and time.monotonic() - _since < AGAIN:
+        return  # Ctrl-C reaches a process and what it was started by, which passes it on
+    _asked, _since = True, time.monotonic()
     _raise_again_in(AGAIN)
     raise KeyboardInterrupt
 

@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from claus.datasets.labels.masks import look_up
 
-STRIDE = 2
+LENGTH, STRIDE = 8, 2  # frames of a clip, and from one to the next
 POSITION = 4  # index of the anchor (in training a labeled frame) in its clip
 FITS = ("stretch", "whole", "letterbox")
 BAR = 128  # gray level around a picture: near the zero that convolutions pad with
@@ -160,7 +160,7 @@ WHOLE = ("whole", "letterbox")  # crops of every data set, that leave out nothin
 def clip_indices(
     frames: int,
     anchor: int,
-    length: int = 8,
+    length: int = LENGTH,
     stride: int = STRIDE,
     position: int = POSITION,
 ) -> np.ndarray:

@@ -15,6 +15,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from claus.datasets.clips.geometry import (
+    LENGTH,
+    POSITION,
     ClipGeometry,
     center_crop,
     clip_indices,
@@ -33,6 +35,8 @@ from claus.datasets.video.reader import read_frames
 from claus.models.lite import flipped
 from claus.utils.runtime import UserError
 
+# which frame of its clip the labeled one is: that of index 4, as published, or any
+PLACES = ("middle", "any")
 IN_MEMORY = 32e6  # bytes of compressed masks a process keeps: all of J-HMDB's
 
 
@@ -66,6 +70,28 @@ class ClipSampler(Sampler):
             yield self.epoch, position, self.names[index]
 
 
+def clip_class(
+    video: Video, indices: np.ndarray, anchor: int, rng: np.random.Generator | None
+) -> int:
+    """The class that a clip of frames `indices` (T,) is trained on: that of its labeled
+    actors; of several, those at the `anchor` count, and one is drawn where they differ.
+
+    Nothing is drawn where all actors of a video have its class. rng None: the video's own
+    class where it is among them, else the lowest.
+    """
+    if all(tube.label == video.label for tube in video.tubes):
+        return video.label
+    for frames in ([anchor], indices):
+        shown = {tube.label for tube in video.tubes if np.isin(frames, tube.frames).any()}
+        if shown:
+            break
+    else:
+        return video.label
+    if len(shown) == 1 or rng is not None:
+        return int(rng.choice(sorted(shown))) if len(shown) > 1 else min(shown)
+    return video.label if video.label in shown else min(shown)
+
+
 class TrainingClips(Dataset):
     """(epoch, position, name) -> one clip as a dict of tensors.
 
@@ -75,7 +101,7 @@ class TrainingClips(Dataset):
     instead. loss, weighting: see pseudo_labels.clip_labels. interpolation: of masks, one of
     mask_interp.INTERPOLATIONS. folder: for indices of the videos, and up to `cache_gb` of
     decoded clips (1e9 bytes). features: where given, frames are records, half (T,R), in
-    place of pictures, and nothing is decoded that it has.
+    place of pictures, and nothing is decoded that it has. place: one of PLACES.
     """
 
     def __init__(
@@ -90,13 +116,14 @@ class TrainingClips(Dataset):
         folder: str | Path | None = None,
         cache_gb: float = 0,
         features: FeatureCache | None = None,
+        place: str = PLACES[0],
     ):
         self.annotations, self.find_video, self.geometry = annotations, find_video, geometry
         self.seed, self.loss, self.weighting = seed, loss, weighting
         self.interpolation = interpolation
         self.videos = IndexedVideos(folder)
         self.cache = FrameCache(folder, cache_gb) if folder and cache_gb else None
-        self.features = features
+        self.features, self.place = features, place
         self._dense = OrderedDict()  # video name -> its pseudo-labels, where these are masks
 
     def __getitem__(self, key):
@@ -109,7 +136,10 @@ class TrainingClips(Dataset):
         """The clip of `video` around frame `anchor`; center crop without flip where rng is
         None.
         """
-        indices = clip_indices(video.frames, anchor)
+        position = POSITION
+        if rng is not None and self.place == "any":
+            position = int(rng.integers(LENGTH))
+        indices = clip_indices(video.frames, anchor, LENGTH, position=position)
         corner, flip = center_crop(self.geometry), False
         if rng is not None:
             corner = random_crop(self.geometry, rng)
@@ -127,7 +157,7 @@ class TrainingClips(Dataset):
             "frames": frames,
             "target": torch.from_numpy(target),
             "weight": torch.from_numpy(weight),
-            "label": video.label,
+            "label": clip_class(video, indices, anchor, rng),
             "name": video.name,
             "anchor": int(np.flatnonzero(indices == anchor)[0]),
             "on_label": torch.from_numpy(np.isin(indices, video.labeled_frames)),

@@ -8,9 +8,15 @@ its aspect ratio and the height stays, before turning: `scale=iw*sar:ih` of FFmp
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.video.stream import VideoStream
+
+    from claus.datasets.video.images import Picture
 
 # a pixel more oblong than this is an error of the header, and counts as square
 MOST_OBLONG = 16
@@ -27,11 +33,11 @@ class Display:
     left_right: bool = False
     top_bottom: bool = False
 
-    def width(self, frame: av.VideoFrame) -> int:
+    def width(self, frame: "VideoFrame | Picture") -> int:
         """Width of a decoded frame with square pixels, before it is turned."""
         return max(round(frame.width * self.aspect), 1)
 
-    def size(self, frame: av.VideoFrame) -> tuple[int, int]:
+    def size(self, frame: "VideoFrame | Picture") -> tuple[int, int]:
         """(height, width) at which a decoded frame is shown."""
         height, width = frame.height, self.width(frame)
         return (width, height) if self.transposed else (height, width)
@@ -60,7 +66,7 @@ class Display:
         return ", ".join(filter(None, parts))
 
 
-def display_of(stream: av.video.stream.VideoStream, frame: av.VideoFrame) -> Display:
+def display_of(stream: "VideoStream", frame: "VideoFrame") -> Display:
     """The Display of a stream whose first decoded frame is `frame`."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is not None:

@@ -16,7 +16,6 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 
@@ -33,6 +32,7 @@ from claus.datasets.video.frame_index import IndexedVideos
 from claus.models.detector import Detector
 from claus.models.input import normalize
 from claus.models.lite import Trunk, joined, record_length
+from claus.utils.pyav import decoder_versions
 from claus.utils.runtime import UserError, open_temporary, put_in_place
 
 VERSION = 1
@@ -58,8 +58,7 @@ class FeatureCache:
 
     def take(self, trunk: Trunk) -> "FeatureCache":
         """Compute by a copy of this network, on the CPU."""
-        self._trunk = copy.deepcopy(trunk).cpu().eval().requires_grad_(False)
-        self._trunk = self._trunk.to(memory_format=torch.channels_last)
+        self._trunk = frozen_copy(trunk).cpu()
         self._digest, self._black = digest(self._trunk), None
         return self
 
@@ -106,7 +105,7 @@ class FeatureCache:
             f"{VERSION} {signature(path)} {video.first} {video.frames} "
             f"{video.height} {video.width} "
             f"{self.geometry.to_dict()} {self.pixel_range} {self._digest} "
-            f"{av.library_versions}"
+            f"{decoder_versions()}"
         )
         key = hashlib.sha1(about.encode(), usedforsecurity=False).hexdigest()
         return self.folder.path / key[:2] / key
@@ -186,11 +185,22 @@ class FeatureCache:
         ]
         return torch.cat(parts)
 
-    @torch.no_grad()
     def _records_of(self, pictures):
         """uint8 (n,3,S,S) -> records (n,R)."""
-        frames = normalize(pictures[None], self.pixel_range)[0].transpose(0, 1)
-        return joined(self._trunk(frames))
+        return records_of(self._trunk, pictures, self.pixel_range)
+
+
+def frozen_copy(trunk: Trunk) -> Trunk:
+    """A copy of a network as records are computed by it."""
+    trunk = copy.deepcopy(trunk).eval().requires_grad_(False)
+    return trunk.to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def records_of(trunk: Trunk, pictures: torch.Tensor, pixel_range: str) -> torch.Tensor:
+    """Records (n,R) of pictures uint8 (n,3,S,S), by a frozen_copy on their device."""
+    frames = normalize(pictures[None], pixel_range)[0].transpose(0, 1)
+    return joined(trunk(frames))
 
 
 def feature_cache(

@@ -16,7 +16,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 
 from claus.datasets.video.disk_cache import (
@@ -25,6 +24,7 @@ from claus.datasets.video.disk_cache import (
     signature,
     write_checked,
 )
+from claus.utils.pyav import decoder_versions
 
 VERSION = 2  # 2: pictures as a player shows them
 
@@ -48,7 +48,7 @@ class FrameCache:
         labeled: (height, width) that its picture was proved to have.
         """
         frames, sizes = list(map(int, indices)), (tuple(size), labeled)
-        about = f"{VERSION} {signature(video)} {frames} {sizes} {av.library_versions}"
+        about = f"{VERSION} {signature(video)} {frames} {sizes} {decoder_versions()}"
         key = hashlib.sha1(about.encode(), usedforsecurity=False).hexdigest()
         return self.folder / key[:2] / key
 

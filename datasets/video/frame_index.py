@@ -20,17 +20,14 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from claus.datasets.labels.annotations import Video
 from claus.datasets.video.disk_cache import read_checked, signature, write_checked
 from claus.datasets.video.display import Display, display_of
 from claus.datasets.video.reader import (
-    UNREADABLE,
     Frame,
     InOrder,
     VideoError,
@@ -41,9 +38,14 @@ from claus.datasets.video.reader import (
     pixels,
     read_frames,
     read_runs,
+    unreadable,
     video_stream,
 )
+from claus.utils.pyav import av, decoder_versions
 from claus.utils.runtime import UserError
+
+if TYPE_CHECKING:
+    from av import VideoFrame
 
 # 2: holds how frames are shown, and chooses the stream that is shown
 VERSION = 2
@@ -72,7 +74,7 @@ class FrameIndex:
     extradata: str = ""
     display: Display = Display()
 
-    def decode(self, file: BinaryIO, group: int) -> Iterator[av.VideoFrame]:
+    def decode(self, file: BinaryIO, group: int) -> "Iterator[VideoFrame]":
         """Yield the frames of a group, from an open file."""
         context = av.CodecContext.create(self.codec, "r")
         context.thread_count = 1
@@ -94,7 +96,7 @@ class FrameIndex:
         """{frame number: uint8 RGB (H,W,3)} for some of this file's frames. Raises OSError,
         FFmpegError or ValueError where the file no longer fits the index.
         """
-        converter, found = VideoReformatter(), {}
+        converter, found = av.video.reformatter.VideoReformatter(), {}
         with open(path, "rb") as file:
             for group, members in itertools.groupby(sorted(wanted), self.group_of):
                 members = list(members)
@@ -144,7 +146,7 @@ def build(path: str | Path) -> FrameIndex:
             if None in packets:
                 return FrameIndex(len(digests))
             return _verified(index, file, digests)
-    except UNREADABLE as error:
+    except unreadable() as error:
         raise VideoError(f"{path}: decoding fails; download this video again") from error
 
 
@@ -164,7 +166,7 @@ def _verified(index, file, digests):
                 if count == len(digests) or _digest(frame) != digests[count]:
                     return FrameIndex(len(digests))
                 count += 1
-    except UNREADABLE:
+    except unreadable():
         return FrameIndex(len(digests))
     if count < len(digests) or len(set(firsts)) < len(firsts):
         return FrameIndex(len(digests))
@@ -219,7 +221,7 @@ class ByGroups:
                 self._check_count(self.index.groups[following][1])
                 self._enter(following)
                 decoded = next(self._frames, None)
-        except UNREADABLE as error:
+        except unreadable() as error:
             raise VideoError(f"{self.path}: decoding fails near frame {self.count}") from error
         self.count, self.last = self.count + 1, Frame(decoded, self.index.display)
         return self.last
@@ -331,7 +333,7 @@ class IndexedVideos:
         final = index.frames - 1
         try:
             found = index.read(path, {min(int(k), final) for k in indices})
-        except UNREADABLE:  # the file has changed since; this reads it, or says what is wrong
+        except unreadable():  # the file has changed since; this reads it, or says what is wrong
             return read_frames(path, indices, frames, size)
         if max(indices) > final:
             check_length(path, index.frames, frames)
@@ -341,7 +343,7 @@ class IndexedVideos:
 
     def index(self, path: Path) -> FrameIndex | None:
         """The FrameIndex of a file, None where it cannot be decoded to its end."""
-        about = f"{VERSION} {signature(path)} {av.library_versions}"
+        about = f"{VERSION} {signature(path)} {decoder_versions()}"
         key = hashlib.sha1(about.encode(), usedforsecurity=False).hexdigest()
         if key in self._known:
             self._known.move_to_end(key)

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
-
 from claus.datasets.layouts import VIDEOS
 from claus.datasets.video.display import display_of
+from claus.datasets.video.images import has_images, numbered_images
 from claus.datasets.video.reader import (
     VideoError,
     iter_frames,
-    numbered_images,
     open_video,
     video_stream,
 )
+from claus.utils.pyav import av
 
 SAMPLES, STRETCH = 16, 1 << 16  # stretches of a file, bytes of each
 IMAGES, END = 256, 64  # images of a folder, bytes at the end of each: there is the checksum
@@ -158,7 +157,7 @@ def copies_of(path: Path) -> list[Path]:
     endings = (*VIDEOS, *map(str.upper, VIDEOS))
     files = [stem.with_name(f"{stem.name}{ending}") for ending in endings]
     found = [file for file in files if file.is_file()]
-    if stem.is_dir() and any(stem.glob("*.png")):
+    if has_images(stem):
         found.append(stem)
     return [file for file in found if not os.path.samefile(file, path)]
 

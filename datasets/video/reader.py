@@ -1,68 +1,64 @@
-"""Video file, or folder of numbered PNGs -> frames, or an error that names the file. Frame
+"""Video file, or folder of numbered images -> frames, or an error that names the file. Frame
 k is the k-th decoded frame, from 0.
 
 Of a folder, frame k is the k-th image in the order of the numbers their names end with
-(00001.png, 00002.png, ...). Decoding is PyAV's (FFmpeg): frames that an edit list cuts away
-are not there, 10-bit and HDR pictures are converted to 8 bits without tone mapping. Some
-containers claim more frames than they hold or have gaps in their timestamps, so nothing
-here trusts a header or seeks by time. Pictures are as a player shows them, see display.py.
+(00001.png, 00002.png, ..., or .jpg). Decoding is PyAV's (FFmpeg), of images Pillow's. Frames
+that an edit list cuts away are not there, 10-bit and HDR pictures are converted to 8 bits
+without tone mapping. Some containers claim more frames than they hold or have gaps in their
+timestamps, so nothing here trusts a header or seeks by time. Pictures are as a player shows
+them, see display.py.
 """
 
 import contextlib
 import functools
 import itertools
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import av
 import numpy as np
-from av.stream import Disposition
-from av.video.reformatter import VideoReformatter
 
+from claus.datasets.video import images
 from claus.datasets.video.display import Display, display_of
-from claus.utils.runtime import UserError
+from claus.datasets.video.images import Picture, VideoError, images_by_number, numbered_images
+from claus.utils.pyav import av
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.container import InputContainer
+    from av.video.reformatter import VideoReformatter
+    from av.video.stream import VideoStream
 
 # Counting programs differ by a few frames at the end. Up to this many missing ones repeat
 # the last one, up to this many more are ignored; beyond, it is a damaged or another file.
 # A clip of 33 frames or more that was re-encoded at 5/4 of its rate is beyond.
 SHORT_TAIL = 8
-# PyAV converts a frame with as many threads as there are cores unless told otherwise;
-# before version 17 it used one
-ONE_THREAD = {"threads": 1} if int(av.__version__.partition(".")[0]) >= 18 else {}
 
 
-# of a picture: 16 frames of one are a gigabyte; 8K video has 33 million
-MOST_PIXELS = 1 << 26
-MOST_BYTES = 1 << 30  # of one image file
-# what decoders, and the arrays made of what they give, raise for damaged or rare files
-UNREADABLE = (
-    av.error.FFmpegError,
-    OSError,
-    ValueError,
-    AssertionError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    NotImplementedError,
-    MemoryError,
-)
+def unreadable() -> tuple[type[Exception], ...]:
+    """What decoders, and the arrays made of what they give, raise for damaged or rare files."""
+    return (
+        av.error.FFmpegError,
+        OSError,
+        ValueError,
+        AssertionError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        NotImplementedError,
+        MemoryError,
+    )
 
 
 _noted = set()
 
 
-class VideoError(UserError):
-    """A video that is missing, empty, damaged, or not the one its annotation was made for."""
-
-
 class Frame(NamedTuple):
     """A frame as it was decoded, and how it is shown."""
 
-    decoded: av.VideoFrame
+    decoded: "VideoFrame | Picture"
     display: Display
 
     @property
@@ -103,7 +99,7 @@ def iter_frames(path: str | Path, wanted: set[int] | None = None) -> Iterator[Fr
                     )
                 yield Frame(frame, display)
                 decoded += 1
-    except UNREADABLE as error:
+    except unreadable() as error:
         reason = reason_of(error)
         raise VideoError(
             f"{path}: decoding fails after {decoded} frames ({reason}); "
@@ -115,7 +111,7 @@ def iter_frames(path: str | Path, wanted: set[int] | None = None) -> Iterator[Fr
         )
 
 
-def open_video(path: str | Path) -> av.container.InputContainer:
+def open_video(path: str | Path) -> "InputContainer":
     """Open a file for FFmpeg: as a file, whatever its name looks like, and nothing but files
     from inside of it.
     """
@@ -134,10 +130,10 @@ def open_video(path: str | Path) -> av.container.InputContainer:
 
 def check_pixels(path: str | Path, width: int, height: int) -> None:
     """VideoError for pictures that would fill the memory."""
-    if width * height > MOST_PIXELS:
+    if width * height > images.MOST_PIXELS:
         raise VideoError(
-            f"{path}: its pictures are {width}x{height} pixels, more than {MOST_PIXELS} in all; "
-            "make it smaller, or leave it out"
+            f"{path}: its pictures are {width}x{height} pixels, more than "
+            f"{images.MOST_PIXELS} in all; make it smaller, or leave it out"
         )
 
 
@@ -149,14 +145,15 @@ def reason_of(error: Exception) -> str:
 
 
 def video_stream(
-    container: av.container.InputContainer,
-) -> av.video.stream.VideoStream | None:
+    container: "InputContainer",
+) -> "VideoStream | None":
     """The video stream that is shown, to be decoded by one thread; None where there is none.
 
     It is FFmpeg's choice (the default one, then the longest and finest), unless that is a
     cover picture, a preview or a still: then the first one that is none of these.
     """
-    pictures = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    kinds = av.stream.Disposition
+    pictures = kinds.attached_pic | kinds.timed_thumbnails | kinds.still_image
     streams = [s for s in container.streams.video if not s.disposition & pictures]
     if not streams:
         return None
@@ -176,16 +173,7 @@ def _iter_images(folder, wanted):
         if wanted is not None and k not in wanted and k < len(files) - 1:
             yield None
             continue
-        try:
-            content = _image_bytes(file)
-            decoder = av.CodecContext.create("png", "r")
-            decoder.thread_count = 1
-            frame = (decoder.decode(packet_of(content)) or decoder.decode(None))[0]
-        except UNREADABLE as error:
-            reason = getattr(error, "strerror", None) or "it holds no image"
-            raise VideoError(
-                f"{file}: decoding fails ({reason}); download this video again"
-            ) from error
+        frame = images.decode(file)
         size = size or (frame.height, frame.width)
         if (frame.height, frame.width) != size:
             raise VideoError(
@@ -195,70 +183,24 @@ def _iter_images(folder, wanted):
         yield Frame(frame, Display())
 
 
-def _image_bytes(file):
-    """The content of a PNG of a folder; VideoError for what is no file, or too large."""
-    if not file.is_file():
-        raise VideoError(f"{file}: is no file; remove it, or put the image there")
-    if file.stat().st_size > MOST_BYTES:
-        raise VideoError(f"{file}: has more than {MOST_BYTES} bytes; is it an image?")
-    content = file.read_bytes()
-    if content[12:16] == b"IHDR":
-        width, height = (int.from_bytes(content[at : at + 4]) for at in (16, 20))
-        check_pixels(file, width, height)
-    return content
-
-
-def numbered_images(folder):
-    """The PNGs of a folder in the order of their numbers; VideoError where there is none,
-    one is missing between others, or the order is unclear.
+def one_thread() -> dict[str, int]:
+    """Keywords that have PyAV convert a frame by one thread: from version 18 on it takes as many
+    as there are cores.
     """
-    numbers = _images_by_number(folder)
-    for before, number in itertools.pairwise(numbers):
-        if number > before + 1:
-            raise VideoError(
-                f"{folder}: image number {before + 1} is missing, after {numbers[before].name}; "
-                "download this video again"
-            )
-    return list(numbers.values())
+    return {"threads": 1} if int(av.__version__.partition(".")[0]) >= 18 else {}
 
 
-def _images_by_number(folder):
-    """{number: file} of the PNGs of a folder, sorted."""
-    numbers = {}
-    try:
-        files = sorted(folder.iterdir())
-    except OSError as error:
-        raise VideoError(f"{folder}: cannot be listed ({reason_of(error)})") from error
-    for file in files:
-        if file.suffix.lower() != ".png" or file.name.startswith("."):
-            continue
-        digits = re.search(r"\d{1,18}$", file.stem, re.ASCII)
-        if digits is None:
-            raise VideoError(
-                f"{file}: has no frame number at the end of its name; rename it, or "
-                "move it elsewhere"
-            )
-        number = int(digits[0])
-        if number in numbers:
-            raise VideoError(
-                f"{file}: has the same frame number as {numbers[number].name}; keep one of them"
-            )
-        numbers[number] = file
-    if not numbers:
-        raise VideoError(
-            f"no video at {folder}: the folder holds no PNG; download this video again"
-        )
-    return dict(sorted(numbers.items()))
-
-
-def pixels(frame: Frame, converter: VideoReformatter | None = None) -> np.ndarray:
+def pixels(frame: Frame, converter: "VideoReformatter | None" = None) -> np.ndarray:
     """Frame -> uint8 RGB (H,W,3) as it is shown. converter: sharing one over a video halves
     the time.
     """
-    converter, (decoded, display) = converter or VideoReformatter(), frame
+    decoded, display = frame
+    if isinstance(decoded, Picture):
+        return display.turn(decoded.rgb)
+    converter = converter or av.video.reformatter.VideoReformatter()
     width = display.width(decoded)
     stretched = {"width": width} if width != decoded.width else {}
-    picture = converter.reformat(decoded, format="rgb24", **stretched, **ONE_THREAD)
+    picture = converter.reformat(decoded, format="rgb24", **stretched, **one_thread())
     return display.turn(picture.to_ndarray())
 
 
@@ -266,7 +208,7 @@ def _pixels(path, decoder, converter):
     """The picture of the last frame of a decoder; VideoError where it cannot be converted."""
     try:
         return pixels(decoder.last, converter)
-    except UNREADABLE as error:
+    except unreadable() as error:
         raise VideoError(
             f"{path}: frame {decoder.count - 1} cannot be converted ({reason_of(error)}); "
             "download this video again"
@@ -366,7 +308,8 @@ def _decode_runs(path, frames, runs, size, to_end, decoder=None):
     """
     if decoder is None:
         decoder = InOrder(path, {k for run in runs for k in run})
-    converter, final, checked = VideoReformatter(), None, False
+    converter = None if Path(path).is_dir() else av.video.reformatter.VideoReformatter()
+    final, checked = None, False
     for number, run in enumerate(runs, start=1):
         block = []
         for k in run:
@@ -437,7 +380,7 @@ def check_length(path: str | Path, decoded: int, frames: int) -> None:
             "the file is truncated, download this video again"
         )
     if decoded < frames and Path(path).is_dir():
-        first = next(iter(_images_by_number(Path(path))))
+        first = next(iter(images_by_number(Path(path))))
         if first > 1:
             raise VideoError(
                 f"{path}: begins with image number {first} and has {decoded} images where the "
@@ -452,7 +395,7 @@ def _note(text):
         print(f"note: {text}", file=sys.stderr, flush=True)
 
 
-def packet_of(content: bytes) -> av.Packet:
+def packet_of(content: bytes) -> "Packet":
     """av.Packet of these bytes, padded with the zeros that decoders read past the end;
     av.Packet(bytes) is not.
     """

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 
 from claus.datasets.segments import Times
 from claus.datasets.video.disk_cache import read_checked, signature, write_checked
-from claus.datasets.video.reader import UNREADABLE, VideoError, iter_frames, open_video
+from claus.datasets.video.reader import VideoError, iter_frames, open_video, unreadable
+from claus.utils.pyav import av, decoder_versions
 
 VERSION = 1
 
@@ -28,7 +28,7 @@ def read_times(path: str | Path, folder: str | Path | None = None) -> Times:
     """
     place = None
     if folder and Path(path).exists():
-        about = f"{VERSION} {signature(path)} {av.library_versions}"
+        about = f"{VERSION} {signature(path)} {decoder_versions()}"
         key = hashlib.sha1(about.encode(), usedforsecurity=False).hexdigest()
         place = Path(folder) / "times" / key[:2] / f"{key}.npz"
     found = _load(place) if place else None
@@ -45,7 +45,7 @@ def _decode(path):
     for frame in iter_frames(path, wanted=set()):  # of images only the last is decoded
         if frame is not None:
             size = frame.size
-            base = base or frame.decoded.time_base
+            base = base or (frame.decoded.time_base if timed else None)
         ticks.append(frame.decoded.pts if timed else len(ticks))
     timed = timed and base is not None and _in_order(ticks)
     if not timed:
@@ -63,7 +63,7 @@ def _start_of(path):
     try:
         with open_video(path) as container:
             return Fraction(container.start_time or 0, av.time_base)
-    except UNREADABLE as error:
+    except unreadable() as error:
         raise VideoError(f"{path}: cannot be opened again; was it moved?") from error
 
 

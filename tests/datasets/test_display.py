@@ -31,9 +31,9 @@ from claus.datasets.video.display import Display
 from claus.datasets.video.frame_cache import FrameCache
 from claus.datasets.video.frame_index import IndexedVideos
 from claus.datasets.video.reader import (
-    ONE_THREAD,
     VideoError,
     iter_frames,
+    one_thread,
     pixels,
     probe,
     read_blocks,
@@ -147,7 +147,7 @@ def test_the_width_is_scaled_to_square_pixels(tmp_path, name, aspect, width):
     assert corners_of(pictures[9]) == UPRIGHT
     assert numbers_inside(pictures) == list(range(COUNT))
     for picture, plain in zip(pictures, iter_frames(tmp_path / f"plain_{name}"), strict=True):
-        scaled = plain.decoded.reformat(width=width, format="rgb24", **ONE_THREAD)
+        scaled = plain.decoded.reformat(width=width, format="rgb24", **one_thread())
         assert np.array_equal(picture, scaled.to_ndarray())
 
 
@@ -169,7 +169,7 @@ def test_what_is_done_in_words():
 def test_an_ordinary_file_is_shown_as_it_is_decoded(made_videos):
     for frame in iter_frames(made_videos / "gray20.avi"):
         assert frame.display == Display()
-        plain = frame.decoded.reformat(format="rgb24", **ONE_THREAD).to_ndarray()
+        plain = frame.decoded.reformat(format="rgb24", **one_thread()).to_ndarray()
         assert np.array_equal(pixels(frame), plain)
 
 
@@ -273,7 +273,7 @@ def test_hdr_is_converted_as_ffmpeg_does(tmp_path):
         container.mux(stream.encode())
     decoded = [frame.decoded for frame in iter_frames(tmp_path / "v.mkv")]
     assert decoded[0].colorspace == 9 and decoded[0].color_trc == ColorTrc.SMPTE2084
-    plain = [frame.reformat(format="rgb24", **ONE_THREAD).to_ndarray() for frame in decoded]
+    plain = [frame.reformat(format="rgb24", **one_thread()).to_ndarray() for frame in decoded]
     assert np.array_equal(whole(tmp_path / "v.mkv"), plain)
     assert corners_of(plain[0]) == UPRIGHT and numbers_inside(np.stack(plain)) == list(
         range(20)

@@ -268,11 +268,11 @@ def test_images_are_found_too(tmp_path, layout):
 def test_a_missing_video_is_named_with_where_it_was_looked_for(tmp_path):
     (tmp_path / "catch" / "ball").mkdir(parents=True)  # no PNG in it
     with pytest.raises(
-        UserError, match="video catch/ball: no file .*catch/ball.avi and no folder of PNGs"
+        UserError, match="video catch/ball: no file .*catch/ball.avi and no folder of images"
     ) as error:
         jhmdb.find_video(tmp_path, "catch/ball")
     assert "Rename_Images/" in str(error.value) and "--data" in str(error.value)
-    with pytest.raises(UserError, match="or folder of PNGs there"):
+    with pytest.raises(UserError, match="or folder of images there"):
         jhmdb.scan_videos(tmp_path)
     for name in ("../secret", "catch/../../x", "a\\b", "/etc/passwd"):
         with pytest.raises(UserError, match="leads out of"):

@@ -1,4 +1,6 @@
-"""A folder of numbered PNGs is read as a video file is."""
+"""A folder of numbered images is read as a video file is."""
+
+import sys
 
 import cv2
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 from jhmdb_maker import write_pngs
 from made_videos import gray_frames, numbers
 
+from claus.datasets.video import reader
 from claus.datasets.video.reader import (
     SHORT_TAIL,
     VideoError,
@@ -15,6 +18,8 @@ from claus.datasets.video.reader import (
     read_blocks,
     read_frames,
 )
+from claus.utils import pyav
+from claus.utils.runtime import UserError
 
 
 @pytest.fixture
@@ -161,5 +166,48 @@ def test_what_has_no_clear_order_is_refused(folder):
 
 
 def test_an_empty_folder_is_no_video(tmp_path):
-    with pytest.raises(VideoError, match="no video at .*: the folder holds no PNG"):
+    with pytest.raises(VideoError, match="no video at .*: the folder holds no PNG or JPEG"):
         probe(tmp_path)
+
+
+def test_jpegs_are_read_as_pngs_are(tmp_path):
+    """Within what the format loses; smooth pictures at quality 95 lose a level or two."""
+    ramp = np.linspace(0, 200, 32, dtype=np.uint8)
+    frames = np.stack([np.broadcast_to(ramp + 10 * k, (24, 32)) for k in range(4)])
+    frames = np.repeat(frames[..., None], 3, axis=3)
+    for k, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / f"{k + 1:05d}.jpg"), frame, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    read = read_frames(tmp_path, range(4), 4).astype(int)
+    assert abs(read - frames).max() <= 3
+    assert probe(tmp_path) == (4, 24, 32)
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg"])
+def test_an_image_cut_short_is_an_error(tmp_path, ending):
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    file = tmp_path / f"00001{ending}"
+    cv2.imwrite(str(file), picture)
+    file.write_bytes(file.read_bytes()[:-400])
+    with pytest.raises(VideoError, match=f"00001{ending}: decoding fails"):
+        probe(tmp_path)
+
+
+def test_gray_of_sixteen_bits_and_transparency(tmp_path):
+    """As eight bits a color; a palette and an alpha channel give the colors alone."""
+    gray = (np.arange(64 * 64).reshape(64, 64) * 16).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "00001.png"), gray)
+    clear = np.random.default_rng(0).integers(0, 256, (64, 64, 4), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "00002.png"), clear)
+    first, second = read_frames(tmp_path, [0, 1], 2)
+    assert np.array_equal(first[..., 0], gray >> 8)
+    assert np.array_equal(second, clear[..., 2::-1])
+
+
+def test_a_folder_is_read_without_pyav(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.setattr(pyav, "av", pyav._Library())
+    monkeypatch.setattr(reader, "av", pyav.av)
+    assert numbers(read_frames(folder, [3, 7], 20)) == [3, 7]
+    (folder.parent / "clip.avi").write_bytes(b"RIFF")
+    with pytest.raises(UserError, match="PyAV cannot be imported .*pip install av"):
+        probe(folder.parent / "clip.avi")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from made_videos import gray_frames, numbers, white_square_frames
 
-from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry, clip_indices
+from claus.datasets.clips.geometry import GEOMETRY, LENGTH, POSITION, ClipGeometry, clip_indices
 from claus.datasets.clips.training_clips import (
     ClipSampler,
     LabeledFrames,
@@ -328,3 +328,16 @@ def test_bad_videos_are_collected_beside_the_good_clips(made_videos, tmp_path):
     )
     empty = collate([items[0], items[2]])
     assert empty["name"] == [] and len(empty["failed"]) == 2 and "frames" not in empty
+
+
+def test_the_labeled_frame_lies_anywhere_in_its_clip_where_that_is_asked_for(made_videos):
+    """Every place occurs, the label stays in its clip; else it is the fifth frame."""
+    places = {"middle": Counter(), "any": Counter()}
+    for place, counted in places.items():
+        drawn = clips(made_videos, gray_video((20,)), place=place)
+        for position in range(60):
+            clip = drawn[0, position, "gray40"]
+            assert numbers(clip["frames"])[clip["anchor"]] == 20
+            counted[clip["anchor"]] += 1
+    assert places["middle"] == {POSITION: 60}
+    assert set(places["any"]) == set(range(LENGTH)) and max(places["any"].values()) < 20

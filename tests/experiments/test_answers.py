@@ -88,9 +88,9 @@ def test_the_protocol_has_this_many_comparisons():
     counts = {name: 0 for name in contrasts.FAMILIES}
     for contrast in planned:
         counts[contrast.family] += 1
-    assert list(counts.values()) == [2, 18, 4, 8, 6, 8, 8, 18, 4] and len(planned) == 76
+    assert list(counts.values()) == [2, 18, 4, 8, 6, 10, 8, 8, 18, 4] and len(planned) == 86
     variants = {}
-    for name in ("spread", "step", "fig6", "curve", "table2", "full"):
+    for name in ("spread", "place", "step", "fig6", "curve", "table2", "full"):
         cells = cells_of(name, None, "jhmdb", "small")
         variants[name] = {cell.variant for cell in cells}
     for contrast in planned:
@@ -240,7 +240,7 @@ def test_pages_and_figures_are_made_of_a_table(table, capsys):
     said = (folder / "answers.md").read_text()
     assert "claus - random, f-mAP@.5: " in said and "20 seeds, not significant" in said
     assert "18 of 18 comparisons have no seeds yet." in said  # the paper's step
-    assert "76 comparisons in 9 families." in said
+    assert "86 comparisons in 10 families." in said
     for name in ("step", "spread", "spread_cost", "curve"):
         assert (folder / f"{name}.svg").read_bytes().startswith(b"<?xml"), name
     assert not (folder / "paper_step.svg").exists()

@@ -47,7 +47,7 @@ FILE_EVENTS = {
 }
 # files whose content tells the time or the order of events
 UNEQUAL = re.compile(
-    r"tensorboard/|seconds\.json$|\.png$|detector\.pt$|/cache/|identities\.jsonl$"
+    r"tensorboard/|seconds\.json$|\.png$|detector\.pt$|/cache/|identities\.jsonl$|changes\.jsonl$"
 )
 
 

@@ -302,7 +302,7 @@ class Pool:
         from claus.datasets import jhmdb, own_videos, ucf101
         from claus.datasets.video.frame_index import IndexedVideos
         from claus.datasets.video.identity import identity_of
-        from claus.datasets.video.reader import UNREADABLE, read_frames
+        from claus.datasets.video.reader import read_frames, unreadable
         from claus.datasets.video.times import read_times
         from claus.utils.runtime import UserError
 
@@ -330,7 +330,7 @@ class Pool:
                     identity_of(path)
                 except UserError as error:
                     failed[name] = str(error)
-                except UNREADABLE as error:
+                except unreadable() as error:
                     if "identity" not in repr(error.__traceback__):
                         raise
             said.append([sorted(failed.values()), sorted(pool.videos)])

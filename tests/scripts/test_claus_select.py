@@ -17,6 +17,7 @@ from golden import make_selection
 
 import claus_select
 from claus.artifacts import scores as scores_file
+from claus.artifacts.cycle import Cycle
 from claus.artifacts.scores import (
     FRAME_ARRAYS,
     load_features,
@@ -30,6 +31,7 @@ from claus.datasets.labels import annotations as annotation_file
 from claus.flags.selection import METHODS
 from claus.reference.selection import claus
 from claus.selection.rules import RULES
+from claus.steps.intake import open_problems
 from claus.utils.runtime import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "selection"
@@ -319,45 +321,67 @@ def test_people_are_asked_and_their_answers_taken_in(run, tmp_path, capsys):
     assert (folder / "answers.json").read_bytes() == simulated["answers.json"]
 
 
-def test_answers_that_do_not_fit_the_request_are_named_and_change_nothing(run, tmp_path):
+def test_answers_that_do_not_fit_are_named_and_the_others_taken_in(run, tmp_path, capsys):
     select(run, 1)
     answers = json.loads((run / "cycle1" / "answers.json").read_text())
-    for name in ("annotations.pkl", "answers.json"):
-        (run / "cycle1" / name).unlink()
-    ledger = (run / "ledger.csv").read_bytes()
-    path = tmp_path / "filled_in.json"
+    path, folder = tmp_path / "filled_in.json", run / "cycle1"
 
-    def error_after(change):
+    def told_after(change):
+        for name in ("annotations.pkl", "answers.json"):
+            (folder / name).unlink(missing_ok=True)
         form = json.loads(json.dumps(answers))
         change(form["videos"])
         path.write_text(json.dumps(form))
-        message = refused(ask, run, 1, "--answers", str(path))
-        assert message.startswith(f"{path}: ")
-        return message
+        capsys.readouterr()
+        assert ask(run, 1, "--answers", str(path)) == 0
+        labels = annotation_file.load(folder / "annotations.pkl")
+        known = labels.videos[first].labeled_frames.tolist()
+        problems = folder / "answers_problems.txt"
+        return known, problems.read_text() if problems.exists() else ""
 
     first = answers["videos"][0]["video"]
-    assert f"video {first} is missing" in error_after(lambda videos: videos.pop(0))
-    assert "video X/y was not requested" in error_after(
-        lambda videos: videos.append({**videos[0], "video": "X/y"})
+    frames = [frame["frame"] for frame in answers["videos"][0]["frames"]]
+    assert told_after(lambda videos: videos.pop(0)) == ([], "")
+    assert (
+        "X/y:\n  - was not requested"
+        in told_after(lambda videos: videos.append({**videos[0], "video": "X/y"}))[1]
     )
-    assert f"video {first}: frame 3 was not requested" in error_after(
+    known, told = told_after(
         lambda videos: videos[0]["frames"].append({"frame": 3, "score": 0, "actors": []})
     )
-    assert f"video {first}: frame 7 was changed to 6" in error_after(
-        lambda videos: videos[0]["frames"][0].update(frame=6)
+    assert known == frames and "frames 3 were not requested: not taken in" in told
+    known, told = told_after(lambda videos: videos[0].update({"class": "Jmup"}))
+    assert known == [] and "unknown class 'Jmup' (is it Jump?)" in told
+    assert open_problems(Cycle.of(f"{run}/", 1)) == 1
+    known, told = told_after(lambda videos: videos[0]["frames"][0].update(actors=None))
+    assert (known, told) == (frames[1:], "")
+    assert "taken in: 14 of 15 frames, 1 not answered" in capsys.readouterr().out
+
+
+def test_a_second_call_completes_partial_answers(run, tmp_path, capsys):
+    select(run, 1)
+    folder = run / "cycle1"
+    whole = contents(folder)
+    answers = json.loads(whole["answers.json"])
+    for name in ("annotations.pkl", "answers.json"):
+        (folder / name).unlink()
+    halves = [tmp_path / "a.json", tmp_path / "b.json"]
+    for path, part in zip(halves, (answers["videos"][:3], answers["videos"][3:]), strict=True):
+        path.write_text(json.dumps({**answers, "videos": part}))
+    for path in halves:
+        assert ask(run, 1, "--answers", str(path)) == 0
+    assert contents(folder)["annotations.pkl"] == whole["annotations.pkl"]
+    assert contents(folder)["answers.json"] == whole["answers.json"]
+    shutil.rmtree(folder / "sheets")
+    for name in ("annotations.pkl", "answers.json"):
+        (folder / name).unlink()
+    assert ask(run, 1, "--answers", *map(str, halves)) == 0, "two people, at once"
+    assert contents(folder)["annotations.pkl"] == whole["annotations.pkl"]
+    assert list((folder / "sheets").glob("sheet_01.png"))
+    (folder / "detector.pt").write_bytes(b"trained")
+    assert "--correct in place of --answers" in refused(
+        ask, run, 1, "--answers", str(halves[0])
     )
-    assert f"video {first}: its class is missing" in error_after(
-        lambda videos: videos[0].update({"class": None})
-    )
-    assert "is unanswered" in error_after(
-        lambda videos: videos[0]["frames"][0].update(actors=None)
-    )
-    assert sorted(contents(run / "cycle1")) == [
-        "clusters.png",
-        "request.json",
-        "selection.json",
-    ]
-    assert (run / "ledger.csv").read_bytes() == ledger
 
 
 def test_answers_before_any_question(run, tmp_path):

@@ -190,7 +190,8 @@ def test_own_labels_of_test_videos_are_scored_as_ground_truth_is(run, videos, tm
         assert evaluate.main([*common(run, videos), *more, "--device", "cpu"]) == 0
         return json.loads((run / "cycle0" / "evaluation.json").read_text())
 
-    dense = scored(*truth(videos))["capsule"]
+    by_truth = scored(*truth(videos))
+    dense = by_truth["capsule"]
     hidden = ucf101.read_ground_truth(videos / "pyannot.pkl", videos / "testlist01.txt", "test")
     unlabeled = {"Rock/v_more": annotations.Video("Rock/v_more", 9, 72, 96)}
     annotations.save(
@@ -199,6 +200,11 @@ def test_own_labels_of_test_videos_are_scored_as_ground_truth_is(run, videos, tm
     own = scored("--labels", str(tmp_path / "dense.pkl"))
     assert own["act"] is None and own["capsule"] == dense and own["floor"]["videos"] == 6
     assert "scored on other labels than" in capsys.readouterr().out
+    labels = ["--labels", str(tmp_path / "dense.pkl"), "--protocol", "act", "--force"]
+    boxes = scored(*labels)
+    assert boxes["act"]["frame"]["mean_ap"] == by_truth["act"]["frame"]["mean_ap"]
+    assert boxes["act"]["video"] is None and boxes["capsule"] is None
+    assert "video-mAP is not scored: it needs whole tubes" in capsys.readouterr().out
     every = {
         video.name: replace(
             video,
@@ -215,7 +221,10 @@ def test_own_labels_of_test_videos_are_scored_as_ground_truth_is(run, videos, tm
         for video in hidden.videos.values()
     }
     annotations.save(replace(hidden, videos=every), tmp_path / "third.pkl")
-    third = scored("--labels", str(tmp_path / "third.pkl"))["capsule"]
+    sparse = ["--labels", str(tmp_path / "third.pkl")]
+    some = scored(*sparse, "--protocol", "act")["act"]["frame"]
+    assert 0 < some["detections"] < by_truth["act"]["frame"]["detections"] / 2
+    third = scored(*sparse, "--force")["capsule"]
     with_actor = sum(
         len(set(np.concatenate([tube.frames for tube in video.tubes])))
         for video in every.values()
@@ -255,11 +264,11 @@ def test_own_test_labels_that_cannot_be_scored(run, videos, tmp_path, capsys):
     with pytest.raises(UserError, match="no frame with an actor is labeled"):
         evaluate.main([*given, str(tmp_path / "none.pkl")])
     for more, said in (
-        ([own, "--protocol", "act"], "needs every frame labeled"),
+        ([own, "--protocol", "act", "--nms", "1"], "of video-mAP, which needs whole tubes"),
         ([own, *truth(videos)], "give --ground-truth"),
         (
             [own, "--link", "tubelet"],
-            "--link is of the act protocol, which needs every frame labeled",
+            "--link is of the act protocol; beside --labels give --protocol act",
         ),
         ([own, "--count-empty-frames"], "counts frames without labels as empty"),
         ([own, "--test-list", "l"], "leave out --test-list"),

@@ -1,0 +1,191 @@
+"""changes.jsonl: what happened to a run beside its cycles, one JSON line each, only ever
+appended to: videos that joined or were withdrawn, classes that were added, labels that were
+corrected. What a cycle chose stays as it was chosen; a change counts from its cycle on.
+
+{"change": "start", "cycle": 0, "any_folder", "segment", "segments", "passed_over": [names]}
+{"change": "added", "cycle": k, "videos": [{"name", "frames", "height", "width", "segment"}]}
+{"change": "withdrawn", "cycle": k, "videos": [names], "reason", "paid": [4 counts]}
+{"change": "none", "cycle": k, "videos": [names], "paid": [4 counts]}: show none of the
+ classes, by the answers to cycle k; of several lines of a cycle the last counts
+{"change": "classes", "cycle": k, "classes": [names]}
+{"change": "corrected", "cycle": k, "frames", "videos": [names], "paid": [4 counts],
+ "weights": [fingerprints of detectors that were trained on the labels as they were]}
+{"change": "imported", "cycle": 0, "free": [4 counts], "from": name of a file}
+
+paid, free: videos, frames, boxes and boxes beyond the first of their frame, see
+artifacts/ledger.py: by how much the change made the labels of its cycle differ from what was
+paid for; what was there already and is not paid for.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from claus.artifacts.cycle import Run
+from claus.datasets.labels.annotations import Annotations, Video
+from claus.datasets.labels.segment import Segment
+from claus.utils.runtime import UserError, append_line, check_writable
+from claus.utils.words import many
+
+KINDS = ("start", "added", "withdrawn", "none", "classes", "corrected", "imported")
+
+
+def read_changes(run: Run, kind: str | None = None, cycle: int | None = None) -> list[dict]:
+    """The changes of a Run, of one kind, of one cycle; UserError naming the file and the
+    line where one is damaged. An incomplete last line is ignored.
+    """
+    return [
+        change
+        for change in _read(run.changes)
+        if kind in (None, change["change"]) and cycle in (None, change["cycle"])
+    ]
+
+
+def _read(path):
+    """All changes of a file."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    changes = []
+    for number, line in enumerate(lines, 1):
+        try:
+            change = json.loads(line)
+            if change["change"] not in KINDS or not isinstance(change["cycle"], int):
+                raise ValueError
+        except (ValueError, TypeError, KeyError) as error:
+            if number == len(lines):
+                break
+            raise UserError(f"{path}, line {number}: damaged; restore the file") from error
+        changes.append(change)
+    changes = _since_start(changes)
+    last = {one["cycle"]: place for place, one in enumerate(changes) if one["change"] == "none"}
+    return [
+        one
+        for place, one in enumerate(changes)
+        if one["change"] != "none" or last[one["cycle"]] == place
+    ]
+
+
+def _since_start(changes):
+    """The changes since the pool was last made; who was withdrawn before stays so."""
+    starts = [place for place, one in enumerate(changes) if one["change"] == "start"]
+    if not starts:
+        return changes
+    gone = [
+        {**one, "cycle": 0, "paid": [0, 0, 0, 0]}
+        for one in changes[: starts[-1]]
+        if one["change"] == "withdrawn"
+    ]
+    return [*gone, *changes[starts[-1] :]]
+
+
+def add_change(run: Run, change: dict) -> None:
+    """Append a change."""
+    if change["change"] not in KINDS:
+        raise ValueError(f"{change['change']} is no change")
+    check_writable(run.folder, clear=False)
+    append_line(run.changes, json.dumps(change, ensure_ascii=False, allow_nan=False))
+
+
+def with_changes(labels: Annotations, run: Run, cycle: int) -> Annotations:
+    """The labels before a cycle, with the videos and classes that join in it and without
+    those withdrawn in it.
+    """
+    for change in read_changes(run, cycle=cycle):
+        if change["change"] == "added":
+            new = {record["name"]: _video(record) for record in change["videos"]}
+            known = set(labels.videos)
+            new = {name: video for name, video in new.items() if name not in known}
+            labels = replace(labels, videos={**labels.videos, **new})
+        elif change["change"] == "classes":
+            more = [name for name in change["classes"] if name not in labels.classes]
+            labels = replace(labels, classes=(*labels.classes, *more))
+        elif change["change"] == "withdrawn":
+            labels = without(labels, change["videos"])
+    return labels
+
+
+def without(labels: Annotations, names: list[str]) -> Annotations:
+    """The same without some videos."""
+    gone = set(names)
+    left = {name: video for name, video in labels.videos.items() if name not in gone}
+    return replace(labels, videos=left)
+
+
+def withdrawn(run: Run) -> set[str]:
+    """Names of all videos that were withdrawn or show none of the classes."""
+    changes = [*read_changes(run, "withdrawn"), *read_changes(run, "none")]
+    return {name for change in changes for name in change["videos"]}
+
+
+def video_record(video: Video) -> dict:
+    """What a change keeps of a video without labels."""
+    segment = None if video.segment is None else video.segment.to_dict()
+    return {
+        "name": video.name,
+        "frames": video.frames,
+        "height": video.height,
+        "width": video.width,
+        "segment": segment,
+    }
+
+
+def _video(record):
+    segment = record.get("segment")
+    segment = None if segment is None else Segment.from_dict(segment)
+    return Video(
+        record["name"],
+        record["frames"],
+        record["height"],
+        record["width"],
+        segment=segment,
+    )
+
+
+def counts_of(run: Run, key: str, cycle: int) -> np.ndarray:
+    """Sum of the four counts `key` of all changes up to a cycle, int64 (4,)."""
+    total = np.zeros(4, np.int64)
+    for change in read_changes(run):
+        if change["cycle"] <= cycle and key in change:
+            total += np.array(change[key], np.int64)
+    return total
+
+
+def in_words(run: Run, cycle: int) -> str:
+    """What the ledger says of the changes of a cycle."""
+    texts = []
+    for change in read_changes(run, cycle=cycle):
+        kind, videos = change["change"], change.get("videos", [])
+        if kind == "corrected":
+            texts.append(
+                f"{many(change['frames'], 'frame')} of {many(len(videos), 'video')} corrected"
+            )
+        elif kind == "added":
+            texts.append(f"{many(len(videos), 'video')} added")
+        elif kind == "withdrawn":
+            texts.append(f"{many(len(videos), 'video')} withdrawn ({change.get('reason', '')})")
+        elif kind == "none" and videos:
+            texts.append(f"of none of the classes: {many(len(videos), 'video')}")
+        elif kind == "classes":
+            texts.append(f"classes added: {' '.join(change['classes'])}")
+        elif kind == "imported":
+            texts.append(f"{many(change['free'][1], 'frame')} imported, not paid for")
+    return "; ".join(texts)
+
+
+def corrected_since(weights: Path, source: str) -> str | None:
+    """What to say of weights whose labels were corrected after their training, None where
+    they were not. weights: path of a detector.pt in its cycle's folder. source: its
+    fingerprint.
+    """
+    changes = read_changes(Run(weights.absolute().parent.parent), "corrected")
+    late = [change for change in changes if source in change.get("weights", ())]
+    frames = sum(change["frames"] for change in late)
+    if not frames:
+        return None
+    return (
+        f"note: {weights} was trained before {frames} of its labels were corrected; the next "
+        "training has the corrected ones"
+    )

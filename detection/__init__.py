@@ -1,0 +1,3 @@
+"""Detection: a trained detector on videos without labels, its tubes, and the forms in which
+they leave.
+"""
