@@ -40,7 +40,7 @@ def find_below(
         for place in places:
             for ending in endings:
                 file = place.with_name(f"{place.name}{ending}")
-                if file.is_file():
+                if _is(Path.is_file, file):
                     return file
             if images and has_images(place):
                 return place
@@ -80,6 +80,14 @@ def scan_below(root: str | Path, layouts: Sequence[str], images: bool = False) -
 
 def _endings():
     return ", ".join(VIDEOS[1:])
+
+
+def _is(asked, path):
+    """asked(path); False where the disk does not say: no permission, a name too long."""
+    try:
+        return asked(path)
+    except (OSError, ValueError):
+        return False
 
 
 def _others(layouts):
