@@ -33,6 +33,7 @@ WORDS = {
     "README.md": 1100,
     "results.md": 2500,
     "protocol.md": 1000,
+    "status.md": 1500,
     "layout.md": 5000,
 }  # other pages 800
 
