@@ -104,7 +104,7 @@ def decode(file: Path) -> Picture:
             if image.mode.startswith("I"):  # 16 bits of gray, which PIL would cut off at 255
                 gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255)
                 return Picture(np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2))
-            return Picture(np.asarray(image.convert("RGB")))
+            return Picture(np.array(image.convert("RGB")))  # its own memory, writable
     except (Exception, Image.DecompressionBombWarning) as error:  # damaged ones raise anything
         reason = " ".join(str(error).split()) or "it holds no image"
         raise VideoError(
