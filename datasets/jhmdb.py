@@ -14,6 +14,7 @@ the first of its masks is needed.
 """
 
 import functools
+import re
 import struct
 import zlib
 from collections.abc import Iterable
@@ -24,7 +25,8 @@ import scipy.io
 
 from claus.datasets.labels.annotations import Annotations, Tube, Video, naming
 from claus.datasets.labels.masks import PackedMasks
-from claus.datasets.layouts import find_below, scan_below
+from claus.datasets.labels.name_list import Names, find_names, read_lines, without_ending
+from claus.datasets.layouts import Survey, find_below, scan_below, survey_below
 from claus.utils.runtime import UserError
 
 CLASSES = (
@@ -80,15 +82,7 @@ def read_ground_truth(
     """
     if part not in ("train", "test", "all"):
         raise UserError(f"part {part!r}: give train, test or all")
-    files = {
-        f"{path.parts[-3]}/{path.parts[-2]}": path
-        for path in Path(root).glob("puppet_mask/*/*/puppet_mask.mat")
-    }
-    if not files:
-        raise UserError(
-            f"{root}: no puppet_mask/<class>/<clip>/puppet_mask.mat there; unpack "
-            "puppet_mask.zip of J-HMDB there, or correct the path"
-        )
+    files = mask_files(root)
     names = sorted(files)
     if part != "all":
         split = SPLITS[0] if split is None else split
@@ -101,6 +95,22 @@ def read_ground_truth(
     return Annotations(NAME if classes == CLASSES else "own", classes, videos)
 
 
+def mask_files(root: str | Path) -> dict[str, Path]:
+    """{"<class>/<clip>": its puppet_mask.mat} of all clips below `root`; UserError if none."""
+    files = {
+        f"{path.parts[-3]}/{path.parts[-2]}": path
+        for path in Path(root).glob("puppet_mask/*/*/puppet_mask.mat")
+    }
+    if files:
+        return files
+    if Path(root).is_file():
+        raise UserError(f"{root} is a file; give the folder above puppet_mask/")
+    raise UserError(
+        f"{root}: no puppet_mask/<class>/<clip>/puppet_mask.mat there; unpack "
+        "puppet_mask.zip of J-HMDB there, or correct the path"
+    )
+
+
 def find_video(root: str | Path, name: str) -> Path:
     """Path of a clip, `<root>/<layout>/<name>.avi` or the folder `<root>/<layout>/<name>/`
     of images; UserError if none.
@@ -110,11 +120,16 @@ def find_video(root: str | Path, name: str) -> Path:
     return find_below(root, name, LAYOUTS, images=True)
 
 
-def scan_videos(root: str | Path) -> list[str]:
+def scan_videos(root: str | Path, any_folder: bool = False) -> list[str]:
     """Sorted names "<class>/<clip>" of the clips in the first of LAYOUTS that has any;
-    UserError if none has.
+    any_folder, and what else: see layouts.survey_below. UserError if none has.
     """
-    return scan_below(root, LAYOUTS, images=True)
+    return scan_below(root, LAYOUTS, images=True, any_folder=any_folder)
+
+
+def survey_videos(root: str | Path, any_folder: bool = False) -> Survey:
+    """scan_videos, with what was passed over."""
+    return survey_below(root, LAYOUTS, images=True, any_folder=any_folder)
 
 
 def _video(name, path, classes):
@@ -216,7 +231,7 @@ def _part(root, names, test_list, part, split):
     masks.
     """
     if test_list is not None:
-        test = _read_list(test_list)
+        test = _read_list(test_list, names, root)
         rest = sorted(set(names) - set(test))
         lists = {"test": (test, test_list), "train": (rest, test_list)}
     else:
@@ -227,6 +242,10 @@ def _part(root, names, test_list, part, split):
             f"{root}: {min(both)} is in both parts of split {split}; get the split files again"
         )
     listed, source = lists[part]
+    if not listed:
+        raise UserError(
+            f"{source}: names no clip of the {part} part; get the split files again"
+        )
     missing = sorted(set(listed) - set(names))
     if missing:
         raise UserError(
@@ -234,18 +253,15 @@ def _part(root, names, test_list, part, split):
             f"{root / 'puppet_mask'}, the first is {missing[0]}; "
             "unpack puppet_mask.zip again, or correct the list"
         )
-    if not listed:
-        raise UserError(
-            f"{source}: names no clip of the {part} part; get the split files again"
-        )
     return set(listed)
 
 
 def _official_lists(root, names, split):
     """part -> (names, where they come from), of split `split`."""
+    known = Names(names)
     flat = {part: root / f"{part}list_split{split}.txt" for part in ("train", "test")}
     if all(path.is_file() for path in flat.values()):
-        return {part: (_read_list(path), path) for part, path in flat.items()}
+        return {part: (_official_list(path, known), path) for part, path in flat.items()}
     lists, folder = {"train": [], "test": []}, root / "splits"
     for name in sorted({name.partition("/")[0] for name in names}):
         path = folder / f"{name}_test_split{split}.txt"
@@ -256,29 +272,36 @@ def _official_lists(root, names, split):
                 "a test list"
             )
         for line in _lines(path):
-            clip, _, number = line.rpartition(" ")
-            if number not in ("1", "2") or not clip:
+            found = re.fullmatch(r"(.*\S)\s+([12])", line)
+            if not found:
                 raise UserError(
                     f'{path}: line {line!r} is not "<clip>.avi 1" (training) or '
                     f'"<clip>.avi 2" (test)'
                 )
-            part = "train" if number == "1" else "test"
-            lists[part].append(f"{name}/{clip.strip().removesuffix('.avi')}")
+            part = "train" if found[2] == "1" else "test"
+            lists[part].append(_known(f"{name}/{found[1]}", known))
     return {part: (listed, folder) for part, listed in lists.items()}
 
 
-def _read_list(path):
-    return [line.removesuffix(".avi") for line in _lines(path)]
+def _official_list(path, known):
+    """Names of a list of clips; those that have no mask as they are written."""
+    return [_known(line, known) for line in _lines(path)]
+
+
+def _known(text, known):
+    found = known.find(text)
+    return found[0] if len(found) == 1 else without_ending(text)
+
+
+def _read_list(path, names, root):
+    """Names of a list of test clips, each of which must have masks."""
+    where = f"with a mask below {Path(root) / 'puppet_mask'}"
+    fix = "correct the list, or unpack puppet_mask.zip again"
+    known = Names(names)
+    return find_names(path, known, what="list of clips", where=where, fix=fix, kind="clip")
 
 
 def _lines(path):
-    """Lines of a text file that are not blank, stripped; UserError where it cannot be read."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"{path}: the list of clips cannot be read ({reason}); "
-            "get the split files of J-HMDB again"
-        ) from error
-    return [line.strip() for line in lines if line.strip()]
+    """Lines of an official list that are not blank, stripped."""
+    lines = read_lines(path, "list of clips", "get the split files of J-HMDB again")
+    return [line.text.strip() for line in lines]

@@ -2,7 +2,9 @@
 to simulate with.
 """
 
+import difflib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -11,8 +13,10 @@ from tqdm import tqdm
 
 from claus.datasets import ucf101
 from claus.datasets.labels.annotations import Annotations, Video, is_name
+from claus.datasets.labels.name_list import Names, find_names, key_of, read_class_names
 from claus.datasets.segments import Cut, cut_video, rows_by_video
 from claus.utils.runtime import UserError, append_line, parse_json, shown
+from claus.utils.words import many
 
 
 def read_pool(
@@ -30,21 +34,35 @@ def read_pool(
     """Every readable video `<Class>/<name>` below `root` whose class is in `classes` ->
     (Annotations, failed).
 
-    Videos named in `test_list` (a text file, one a line) are left out. Each video is
-    decoded once to count its frames; the counts are appended to the file `known`, so an
-    interrupted count is resumable and a second one costs nothing. A video that cannot be
-    read is skipped: failed is {name: reason}; with `strict` it raises instead. dataset: one
-    of table.DATASETS, which knows where the videos lie. any_folder: folders are not
-    classes; videos of all of them are in the pool. cut: the entries are segments of these
-    videos, see datasets/segments.py; cache: folder for their times and indices. Raises
-    UserError where no video is found.
+    Videos named in `test_list` (see labels/name_list.py) are left out. Each video is decoded
+    once to count its frames; the counts are appended to the file `known`, so an interrupted
+    count is resumable and a second one costs nothing. A video that cannot be read is skipped:
+    failed is {name: reason}; with `strict` it raises instead. dataset: one of table.DATASETS,
+    which knows where the videos lie. any_folder: folders are not classes; videos of all of
+    them, at any depth, are in the pool. cut: the entries are segments of these videos, see
+    datasets/segments.py; cache: folder for their times and indices. Says what lies below
+    `root` and is passed over. Raises UserError where no video is found, a line of the list
+    is no video, or a class that is not the data set's own is no folder.
     """
-    tested = _listed(test_list) if test_list else set()
-    names = [name for name in dataset.scan_videos(root) if name not in tested]
+    survey = dataset.survey_videos(root, any_folder)
+    tested = _listed(test_list, survey.names, root, dataset) if test_list else set()
+    passed = [survey.told()] if survey.passed else []
+    names = survey.names
     if not any_folder:
-        names = [name for name in names if name.partition("/")[0] in classes]
+        names, outside = _of_classes(names, classes)
+        if not names:
+            raise UserError(_no_video(root, classes))
+        if tuple(classes) != dataset.CLASSES:
+            _check_folders(root, classes, survey.names)
+        if outside:
+            some = ", ".join(sorted(outside)[:3])
+            total = many(sum(outside.values()), "video")
+            passed.append(f"{total} in {many(len(outside), 'folder')} of no class ({some})")
+    if passed:
+        print(f"note: passed over below {root}: {'; '.join(passed)}")
+    names = [name for name in names if name not in tested]
     if not names:
-        raise UserError(_no_video(root, classes, tested))
+        raise UserError(f"{test_list}: names every video below {root}; none is left to label")
     names, unnamed = _with_names(names, strict)
 
     def find_video(name):
@@ -77,11 +95,40 @@ def _with_names(names, strict):
     return usable, failed
 
 
-def _no_video(root, classes, tested):
+def _of_classes(names, classes):
+    """(names in a folder that is called as a class, {another folder: its videos})."""
+    keys, found, outside = {key_of(name) for name in classes}, [], Counter()
+    for name in names:
+        folders = name.split("/")[:-1]
+        if any(key_of(folder) in keys for folder in folders):
+            found.append(name)
+        else:
+            outside["/".join(folders) or "."] += 1
+    return found, outside
+
+
+def _check_folders(root, classes, names):
+    """UserError for a class that no folder with videos is called as."""
+    folders = dict.fromkeys(part for name in names for part in name.split("/")[:-1])
+    keys = {key_of(folder) for folder in folders}
+    missing = [name for name in classes if key_of(name) not in keys]
+    if not missing:
+        return
+    told = []
+    for name in missing[:5]:
+        near = difflib.get_close_matches(name.casefold(), [f.casefold() for f in folders], 1)
+        near = [folder for folder in folders if folder.casefold() in near]
+        told.append(f"{name!r}" + (f" (is it {near[0]!r}?)" if near else ""))
+    raise UserError(
+        f"{root}: no folder with videos is called {', '.join(told)}, of --classes; correct "
+        "the names, or give --any-folder where folders are not classes"
+    )
+
+
+def _no_video(root, classes):
     named = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
-    beside = " that is not in the test list" if tested else ""
     return (
-        f"{root}: no video of the classes {named}{beside}; videos lie in folders named as "
+        f"{root}: no video of the classes {named}; videos lie in folders named as "
         "their classes, <class>/<video>.avi: name the folder above with --data and the "
         "classes with --classes, or give --any-folder where folders are not classes"
     )
@@ -138,21 +185,17 @@ def _say_cut(videos, slow):
     lengths = sorted({video.frames for video in segments})
     each = " to ".join(str(length) for length in lengths[:1] + lengths[1:][-1:])
     print(
-        f"pool: {_count(len(segments), 'segment')} of {_count(of, 'video')}"
+        f"pool: {many(len(segments), 'segment')} of {many(of, 'video')}"
         + (f", {each} frames each" if segments else "")
-        + (f", and {_count(whole, 'whole video')}" if whole else "")
+        + (f", and {many(whole, 'whole video')}" if whole else "")
         + "; a segment counts as a video in budgets and costs"
     )
     if slow:
         print(
-            f"note: {_count(len(slow), 'video')} can only be decoded from the start (the first "
+            f"note: {many(len(slow), 'video')} can only be decoded from the start (the first "
             f"is {slow[0]}), so that training on its segments is slow: re-encode it with closed "
             "groups of pictures (ffmpeg: -c:v libx264 -g 50), or train with --cache-gb 2"
         )
-
-
-def _count(number, what):
-    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def count_frames(
@@ -192,19 +235,7 @@ def read_classes(text: str | None, dataset: ModuleType = ucf101) -> tuple[str, .
     """Class names from a comma-separated list, or a text file with one name a line; those
     of `dataset` for None.
     """
-    if text is None:
-        return dataset.CLASSES
-    if Path(text).is_file():
-        names = Path(text).read_text(encoding="utf-8").splitlines()
-    else:
-        names = text.split(",")
-    names = tuple(name.strip() for name in names if name.strip())
-    if not names or len(set(names)) < len(names):
-        raise UserError(
-            f"--classes {text}: give class names (the videos' folders), each once, or "
-            "a file with one a line"
-        )
-    return names
+    return dataset.CLASSES if text is None else tuple(read_class_names(text))
 
 
 def _probe(path):
@@ -236,11 +267,9 @@ def _is_count(name, nbytes, changed, *size):
     return isinstance(name, str) and whole and all(0 < number < 2**31 for number in size)
 
 
-def _listed(path):
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: the list of test videos cannot be read; give testlist01.txt"
-        ) from error
-    return {line.split()[0].removesuffix(".avi") for line in lines if line.strip()}
+def _listed(path, names, root, dataset):
+    """The videos of a list of test videos, all of which must be there."""
+    known = Names(names, root, dataset.LAYOUTS)
+    fix = "correct the list, or leave out --test-list where no video is for testing"
+    where = f"below {root}"
+    return set(find_names(path, known, what="list of test videos", where=where, fix=fix))

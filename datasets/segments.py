@@ -22,7 +22,6 @@ that a list names may be shorter, as a video may.
 """
 
 import csv
-import difflib
 import itertools
 import re
 from collections import defaultdict
@@ -35,8 +34,8 @@ from typing import NamedTuple
 import numpy as np
 
 from claus.datasets.labels.annotations import Video, naming
+from claus.datasets.labels.name_list import Names, key_of, read_lines, without_ending
 from claus.datasets.labels.segment import Segment, clock, entry_name
-from claus.datasets.layouts import VIDEOS
 from claus.utils.runtime import UserError
 
 CLIP = 16  # frames of a tile, the least that --segment makes an entry of
@@ -149,16 +148,10 @@ def read_place(text: str) -> Place:
 
 def read_list(path: str | Path) -> tuple[Row, ...]:
     """The rows of a list of parts. UserError naming the file and the line."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise UserError(
-            f"--segments {path}: cannot be read ({reason.lower()}); give a list of "
-            "video,start,end"
-        ) from error
+    fix = "give a list of video,start,end"
+    lines = read_lines(path, "list of --segments", fix)
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in ((line.number, line.text) for line in lines):
         words = _words(line)
         heading = not rows and _is_heading(words)
         if not words or words[0].startswith("#") or heading:
@@ -203,28 +196,23 @@ def rows_by_video(cut: Cut, names: Sequence[str]) -> dict[str, list[Row]]:
     """
     short = defaultdict(list)
     for name in names:
-        short[name.rpartition("/")[2]].append(name)
-    found = {name: [] for name in names}
+        short[key_of(name).rpartition("/")[2]].append(name)
+    known, found = Names(names), {name: [] for name in names}
     for row in cut.rows:
         with naming(f"{cut.path}, line {row.line}"):
-            found[_video_of(row.video, found, short)].append(row)
+            found[_video_of(row.video, known, short)].append(row)
     return {name: rows for name, rows in found.items() if rows}
 
 
-def _video_of(given, names, short):
-    """The one of `names` that a list calls `given`. short: {last part: names}."""
-    bare = given
-    for ending in (*VIDEOS, *map(str.upper, VIDEOS)):
-        bare = bare.removesuffix(ending)
-    if bare in names:
-        return bare
-    fitting = short.get(bare, [])
+def _video_of(given, known, short):
+    """The one of the known Names that a list calls `given`. short: {last part: names}."""
+    fitting = known.find(given) or short.get(key_of(without_ending(given)), [])
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         raise UserError(f"{given} is {' or '.join(fitting[:3])}; give the folder too")
-    near = difflib.get_close_matches(bare, [*names, *short], 1)
-    hint = f" (is it {near[0]}?)" if near else ""
+    near = known.nearest(given)
+    hint = f" (is it {near}?)" if near else ""
     raise UserError(f"no video {given} in the pool{hint}")
 
 

@@ -15,7 +15,9 @@ A data set is a module and one line of the table. The module declares
 
     read_ground_truth(path, test_list, part, split) -> Annotations, every frame labeled
     find_video(root, name) -> Path of a video, a file or a folder of images
-    scan_videos(root) -> sorted names of the videos below root
+    LAYOUTS          folders that may lie between root and <Class>/<name>
+    scan_videos(root, any_folder) -> sorted names of the videos below root
+    survey_videos(root, any_folder) -> layouts.Survey: these, and what was passed over
 """
 
 import functools

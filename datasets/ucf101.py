@@ -22,7 +22,8 @@ from claus.datasets.labels.annotations import (
     safe_load,
     whole_number,
 )
-from claus.datasets.layouts import find_below, scan_below
+from claus.datasets.labels.name_list import Names, find_names
+from claus.datasets.layouts import Survey, find_below, scan_below, survey_below
 from claus.utils.runtime import UserError
 
 CLASSES = (
@@ -72,7 +73,7 @@ def read_ground_truth(
     there).
 
     pickle_path: pyannot.pkl, or a file of the same form. test_list: text file, one test
-    video a line (a trailing ".avi" or label number is ignored). part: "test" takes the
+    video a line, see labels/name_list.py. part: "test" takes the
     listed videos, "train" the others, "all" both. Returns Annotations, videos sorted by
     name. A tube's track is its place (from 1) in the pickle's list, in the pickle's order
     (not always that of time); exact duplicates are kept. split: None, this data set has a
@@ -80,6 +81,11 @@ def read_ground_truth(
     """
     if split is not None:
         raise UserError(f"split {split!r}: {NAME} has none; give a list of test videos")
+    if Path(pickle_path).suffix.lower() == ".mat":
+        raise UserError(
+            f"{pickle_path} is a MATLAB file, as J-HMDB has them: give --dataset jhmdb and the "
+            "folder above puppet_mask/; --dataset ucf101 reads pyannot.pkl"
+        )
     if Path(pickle_path).is_dir():
         raise UserError(
             f"{pickle_path} is a folder, --dataset ucf101 reads the file pyannot.pkl; "
@@ -195,23 +201,9 @@ def classes_of(labels: Mapping[str, int]) -> tuple[str, ...]:
 
 def _read_list(path, truth, pickle_path):
     """Set of the video names in a test list; UserError where the file or a video is missing."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"{path}: the list of test videos cannot be read ({reason}); give testlist01.txt"
-        ) from error
-    names = {line.split()[0].removesuffix(".avi") for line in lines if line.strip()}
-    if not names:
-        raise UserError(f"{path}: the list of test videos is empty; give testlist01.txt")
-    unknown = sorted(names - truth.keys())
-    if unknown:
-        raise UserError(
-            f"{path}: {len(unknown)} of {len(names)} videos are not in {pickle_path}, "
-            f"the first is {unknown[0]}; give the list that belongs to it"
-        )
-    return names
+    where, fix = f"of {pickle_path}", "give the list that belongs to it, testlist01.txt"
+    names = Names(truth)
+    return set(find_names(path, names, what="list of test videos", where=where, fix=fix))
 
 
 # --------------------------------------------------------------------------- videos on disk
@@ -224,10 +216,13 @@ def find_video(root: str | Path, name: str) -> Path:
     return find_below(root, name, LAYOUTS)
 
 
-def scan_videos(root: str | Path) -> list[str]:
-    """Sorted names "Class/v_Class_gXX_cYY" of the .avi files in the first of LAYOUTS that
-    has any; UserError if none.
-
-    Hidden files are ignored, as find_video is never asked for them.
+def scan_videos(root: str | Path, any_folder: bool = False) -> list[str]:
+    """Sorted names "Class/v_Class_gXX_cYY" of the videos in the first of LAYOUTS that has any
+    .avi; any_folder, and what else: see layouts.survey_below. UserError if none.
     """
-    return scan_below(root, LAYOUTS)
+    return scan_below(root, LAYOUTS, any_folder=any_folder)
+
+
+def survey_videos(root: str | Path, any_folder: bool = False) -> Survey:
+    """scan_videos, with what was passed over."""
+    return survey_below(root, LAYOUTS, any_folder=any_folder)

@@ -7,6 +7,8 @@ unlabeled list nothing but the names is read; length and size of its videos are 
 from the videos.
 """
 
+import functools
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 from claus.datasets import jhmdb, ucf101
 from claus.datasets.labels.annotations import Video, naming
 from claus.datasets.labels.list_format import from_records, tube_records
+from claus.datasets.labels.name_list import MARKS, Names, find_names, without_ending
 from claus.datasets.own_videos import count_frames
 from claus.datasets.video.reader import SHORT_TAIL
 from claus.utils.runtime import UserError
@@ -31,19 +34,30 @@ class Lists:
 
 
 def read_lists(
-    dataset, labeled, unlabeled, find_video, known, masks=None, strict=False, boxes_from=None
+    dataset,
+    labeled,
+    unlabeled,
+    find_video,
+    known,
+    masks=None,
+    strict=False,
+    boxes_from=None,
+    names=None,
 ):
     """(Annotations of the listed videos, failed {name: reason}).
 
     labeled, unlabeled: paths of the two lists; unlabeled may be None. known: see
     datasets.own_videos.read_pool. masks: folder with puppet_mask/, for jhmdb. boxes_from: 0 or 1,
     the first pixel of a row in ucf101's boxes; None: 1 unless a box of the list touches 0.
+    names: name_list.Names of the videos on disk (None: as find_video finds them); a line of a
+    text that is none of them is an error, a name of a pickle is in `failed`.
     A video of the labeled list of which no tube is labeled is an unlabeled one; where
     only some are, the labeled frames near the others are dropped (see from_records), and a
     line says how many. Raises UserError for a list that is empty or not to be read, for a
     video that is in both as labeled, and where none of the unlabeled videos can be read.
     """
-    others = read_names(unlabeled) if unlabeled else []
+    names = names or video_names((), find_video)
+    others = read_names(unlabeled, names, "unlabeled list") if unlabeled else []
     if unlabeled and not others:
         raise UserError(
             f"{unlabeled}: the unlabeled list is empty; name videos in it, or give "
@@ -51,11 +65,23 @@ def read_lists(
         )
     if dataset == "jhmdb":
         labels, failed = _jhmdb(
-            read_names(labeled), others, labeled, masks, find_video, known, strict
+            read_names(labeled, Names(jhmdb.mask_files(masks)), "labeled list", masks),
+            others,
+            labeled,
+            masks,
+            find_video,
+            known,
+            strict,
         )
     else:
         labels, failed = _ucf101(
-            read_records(labeled), others, labeled, find_video, known, strict, boxes_from
+            [(spelled(name, names), tubes) for name, tubes in read_records(labeled)],
+            others,
+            labeled,
+            find_video,
+            known,
+            strict,
+            boxes_from,
         )
     if others and all(video.is_labeled for video in labels.videos.values()):
         raise UserError(
@@ -64,27 +90,40 @@ def read_lists(
     return labels, failed
 
 
-def read_names(path):
+def video_names(names, find_video, root=None, layouts=()):
+    """name_list.Names of videos on disk; of others find_video is asked."""
+    return Names(names, root, layouts, functools.partial(_exists, find_video))
+
+
+def _exists(find_video, name):
+    try:
+        return bool(find_video(name))
+    except UserError:
+        return False
+
+
+def spelled(name, names):
+    """A name of a pickle as the known Names have it; as it is where they do not know it."""
+    found = names.find(str(name))
+    return found[0] if len(found) == 1 else without_ending(str(name))
+
+
+def read_names(path, names, what, masks=None):
     """Names of a list, in its order: of a pickle [(name, ...), ...] or [name, ...], or a
-    text with one a line.
+    text with one a line. names: the known ones, see name_list.Names; masks: folder of their
+    masks, where they are those of masks.
     """
     if is_text(path):
-        try:
-            with open(
-                path, encoding="utf-8-sig"
-            ) as file:  # an editor may have put a byte-order mark before it
-                names = [line.split()[0].removesuffix(".avi") for line in file if line.strip()]
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: is not text in UTF-8; write the list again") from error
-    else:
-        names = [
-            (entry if isinstance(entry, str) else entry[0]).removesuffix(".avi")
-            for entry in read_records(path, names=True)
-        ]
-    if len(set(names)) < len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise UserError(f"{path}: video {twice} is listed twice; name it once")
-    return [str(name) for name in names]
+        where = f"with a mask below {masks}" if masks else "below the folder of --data"
+        fix = "correct the list, or name the folder with --oracle or --data"
+        return find_names(path, names, what=what, where=where, fix=fix, once=True)
+    records = read_records(path, names=True)
+    listed = [entry if isinstance(entry, str) else entry[0] for entry in records]
+    listed = [spelled(name, names) for name in listed]
+    twice = [name for name, times in Counter(listed).items() if times > 1]
+    if twice:
+        raise UserError(f"{path}: video {twice[0]} is listed twice; name it once")
+    return listed
 
 
 def is_text(path):
@@ -98,8 +137,11 @@ def is_text(path):
         raise UserError(
             f"{path}: the list cannot be read: {(error.strerror or str(error)).lower()}"
         ) from error
+    if head.startswith(tuple(mark for mark, _ in MARKS)):  # of UTF-8, UTF-16 and UTF-32
+        return True
     first = head.lstrip().partition(b"\n")[0]
-    return not first or (b"/" in first and b"\0" not in head and not head.startswith(b"\x80"))
+    slash = b"/" in first or b"\\" in first
+    return not first or (slash and b"\0" not in head and not head.startswith(b"\x80"))
 
 
 def read_records(path, names=False):
@@ -139,10 +181,7 @@ def _ucf101(records, others, path, find_video, known, strict, boxes_from):
     left out.
     """
     with naming(str(path)):
-        records = [
-            (str(name).removesuffix(".avi"), tube_records(name, tubes))
-            for name, tubes in records
-        ]
+        records = [(name, tube_records(name, tubes)) for name, tubes in records]
     names = [name for name, _ in records]
     labeled = set()
     for name, tubes in records:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from claus.artifacts import cycle_locks
 from claus.datasets import table
 from claus.datasets.labels import annotations
-from claus.semi.lists import read_lists
+from claus.semi.lists import read_lists, video_names
 from claus.semi.recipe import Semi
 from claus.steps import train
 from claus.training import Trainer
@@ -63,6 +63,7 @@ def take_lists(settings, cycle):
         lists.oracle or place.data,
         resume.strict,
         lists.boxes_from,
+        names_of(place),
     )
     path = cycle.annotations
     fresh = path.with_name(".annotations.lists.tmp")
@@ -78,6 +79,17 @@ def take_lists(settings, cycle):
     finally:
         fresh.unlink(missing_ok=True)
     return failed
+
+
+def names_of(place):
+    """name_list.Names of the videos below --data."""
+    dataset = table.DATASETS[place.dataset]
+    find_video = table.video_finder(place.dataset, place.data)
+    try:
+        names = dataset.scan_videos(place.data)
+    except UserError:  # the list says what is missing
+        names = []
+    return video_names(names, find_video, place.data, dataset.LAYOUTS)
 
 
 def usable_unlabeled(settings, labels, find_video):

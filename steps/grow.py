@@ -11,6 +11,7 @@ from claus.artifacts.cycle import Cycle
 from claus.artifacts.ledger import paid_for, write_ledger
 from claus.datasets import own_videos, segments, table
 from claus.datasets.labels.annotations import Annotations
+from claus.datasets.labels.name_list import Names, read_class_names
 from claus.flags.selection import SelectSettings, Source
 from claus.steps.run_state import flags_of, labels_before, start_of
 from claus.utils.runtime import UserError
@@ -20,7 +21,7 @@ from claus.utils.words import many
 def keep_start(source: Source, cycle: Cycle, pool: Annotations) -> None:
     """Note how a run's pool was made, so that it can be looked for new videos later."""
     known = {video.source for video in pool.videos.values()}
-    every = table.DATASETS[source.dataset].scan_videos(source.data)
+    every = table.DATASETS[source.dataset].scan_videos(source.data, source.any_folder)
     segmented = None if source.segments is None else str(source.segments)
     add_change(
         cycle.run,
@@ -74,7 +75,7 @@ def look_for_videos(settings: SelectSettings, cycle: Cycle) -> None:
     dataset = table.DATASETS[source.dataset]
     labels = labels_before(settings, cycle)
     try:
-        names = dataset.scan_videos(source.data)
+        names = dataset.scan_videos(source.data, start.get("any_folder", source.any_folder))
     except UserError:
         if settings.growth.add_videos:
             raise
@@ -200,7 +201,7 @@ def _say_failed(failed):
 def add_classes(text: str, settings: SelectSettings, cycle: Cycle) -> None:
     """Further classes join in this cycle."""
     labels = labels_before(settings, cycle)
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = read_class_names(text, "--add-classes")
     new = [name for name in dict.fromkeys(names) if name not in labels.classes]
     if not new:
         print(f"--add-classes {text}: these are classes already")
@@ -218,13 +219,21 @@ def add_classes(text: str, settings: SelectSettings, cycle: Cycle) -> None:
 def withdraw(names: tuple[str, ...], settings: SelectSettings, cycle: Cycle) -> None:
     """Videos leave the pool, with their labels and, of whole videos, all their segments."""
     labels = labels_before(settings, cycle)
-    gone = []
+    gone, entries = [], labels.videos.values()
+    known = Names({name: None for video in entries for name in (video.name, video.source)})
     for name in dict.fromkeys(names):
+        fitting = known.find(name)
         found = [
-            video.name for video in labels.videos.values() if name in (video.name, video.source)
+            video.name for video in entries if {video.name, video.source} & set(fitting[:1])
         ]
+        if len(fitting) > 1:
+            raise UserError(f"--withdraw {name}: is {' or '.join(fitting[:3])}; name the file")
         if not found and name not in withdrawn(cycle.run):
-            raise UserError(f"--withdraw {name}: no such video in the pool; check the name")
+            near = known.nearest(name)
+            hint = f" (is it {near}?)" if near else ""
+            raise UserError(
+                f"--withdraw {name}: no such video in the pool{hint}; check the name"
+            )
         gone += [entry for entry in found if entry not in gone]
     if not gone:
         print("these are withdrawn already")

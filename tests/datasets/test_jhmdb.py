@@ -226,7 +226,7 @@ def test_what_is_wrong_with_splits_is_named(root):
     assert "1 of 1 clips have no mask" in error("test") and "wave/y" in error("test")
     (root / "testlist_split1.txt").write_text("\n")
     assert "names no clip of the test part" in error("test")
-    (root / "testlist_split1.txt").write_bytes(b"\xff\xfe")
+    (root / "testlist_split1.txt").write_bytes(b"\xff\xfea")
     assert "cannot be read" in error("test")
     assert "cannot be read" in error("test", test_list=root / "none.txt")
     for part in ("train", "test"):

@@ -1,6 +1,7 @@
 """A pool from the videos on disk: what is found, counted, kept, and left out."""
 
 import json
+import os
 from pathlib import Path
 
 import av
@@ -67,7 +68,7 @@ def test_videos_of_the_classes_are_counted_once(data, tmp_path, monkeypatch):
 
 
 def test_test_videos_stay_out(data, tmp_path):
-    (tmp_path / "list.txt").write_text("Biking/v_a.avi 3\n\nDiving/v_c\nDiving/v_not_here\n")
+    (tmp_path / "list.txt").write_text("Biking/v_a.avi 3\n\nDiving/v_c\n")
     found, _ = read_pool(
         data, ("Biking", "Diving"), tmp_path / "list.txt", known=tmp_path / "counts.jsonl"
     )
@@ -261,3 +262,111 @@ def test_the_pool_says_which_files_its_videos_are(data, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "no pictures" not in out and "identities.jsonl" not in out
     assert picture.exists()
+
+
+# ---- what is passed over, and what a name does not find ----
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """Make files without content below data/; all count as 9 frames."""
+    sizes = lambda names, *_: ({name: (9, 24, 32) for name in names}, {})  # noqa: E731
+    monkeypatch.setattr(own_videos, "count_frames", sizes)
+
+    def make(*names):
+        for name in names:
+            file = tmp_path / "data" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"")
+        return tmp_path / "data"
+
+    return make
+
+
+def pool_of(root, classes=("run",), **more):
+    return list(read_pool(root, classes, known=root / "counts.jsonl", **more)[0].videos)
+
+
+def test_what_is_passed_over_is_counted_by_reason(empty, capsys):
+    root = empty(
+        *("run/a.mp4", "run/b.avi", "run/b.mp4", "run/c.vob", "run/notes.txt", "d.mp4"),
+        *("run/day 2/e.mov", "walk/f.avi", "videos/run/g.avi", "run/images/1.png"),
+    )
+    assert pool_of(root) == ["run/a", "run/b"]
+    assert capsys.readouterr().out == (
+        f"note: passed over below {root}: 1 video beside the class folders (first 'd.mp4'); "
+        "1 video in deeper folders than <class>/<video> (first 'run/day 2/e.mov'); "
+        "1 video beside the class folders in another folder layout (first "
+        "'videos/run/g.avi'); 1 folder of images, which --dataset jhmdb reads (first "
+        "'run/images'); 1 file with other endings, .vob (first 'run/c.vob'); 1 file of the "
+        "same name as another (first 'run/b.mp4'); 1 video in 1 folder of no class (walk)\n"
+    )
+    assert pool_of(empty("run/a.mp4"), any_folder=True) == [
+        *("d", "run/a", "run/b", "run/day 2/e", "videos/run/g", "walk/f")
+    ]
+
+
+def test_nothing_is_said_where_nothing_is_passed_over(empty, capsys):
+    assert pool_of(empty("run/a.mp4", "run/b.mp4", "run/.hidden.mp4")) == ["run/a", "run/b"]
+    assert capsys.readouterr().out == ""
+
+
+def test_flat_and_nested_folders(empty, tmp_path):
+    root = empty("a.mp4", "b.M2TS")
+    assert pool_of(root, any_folder=True) == ["a", "b"] == scan_videos(root)
+    assert find_video(root, "b") == root / "b.M2TS"
+    with pytest.raises(UserError, match="no video of the classes run.*--any-folder"):
+        pool_of(root)
+    root = empty("deep/cam 1/run/c.wmv", "deep/cam 2/run/d.3gp", "deep/x/walk/e.gif") / "deep"
+    assert pool_of(root) == ["cam 1/run/c", "cam 2/run/d"]
+    assert find_video(root, "x/walk/e") == root / "x/walk/e.gif"
+    (root / "x" / "loop").symlink_to(root)
+    assert len(scan_videos(root)) == 3, "a link to a folder above is not followed"
+
+
+def test_a_folder_that_cannot_be_opened_is_counted(empty, capsys, monkeypatch):
+    root = empty("run/a.mp4", "run/closed/b.mp4")
+    scandir = os.scandir
+
+    def closed(folder):
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert pool_of(root) == ["run/a"]
+    assert "1 folder that cannot be opened (first 'run/closed/')" in capsys.readouterr().out
+
+
+def test_a_class_that_is_no_folder_stops(empty):
+    root = empty("run/a.mp4", "Jump/b.mp4", "cafe\u0301/c.mp4")
+    with pytest.raises(
+        UserError, match="is called 'jump' .is it 'Jump'.., 'fly', of --classes"
+    ):
+        pool_of(root, ("run", "jump", "fly"))
+    assert pool_of(root, ("run", "caf\u00e9")) == ["cafe\u0301/c", "run/a"]
+
+
+def test_class_names_in_many_forms(tmp_path):
+    assert read_classes(", ".join(CLASSES)) == CLASSES, "longer than a path may be"
+    (tmp_path / "a.txt").write_bytes("2 jump\r\n1 run".encode("utf-16"))
+    assert read_classes(str(tmp_path / "a.txt")) == ("run", "jump")
+    (tmp_path / "a.txt").write_text("stage 1\nstage 2\n")
+    assert read_classes(str(tmp_path / "a.txt")) == ("stage 1", "stage 2")
+    (tmp_path / "a.txt").write_text("run 3\njump 9\n")
+    for text, said in (
+        (str(tmp_path / "a.txt"), "do not count from 0 or 1"),
+        ("clases.txt", "clases.txt: no such file"),
+        ("caf\u00e9,cafe\u0301", "comes twice"),
+        (" , ", "names no class"),
+        ("a/b,c", "is no name of a class"),
+    ):
+        with pytest.raises(UserError, match=said):
+            read_classes(text)
+
+
+def test_a_test_list_that_names_everything_leaves_nothing(empty, tmp_path):
+    root = empty("run/a.mp4")
+    (tmp_path / "list.txt").write_text("run/a.mp4")
+    with pytest.raises(UserError, match="list.txt: names every video below"):
+        pool_of(root, test_list=tmp_path / "list.txt")

@@ -217,7 +217,7 @@ def test_rows_with_heading_tabs_blanks_and_a_whole_video(tmp_path):
             "line 1: 0:00:12.000 is beyond the end of cam/street: 250 frames",
         ),
         (["street,0f,251f"], "line 1: frame 251 is beyond the end .* at 0:00:10.000"),
-        (["steet,0:02,0:04"], r"line 1: no video steet in the pool \(is it street\?\)"),
+        (["steet,0:02,0:04"], r"line 1: no video steet in the pool \(is it cam/street\?\)"),
         (["street,2,4"], "line 1: is 2 seconds or frames"),
         (["street,0:02"], "line 1: has 2 columns"),
         (["street,2.001,2.002"], "line 1: no frame of cam/street is shown from"),

@@ -41,7 +41,8 @@ def test_every_data_set_declares_all_that_is_asked_of_it(name):
     asked = list(inspect.signature(module.read_ground_truth).parameters)
     assert asked[1:4] == ["test_list", "part", "split"]
     assert list(inspect.signature(module.find_video).parameters) == ["root", "name"]
-    assert list(inspect.signature(module.scan_videos).parameters) == ["root"]
+    for asked in (module.scan_videos, module.survey_videos):
+        assert list(inspect.signature(asked).parameters) == ["root", "any_folder"]
 
 
 def test_truth_of_boxes_comes_from_a_list_and_truth_of_masks_from_a_split(ucf, tmp_path):

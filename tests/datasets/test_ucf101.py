@@ -195,7 +195,7 @@ def test_files_of_another_kind(tmp_path):
 def test_the_test_list_must_belong_to_the_file(tmp_path):
     videos, listed = {"Biking/v": entry()}, tmp_path / "test.txt"
     listed.write_text("Biking/v\nBiking/x\nBiking/y\n")
-    assert "2 of 3 videos are not in" in (
+    assert "2 of 3 names match no video of" in (
         text := refusal(tmp_path, videos, test_list=listed, part="test")
     )
     assert text.startswith(str(listed)) and "Biking/x" in text

@@ -11,10 +11,11 @@ import pytest
 from jhmdb_maker import square_masks, write_set
 
 from claus.datasets import jhmdb, toy, ucf101
+from claus.datasets.labels.name_list import Names
 from claus.datasets.sprites import write_video
 from claus.losses.stew import REACH
 from claus.semi import lists
-from claus.semi.lists import read_lists, read_names
+from claus.semi.lists import read_lists
 from claus.utils.runtime import UserError
 
 
@@ -106,7 +107,8 @@ def test_of_the_unlabeled_list_nothing_but_names_is_read(tmp_path, videos, truth
     plain = read(tmp_path, videos, entries(known), [video.name for video in hidden])[0]
     assert list(labels.videos) == list(plain.videos)
     (tmp_path / "names.txt").write_text("".join(f"{video.name}.avi 3\n" for video in hidden))
-    assert read_names(tmp_path / "names.txt") == [video.name for video in hidden]
+    listed = [video.name for video in hidden]
+    assert read_names(tmp_path / "names.txt", listed) == listed
 
 
 def test_the_sixth_field_says_which_tubes_are_labeled(tmp_path, videos, truth, capsys):
@@ -258,7 +260,8 @@ def test_an_empty_unlabeled_list(tmp_path, videos, truth):
         tmp_path, videos, entries(halves(truth)[0]), []
     )
     (tmp_path / "empty.txt").write_text("\n")
-    assert read_names(tmp_path / "empty.txt") == []
+    with pytest.raises(UserError, match="the list is empty"):
+        read_names(tmp_path / "empty.txt")
 
 
 def test_a_video_in_both_lists(tmp_path, videos, truth):
@@ -372,6 +375,10 @@ def clips(tmp_path):
     return root
 
 
+def read_names(path, known=("A/v", "A/w")):
+    return lists.read_names(path, Names(known), "list")
+
+
 def read_texts(tmp_path, clips, labeled, unlabeled):
     return read_lists(
         "jhmdb",
@@ -405,12 +412,14 @@ def test_jhmdb_lists_are_text_and_the_labels_masks(tmp_path, clips):
 
 def test_masks_of_unlabeled_clips_of_jhmdb_are_not_looked_at(tmp_path, clips):
     """Missing, damaged, or of another length and size: the video says what there is. One
-    without a video is named.
+    that cannot be read is named.
     """
     known, hidden = (
         ["wave/clip_3", "catch/clip_0"],
-        ["catch/clip_2", "wave/clip_1", "wave/gone"],
+        ["catch/clip_2", "wave/clip_1"],
     )
+    (clips / "wave" / "gone.avi").write_bytes(b"nonsense")
+    hidden.append("wave/gone")
     shutil.rmtree(clips / "puppet_mask" / "catch" / "clip_2")
     (clips / "puppet_mask" / "wave" / "clip_1" / "puppet_mask.mat").write_bytes(b"nonsense")
     labels, failed = read_texts(tmp_path, clips, known, hidden)
@@ -428,8 +437,10 @@ def test_jhmdb_lists_that_cannot_be_used(tmp_path, clips):
         assert "\n" not in str(error.value)
         return str(error.value)
 
-    assert "have no puppet mask" in refused(["wave/other"], ["wave/clip_3"])
-    assert "none of its 1 videos can be read" in refused(["wave/clip_3"], ["wave/other"])
+    said = refused(["wave/other"], ["wave/clip_3"])
+    assert "1 of 1 name match no video with a mask below" in said
+    said = refused(["wave/clip_3"], ["wave/clip_1", "wave/other"])
+    assert "unlabel.txt: 1 of 2 names match no video below" in said and "'wave/other'" in said
     assert "wave/clip_3" in refused(["wave/clip_3"], ["wave/clip_3"])
     assert "the unlabeled list is empty" in refused(["wave/clip_3"], [])
     assert "the labeled list is empty" in refused([], ["wave/clip_3"])
@@ -442,6 +453,12 @@ def test_the_official_lists_of_jhmdb(shared_data, monkeypatch):
         lists, "count_frames", lambda names, *_: ({name: (40, 240, 320) for name in names}, {})
     )
     labels, _ = read_lists(
-        "jhmdb", root / "testlist_split1.txt", root / "trainlist_split1.txt", None, None, root
+        "jhmdb",
+        root / "testlist_split1.txt",
+        root / "trainlist_split1.txt",
+        None,
+        None,
+        root,
+        names=Names(jhmdb.mask_files(root)),
     )
     assert (len(labels.labeled()), len(labels.videos)) == (268, 928)
