@@ -34,7 +34,7 @@ WORDS = {
     "results.md": 2500,
     "protocol.md": 1000,
     "status.md": 1500,
-    "layout.md": 5000,
+    "layout.md": 6000,
 }  # other pages 800
 
 
