@@ -58,7 +58,8 @@ def run(settings: EvaluationSettings) -> int:
     finished = not settings.force and evaluated_already(
         cycle.evaluation, weights, settings.labels
     )
-    if finished and (settings.visualize is None or cycle.pictures.exists()):
+    drawn = cycle.pictures.exists() and not cycle.evaluate_parts.exists()
+    if finished and (settings.visualize is None or drawn):
         print_tables(load_evaluation(cycle.evaluation))
         print(f"{cycle.evaluation} is there already; --force evaluates again")
         return 0
@@ -93,10 +94,6 @@ def run(settings: EvaluationSettings) -> int:
     scored = score_videos(trained, videos, view, find_video, parts, settings, cache, features)
     report = score(scored, truth.classes, view, switches, settings, cycle)
     print_tables(report)
-    if settings.visualize is not None:
-        from claus.steps.evaluation_pictures import draw_pictures  # matplotlib takes a second
-
-        draw_pictures(trained, scored, report, view, switches, find_video, settings, cycle)
     if finished:  # only the pictures were missing; flags may differ this time
         print(f"{cycle.evaluation} stays as it was")
     else:
@@ -112,6 +109,10 @@ def run(settings: EvaluationSettings) -> int:
         }
         save_evaluation(report, cycle.evaluation)
         print(f"wrote {cycle.evaluation}")
+    if settings.visualize is not None:  # what is drawn can fail, and the scores are there
+        from claus.steps.evaluation_pictures import draw_pictures  # matplotlib takes a second
+
+        draw_pictures(trained, scored, report, view, switches, find_video, settings, cycle)
     shutil.rmtree(cycle.evaluate_parts)
     return 0
 

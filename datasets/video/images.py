@@ -90,6 +90,8 @@ def decode(file: Path) -> Picture:
                 gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255)
                 return Picture(np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2))
             return Picture(np.asarray(image.convert("RGB")))
+    except PermissionError as error:
+        raise VideoError(f"{file}: may not be read; allow it (chmod u+r)") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split()) or "it holds no image"
         raise VideoError(
