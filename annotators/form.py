@@ -30,7 +30,7 @@ from pathlib import Path
 
 from claus.annotators.actors import actors_in, answers_with
 from claus.datasets.labels.annotations import Annotations
-from claus.utils.runtime import UserError, atomic_write
+from claus.utils.runtime import UserError, atomic_write, parse_json
 
 FORMAT, VERSION = "claus-request", 1
 WHICH_FRAME = (
@@ -189,7 +189,7 @@ def read_form(path: str | Path) -> dict:
     broken JSON, the line.
     """
     try:
-        form = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        form = parse_json(Path(path).read_bytes())
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path}, line {error.lineno}: {error.msg[0].lower()}{error.msg[1:]} at "
@@ -198,9 +198,9 @@ def read_form(path: str | Path) -> dict:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UserError(f"{path}: cannot be read: {reason}; check the path") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(
-            f"{path}: not a JSON text in UTF-8; give the file that came from the request"
+            f"{path}: not a JSON text in UTF-8 ({error}); give the file that came from the request"
         ) from error
     if not isinstance(form, dict) or form.get("format") != FORMAT:
         raise UserError(

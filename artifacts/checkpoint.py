@@ -15,9 +15,11 @@ import pickle
 import re
 import sys
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import claus
@@ -27,9 +29,21 @@ from claus.artifacts.parts import fingerprint
 from claus.datasets.clips.geometry import ClipGeometry
 from claus.losses.cluster import Clusters
 from claus.models.detector import Detector, DetectorConfig
+from claus.models.input import PIXEL_RANGE
 from claus.utils.runtime import UserError, atomic_write
+from claus.utils.shape import maybe, misfit, whole
 
 FORMAT, VERSION = "claus-detector", 1
+SHAPE = {
+    "dataset": str,
+    "classes": [str],
+    "config": dict,
+    "geometry": {"frame": object, "crop": object, "size": whole, "fit": maybe(str)},
+    "pixel_range": lambda text: isinstance(text, str) and text in PIXEL_RANGE,
+    "detector": dict,
+    "clusters": {"centres": object, "counts": object, "assignment": {str: whole}},
+    "about": {"arguments": maybe(dict), "history": maybe(list), "failed": maybe(dict)},
+}
 UNUSED = ("conv_cluster.",)  # in published checkpoints, used by nothing
 ENCODER = "conv1."
 
@@ -80,8 +94,11 @@ def read(path, what="checkpoint"):
             f"no {what} at {path}; run the training of this cycle first, or correct the path"
         )
     try:
+        check_sums(path)
         with warnings.catch_warnings(action="ignore"):  # of pickles that it will refuse
             return torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged file raises nearly anything
         refused = isinstance(error, pickle.UnpicklingError)
         name = re.search(r"GLOBAL ([\w.]+)", str(error)) if refused else None
@@ -94,6 +111,29 @@ def read(path, what="checkpoint"):
             f"{path} cannot be read as a {what} (truncated, damaged or of another kind); "
             f"name another, or make this one again"
         ) from error
+
+
+def check_sums(path):
+    """ValueError where a part of a file of torch.save is not what its checksum says; torch
+    does not look. Files of before torch 1.6, which are no zip, have none.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as file:
+        if file.testzip() is not None:
+            raise ValueError("a checksum differs")
+
+
+def check_finite(tensors, path):
+    """UserError where weights, {name: tensor}, hold a number that is not finite, or are none."""
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor) or tensor.is_complex():
+            raise UserError(f"{path}: {name} is no tensor of weights; give another file")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise UserError(
+                f"{path}: {name} holds a number that is not finite; the training that made it "
+                "diverged, or the file is damaged: give other weights"
+            )
 
 
 def load(path, device="cpu"):
@@ -110,10 +150,20 @@ def load(path, device="cpu"):
             f"{state.get('version')}, this program reads {VERSION}); update the code, or "
             f"train again"
         )
+    problem = misfit(state, SHAPE)
+    if problem:
+        raise UserError(f"{path} is a damaged detector checkpoint ({problem}); train again")
     borrowed = shipped.borrowed_tensors(state.get("trunk"), path)
+    tensors = {**state["detector"], **borrowed}
+    check_finite(tensors, path)
     try:
-        detector = Detector(DetectorConfig(**state["config"]))
-        detector.load_state_dict({**state["detector"], **borrowed})
+        config = DetectorConfig(**state["config"])
+        with torch.device("meta"):  # a forged size is found before any memory is asked for
+            fits = {name: t.shape for name, t in Detector(config).state_dict().items()}
+        if fits != {name: tensor.shape for name, tensor in tensors.items()}:
+            raise ValueError("its weights are not of its network")
+        detector = Detector(config)
+        detector.load_state_dict(tensors)
         trained = Trained(
             detector.eval(),
             Clusters.from_state(state["clusters"]),
@@ -123,7 +173,10 @@ def load(path, device="cpu"):
             state["pixel_range"],
             state["about"],
         )
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        check_clusters(trained)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged configuration raises nearly anything
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"{path} is a damaged detector checkpoint ({reason}); train again"
@@ -136,6 +189,22 @@ def load(path, device="cpu"):
     if said := corrected_since(Path(path), trained.source):
         print(said)
     return trained
+
+
+def check_clusters(trained):
+    """ValueError unless clusters, classes and geometry fit the network and each other."""
+    config, geometry = trained.detector.config, trained.geometry
+    sides = (*geometry.frame, *geometry.crop)
+    if len(sides) != 4 or not all(map(whole, sides)) or geometry.size != config.size:
+        raise ValueError("its geometry is not that of its network")
+    if len(set(trained.classes)) != config.classes:
+        raise ValueError("its classes are not those of its network")
+    clusters, size = trained.clusters, trained.detector.config.latent_size
+    centers = torch.as_tensor(np.asarray(clusters.centers))
+    if centers.ndim != 2 or centers.shape[1] != size or not torch.isfinite(centers).all():
+        raise ValueError(f"its centers are not K rows of {size} numbers")
+    if not all(0 <= number < len(centers) for number in clusters.assignment.values()):
+        raise ValueError("a video is in a cluster that is not there")
 
 
 def check_sha256(path, expected):
@@ -192,6 +261,7 @@ def load_pretrained(detector, path):
             f"shape{example}; these weights are of another network (--model full takes "
             f"rgb_charades.pt)"
         )
+    check_finite(matched, path)
     detector.load_state_dict(matched, strict=False)
     useful = sum(not name.endswith("num_batches_tracked") for name in own)
     found = sum(not name.endswith("num_batches_tracked") for name in matched)

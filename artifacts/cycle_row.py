@@ -2,9 +2,12 @@
 minutes of seconds.json.
 """
 
+from pathlib import Path
+
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.evaluation_file import load_evaluation
 from claus.utils.runtime import read_json
+from claus.utils.shape import amount
 
 COLUMNS = (
     "cycle",
@@ -60,8 +63,12 @@ def minutes_of(cycle: Cycle) -> float | None:
     """Minutes that the steps of a cycle took together; None where they were not timed."""
     if not cycle.seconds.exists():
         return None
-    seconds = read_json(cycle.seconds, "remove it")
-    return round(sum(seconds.values()) / 60, 1)
+    return round(sum(load_seconds(cycle.seconds).values()) / 60, 1)
+
+
+def load_seconds(path: Path) -> dict[str, float]:
+    """Seconds of each step of a cycle, of its seconds.json; UserError naming the file."""
+    return read_json(path, "remove it", {str: amount})
 
 
 def act_columns(evaluation: dict) -> dict:
@@ -81,5 +88,6 @@ def percent_at(scores: dict, name: str, threshold: float) -> float | None:
     decimal; None where it has none.
     """
     values = scores.get(name)
-    value = None if values is None else values[scores["thresholds"].index(threshold)]
+    known = values is not None and threshold in scores["thresholds"]
+    value = values[scores["thresholds"].index(threshold)] if known else None
     return None if value is None else round(100 * value, 1)

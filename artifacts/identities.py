@@ -20,8 +20,12 @@ from pathlib import Path
 
 from claus.artifacts.cycle import Run
 from claus.datasets.video.disk_cache import warn_once
-from claus.utils.pyav import av
-from claus.utils.runtime import UserError, append_line
+from claus.utils.runtime import UserError, append_line, parse_json
+from claus.utils.shape import amount, misfit
+
+TEXTS = dict.fromkeys(("video", "file", "display", "codec", "rate", "first", "digest"), str)
+NUMBERS = dict.fromkeys(("bytes", "frames", "height", "width"), amount)
+SHAPE = TEXTS | NUMBERS | {"state": ([int], None)}
 
 
 class IdentifiedVideos:
@@ -51,7 +55,11 @@ class IdentifiedVideos:
         found = self.checked.get(name)
         if found is not None and found.exists():
             return found
-        self.checked[name] = self._checked(name, path)
+        try:
+            self.checked[name] = self._checked(name, path)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise UserError(f"{path}: cannot be looked at: {reason}; put it back") from error
         return self.checked[name]
 
     def _checked(self, name, path):
@@ -100,7 +108,7 @@ class IdentifiedVideos:
             append_line(self.file, line)
         except (OSError, UserError) as error:  # the video itself can be read
             warn_once(f"{error}; a later change of the videos would not be noticed")
-        self.known[0][1][name] = line
+        self.known[0][1][name] = line.encode()
 
 
 def of_run(
@@ -153,12 +161,16 @@ def _lines(path):
     lines, names = {}, {"video", "state", *_names()}
     if not path.is_file():
         return lines
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in path.read_bytes().split(b"\n"):
         try:
-            record = json.loads(line)
-            if names <= record.keys():
+            record = parse_json(line)
+            if (
+                isinstance(record, dict)
+                and names <= record.keys()
+                and not misfit(record, SHAPE)
+            ):
                 lines.setdefault(record["video"], line)
-        except (ValueError, TypeError, AttributeError):
+        except ValueError:
             continue
     return lines
 
@@ -171,7 +183,10 @@ def _names():
 
 def _of_ending(path, file):
     """The file (or folder, "name/") of that name beside `path`, if there is one."""
-    known = path.with_name(file.rstrip("/"))
+    name = file.rstrip("/")
+    if not name or "\0" in name or Path(name).name != name:  # a line that was changed by hand
+        return path
+    known = path.with_name(name)
     there = known.is_dir() if file.endswith("/") else known.is_file()
     return known if there else path
 
@@ -179,10 +194,11 @@ def _of_ending(path, file):
 def _identity(path):
     """Identity of a video; None where it cannot be read, which its reader will say better."""
     from claus.datasets.video.identity import identity_of
+    from claus.datasets.video.reader import unreadable
 
     try:
         return identity_of(path)
-    except (UserError, OSError, ValueError, av.error.FFmpegError):
+    except (UserError, *unreadable()):
         return None
 
 

@@ -5,8 +5,7 @@ resumable; and fingerprints of files.
 import hashlib
 import json
 import time
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +33,25 @@ def parts_dir(folder, made_from):
     )
 
 
+def load_part(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a part, whose checksums are compared; None where it is missing or damaged,
+    so that it is made again.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as part:
+            return {name: part[name] for name in part.files}
+    except MemoryError:
+        raise
+    except Exception:  # a damaged file raises nearly anything
+        return None
+
+
+def is_part(path: Path, names: Iterable[str]) -> bool:
+    """Whether a part is there, whole, with the arrays of these names. Reads all of it."""
+    found = load_part(path) if path.exists() else None
+    return found is not None and set(names) <= found.keys()
+
+
 def save_part(path, arrays):
     """Write a dict of arrays atomically as .npz."""
     with atomic_write(path) as file:
@@ -56,13 +74,7 @@ class Unfinished:
 
     def load(self) -> dict[str, np.ndarray] | None:
         """The arrays that were kept last."""
-        if not self.kept_at.exists():
-            return None
-        try:
-            with np.load(self.kept_at) as part:
-                return {name: part[name] for name in part.files}
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
-            return None  # begun again
+        return load_part(self.kept_at)
 
     def keep(self, arrays: Callable[[], dict[str, np.ndarray]]) -> None:
         """Write `arrays()` if it is time to."""

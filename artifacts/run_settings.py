@@ -7,7 +7,22 @@ import json
 import claus
 from claus.artifacts.cycle import Run
 from claus.utils.runtime import read_json, write_text
+from claus.utils.shape import amount, maybe, whole
 
+TEXT = maybe((str, None))
+TEXTS = (
+    "claus run dataset data oracle test_list files schedule method strategy increment start_from "
+    "semi device train extract select evaluate"
+).split()
+SHAPE = {name: TEXT for name in TEXTS} | {
+    "split": maybe((whole, None)),
+    "cycles": maybe(whole),
+    "seed": maybe(whole),
+    "processes": maybe(whole),
+    "budget": maybe((amount, None)),
+    "target": maybe((amount, None)),
+    "continue_weights": maybe(bool),
+}
 FIX = "remove it, and give the flags this run began with"
 
 
@@ -20,6 +35,6 @@ def save_settings(run: Run, settings: dict) -> None:
 
 def load_settings(run: Run) -> dict:
     """The flags of run.json, without the program's version; UserError naming the file."""
-    settings = read_json(run.settings, FIX)
+    settings = read_json(run.settings, FIX, SHAPE)
     settings.pop("claus", None)
     return settings

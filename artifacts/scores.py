@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from claus.datasets.labels.annotations import naming
+from claus.datasets.labels.annotations import is_name, naming
 from claus.utils.runtime import UserError, atomic_write
 from claus.utils.safe_pickle import safe_load
+from claus.utils.shape import misfit
 
 VERSION = 1
 FRAME_ARRAYS = ("paper", "authors", "area", "entropy", "local_entropy")
@@ -44,7 +45,7 @@ class Features:
         count = len(self.videos)
         _check_array(self.latents, "latents", (count, None), np.floating)
         _check_array(self.centers, "centers", (None, self.latents.shape[1]), np.floating)
-        _check_array(self.clusters, "clusters", (count,), np.integer)
+        _check_array(self.clusters, "clusters", (count,), np.signedinteger)
         if count and not (self.clusters.min() >= 0 and self.clusters.max() < len(self.centers)):
             raise UserError(f"clusters must lie in 0..{len(self.centers) - 1}, one center each")
         texts = _texts(self.failed) if isinstance(self.failed, dict) else [None]
@@ -99,9 +100,10 @@ class Uncertainty:
 
     def __post_init__(self):
         _check_names(self.source, self.videos)
-        if not isinstance(self.settings, dict):
-            raise UserError("settings must be a dict")
-        _check_array(self.offsets, "offsets", (len(self.videos) + 1,), np.integer)
+        problem = misfit(self.settings, {str: (str, float, bool, None)})
+        if problem:
+            raise UserError(f"settings must be a dict of names and values: {problem}")
+        _check_array(self.offsets, "offsets", (len(self.videos) + 1,), np.signedinteger)
         if self.offsets[0] != 0 or (np.diff(self.offsets) < 1).any():
             raise UserError(
                 "offsets must start at 0 and rise: every video has a frame at least"
@@ -203,7 +205,8 @@ def _texts(failed):
 def _check_names(source, videos):
     if not isinstance(source, str) or not source:
         raise UserError("source must be the fingerprint of a checkpoint")
-    if not isinstance(videos, list) or not all(isinstance(name, str) for name in videos):
+    texts = isinstance(videos, list) and all(isinstance(name, str) for name in videos)
+    if not texts or not all(map(is_name, videos)):
         raise UserError("videos must be a list of names")
     if len(set(videos)) != len(videos):
         raise UserError("a video is listed twice")
@@ -214,8 +217,9 @@ def _check_array(array, name, shape, kind):
     positive length).
     """
     of_kind = isinstance(array, np.ndarray) and np.issubdtype(array.dtype, kind)
+    words = kind.__name__.removeprefix("signed")
     if not of_kind or array.ndim != len(shape):
-        raise UserError(f"{name} must be an array of {kind.__name__} with {len(shape)} axes")
+        raise UserError(f"{name} must be an array of {words} with {len(shape)} axes")
     pairs = zip(array.shape, shape, strict=True)
     if any(size < 1 if want is None else size != want for size, want in pairs):
         wanted = ", ".join("any" if want is None else str(want) for want in shape)

@@ -3,8 +3,38 @@
 import json
 
 from claus.utils.runtime import UserError, read_json, write_text
+from claus.utils.shape import maybe, misfit, whole
 
 VERSION = 1
+NUMBER, COUNT, COUNTS = (float, None), (whole, None), {"videos": whole, "frames": whole}
+CLUSTER = ("cluster", "videos", "labelled", "candidates", "quota", "picked")
+FRAME = {"frame": whole, "score": maybe(NUMBER), "damped_score": maybe(NUMBER)}
+SHAPE = {  # what scripts go on with; files of older versions have less
+    "run": str,
+    "cycle": whole,
+    "prices": {"video": str, "frame": str, "box": str},
+    "settings": maybe({"method": maybe(str), "strategy": maybe(str), "seed": maybe(whole)}),
+    "source": maybe((str, None)),
+    "asked": maybe(COUNTS),
+    "spent": maybe(COUNTS),
+    "new_videos": maybe(whole),
+    "frames_per_video": maybe(COUNT),
+    "notes": maybe([str]),
+    "pool_videos": maybe(whole),
+    "candidates": maybe(whole),
+    "set_aside": maybe({str: str}),
+    "clusters": maybe([dict.fromkeys(CLUSTER, whole)]),
+    "videos": [
+        {
+            "video": str,
+            "cluster": maybe(COUNT),
+            "rank": maybe(COUNT),
+            "score": maybe(NUMBER),
+            "reason": maybe(str),
+            "frames": [FRAME],
+        }
+    ],
+}
 
 
 def save_selection(content, path):
@@ -34,12 +64,12 @@ def load_selection(path):
         )
     if missing := [key for key in ("run", "cycle", "prices", "videos") if key not in content]:
         raise UserError(f"{path}: {missing[0]} is missing; {fix}")
-    if not isinstance(content["prices"], dict) or set(content["prices"]) != {
-        "video",
-        "frame",
-        "box",
-    }:
+    prices = content["prices"]
+    if not isinstance(prices, dict) or set(prices) != {"video", "frame", "box"}:
         raise UserError(f"{path}: prices must name video, frame and box; {fix}")
+    problem = misfit(content, SHAPE)
+    if problem:
+        raise UserError(f"{path}: {problem}; {fix}")
     return content
 
 

@@ -85,7 +85,8 @@ def request_picks(report: dict) -> list[dict]:
     """The chosen videos of a report (or of a selection.json) as the request form takes them."""
     picks = []
     for row in report["videos"]:
-        pick = {name: row[name] for name in ("video", "reason", "score", "cluster")}
+        pick = {"video": row["video"], "reason": row.get("reason", "")}
+        pick |= {name: row.get(name) for name in ("score", "cluster")}
         pick["frames"] = [frame["frame"] for frame in row["frames"]]
         pick["scores"] = [frame.get("score") for frame in row["frames"]]
         picks.append(pick)

@@ -18,10 +18,12 @@ import claus
 from claus.artifacts.cycle import Cycle, Run
 from claus.artifacts.evaluation_file import load_evaluation
 from claus.artifacts.parts import fingerprint
+from claus.artifacts.run_settings import SHAPE as SETTINGS
 from claus.artifacts.scores import load_features, load_uncertainty
 from claus.artifacts.selection_file import load_selection
 from claus.utils.runtime import UserError, check_writable, link_or_copy, read_json, write_text
 
+SHAPE = {"from": str, "fingerprints": {str: str}, "files": [str]}
 SHARED_SETTINGS = (
     "dataset",
     "oracle",
@@ -72,7 +74,7 @@ def take_start(
         )
     mine, theirs = run.cycle(0), other.cycle(0)
     if run.start.exists():
-        record = read_json(run.start, f"remove {run.folder}, and start it again")
+        record = _load_start(mine, run)
     else:
         if any(path.exists() for path in needed(mine)):
             raise UserError(
@@ -104,12 +106,26 @@ def take_start(
     _check_unchanged(run, other, record)
 
 
+def _load_start(cycle, run):
+    """The content of start.json; UserError where it names other files than those of a start."""
+    fix = f"remove {run.folder}, and start it again"
+    record = read_json(run.start, fix, SHAPE)
+    allowed = {path.name for path in taken(cycle)}
+    named = {*record["files"], *record["fingerprints"]}
+    needs = {path.name for path in needed(cycle) if path in checked(cycle)}
+    if named - allowed:
+        raise UserError(f"{run.start}: names {min(named - allowed)}, no file of a start; {fix}")
+    if needs - record["fingerprints"].keys() or needs - set(record["files"]):
+        raise UserError(f"{run.start}: lacks the fingerprint of {min(needs)}; {fix}")
+    return record
+
+
 def _check_fit(other, settings, first_budget, prices):
     """Raise UserError unless the other run's cycle 0 is what this run would have made."""
     start = f"--start-from {other.folder}"
     fix = "start from a run of the same flags"
     finish = "finish its first cycle with run_cycles.py"
-    theirs = read_json(other.settings, finish)
+    theirs = read_json(other.settings, finish, SETTINGS)
     for name in SHARED_SETTINGS:
         if theirs.get(name) != settings.get(name):
             raise UserError(

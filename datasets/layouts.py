@@ -247,6 +247,14 @@ def _endings():
     return ", ".join(VIDEOS[1:])
 
 
+def _is(asked, path):
+    """asked(path); False where the disk does not say: no permission, a name too long."""
+    try:
+        return asked(path)
+    except (OSError, ValueError):
+        return False
+
+
 def _others(layouts):
     names = ", ".join(f"{layout}/" for layout in layouts[1:])
     return f"{len(layouts) - 1} other layouts ({names})"

@@ -12,10 +12,10 @@ from types import ModuleType
 from tqdm import tqdm
 
 from claus.datasets import ucf101
-from claus.datasets.labels.annotations import Annotations, Video
+from claus.datasets.labels.annotations import Annotations, Video, is_name
 from claus.datasets.labels.name_list import Names, find_names, key_of, read_class_names
 from claus.datasets.segments import Cut, cut_video, rows_by_video
-from claus.utils.runtime import UserError, append_line
+from claus.utils.runtime import UserError, append_line, parse_json, shown
 from claus.utils.words import many
 
 
@@ -55,14 +55,15 @@ def read_pool(
         if tuple(classes) != dataset.CLASSES:
             _check_folders(root, classes, survey.names)
         if outside:
-            shown = ", ".join(sorted(outside)[:3])
+            some = ", ".join(sorted(outside)[:3])
             total = many(sum(outside.values()), "video")
-            passed.append(f"{total} in {many(len(outside), 'folder')} of no class ({shown})")
+            passed.append(f"{total} in {many(len(outside), 'folder')} of no class ({some})")
     if passed:
         print(f"note: passed over below {root}: {'; '.join(passed)}")
     names = [name for name in names if name not in tested]
     if not names:
         raise UserError(f"{test_list}: names every video below {root}; none is left to label")
+    names, unnamed = _with_names(names, strict)
 
     def find_video(name):
         return dataset.find_video(root, name)
@@ -72,13 +73,26 @@ def read_pool(
     else:
         sizes, failed = count_frames(names, find_video, known, strict)
         videos = {name: Video(name, *size) for name, size in sizes.items()}
+    failed = {**unnamed, **failed}
     if not videos:
         raise UserError(
-            f"none of the {len(names)} videos below {root} can be read: "
+            f"none of the {len(names) + len(unnamed)} videos below {root} can be read: "
             f"{next(iter(failed.values()))}"
         )
     name = dataset.NAME if tuple(classes) == dataset.CLASSES else "own"
     return Annotations(name, classes, videos), failed
+
+
+def _with_names(names, strict):
+    """(names that labels and forms can hold, {another name, as it is shown: reason})."""
+    usable = [name for name in names if is_name(name)]
+    failed = {}
+    for name in sorted(set(names) - set(usable)):
+        reason = f"video {shown(name)}: its name has characters that no text holds; rename it"
+        if strict:
+            raise UserError(reason)
+        failed[shown(name)] = reason
+    return usable, failed
 
 
 def _of_classes(names, classes):
@@ -201,6 +215,11 @@ def count_frames(
             new = counted.get(name, ())[:2] != state
             if new:
                 counted[name] = [*state, *_probe(path)]
+        except OSError as error:
+            if strict:
+                raise UserError(f"video {name}: {error.strerror}") from error
+            failed[name] = f"video {name}: {error.strerror}"
+            continue
         except UserError as error:
             if strict:
                 raise
@@ -232,14 +251,20 @@ def _read_known(path):
     """
     counted = {}
     if Path(path).is_file():
-        for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in Path(path).read_bytes().split(b"\n"):
             try:
-                name, *numbers = json.loads(line)
-            except (ValueError, TypeError):
+                row = parse_json(line)
+            except ValueError:
                 continue
-            if len(numbers) == 5:
-                counted[name] = numbers
+            if isinstance(row, list) and len(row) == 6 and _is_count(*row):
+                counted[row[0]] = row[1:]
     return counted
+
+
+def _is_count(name, nbytes, changed, *size):
+    """Whether a line says how long a video is and how large: else it is counted again."""
+    whole = all(type(number) is int for number in (nbytes, changed, *size))
+    return isinstance(name, str) and whole and all(0 < number < 2**31 for number in size)
 
 
 def _listed(path, names, root, dataset):

@@ -22,11 +22,24 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from claus.artifacts.cycle_row import load_seconds
+from claus.utils import stopping
+from claus.utils.launch import tied
 from claus.utils.machine import about_machine
 from claus.utils.runtime import link_or_copy, read_json, write_text
+from claus.utils.shape import amount, maybe
 
 ROOT = Path(__file__).resolve().parent.parent
 # what a second scoring of the same weights needs
+CELL = {
+    "settings": maybe(dict),
+    "commands": maybe([str]),
+    "began": maybe((str, None)),
+    "machine": maybe(dict),
+    "goes_on_from": maybe((str, None)),
+    "finished": maybe((str, None)),
+    "seconds": maybe((amount, None)),
+}
 START_FILES = ("annotations.pkl", "detector.pt")
 
 
@@ -100,7 +113,7 @@ def read_record(folder):
     path = folder / "cell.json"
     if not path.exists():
         return {}
-    return read_json(path, "remove it, finished parts of the cell are kept")
+    return read_json(path, "remove it, finished parts of the cell are kept", CELL)
 
 
 # ------------------------------------------------------------------------ what is to be run
@@ -339,7 +352,10 @@ def run_tasks(tasks, jobs, devices, on_finished, threads=None):
         unit="cell",
         disable=None,
     )
-    try:
+    with contextlib.ExitStack() as stack:
+        tie = stack.enter_context(tied())
+        stack.callback(bar.close)
+        stack.callback(end_all, running)
         while waiting or running:
             for process in [process for process in running if process.over()]:
                 running.remove(process)
@@ -351,20 +367,24 @@ def run_tasks(tasks, jobs, devices, on_finished, threads=None):
                 else:
                     tqdm.write(f"finished {process.task.folder.name}")
                     on_finished(process.task)
-            start_ready(waiting, running, free, failed, (jobs, threads), on_finished)
+            start_ready(waiting, running, free, failed, (jobs, threads, tie), on_finished)
             time.sleep(0.1)
-    finally:
+    return failed
+
+
+def end_all(running):
+    """End the processes under way, as after Ctrl-C."""
+    with stopping.cleaning_up():
         for process in running:
             process.signal(signal.SIGTERM)
         for process in running:
             process.wait()
-        bar.close()
-    return failed
 
 
 def start_ready(waiting, running, free, failed, share, on_finished):
     """Start waiting tasks whose start is finished while there is room; drop those whose
-    start has failed. share: (tasks at once, threads of each or None).
+    start has failed. share: (tasks at once, threads of each or
+    None, what ties a process to this one).
     """
     busy = {process.task.folder for process in running}
     unfinished = {task.folder for task in waiting} | busy
@@ -408,10 +428,11 @@ class Process:
     log.txt.
     """
 
-    def __init__(self, task, lock, device, jobs, threads=None):
+    def __init__(self, task, lock, device, jobs, threads=None, tie=None):
         self.task, self.lock, self.device, self.error = task, lock, device, None
-        even = str(max(1, len(os.sched_getaffinity(0)) // jobs))
-        self.environment = {"OMP_NUM_THREADS": even, **os.environ}
+        even = str(max(1, cores() // jobs))
+        environment, self.pipe = tie or (os.environ, None)
+        self.environment = {"OMP_NUM_THREADS": even, **environment}
         if threads:
             self.environment["OMP_NUM_THREADS"] = str(threads)
         self.began = time.perf_counter()
@@ -433,7 +454,7 @@ class Process:
                 stdout=log,
                 stderr=log,
                 env=self.environment,
-                pass_fds=(self.lock,),
+                pass_fds=[fd for fd in (self.lock, self.pipe) if fd is not None],
                 start_new_session=True,
             )
 
@@ -469,6 +490,13 @@ class Process:
             self.signal(signal.SIGKILL)
             self.process.wait()
         os.close(self.lock)
+
+
+def cores():
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def take_over(source, target):
@@ -518,9 +546,14 @@ def last_line(path):
 def seconds_of(folder):
     """Seconds of each cycle of a run, cycle 0 first, by its seconds.json files."""
     paths = sorted(
-        folder.glob("cycle*/seconds.json"), key=lambda path: int(path.parent.name[5:])
+        (
+            path
+            for path in folder.glob("cycle*/seconds.json")
+            if path.parent.name[5:].isdecimal()
+        ),
+        key=lambda path: int(path.parent.name[5:]),
     )
-    return [sum(read_json(path, "remove it").values()) for path in paths]
+    return [sum(load_seconds(path).values()) for path in paths]
 
 
 def estimate(tasks, jobs):
@@ -543,7 +576,7 @@ def estimate(tasks, jobs):
             )
             left[task.link] += 1 if task.link else max(1, trainings - done)
         elif task.link:
-            known[True].append(task.record()["seconds"])
+            known[True].append(task.record().get("seconds") or 0)
         else:
             known[False] += seconds_of(task.folder)[task.needs is not None :]
     if any(left[kind] and not known[kind] for kind in left):

@@ -7,15 +7,17 @@ import csv
 import fcntl
 import io
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 
-from claus.artifacts.cycle_row import percent_at
+from claus.artifacts.cycle_row import load_seconds, percent_at
+from claus.artifacts.evaluation_file import load_evaluation
 from claus.artifacts.scores import load_uncertainty
 from claus.artifacts.selection_file import load_selection
 from claus.experiments.grids import ABOUT, cells_of
-from claus.utils.runtime import UserError, read_json, write_text
+from claus.utils.runtime import UserError, write_text
 
 WHAT = (
     "experiment",
@@ -82,8 +84,7 @@ def rows_of(cell, task, setup):
         ]
     path, results = task.folder / "results.csv", []
     if path.exists():
-        with open(path, encoding="utf-8", newline="") as file:
-            results = list(csv.DictReader(file))
+        results = read_results(path)
     if not results:
         raise UserError(
             f"{path} is missing or has no rows; remove {task.folder} and run the cell again"
@@ -111,18 +112,18 @@ def more_of(folder, cycle):
     of the cycle.
     """
     folder = folder / f"cycle{cycle}"
-    evaluation = read_json(
+    evaluation = load_evaluation(
         folder / "evaluation.json", f"remove {folder.parent} and run the cell again"
     )
     values = {
         f"capsule v-mAP@{at:g}".replace("@0", "@"): percent_at(
-            evaluation["capsule"] or {}, "v_map", at
+            evaluation.get("capsule") or {}, "v_map", at
         )
         for at in EXTRA
     }
     seconds = folder / "seconds.json"
     if seconds.exists():
-        values["seconds"] = round(sum(read_json(seconds, "remove it").values()), 1)
+        values["seconds"] = round(sum(load_seconds(seconds).values()), 1)
     return values
 
 
@@ -194,21 +195,49 @@ def read(path):
     path = Path(path)
     if not path.exists():
         return []
+    columns, what = (*WHAT, "cycle"), "a table of experiments/run.py"
+    # other programs write whole numbers with a point
+    return _rows(path, columns, what, "give another --csv", r"\d{1,6}(\.0*)?")
+
+
+def read_results(path):
+    """Rows of a run's results.csv, all text; UserError where the file is something else."""
+    return _rows(
+        path, ("cycle",), "the table of a run", "remove it, and run run_cycles.py again"
+    )
+
+
+def _rows(path, needed, what, fix, cycle=r"\d{1,6}"):
+    """Rows of a table that has the columns `needed`; every cell is text, and cells of numbers
+    are finite ones. cycle: pattern of that cell. UserError naming the file.
+    """
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"{path} cannot be read as a table of experiments ({error}); give another --csv"
-        ) from error
-    if not set(WHAT) | {"cycle"} <= set(reader.fieldnames or ()):
-        raise UserError(
-            f"{path} is not a table of experiments/run.py: the column "
-            f"{next(name for name in (*WHAT, 'cycle') if name not in (reader.fieldnames or ()))} "
-            "is missing; give another --csv"
-        )
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows, names = list(reader), reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        raise UserError(f"{path} cannot be read as {what} ({error}); {fix}") from error
+    missing = [name for name in needed if name not in names]
+    if missing or len(set(names)) < len(names):
+        which = f"the column {missing[0]} is missing" if missing else "a column comes twice"
+        raise UserError(f"{path} is not {what}: {which}; {fix}")
+    for number, row in enumerate(rows, start=2):
+        cells = [row.get(name) for name in (*names, None)]
+        if cells[-1] is not None or None in cells[:-1]:
+            raise UserError(f"{path}, line {number}: has not {len(names)} cells; {fix}")
+        wrong = [name for name in names if not _is_cell(row[name])]
+        if wrong or not re.fullmatch(cycle, row["cycle"], re.ASCII):
+            cell = wrong[0] if wrong else "cycle"
+            raise UserError(f"{path}, line {number}: {cell} cannot be {row[cell]!r}; {fix}")
     return rows
+
+
+def _is_cell(text):
+    """Whether a cell is a text of one line, and if a number a finite one."""
+    try:
+        return abs(float(text)) < 1e15
+    except ValueError:
+        return text.isprintable()
 
 
 def merge(path, rows, continued=()):

@@ -15,6 +15,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
+from claus.datasets.video.reader import one_thread as by_one_thread
 from claus.utils.pyav import av
 
 
@@ -27,7 +28,7 @@ def whole_video(path, height, width, one_thread=False):
             container.streams.video[0].codec_context.thread_count = 1
             return np.stack(
                 [
-                    frame.to_ndarray(format="rgb24", **one_thread())
+                    frame.to_ndarray(format="rgb24", **by_one_thread())
                     for frame in container.decode(video=0)
                 ]
             )

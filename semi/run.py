@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from claus.artifacts import cycle_locks
 from claus.datasets import table
 from claus.datasets.labels import annotations
 from claus.semi.lists import read_lists, video_names
@@ -19,6 +20,12 @@ def run(settings):
     if cycle is None:
         return 0
     train.prove_writable(cycle)
+    with cycle_locks.working(cycle, "train"):
+        return train_semi(settings, training, cycle)
+
+
+def train_semi(settings, training, cycle):
+    """The training itself, of a cycle that is this process's own."""
     left_out = take_lists(settings, cycle) if settings.lists.pkl_file_label else {}
     labels = train.read_labels(training, cycle)
     training = train.with_crop(training, labels)

@@ -16,8 +16,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from claus.annotators.simulated import strip_labels
+from claus.artifacts import cycle_locks
 from claus.artifacts.cycle import Cycle, Run
-from claus.artifacts.cycle_row import cycle_row
+from claus.artifacts.cycle_row import cycle_row, load_seconds
 from claus.artifacts.ledger import write_ledger
 from claus.artifacts.next_state import alone
 from claus.artifacts.pool_reader import pool_of_labels
@@ -35,7 +36,6 @@ from claus.utils.runtime import (
     UserError,
     check_alone,
     check_writable,
-    read_json,
     write_text,
 )
 
@@ -95,6 +95,12 @@ def run(settings: CyclesSettings | PeopleSettings) -> int:
 def simulate(settings: CyclesSettings, place: Run) -> int:
     """All cycles with a simulated annotator -> exit status."""
     check_writable(place.folder)
+    with cycle_locks.looping(place):
+        return run_all(settings, place)
+
+
+def run_all(settings: CyclesSettings, place: Run) -> int:
+    """The cycles of a run that is this process's own."""
     commands = [step_arguments(settings, number) for number in range(settings.cycles)]
     check_arguments(commands, settings)  # before run.json: a misspelt flag is no setting
     last = selection.parse(commands[-1]["select"])
@@ -363,7 +369,7 @@ def timed(settings, cycle: Cycle, name: str, arguments: list[str]) -> None:
         this.run(this.parse(arguments))
     seconds = {}
     if cycle.seconds.exists():
-        seconds = read_json(cycle.seconds, "remove it")
+        seconds = load_seconds(cycle.seconds)
     seconds[name] = round(seconds.get(name, 0) + time.perf_counter() - began, 2)
     write_text(cycle.seconds, json.dumps(seconds) + "\n")
 

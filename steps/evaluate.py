@@ -13,10 +13,10 @@ import torch
 from tqdm import tqdm
 
 from claus import engine
-from claus.artifacts import checkpoint, identities
+from claus.artifacts import checkpoint, cycle_locks, identities
 from claus.artifacts.cycle import Cycle
-from claus.artifacts.evaluation_file import load_evaluation, save_evaluation
-from claus.artifacts.parts import Unfinished, fingerprint, parts_dir
+from claus.artifacts.evaluation_file import FIX, load_evaluation, save_evaluation
+from claus.artifacts.parts import Unfinished, fingerprint, is_part, parts_dir
 from claus.datasets import table
 from claus.datasets.clips.geometry import GEOMETRY, STRIDE, ClipGeometry
 from claus.datasets.clips.region import region_of, to_region
@@ -58,18 +58,29 @@ def run(settings: EvaluationSettings) -> int:
     finished = not settings.force and evaluated_already(
         cycle.evaluation, weights, settings.labels
     )
+    # where drawing was stopped, the parts are still there
     drawn = cycle.pictures.exists() and not cycle.evaluate_parts.exists()
     if finished and (settings.visualize is None or drawn):
-        print_tables(load_evaluation(cycle.evaluation))
+        with cycle_locks.working(cycle, "evaluate"):  # it may have been killed after that file
+            shutil.rmtree(cycle.evaluate_parts, ignore_errors=True)
+        print_kept(cycle.evaluation)
         print(f"{cycle.evaluation} is there already; --force evaluates again")
         return 0
+    if weights.is_file():
+        check_writable(cycle.folder)
+    with cycle_locks.working(cycle, "evaluate"):
+        return evaluate(settings, cycle, weights, finished)
 
+
+def evaluate(settings: EvaluationSettings, cycle: Cycle, weights: Path, finished: bool) -> int:
+    """The evaluation itself, of a cycle that is this process's own. finished: there is an
+    evaluation.json already, and only its pictures are missing.
+    """
     trained = checkpoint.load(weights, settings.device)
     table.check_same(settings.dataset, trained.dataset, weights)
     truth = read_truth(settings, cycle)
     given = settings.labels or settings.ground_truth
     check_classes(trained.classes, truth.classes, given)
-    check_writable(cycle.folder)
     view = view_of(trained, settings.crop)
     switches = switches_of(settings, view.region)
     videos = evenly_spread(list(truth.videos.values()), settings.limit)
@@ -252,6 +263,15 @@ def print_tables(report: dict) -> None:
         print(act_table(report["act"]["frame"], report["act"]["video"]))
 
 
+def print_kept(path: Path) -> None:
+    """The tables of an evaluation.json that is there already."""
+    content = load_evaluation(path)
+    try:
+        print_tables(content)
+    except (KeyError, ValueError, IndexError) as error:  # what another program has left out
+        raise UserError(f"{path}: has not all of its tables ({error}); {FIX}") from error
+
+
 def evaluated_already(path: Path, weights: Path, labels: str | None = None) -> bool:
     """Whether evaluation.json is there, whole, and of these weights (and --labels, if any)
     as they are now.
@@ -304,7 +324,7 @@ def score_videos(
     finished. cache, features: see VideoTiles.
     """
     paths = {video.name: parts / f"{place}.npz" for place, video in enumerate(videos)}
-    todo = [video for video in videos if not paths[video.name].exists()]
+    todo = unscored(videos, parts, settings.protocol)
     kept = {video.name: Unfinished(paths[video.name]).load() for video in todo}
     done = {name: clips_done(arrays) for name, arrays in kept.items()}
     tiles = VideoTiles(
@@ -334,6 +354,16 @@ def score_videos(
             continue
         part.finish(result)
     return gather_parts(videos, parts, failed, settings)
+
+
+def unscored(videos, parts, protocol):
+    """Those of the videos that have no part yet, or one that is damaged."""
+    names = OVERLAP if protocol == "capsule" else (*OVERLAP, *REGIONS)
+    return [
+        video
+        for place, video in enumerate(videos)
+        if not is_part(parts / f"{place}.npz", names)
+    ]
 
 
 def fill_of(trained):

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from claus.annotators.actors import KINDS, answers_with
 from claus.annotators.form import read_form
-from claus.artifacts import checkpoint, identities
+from claus.artifacts import checkpoint, cycle_locks, identities
 from claus.artifacts.cycle import Cycle
-from claus.artifacts.parts import Unfinished, fingerprint, parts_dir
+from claus.artifacts.parts import Unfinished, fingerprint, is_part, parts_dir
 from claus.artifacts.scores import (
     Features,
     Uncertainty,
@@ -55,8 +55,17 @@ def run(settings: ScoringSettings) -> int:
     first = distributed.rank() == 0
     done = first and not settings.force and scored_already(cycle)
     if distributed.broadcast_from_rank0(done):
+        if first:  # killed between the pickles and the end
+            with cycle_locks.extracting(cycle, settings.shard):
+                shutil.rmtree(cycle.extract_parts, ignore_errors=True)
         print(f"{cycle.folder} has both pickles already; --force scores again")
         return 0
+    with cycle_locks.extracting(cycle, settings.shard, distributed.rank()):
+        return score(settings, cycle, device, first)
+
+
+def score(settings: ScoringSettings, cycle: Cycle, device: str, first: bool) -> int:
+    """The scoring itself, of a cycle that is this process's own."""
     trained = checkpoint.load(cycle.detector, device)
     labels = annotation_file.load(cycle.annotations)
     table.check_same(settings.dataset, trained.dataset, cycle.detector)
@@ -123,7 +132,11 @@ def scored_already(cycle: Cycle) -> bool:
 
 def unscored(parts, numbers):
     """Those of the videos with these numbers that have no part yet."""
-    return [number for number in numbers if not (parts / f"{number}.npz").exists()]
+    return [
+        number
+        for number in numbers
+        if not is_part(parts / f"{number}.npz", ("latents", *SCORES))
+    ]
 
 
 def announce(settings, left, share, device):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from claus.annotators.form import write_form
 from claus.annotators.request_frames import FRAMES, clear_frames, write_frames
 from claus.annotators.simulated import answer, strip_labels
-from claus.artifacts import identities
+from claus.artifacts import cycle_locks, identities
 from claus.artifacts.changes import with_changes, without
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.ledger import Prices, write_ledger
@@ -47,9 +47,9 @@ def run(settings: SelectSettings) -> int:
     """Choose, or take answers in, as the settings say -> exit status."""
     cycle = Cycle.of(settings.run, settings.cycle, settings.files)
     source = settings.source
-    with gc_paused():
-        if settings.exchange.export:
-            return exchange.export(settings, cycle)
+    if settings.exchange.export:
+        return exchange.export(settings, cycle)
+    with gc_paused(), cycle_locks.choosing(cycle):
         if settings.exchange.correct:
             return correct.correct(settings, cycle)
         if source.answers:

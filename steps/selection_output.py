@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from claus.artifacts.selection_file import CLUSTER
 from claus.selection.choice import Selection
 from claus.selection.pool import Pool
 
@@ -41,8 +42,8 @@ def print_report(report: dict) -> None:
 
 def print_clusters(rows: list[dict]) -> None:
     """Print a row of counts for each cluster, and their sum."""
-    columns = list(rows[0])
-    table = np.array([list(row.values()) for row in rows])
+    columns = list(CLUSTER)
+    table = np.array([[row[name] for name in columns] for row in rows])
     total = dict(zip(columns, table.sum(0).tolist(), strict=True)) | {"cluster": "all"}
     print("  " + "  ".join(columns).replace("labelled", " labeled"))
     for row in [*rows, total]:

@@ -10,13 +10,13 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from claus import engine
-from claus.artifacts import checkpoint, identities
+from claus.artifacts import checkpoint, cycle_locks, identities
 from claus.artifacts.cycle import Cycle
 from claus.datasets import table
 from claus.datasets.labels import annotations
 from claus.training import Claus, Trainer, Videos
 from claus.utils import distributed
-from claus.utils.runtime import UserError, check_writable
+from claus.utils.runtime import UserError, check_writable, full_disk_at
 
 LEAST_VALIDATION_FRAMES = 30  # with fewer labeled frames to validate on, nothing is held out
 # what an interrupted user is told
@@ -30,6 +30,12 @@ def run(settings):
     cycle = opened(settings)
     if cycle is None:
         return 0
+    with cycle_locks.working(cycle, "train", distributed.rank()):
+        return train(settings, cycle, device)
+
+
+def train(settings, cycle, device):
+    """The training itself, of a cycle that is this process's own."""
     labels = read_labels(settings, cycle)
     settings = with_crop(settings, labels)
     prove_writable(cycle)
@@ -161,7 +167,7 @@ def fit(trainer):
         if first
         else contextlib.nullcontext()
     )
-    with logs as writer:
+    with full_disk_at(cycle.tensorboard), logs as writer:
         for epoch in range(trainer.epoch, trainer.settings.optimizer.epochs):
             trainer.run_epoch(epoch, writer)
             if first:

@@ -18,10 +18,12 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from claus.utils.runtime import UserError
+from claus.utils.runtime import UserError, processes_started
 
 # parts of the work may take longer than others; torchrun ends all processes when one dies
 PATIENCE = timedelta(days=1)
+# all are started at once
+MEETING = timedelta(minutes=10)
 # in the error of a group that has lost a member
 LOST = ("gloo", "nccl", "connection", "broken pipe", "store")
 
@@ -46,10 +48,11 @@ def together(main):
 
     @functools.wraps(main)
     def guarded():
-        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        if processes_started() == 1:
             return main()
+        check_environment()
         try:
-            dist.init_process_group("gloo", timeout=PATIENCE)
+            meet()
             with _quiet(rank() > 0):
                 status = main()
             dist.barrier()
@@ -64,6 +67,34 @@ def together(main):
             raise _readable(error) from error
 
     return guarded
+
+
+def check_environment():
+    """UserError unless all is there that torchrun tells each of its processes."""
+    told = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+    missing = [name for name in told if not os.environ.get(name)]
+    numbers = [name for name in ("RANK", "MASTER_PORT") if name not in missing]
+    wrong = [name for name in numbers if not os.environ[name].isdecimal()]
+    if missing or wrong:
+        raise UserError(
+            f"the environment says WORLD_SIZE={os.environ['WORLD_SIZE']}, and "
+            f"{(missing or wrong)[0]} {'is not set' if missing else 'is no number'}: unset "
+            "WORLD_SIZE for one process, or start several with torchrun"
+        )
+
+
+def meet():
+    """Find the other processes, as torchrun has told where; RuntimeError where they do not
+    come.
+    """
+    size, number = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    store = dist.TCPStore(*address, size, not agents and number == 0, timeout=MEETING)
+    # of several starts of torchrun's each meets by itself
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = dist.PrefixStore(f"claus/{start}", store)
+    dist.init_process_group("gloo", store=store, world_size=size, rank=number, timeout=PATIENCE)
 
 
 @contextlib.contextmanager

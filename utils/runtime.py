@@ -6,24 +6,45 @@ Standard library only, so that a script that needs no network starts without imp
 
 import contextlib
 import errno
-import functools
 import gc
+import hashlib
 import json
+import math
 import os
+import re
 import shutil
-import signal
+import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
+
+from claus.utils.shape import misfit
 
 # ends the names of temporary files, so that no other program's file is ever removed
 TEMPORARY = ".claus.tmp"
+OLD = 24 * 3600  # seconds after which another machine's temporary file is a left-over
+LINE = 1200  # characters of an error at most
+DEEPEST = 64  # of JSON
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(Exception):
     """Bad input or a full disk: one line that says what, where (the file) and how to fix
-    it.
+    it. What cannot be printed of names and values is escaped, and what is long is cut.
     """
+
+    def __str__(self):
+        return shown(super().__str__())
+
+
+def shown(text: str, most: int = LINE) -> str:
+    """A text of one line that every terminal can print."""
+    if len(text) > most:
+        text = f"{text[: most // 2]} […] {text[-most // 2 :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 @contextlib.contextmanager
@@ -43,38 +64,66 @@ def run_script(main, again="finished work is kept; run the same command to resum
 
     again: what an interrupted user is told.
     """
-    signal.signal(signal.SIGTERM, functools.partial(_interrupt, os.getpid()))
+    from claus.utils import stopping
+
+    try:
+        _run_script(main, again)
+    except KeyboardInterrupt:  # once more, while the first was dealt with
+        stopping.say(f"\n{Path(sys.argv[0]).name}: stopped; {again}")
+        stopping.leave(130)
+
+
+def _run_script(main, again):
+    from claus.utils import stopping
+
+    name = Path(sys.argv[0]).name
+    stopping.begin()
     try:
         status = main()
     except UserError as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"\n{Path(sys.argv[0]).name}: stopped; {again}", file=sys.stderr)
-        sys.exit(130)
+        if not stopping.asked():  # else it is a consequence
+            print(f"{name}: {error}", file=sys.stderr)
+            stopping.leave(2)
+    except MemoryError as error:
+        print(
+            f"{name}: the memory is full ({shown(str(error), 200)}); {again}", file=sys.stderr
+        )
+        stopping.leave(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    sys.exit(status if isinstance(status, int) else 0)
-
-
-def _interrupt(script, signum, frame):
-    """SIGTERM ends a script as Ctrl-C does; the workers that it forked, which have this
-    handler too, just end.
-    """
-    if os.getpid() != script:
-        os._exit(128 + signum)
-    if hasattr(
-        signal, "SIGCHLD"
-    ):  # torch's handler would raise that its workers have ended, too
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    raise KeyboardInterrupt
+        stopping.leave(1)
+    except OSError as error:
+        if not stopping.asked():
+            if error.errno not in FULL:
+                raise
+            print(f"{name}: {error.filename or 'a file'}: {_reason(error)}", file=sys.stderr)
+            stopping.leave(2)
+    except KeyboardInterrupt:
+        pass
+    except Exception:
+        if not stopping.asked():  # libraries turn an interruption into an error of their own
+            raise
+    else:
+        if not stopping.asked():
+            stopping.leave(status if isinstance(status, int) else 0)
+    stopping.say(f"\n{name}: stopped; {again}")
+    stopping.leave(130)
 
 
 def check_alone(script: str) -> None:
     """UserError where torchrun has started several processes of a script that works in one."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if processes_started() > 1:
         raise UserError(f"{script} works in one process; start it without torchrun")
+
+
+def processes_started() -> int:
+    """How many processes torchrun says it has started; UserError where that is no number."""
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not re.fullmatch(r"0*[1-9]\d{0,5}", text, re.ASCII):
+        raise UserError(
+            f"the environment says WORLD_SIZE={text!r}, which torchrun does not; unset it"
+        )
+    return int(text)
 
 
 @contextlib.contextmanager
@@ -114,6 +163,19 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
 
 
 @contextlib.contextmanager
+def full_disk_at(path: str | Path):
+    """Inside, a full disk, as writers of libraries raise it, becomes a UserError that names
+    the file or folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise UserError(f"cannot write {path}: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
 def _replacing(path):
     """Yield (descriptor, name) of a new file beside `path` for the block to put in its
     place; gone where it has not.
@@ -136,7 +198,52 @@ def open_temporary(path):
     """(descriptor, name) of a new file in the folder of `path`, which put_in_place makes
     `path` once it is whole.
     """
-    return tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
+    prefix = f".{path.name[:90]}.{machine()}-{os.getpid()}-"
+    return tempfile.mkstemp(prefix=prefix, suffix=TEMPORARY, dir=path.parent)
+
+
+def machine() -> str:
+    """Text of this machine (or container), in which a process number means one process."""
+    space = ""
+    with contextlib.suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")
+    about = f"{socket.gethostname()} {space}".encode()
+    return hashlib.sha1(about, usedforsecurity=False).hexdigest()[:8]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
+
+
+def sweep(folder: str | Path, deep: bool = False) -> None:
+    """Remove the temporary files that killed processes have left in a folder; deep: and in
+    all below it. Those of processes that are at work stay.
+    """
+    pattern = f"**/.*{TEMPORARY}" if deep else f".*{TEMPORARY}"
+    with contextlib.suppress(OSError):
+        for file in Path(folder).glob(pattern):
+            if _left_over(file):
+                with contextlib.suppress(OSError):
+                    file.unlink()
+
+
+def _left_over(file):
+    """Whether nobody writes this temporary file any more."""
+    known = re.search(r"\.([0-9a-f]{8})-(\d+)-[^.]*" + re.escape(TEMPORARY) + "$", file.name)
+    if known and known[1] == machine():
+        pid = int(known[2])
+        return pid == os.getpid() or not alive(pid)
+    try:
+        return file.stat().st_mtime < time.time() - OLD
+    except OSError:
+        return False
 
 
 def put_in_place(temporary, path):
@@ -180,24 +287,94 @@ def append_line(path: str | Path, line: str) -> None:
         raise UserError(f"cannot write {path}: {_reason(error)}") from error
 
 
-def read_json(path: str | Path, fix: str) -> dict:
+def read_json(path: str | Path, fix: str, shape: object = None) -> dict:
     """The JSON object in a file, as a dict; UserError in one line that names the file and
-    ends with the fix.
+    ends with the fix. See parse_json; shape: what it must hold, see shape.py.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = parse_json(Path(path).read_bytes())
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read: {(error.strerror or str(error)).lower()}; {fix}"
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON, or a damaged file; {fix}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON, or a damaged file ({error}); {fix}") from error
     if not isinstance(content, dict):
         raise UserError(
             f"{path}: holds a {type(content).__name__} where an object with names "
             f"belongs; {fix}"
         )
+    problem = shape and misfit(content, shape)
+    if problem:
+        raise UserError(f"{path}: {problem}; {fix}")
     return content
+
+
+def parse_json(content: bytes) -> object:
+    """What a text of JSON in UTF-8, with or without a byte order mark, says.
+
+    ValueError, in a few words, for what is no such text, and for what no file here has and
+    some reader would take for something else: numbers that are not finite or have more than
+    64 bits, names that come twice, half characters, values nested deeper than DEEPEST.
+    """
+    try:
+        found = json.loads(
+            content.decode("utf-8-sig"),
+            parse_float=_finite,
+            parse_int=_whole,
+            parse_constant=_finite,
+            object_pairs_hook=_once,
+        )
+    except RecursionError:
+        raise ValueError(f"nested deeper than {DEEPEST}") from None
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    if b"\\u" in content or content.count(b"[") + content.count(b"{") > DEEPEST:
+        _check_inside(found, 0)
+    return found
+
+
+def _finite(text):
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return number
+
+
+def _whole(text):
+    number = int(text) if len(text) < 25 else 2**64
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"the number {text[:20]}… has more than 64 bits")
+    return number
+
+
+def _once(pairs):
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise ValueError(f"the name {shown(twice, 80)!r} comes twice")
+    return found
+
+
+def _check_inside(value, depth):
+    """ValueError where a part of it is nested too deep, or a text cannot be written."""
+    if isinstance(value, str):
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise ValueError("half a character in a text") from None
+        return
+    if depth > DEEPEST:
+        raise ValueError(f"nested deeper than {DEEPEST}")
+    if isinstance(value, dict):
+        for name, inside in value.items():
+            _check_inside(name, depth)
+            _check_inside(inside, depth + 1)
+    elif isinstance(value, list):
+        for inside in value:
+            _check_inside(inside, depth + 1)
 
 
 def check_writable(folder: str | Path, clear: bool = True) -> Path:
@@ -219,14 +396,13 @@ def check_writable(folder: str | Path, clear: bool = True) -> Path:
         raise UserError(
             f"cannot write in {folder}: {_reason(error)}; choose another place with --files"
         ) from error
-    for leftover in folder.glob(f".*{TEMPORARY}") if clear else ():
-        with contextlib.suppress(OSError):
-            leftover.unlink()
+    if clear:
+        sweep(folder)
     return folder
 
 
 def _reason(error):
-    if error.errno == errno.ENOSPC:
+    if error.errno in FULL:
         return "the disk is full; free some space and run the same command again"
     return (error.strerror or str(error)).lower()
 

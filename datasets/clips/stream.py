@@ -24,7 +24,13 @@ import numpy as np
 import torch
 
 from claus.datasets.clips.geometry import STRIDE, ClipGeometry, center_crop, cut, resize
-from claus.datasets.video.reader import VideoError, iter_frames, pixels, video_stream
+from claus.datasets.video.reader import (
+    VideoError,
+    iter_frames,
+    open_video,
+    pixels,
+    video_stream,
+)
 from claus.utils.pyav import av
 
 LENGTH = 8  # frames of a clip
@@ -84,7 +90,7 @@ def read_header(path: str | Path) -> Header:
     if not os.path.getsize(path):
         raise VideoError(f"{path}: is empty")
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with open_video(path) as container:
             if any(still in container.format.name for still in STILL):
                 raise VideoError(f"{path}: is a still picture; give a video")
             stream = video_stream(container)

@@ -22,6 +22,7 @@ A tube's start and end follow from its frames and are not stored twice. A packed
 
 import contextlib
 import pickle
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from claus.utils.runtime import UserError, atomic_write
 from claus.utils.safe_pickle import safe_load
 
 FORMAT, VERSION = "claus-annotations", 1
+MOST = 2**31  # no number of a video is higher: arrays of frame numbers are int32
 NOTHING = np.empty(0, np.int32)
 NOTHING.flags.writeable = False
 
@@ -133,7 +135,7 @@ class Video:
     segment: Segment | None = None
 
     def __post_init__(self):
-        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
+        if not isinstance(self.name, str) or not is_name(self.name):
             raise UserError(
                 f"video name {self.name!r}: give a non-empty text of printable characters"
             )
@@ -234,7 +236,9 @@ class Annotations:
     videos: dict[str, Video]
 
     def __post_init__(self):
-        texts = [str(name) for name in self.classes if isinstance(name, str) and name]
+        if not (isinstance(self.dataset, str) and _is_text(self.dataset)):
+            raise UserError("dataset is no text that can be written; write the file again")
+        texts = [str(name) for name in self.classes if isinstance(name, str) and _is_text(name)]
         if not texts or len(set(texts)) < len(self.classes):
             raise UserError(f"classes {list(self.classes)}: give at least one name, each once")
         _set(
@@ -469,12 +473,31 @@ def _set(instance, **fields):
     instance.__dict__.update(fields)
 
 
+def is_name(text: str) -> bool:
+    """Whether a text names a video: it can be written, and is one line of visible characters
+    and blanks (also those of macOS, which puts U+202F into the names of screen recordings).
+    """
+    if text.isprintable():
+        return bool(text)
+    joiners = "\u200c\u200d"  # of emoji and scripts
+    return all(c.isprintable() or c in joiners or unicodedata.category(c) == "Zs" for c in text)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def whole_number(value: object, what: str, least: int = 0) -> int:
     """`value` as int; UserError unless it is a whole number >= least."""
     truth_value = isinstance(value, bool | np.bool_)
     if truth_value or not isinstance(value, int | np.integer) or value < least:
-        shown = value if isinstance(value, np.number) else repr(value)
+        shown = value if isinstance(value, np.number) else repr(value)[:80]
         raise UserError(f"{what} is {shown}; give a whole number of at least {least}")
+    if value >= MOST:
+        raise UserError(f"{what} is {value}; give a whole number below {MOST}")
     return int(value)
 
 

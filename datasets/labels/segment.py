@@ -16,6 +16,7 @@ The other way, whole-video numbers everywhere with an interval beside them, woul
 an offset into every array of frames, and into every test of one.
 """
 
+import math
 from dataclasses import dataclass
 
 from claus.utils.runtime import UserError
@@ -39,9 +40,15 @@ class Segment:
     def __post_init__(self):
         if not isinstance(self.video, str) or not self.video:
             raise UserError("segment: its video has no name; write the file again")
+        try:
+            self.video.encode()
+        except UnicodeEncodeError:
+            raise UserError("segment: the name of its video is damaged") from None
+        if self.seconds is not None and not all(map(math.isfinite, self.seconds)):
+            raise UserError("segment: its times are no numbers; write the file again")
         numbers = self.first, self.of
         whole = all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
-        if not whole or not 0 <= self.first < self.of:
+        if not whole or not 0 <= self.first < self.of < 2**31:
             raise UserError(
                 f"segment: begins at frame {self.first} of {self.of} of {self.video}; "
                 "write the file again"
@@ -67,7 +74,7 @@ class Segment:
             seconds = record["seconds"]
             times = None if seconds is None else (float(seconds[0]), float(seconds[1]))
             return cls(record["video"], record["first"], record["of"], times)
-        except (TypeError, KeyError, IndexError, ValueError) as error:
+        except (TypeError, KeyError, IndexError, ValueError, OverflowError) as error:
             raise UserError("its segment is damaged; write the file again") from error
 
     def shown(self, frames: int) -> dict:

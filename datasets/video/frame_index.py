@@ -33,10 +33,12 @@ from claus.datasets.video.reader import (
     VideoError,
     check_length,
     check_size,
+    open_video,
     packet_of,
     pixels,
     read_frames,
     read_runs,
+    unreadable,
     video_stream,
 )
 from claus.utils.pyav import av, decoder_versions
@@ -51,11 +53,6 @@ VERSION = 2
 HEADER = 64
 IN_MEMORY = 2000  # indices a process keeps in memory, some kilobytes each of short clips
 PACKETS = 2_000_000  # and as many packets of them: 260 MB, 22 hours at 25 frames a second
-
-
-def unreadable() -> tuple[type[Exception], ...]:
-    """What is raised where a file does not fit its index, or cannot be decoded."""
-    return av.error.FFmpegError, OSError, ValueError
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,7 @@ def build(path: str | Path) -> FrameIndex:
     """
     try:
         with (
-            av.open(str(path), metadata_errors="ignore") as container,
+            open_video(path) as container,
             open(path, "rb") as file,
         ):
             stream, display = video_stream(container), None

@@ -18,6 +18,7 @@ from claus.datasets.video.images import has_images, numbered_images
 from claus.datasets.video.reader import (
     VideoError,
     iter_frames,
+    open_video,
     video_stream,
 )
 from claus.utils.pyav import av
@@ -73,7 +74,7 @@ def identity_of(path: Path) -> Identity:
 
 
 def _of_file(path):
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with open_video(path) as container:
         stream = video_stream(container)
         if stream is None:
             raise VideoError(f"{path} holds no video stream")

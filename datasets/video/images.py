@@ -9,6 +9,7 @@ import numpy as np
 
 from claus.utils.runtime import UserError
 
+MOST_PIXELS = 1 << 26  # of a picture: 16 frames of one are a gigabyte; 8K video has 33 million
 IMAGES = (".png", ".jpg", ".jpeg")
 
 
@@ -38,7 +39,10 @@ def is_image(path: Path) -> bool:
 
 def has_images(folder: Path) -> bool:
     """Whether a path is a folder that holds images."""
-    return folder.is_dir() and any(map(is_image, folder.iterdir()))
+    try:
+        return folder.is_dir() and any(map(is_image, folder.iterdir()))
+    except (OSError, ValueError):  # no permission, a name too long
+        return False
 
 
 def numbered_images(folder: Path) -> list[Path]:
@@ -58,8 +62,13 @@ def numbered_images(folder: Path) -> list[Path]:
 def images_by_number(folder: Path) -> dict[int, Path]:
     """{number: file} of the images of a folder, sorted. VideoError as numbered_images."""
     numbers = {}
-    for file in sorted(filter(is_image, folder.iterdir())):
-        digits = re.search(r"\d+$", file.stem)
+    try:
+        files = sorted(filter(is_image, folder.iterdir()))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise VideoError(f"{folder}: cannot be listed ({reason})") from error
+    for file in files:
+        digits = re.search(r"\d{1,18}$", file.stem, re.ASCII)
         if digits is None:
             raise VideoError(
                 f"{file}: has no frame number at the end of its name; rename it, or "
@@ -85,14 +94,20 @@ def decode(file: Path) -> Picture:
     from PIL import Image  # half a tenth of a second
 
     try:
+        if not file.is_file():  # a pipe or a device would be waited for
+            raise ValueError("it is no file")
         with Image.open(file) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(
+                    f"{image.width}x{image.height} pixels, more than {MOST_PIXELS}"
+                )
             if image.mode.startswith("I"):  # 16 bits of gray, which PIL would cut off at 255
                 gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255)
                 return Picture(np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2))
-            return Picture(np.asarray(image.convert("RGB")))
+            return Picture(np.array(image.convert("RGB")))  # its own memory, writable
     except PermissionError as error:
         raise VideoError(f"{file}: may not be read; allow it (chmod u+r)") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (Exception, Image.DecompressionBombWarning) as error:  # damaged ones raise anything
         reason = " ".join(str(error).split()) or "it holds no image"
         raise VideoError(
             f"{file}: decoding fails ({reason}); download this video again"

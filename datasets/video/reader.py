@@ -12,6 +12,7 @@ them, see display.py.
 import contextlib
 import functools
 import itertools
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,23 @@ if TYPE_CHECKING:
 # the last one, up to this many more are ignored; beyond, it is a damaged or another file.
 # A clip of 33 frames or more that was re-encoded at 5/4 of its rate is beyond.
 SHORT_TAIL = 8
+
+
+def unreadable() -> tuple[type[Exception], ...]:
+    """What decoders, and the arrays made of what they give, raise for damaged or rare files."""
+    return (
+        av.error.FFmpegError,
+        OSError,
+        ValueError,
+        AssertionError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        NotImplementedError,
+        MemoryError,
+    )
+
+
 _noted = set()
 
 
@@ -63,12 +81,11 @@ def iter_frames(path: str | Path, wanted: set[int] | None = None) -> Iterator[Fr
         raise VideoError(
             f"no video at {path}; put it there or point --data at the folder that holds it"
         )
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path} is empty; download this video again")
     decoded, size, display = 0, None, None
     try:
-        # a title need not be UTF-8
-        with av.open(str(path), metadata_errors="ignore") as container:
+        if path.stat().st_size == 0:
+            raise VideoError(f"{path} is empty; download this video again")
+        with open_video(path) as container:
             stream = video_stream(container)
             if stream is None:
                 raise VideoError(f"{path} holds no video stream; download this video again")
@@ -85,8 +102,8 @@ def iter_frames(path: str | Path, wanted: set[int] | None = None) -> Iterator[Fr
                 decoded += 1
     except PermissionError as error:
         raise VideoError(f"{path}: may not be read; allow it (chmod u+r)") from error
-    except (av.error.FFmpegError, OSError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except unreadable() as error:
+        reason = reason_of(error)
         raise VideoError(
             f"{path}: decoding fails after {decoded} frames ({reason}); "
             "download this video again"
@@ -95,6 +112,39 @@ def iter_frames(path: str | Path, wanted: set[int] | None = None) -> Iterator[Fr
         raise VideoError(
             f"{path} holds no frame that can be decoded; download this video again"
         )
+
+
+def open_video(path: str | Path) -> "InputContainer":
+    """Open a file for FFmpeg: as a file, whatever its name looks like, and nothing but files
+    from inside of it.
+    """
+    # "http:/a.avi" is a network address, "a:b.avi" a protocol; a title need not be UTF-8
+    name = f"file:{os.path.abspath(path)}"
+    only = {"protocol_whitelist": "file"}
+    container = av.open(name, metadata_errors="ignore", options=only)
+    for stream in container.streams.video:
+        try:
+            check_pixels(path, stream.width, stream.height)
+        except VideoError:
+            container.close()
+            raise
+    return container
+
+
+def check_pixels(path: str | Path, width: int, height: int) -> None:
+    """VideoError for pictures that would fill the memory."""
+    if width * height > images.MOST_PIXELS:
+        raise VideoError(
+            f"{path}: its pictures are {width}x{height} pixels, more than "
+            f"{images.MOST_PIXELS} in all; make it smaller, or leave it out"
+        )
+
+
+def reason_of(error: Exception) -> str:
+    """What a decoder says, in words."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def video_stream(
@@ -155,6 +205,17 @@ def pixels(frame: Frame, converter: "VideoReformatter | None" = None) -> np.ndar
     stretched = {"width": width} if width != decoded.width else {}
     picture = converter.reformat(decoded, format="rgb24", **stretched, **one_thread())
     return display.turn(picture.to_ndarray())
+
+
+def _pixels(path, decoder, converter):
+    """The picture of the last frame of a decoder; VideoError where it cannot be converted."""
+    try:
+        return pixels(decoder.last, converter)
+    except unreadable() as error:
+        raise VideoError(
+            f"{path}: frame {decoder.count - 1} cannot be converted ({reason_of(error)}); "
+            "download this video again"
+        ) from error
 
 
 def probe(path: str | Path) -> tuple[int, int, int]:
@@ -262,9 +323,9 @@ def _decode_runs(path, frames, runs, size, to_end, decoder=None):
                     next(decoder)
                 except StopIteration:
                     check_length(path, decoder.count, frames)
-                    final = pixels(decoder.last, converter)
+                    final = _pixels(path, decoder, converter)
                 checked = checked or _size_checked(path, decoder.last, size)
-            block.append(final if final is not None else pixels(decoder.last, converter))
+            block.append(final if final is not None else _pixels(path, decoder, converter))
         if to_end and number == len(runs):
             more = frames + SHORT_TAIL + 1 - decoder.count
             with contextlib.suppress(VideoError):  # damage behind what is wanted

@@ -15,7 +15,7 @@ import numpy as np
 
 from claus.datasets.segments import Times
 from claus.datasets.video.disk_cache import read_checked, signature, write_checked
-from claus.datasets.video.reader import VideoError, iter_frames
+from claus.datasets.video.reader import VideoError, iter_frames, open_video, unreadable
 from claus.utils.pyav import av, decoder_versions
 
 VERSION = 1
@@ -61,9 +61,9 @@ def _in_order(ticks: Sequence[int | None]) -> bool:
 def _start_of(path):
     """Start of a file in seconds, a Fraction."""
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with open_video(path) as container:
             return Fraction(container.start_time or 0, av.time_base)
-    except (av.error.FFmpegError, OSError) as error:
+    except unreadable() as error:
         raise VideoError(f"{path}: cannot be opened again; was it moved?") from error
 
 
@@ -91,5 +91,5 @@ def _load(place):
             base = Fraction(*stored["base"].tolist())
             ticks = np.cumsum(stored["steps"])
             return Times(height, width, ticks, base, bool(stored["known"]))
-    except (ValueError, KeyError, OSError, ZeroDivisionError):
+    except Exception:  # a damaged file raises nearly anything
         return None

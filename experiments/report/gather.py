@@ -5,17 +5,18 @@ A row is a dict of the columns of experiments/table.py; what is a number there i
 a float here, or None. `run` is a Path, or None where the folder is not on this machine.
 """
 
-import csv
 import itertools
-import json
+import math
 import shlex
 from pathlib import Path
 
 from claus.artifacts.cycle import Run
 from claus.artifacts.cycle_row import cycle_row
 from claus.artifacts.ledger import count_ledger
+from claus.artifacts.run_settings import SHAPE as SETTINGS
 from claus.experiments import table
 from claus.selection.rules import RuleSettings
+from claus.utils import runtime
 from claus.utils.runtime import UserError
 
 # columns that are text; steps is a number
@@ -83,11 +84,13 @@ def read_run(folder):
     scripts were run by hand.
     """
     if (folder / "results.csv").exists():
-        with open(folder / "results.csv", encoding="utf-8", newline="") as file:
-            results, settings = list(csv.DictReader(file)), read_json(folder / "run.json")
+        results = table.read_results(folder / "results.csv")
+        settings = read_json(folder / "run.json", SETTINGS)
     else:
         results = rows_of_cycles(folder)
-        settings = read_json(folder / "run.json") or settings_by_cycles(folder, results)
+        settings = read_json(folder / "run.json", SETTINGS) or settings_by_cycles(
+            folder, results
+        )
     train, select = (words_of(settings.get(name, "")) for name in ("train", "select"))
     what = {
         "experiment": SINGLE,
@@ -201,8 +204,11 @@ def apart(rows):
 
 
 def words_of(text):
-    """Flags of a string as a dict: what follows each, "" for a switch."""
-    words = shlex.split(text)
+    """Flags of a string as a dict: what follows each, "" for a switch; {} where it is none."""
+    try:
+        words = shlex.split(text or "")
+    except ValueError:  # quotes that do not close
+        words = []
     found = {}
     for word, after in itertools.pairwise([*words, "--"]):
         name, equals, value = word.partition("=")
@@ -213,23 +219,26 @@ def words_of(text):
 
 def data_name(settings):
     """The folder or file that a run's ground truth lies in, by its name."""
-    path = Path(settings.get("oracle", "?"))
+    path = Path(settings.get("oracle") or "?")
     return path.parent.name or path.name if path.suffix == ".pkl" else path.name
 
 
 def number(value):
-    """A float, or None for "", "-" and None."""
+    """A finite float, or None for "", "-", None and what is no number."""
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return found if math.isfinite(found) else None
 
 
-def read_json(path):
-    """Content of a JSON file that holds a dict; {} where it is missing or damaged."""
+def read_json(path, shape=None):
+    """Content of a JSON file that holds a dict; {} where it is missing or damaged, or has not
+    this shape.
+    """
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return runtime.read_json(path, "", shape)
+    except UserError:
         return {}
 
 

@@ -88,16 +88,17 @@ def test_prices_are_exact_and_never_negative():
 
 def test_selections_that_cannot_be_read_are_named(tmp_path):
     path = tmp_path / "selection.json"
+    row = {"video": "A/ä", "cluster": None, "score": 1.5, "reason": "", "frames": []}
     save_selection(
         {
             "run": "r",
             "cycle": 0,
             "prices": {"video": "1", "frame": "1", "box": "0"},
-            "videos": [{"video": "A/ä"}],
+            "videos": [row],
         },
         path,
     )
-    assert load_selection(path)["videos"] == [{"video": "A/ä"}]
+    assert load_selection(path)["videos"] == [row]
     path.write_text(path.read_text()[:-9])
     assert f"{path}: not JSON" in refused(load_selection, path)
     path.write_text('{"format": "claus-request"}')

@@ -33,7 +33,8 @@ WORDS = {
     "README.md": 1100,
     "results.md": 2500,
     "protocol.md": 1000,
-    "layout.md": 5000,
+    "status.md": 1500,
+    "layout.md": 6000,
 }  # other pages 800
 
 

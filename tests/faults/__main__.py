@@ -1,0 +1,140 @@
+"""Runs the campaign and writes what came of it into docs/status.md.
+
+    python -m tests.faults            # minutes: a part of everything
+    python -m tests.faults --long     # hours: 10,000 mutations of each file, every file operation
+    python -m tests.faults --only selection.json --count 1000    # shows what is bad, writes nothing
+
+The table stands between two marks. Exit status 1 where anything is silently wrong, ends in a
+traceback, hangs or dies.
+"""
+
+import argparse
+import itertools
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+import claus.utils.startup  # noqa: E402, F401  before torch
+from tests.faults import campaign, files, pickles, scripts, videos  # noqa: E402
+
+PAGE = campaign.root() / "docs" / "status.md"
+MARKS = "<!-- faults -->", "<!-- /faults -->"
+SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+WRITERS = {"short": (scripts.SELECT, scripts.ASK, scripts.EXTRACT), "long": scripts.WORKS}
+STEP = {"short": 15, "long": 1}
+COLUMNS = (
+    "what was tried",
+    "inputs",
+    "read",
+    "one line, or made again",
+    "wrong",
+    "traceback",
+    "hang",
+)
+PLACE = {
+    "read as it was": 2,
+    "read as it says": 2,
+    "same bytes": 2,
+    "both": 2,
+    "done without": 2,
+    "one line": 3,
+    "wrong": 4,
+    "traceback": 5,
+    "death": 5,
+    "hang": 6,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--long", action="store_true", help="everything, in hours")
+    parser.add_argument(
+        "--count", type=int, help="mutations of each kind of file (300; long: 10000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the mutations (default: 0)")
+    parser.add_argument("--only", help="kinds whose name has this; the page stays as it is")
+    args = parser.parse_args()
+    count, size = args.count or (10_000 if args.long else 300), "long" if args.long else "short"
+    rows = []
+    for name, outcomes in itertools.chain(
+        mutated(count, args.seed), forged(), shown(), stopped(size)
+    ):
+        if args.only and args.only not in name:
+            continue
+        row, began = Counter(), time.monotonic()
+        for outcome, text in outcomes:
+            row[outcome] += 1
+            if PLACE[outcome] > 3:
+                print(f"  {outcome}: {text[-700:]}")
+        rows.append((name, row))
+        print(f"{name}: {dict(row)}, {time.monotonic() - began:.0f} s", flush=True)
+    if not args.only:
+        write(rows, size)
+    return any(PLACE[outcome] > 3 for _, row in rows for outcome in row)
+
+
+def mutated(count, seed):
+    """(name, outcomes) of every kind of file."""
+    for kind in files.KINDS:
+        number = max(int(count * kind.share), 5)
+        yield f"`{kind.name}`, mutated", campaign.outcomes(kind, number, seed)
+
+
+def forged():
+    """Hostile pickles, and data that must be read."""
+    yield "hostile pickles", pickles.outcomes()
+
+
+def shown():
+    """Hostile videos, names and folders."""
+    yield "videos, names and folders", videos.outcomes()
+
+
+def stopped(size):
+    """Kills, full disks, two at once."""
+    folder = Path(tempfile.mkdtemp(prefix="faults"))
+    try:
+        bench = scripts.Bench.make(folder)
+        works, step = WRITERS[size], STEP[size]
+        for work in works:
+            found = scripts.kills(bench, work, SIGNALS, step)
+            yield (
+                f"{work.name}: kill -9, Ctrl-C, SIGTERM",
+                ((o, f"{s} {n} {t}") for s, n, o, t in found),
+            )
+        for work in works:
+            found = scripts.full_disk(bench, work, step)
+            yield f"{work.name}: disk full", ((o, f"{n} {t}") for n, o, t in found)
+        both = itertools.combinations_with_replacement(works, 2)
+        yield "two scripts at once", (scripts.pairs(bench, *two) for two in both)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write(rows, size):
+    """Put the table between the marks of the page."""
+    cells = []
+    for name, row in rows:
+        line = [name, sum(row.values()), 0, 0, 0, 0, 0]
+        for outcome, number in row.items():
+            line[PLACE[outcome]] += number
+        cells.append(line)
+    total = ["**all**", *(sum(column) for column in list(zip(*cells, strict=True))[1:])]
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *cells, total]
+    table = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    head, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+    _, _, tail = rest.partition(MARKS[1])
+    PAGE.write_text(f"{head}{MARKS[0]}\n{table}\n{MARKS[1]}{tail}", encoding="utf-8")
+    print(f"wrote {PAGE} ({size})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
