@@ -1,13 +1,13 @@
 """Contact sheets: every labeled frame small, with its actors drawn in, for one look."""
 
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from claus.annotators.actors import answers_with, shape_of
+from claus.utils.picture_text import draw_text
 from claus.utils.runtime import atomic_write
 
 WIDTH, HEIGHT, CAPTION = 300, 225, 34  # pixels of a picture on the sheet, and below it
@@ -73,13 +73,12 @@ def _card(entry, frame, frames, kind):
             ]
             draw.rectangle(box, outline=color, width=2)
         words = " ".join(str(word) for word in (actor["track"], actor.get("class", "")))
-        draw.text((4 + scale * shape[0], scale * shape[1]), words, color, _font(13))
+        draw_text(draw, (4 + scale * shape[0], scale * shape[1]), words, color, 13)
     label = entry["class"] or ""
     empty = "" if frame["actors"] else " · no action"
-    draw.text((4, HEIGHT + 1), _short(entry["video"], 44), "#c8ccd0", _font(12))
-    draw.text(
-        (4, HEIGHT + 16), f"frame {frame['frame']} · {label}{empty}"[:48], "#ffffff", _font(12)
-    )
+    draw_text(draw, (4, HEIGHT + 1), _short(entry["video"], 44), "#c8ccd0", 12)
+    caption = f"frame {frame['frame']} · {label}{empty}"[:48]
+    draw_text(draw, (4, HEIGHT + 16), caption, "#ffffff", 12)
     return card
 
 
@@ -112,15 +111,3 @@ def _color(actor):
 
 def _short(text, most):
     return text if len(text) <= most else f"…{text[1 - most :]}"
-
-
-@cache
-def _font(size):
-    """A font with most of the world's letters; Pillow's own where there is none."""
-    from matplotlib import get_data_path
-
-    try:
-        path = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-        return ImageFont.truetype(str(path), size)
-    except OSError:
-        return ImageFont.load_default()

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib import font_manager, ft2font
-from PIL import Image, ImageDraw, ImageFont
 
 from claus.datasets.labels.masks import decode_rle
 from claus.datasets.video.reader import iter_frames, pixels
 from claus.detection.formats import Box, by_frame
+from claus.utils.picture_text import text_picture
 from claus.utils.pyav import av
 from claus.utils.runtime import UserError, open_temporary, put_in_place
 
@@ -72,37 +71,7 @@ def _words(picture, box, size):
 @functools.lru_cache(maxsize=512)
 def _label(text, size, color):
     """A text on a ground of this color, uint8 (h,w,3)."""
-    path = font_with(text)
-    text = text if path else text.encode("ascii", "backslashreplace").decode()
-    font = ImageFont.truetype(path or _plain_font(), size)
-    left, top, right, bottom = font.getbbox(text)
-    image = Image.new("RGB", (right - left + 6, max(bottom - top, size) + 6), color)
-    ImageDraw.Draw(image).text((3 - left, 3 - top), text, (0, 0, 0), font)
-    return np.asarray(image)
-
-
-def _plain_font():
-    return font_manager.findfont("DejaVu Sans")
-
-
-@functools.lru_cache(maxsize=512)
-def font_with(text: str) -> str | None:
-    """Path of a font on this machine that has every character of a text, None where there
-    is none.
-    """
-    wanted = {ord(character) for character in text}
-    others = sorted(entry.fname for entry in font_manager.fontManager.ttflist)
-    for path in (_plain_font(), *others):
-        if wanted <= _characters(path):
-            return path
-    return None
-
-
-@functools.lru_cache(maxsize=1024)
-def _characters(path):
-    with contextlib.suppress(OSError, RuntimeError):
-        return frozenset(ft2font.FT2Font(path).get_charmap())
-    return frozenset()
+    return np.asarray(text_picture(text, size, color))
 
 
 def drawn(content: dict, path: Path) -> Iterator[tuple[np.ndarray, Fraction | None]]:

@@ -301,7 +301,7 @@ def main(argv=None):
         print(f"failed: {folder}: {reason}", file=sys.stderr)
     following = "no table yet"
     if Path(args.csv).exists():
-        following = f"table: {args.csv}; next: python report.py {args.csv}"
+        following = f"table: {args.csv}; next: python report.py {shlex.quote(str(args.csv))}"
     print(f"{len(tasks) - len(failed)} of {len(tasks)} runs are finished; {following}")
     return 1 if failed else 0
 

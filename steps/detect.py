@@ -18,7 +18,6 @@ from claus.detection.formats import FORMATS
 from claus.flags.detection import DetectSettings
 from claus.utils.runtime import UserError, check_alone, check_writable
 
-ENDINGS = (*VIDEOS, ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
 SHORT = 16  # frames that many files claim without having them
 
 
@@ -170,13 +169,13 @@ def _expanded(text):
         inside = [
             file
             for file in sorted(path.rglob("*"))
-            if file.suffix.lower() in ENDINGS and not file.name.startswith(".")
+            if file.suffix.lower() in VIDEOS and not file.name.startswith(".")
         ]
         if inside:
             return [(file.relative_to(path).as_posix(), file) for file in inside]
         if has_images(path):
             return [(path.resolve().name, path)]
-        raise UserError(f"{text}: no video in this folder ({', '.join(ENDINGS)})")
+        raise UserError(f"{text}: no video in this folder ({', '.join(VIDEOS)})")
     matches = sorted(glob.glob(text, recursive=True))
     if not path.exists() and glob.has_magic(text):
         if not matches:

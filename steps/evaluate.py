@@ -58,7 +58,9 @@ def run(settings: EvaluationSettings) -> int:
     finished = not settings.force and evaluated_already(
         cycle.evaluation, weights, settings.labels
     )
-    if finished and (settings.visualize is None or cycle.pictures.exists()):
+    # where drawing was stopped, the parts are still there
+    drawn = cycle.pictures.exists() and not cycle.evaluate_parts.exists()
+    if finished and (settings.visualize is None or drawn):
         with cycle_locks.working(cycle, "evaluate"):  # it may have been killed after that file
             shutil.rmtree(cycle.evaluate_parts, ignore_errors=True)
         print_kept(cycle.evaluation)
@@ -103,10 +105,6 @@ def evaluate(settings: EvaluationSettings, cycle: Cycle, weights: Path, finished
     scored = score_videos(trained, videos, view, find_video, parts, settings, cache, features)
     report = score(scored, truth.classes, view, switches, settings, cycle)
     print_tables(report)
-    if settings.visualize is not None:
-        from claus.steps.evaluation_pictures import draw_pictures  # matplotlib takes a second
-
-        draw_pictures(trained, scored, report, view, switches, find_video, settings, cycle)
     if finished:  # only the pictures were missing; flags may differ this time
         print(f"{cycle.evaluation} stays as it was")
     else:
@@ -122,6 +120,10 @@ def evaluate(settings: EvaluationSettings, cycle: Cycle, weights: Path, finished
         }
         save_evaluation(report, cycle.evaluation)
         print(f"wrote {cycle.evaluation}")
+    if settings.visualize is not None:  # what is drawn can fail, and the scores are there
+        from claus.steps.evaluation_pictures import draw_pictures  # matplotlib takes a second
+
+        draw_pictures(trained, scored, report, view, switches, find_video, settings, cycle)
     shutil.rmtree(cycle.evaluate_parts)
     return 0
 

@@ -30,6 +30,7 @@ from claus.datasets import table
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.labels.annotations import Annotations
 from claus.flags.label import LabelSettings
+from claus.steps.run_state import flag
 from claus.utils.runtime import UserError, atomic_write, read_json, write_text
 
 ANSWERS, LOOK = 0, 1  # the two desks
@@ -127,7 +128,7 @@ def waiting_cycle(place: Run) -> Cycle:
     if not numbers:
         raise UserError(
             f"{place.folder}: nothing is asked for: choose frames first, with "
-            f"claus_select.py --run {place.name} --cycle 0"
+            f"claus_select.py {flag('run', place.name)} --cycle 0"
         )
     return place.cycle(max(numbers))
 

@@ -2,6 +2,8 @@
 it asks people for, and the flags that lead back to it.
 """
 
+import shlex
+
 from claus.annotators.form import request_form
 from claus.artifacts import identities
 from claus.artifacts.changes import read_changes, with_changes
@@ -67,10 +69,16 @@ def request_of(source: Source, cycle: Cycle, before: Annotations, report: dict) 
 def data_of(source: Source) -> str:
     """--data, where it is not the data set's own folder."""
     default = table.data_folder(source.dataset)
-    return "" if source.data == default else f" --data {source.data}"
+    return "" if source.data == default else f" {flag('data', source.data)}"
 
 
 def flags_of(settings: SelectSettings, cycle: int) -> str:
     """The flags that lead any script to this run's `cycle`."""
-    files = "" if settings.files == "files" else f" --files {settings.files}"
-    return f"--run {settings.run} --cycle {cycle}{files}"
+    files = "" if settings.files == "files" else f" {flag('files', settings.files)}"
+    return f"{flag('run', settings.run)} --cycle {cycle}{files}"
+
+
+def flag(name: str, value: str) -> str:
+    """A flag and its value as a shell takes them, also where the value begins as a flag."""
+    value = shlex.quote(value)
+    return f"--{name}={value}" if value.startswith("-") else f"--{name} {value}"

@@ -34,6 +34,7 @@ from claus.steps.intake import finish, take_answers
 from claus.steps.run_state import (
     data_of,
     finder,
+    flag,
     flags_of,
     labels_before,
     request_of,
@@ -293,5 +294,5 @@ def show_request(settings: SelectSettings, cycle: Cycle, before: Annotations) ->
     print(
         f"next: fill in {cycle.request} (or a copy), then\n"
         f"  python claus_select.py {flags_of(settings, cycle.number)}{data_of(source)} "
-        f"{dataset}--answers {cycle.request}"
+        f"{dataset}{flag('answers', str(cycle.request))}"
     )

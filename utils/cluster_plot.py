@@ -5,6 +5,7 @@ labeled, what was picked.
 import matplotlib
 import numpy as np
 
+from claus.utils.picture_text import fonts_for, label
 from claus.utils.runtime import atomic_write
 
 matplotlib.use("Agg")
@@ -80,7 +81,8 @@ def draw_clusters(path, latents_N_D, clusters_N, centers_K_D, labeled_N, picked_
         axis.set_label_text(
             f"principal component {number} ({100 * share:.1f}% of the variance)"
         )
-    axes.set_title(title, loc="left")
+    with fonts_for([title]):
+        axes.set_title(label(title), loc="left")
     axes.grid(color="0.92", zorder=0)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -12,16 +12,16 @@ videos, C classes.
 
 import os
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib import colormaps, font_manager
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from claus.utils.picture_text import draw_text, fonts_for, label, lines, text_width
 from claus.utils.pyav import av
 from claus.utils.runtime import UserError, atomic_write
 
@@ -30,6 +30,7 @@ GOOD, BAD, PLAIN, FAINT = (120, 230, 120), (255, 120, 110), (240, 240, 240), (16
 GROUND = 24  # gray level of what is around the pictures
 VIEW, CELL = 360, 192  # height of a frame in an overlay video, and in a contact sheet, pixels
 COLUMNS, ROWS = 4, 3  # of a contact sheet
+NAME = 32  # characters of a class name in a chart
 SHOWN_CLASSES = 60  # a confusion matrix of more classes has no numbers in it
 
 
@@ -148,22 +149,16 @@ def iou_strip(iou_F, width, height, at=None):
     return strip
 
 
-@cache
-def _font(size):
-    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)
-
-
 def text_bar(pieces, width, height, size=15):
     """uint8 (height,width,3) with colored texts [(text, color), ...] in a row, made
     smaller until they fit.
     """
-    while size > 7 and sum(_font(size).getlength(text) for text, _ in pieces) > width - 16:
+    while size > 7 and sum(text_width(text, size) for text, _ in pieces) > width - 16:
         size -= 1
     bar = Image.new("RGB", (width, height), (GROUND,) * 3)
     draw, x = ImageDraw.Draw(bar), 8
     for text, color in pieces:
-        draw.text((x, height // 2), text, color, _font(size), "lm")
-        x += _font(size).getlength(text)
+        x = draw_text(draw, (x, height // 2), text, color, size, "lm")
     return np.asarray(bar)
 
 
@@ -325,6 +320,13 @@ def confusion_chart(truth_V, predicted_V, classes, title):
     """Picture uint8 (h,w,3): rows are true classes, columns predicted ones, color the
     share of the row.
     """
+    with fonts_for([*classes, title]):
+        return _confusion(
+            truth_V, predicted_V, [label(name, NAME) for name in classes], lines(title)
+        )
+
+
+def _confusion(truth_V, predicted_V, classes, title):
     n = len(classes)
     count = np.zeros((n, n), int)
     np.add.at(count, (np.asarray(truth_V, int), np.asarray(predicted_V, int)), 1)
@@ -360,6 +362,11 @@ def class_chart(classes, series, title, marks=()):
     """Picture uint8 (h,w,3): a group of bars a class. series, marks: (name, C fractions or
     None); marks are lines.
     """
+    with fonts_for([*classes, title]):
+        return _bars([label(name, NAME) for name in classes], series, lines(title), marks)
+
+
+def _bars(classes, series, title, marks):
     n, k = len(classes), len(series)
     figure = Figure(figsize=(max(8, 2 + 0.45 * n), 4.8), layout="constrained")
     axes = figure.add_subplot()

@@ -105,6 +105,8 @@ def decode(file: Path) -> Picture:
                 gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255)
                 return Picture(np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2))
             return Picture(np.array(image.convert("RGB")))  # its own memory, writable
+    except PermissionError as error:
+        raise VideoError(f"{file}: may not be read; allow it (chmod u+r)") from error
     except (Exception, Image.DecompressionBombWarning) as error:  # damaged ones raise anything
         reason = " ".join(str(error).split()) or "it holds no image"
         raise VideoError(

@@ -94,11 +94,14 @@ def iter_frames(path: str | Path, wanted: set[int] | None = None) -> Iterator[Fr
                 size = size or (frame.height, frame.width)
                 if (frame.height, frame.width) != size:
                     raise VideoError(
-                        f"{path}: changes its picture size at frame {decoded}; "
-                        "download this video again"
+                        f"{path}: changes its picture size at frame {decoded}, from "
+                        f"{size[1]}x{size[0]} to {frame.width}x{frame.height}; cut it there, "
+                        f"or re-encode it (ffmpeg: -vf scale={size[1]}:{size[0]})"
                     )
                 yield Frame(frame, display)
                 decoded += 1
+    except PermissionError as error:
+        raise VideoError(f"{path}: may not be read; allow it (chmod u+r)") from error
     except unreadable() as error:
         reason = reason_of(error)
         raise VideoError(
@@ -178,7 +181,7 @@ def _iter_images(folder, wanted):
         if (frame.height, frame.width) != size:
             raise VideoError(
                 f"{file}: is {frame.width}x{frame.height} pixels, other images of its "
-                f"folder are {size[1]}x{size[0]}; download this video again"
+                f"folder are {size[1]}x{size[0]}; make them one size"
             )
         yield Frame(frame, Display())
 

@@ -12,6 +12,7 @@ from matplotlib.transforms import ScaledTranslation
 from claus.experiments.report.gather import budgets_of, by_seed
 from claus.experiments.report.statistics import mean_of
 from claus.selection.rules import RULES
+from claus.utils import picture_text
 
 COLORS = {name: rule.color for name, rule in RULES.items()}
 OTHERS = (
@@ -70,7 +71,7 @@ def curve(variants, metric, x="percent_of_frames", full=None, floor=None, publis
     published: [(percent of frames, score)] of the paper. Bars are the standard deviation
     over seeds. The top axis shows the cost at each budget.
     """
-    with matplotlib.rc_context(SETTINGS):
+    with matplotlib.rc_context(SETTINGS), picture_text.fonts_for(variants):
         figure = Figure(figsize=(6, 5.2), layout="constrained")
         axes = figure.add_subplot()
         ticks = {}
@@ -85,7 +86,7 @@ def curve(variants, metric, x="percent_of_frames", full=None, floor=None, publis
                     [at for at, _, _ in points],
                     [point.mean for _, point, _ in points],
                     errors,
-                    label=name,
+                    label=picture_text.label(name),
                     color=color,
                     marker=marker,
                     ls=line,

@@ -14,6 +14,8 @@ from PIL import Image
 from claus.datasets.video.frame_index import IndexedVideos
 from claus.datasets.video.reader import read_frames
 from claus.experiments.report.curves import SETTINGS, svg
+from claus.utils import picture_text
+from claus.utils.picture_text import fonts_for
 
 SHOWN = 8  # frames of a strip, besides those that were picked
 PICKED, LABELED = "#e4572e", "#2e933c"
@@ -96,7 +98,8 @@ def cluster_scatter(points_N_2, clusters_N, labeled_N, picked_N, title):
             edgecolors="black",
             label=f"picked ({picked_N.sum()})",
         )
-        axes.set_title(title, loc="left", fontsize=12, weight="bold")
+        with fonts_for([title]):
+            axes.set_title(picture_text.label(title), loc="left", fontsize=12, weight="bold")
         axes.set_xticklabels([])
         axes.set_yticklabels([])
         figure.legend(loc="outside lower center", ncols=2, fontsize=10.5, frameon=False)
@@ -109,7 +112,7 @@ def class_bars(classes, aware_C, agnostic_C, share_C, title):
 
     Fractions (C,), NaN where there is no test video.
     """
-    with matplotlib.rc_context(SETTINGS | {"axes.grid": False}):
+    with matplotlib.rc_context(SETTINGS | {"axes.grid": False}), fonts_for([*classes, title]):
         figure = Figure(figsize=(6, 1.5 + 0.32 * len(classes)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2.2, 1))
         at = np.arange(len(classes))
@@ -133,14 +136,16 @@ def class_bars(classes, aware_C, agnostic_C, share_C, title):
             label="share of labeled frames",
         )
         right.axvline(100 / len(classes), color="0.3", ls=":", lw=1.2, label="equal shares")
-        left.set_yticks(at, classes)
+        left.set_yticks(at, [picture_text.label(name) for name in classes])
         left.invert_yaxis()
         left.set_xlim(0, 100)
         left.set_xlabel("percent")
         right.set_xlabel("% of the labels")
         for axes in (left, right):
             axes.grid(axis="x", alpha=0.3)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, weight="bold")
+        with fonts_for([title]):
+            words = picture_text.label(title)
+            figure.suptitle(words, x=0.01, ha="left", fontsize=11, weight="bold")
         figure.legend(loc="outside lower center", ncols=2, fontsize=10.5, frameon=False)
         return svg(figure)
 
@@ -199,7 +204,9 @@ def uncertainty_strip(title, scores_F, picked, before, first=0, frames=None):
             xlim=(every_F[0] - 0.5, every_F[-1] + 0.5), xlabel="frame", ylabel="uncertainty"
         )
         axes.set_ylim(bottom=min(0, float(np.min(scores_F))))
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, weight="bold")
+        with fonts_for([title]):
+            words = picture_text.label(title)
+            figure.suptitle(words, x=0.01, ha="left", fontsize=11, weight="bold")
         return png(figure, 100)
 
 

@@ -18,6 +18,7 @@ from claus.detection import network, overlay
 from claus.detection.network import Prediction
 from claus.detection.tubes import TubeSettings
 from claus.steps.detect import videos_of
+from claus.utils import picture_text
 from claus.utils.runtime import UserError
 
 HEIGHT, WIDTH, FRAMES = 91, 121, 40  # odd sides
@@ -220,7 +221,9 @@ def test_a_folder_of_images_has_no_times(tmp_path):
 
 
 def test_words_without_a_font_are_escaped(monkeypatch):
-    monkeypatch.setattr(overlay, "font_with", lambda text: None)
+    plain = picture_text._fonts()[:1]
+    monkeypatch.setattr(picture_text, "_fonts", lambda: plain)
+    assert picture_text.shown("走る 0.5") == r"\u8d70\u308b 0.5"
     overlay._label.cache_clear()
     assert overlay._label("走る 0.5", 12, (255, 0, 0)).shape[1] > 40
     overlay._label.cache_clear()

@@ -507,6 +507,30 @@ def test_pictures_are_drawn_of_a_cycle_that_was_evaluated_without(run, data, tmp
     )
 
 
+def test_scores_are_written_before_pictures_are_drawn(run, data, tmp_path, monkeypatch, capsys):
+    """What fails in drawing takes no score away, and the same command draws what is left."""
+    folder = shutil.copytree(run, tmp_path / "copy")
+    place = folder / "cycle0"
+    flags = [*common(folder, data), "--dataset", "jhmdb", "--oracle", str(data)]
+    flags += ["--device", "cpu", "--visualize", "0"]
+    real = visualize.write_png
+
+    def broken(path, picture):
+        raise ValueError("a picture that cannot be drawn")
+
+    monkeypatch.setattr(visualize, "write_png", broken)
+    before = json.loads((place / "evaluation.json").read_text())["act"]
+    (place / "evaluation.json").unlink()
+    with pytest.raises(ValueError, match="cannot be drawn"):
+        evaluate.main(flags)
+    assert json.loads((place / "evaluation.json").read_text())["act"] == before
+    monkeypatch.setattr(visualize, "write_png", real)
+    assert evaluate.main(flags) == 0
+    assert (place / "pictures" / "confusion.png").exists()
+    assert "stays as it was" in capsys.readouterr().out
+    assert evaluate.main(flags) == 0 and "is there already" in capsys.readouterr().out
+
+
 def test_best_median_and_worst_are_chosen_once_each():
     iou = [0.1, 0.9, np.nan, 0.5, 0.6, 0.7, 0.2]
     assert visualize.pick_examples(iou, 1) == [("best1", 1), ("median1", 4), ("worst1", 0)]
