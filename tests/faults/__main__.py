@@ -32,11 +32,25 @@ COLUMNS = (
     "what was tried",
     "inputs",
     "read",
-    "one line, or made again",
+    "one line or made again",
     "wrong",
     "traceback",
     "hang",
 )
+GROUPS = {
+    "answers": "forms",
+    ".json`": "JSON",
+    ".jsonl": "JSON lines",
+    ".csv": "tables",
+    ".pkl": "pickles",
+    "older list": "pickles",
+    "part": "parts",
+    "cache": "caches",
+    "frame ": "caches",
+    ".mat": "masks of MATLAB",
+    ".pt": "checkpoints",
+    "weights": "checkpoints",
+}
 PLACE = {
     "read as it was": 2,
     "read as it says": 2,
@@ -119,17 +133,25 @@ def stopped(size):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def group_of(name):
+    """The row of the table that something belongs to."""
+    kind = name.partition(": ")[2]
+    if kind:  # of a script
+        return "kill -9, Ctrl-C, SIGTERM" if "kill" in kind else kind
+    return next((group for ending, group in GROUPS.items() if ending in name), name)
+
+
 def write(rows, size):
     """Put the table between the marks of the page."""
-    cells = []
+    groups = {}
     for name, row in rows:
-        line = [name, sum(row.values()), 0, 0, 0, 0, 0]
+        line = groups.setdefault(group_of(name), [0] * 6)
+        line[0] += sum(row.values())
         for outcome, number in row.items():
-            line[PLACE[outcome]] += number
-        cells.append(line)
-    total = ["**all**", *(sum(column) for column in list(zip(*cells, strict=True))[1:])]
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *cells, total]
-    table = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+            line[PLACE[outcome] - 1] += number
+    groups["**all**"] = [sum(column) for column in zip(*groups.values(), strict=True)]
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *([name, *line] for name, line in groups.items())]
+    table = "\n".join(f"|{'|'.join(map(str, line))}|" for line in lines)
     head, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
     _, _, tail = rest.partition(MARKS[1])
     PAGE.write_text(f"{head}{MARKS[0]}\n{table}\n{MARKS[1]}{tail}", encoding="utf-8")

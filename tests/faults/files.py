@@ -231,12 +231,9 @@ def read_selection(path):
     from claus.artifacts.ledger import Prices
     from claus.artifacts.selection_file import load_selection
     from claus.artifacts.selection_report import request_picks
-    from claus.steps.selection_output import print_report
 
     report = load_selection(path)
     Prices(**report["prices"])
-    with contextlib.redirect_stdout(io.StringIO()):
-        print_report(report)
     asked, settings = report.get("asked", {}), report.get("settings", {})
     more = [
         asked.get("videos"),

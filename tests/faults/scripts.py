@@ -187,6 +187,7 @@ def in_child(work, run, data, more=(), before=None):
             os.dup2(writing, 2)
             os.close(reading)
             os.close(writing)
+            sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)  # not pytest's
             sys.path.insert(0, str(campaign.root()))
             if before:
                 before()
