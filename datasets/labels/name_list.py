@@ -259,9 +259,10 @@ def find_names(
             found[fitting[0]] = None
         elif not names.is_comment(line.text):
             unknown.append(line)
+    match = "matches" if len(unknown) == 1 else "match"
     if unknown:
         raise UserError(
-            f"{path}: {len(unknown)} of {many(len(lines), 'name')} match no {kind} {where}: "
+            f"{path}: {len(unknown)} of {many(len(lines), 'name')} {match} no {kind} {where}: "
             f"{describe(unknown, names)}; {fix}"
         )
     if not found:
