@@ -45,7 +45,7 @@ def read_pool(
     is no video, or a class that is not the data set's own is no folder.
     """
     survey = dataset.survey_videos(root, any_folder)
-    tested = _listed(test_list, survey.names, root, dataset) if test_list else set()
+    tested = listed_tests(test_list, survey.names, root, dataset) if test_list else set()
     passed = [survey.told()] if survey.passed else []
     names = survey.names
     if not any_folder:
@@ -55,7 +55,7 @@ def read_pool(
         if tuple(classes) != dataset.CLASSES:
             _check_folders(root, classes, survey.names)
         if outside:
-            some = ", ".join(sorted(outside)[:3])
+            some = shown(", ".join(sorted(outside)[:3]))
             total = many(sum(outside.values()), "video")
             passed.append(f"{total} in {many(len(outside), 'folder')} of no class ({some})")
     if passed:
@@ -267,8 +267,12 @@ def _is_count(name, nbytes, changed, *size):
     return isinstance(name, str) and whole and all(0 < number < 2**31 for number in size)
 
 
-def _listed(path, names, root, dataset):
-    """The videos of a list of test videos, all of which must be there."""
+def listed_tests(
+    path: str | Path, names: Iterable[str], root: str | Path, dataset: ModuleType
+) -> set[str]:
+    """Those of the videos `names` below `root` that a list of test videos names; UserError
+    for a line that is none of them.
+    """
     known = Names(names, root, dataset.LAYOUTS)
     fix = "correct the list, or leave out --test-list where no video is for testing"
     where = f"below {root}"

@@ -83,6 +83,9 @@ def look_for_videos(settings: SelectSettings, cycle: Cycle) -> None:
     known = {video.source for video in labels.videos.values()} | withdrawn(cycle.run)
     known |= {name.rpartition("_f")[0] for name in withdrawn(cycle.run)}
     known |= set(start.get("passed_over", ()))
+    if source.test_list:
+        tested = own_videos.listed_tests(source.test_list, names, source.data, dataset)
+        names = [name for name in names if name not in tested]
     new = [name for name in names if name not in known]
     if not settings.growth.add_videos:
         if new:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from claus.datasets.labels.annotations import is_name
 from claus.datasets.layouts import VIDEOS
 from claus.utils.runtime import UserError
 from claus.utils.words import many
@@ -258,9 +259,10 @@ def find_names(
             found[fitting[0]] = None
         elif not names.is_comment(line.text):
             unknown.append(line)
+    match = "matches" if len(unknown) == 1 else "match"
     if unknown:
         raise UserError(
-            f"{path}: {len(unknown)} of {many(len(lines), 'name')} match no {kind} {where}: "
+            f"{path}: {len(unknown)} of {many(len(lines), 'name')} {match} no {kind} {where}: "
             f"{describe(unknown, names)}; {fix}"
         )
     if not found:
@@ -298,7 +300,7 @@ def read_class_names(text: str, flag: str = "--classes") -> list[str]:
         names = text.split(",")
     names = [re.sub(r"^([\"'])(.*)\1$", r"\2", name.strip()) for name in names if name.strip()]
     keys = [key_of(name) for name in names]
-    wrong = next((name for name in names if "/" in name or not name.isprintable()), None)
+    wrong = next((name for name in names if "/" in name or not is_name(name)), None)
     if wrong is not None:
         raise UserError(f"{flag}: {wrong!r} is no name of a class; {fix}")
     if not names:

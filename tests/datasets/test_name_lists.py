@@ -365,6 +365,17 @@ def campaign(count, seed=0):
     return table
 
 
+def rows(count, seed=0):
+    """(name, [(outcome, text)]) of every kind, for the table of tests/faults."""
+    words = {"right": "read as it says", "silent": "wrong"}
+    for kind in KINDS:
+        found = outcomes(kind, -(-count // len(KINDS)), seed)
+        yield (
+            f"names: {kind}",
+            ((words.get(outcome, outcome), text) for outcome, text, _ in found),
+        )
+
+
 # ----------------------------------------------------------------------------------- tests
 
 
@@ -406,3 +417,6 @@ def test_the_campaign_has_a_table():
     table = campaign(18)
     assert set(table) == set(KINDS)
     assert all(sum(row.values()) == 2 and tuple(row) == OUTCOMES for row in table.values())
+    table = {name: [outcome for outcome, _ in found] for name, found in rows(18)}
+    assert len(table) == len(KINDS)
+    assert {o for found in table.values() for o in found} <= {"read as it says", "one line"}

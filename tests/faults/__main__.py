@@ -21,6 +21,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import claus.utils.startup  # noqa: E402, F401  before torch
+from tests.datasets import test_name_lists  # noqa: E402
 from tests.faults import campaign, files, pickles, scripts, videos  # noqa: E402
 
 PAGE = campaign.root() / "docs" / "status.md"
@@ -79,7 +80,7 @@ def main():
     count, size = args.count or (10_000 if args.long else 300), "long" if args.long else "short"
     rows = []
     for name, outcomes in itertools.chain(
-        mutated(count, args.seed), forged(), shown(), stopped(size)
+        mutated(count, args.seed), forged(), shown(), named(count, args.seed), stopped(size)
     ):
         if args.only and args.only not in name:
             continue
@@ -110,6 +111,11 @@ def forged():
 def shown():
     """Hostile videos, names and folders."""
     yield "videos, names and folders", videos.outcomes()
+
+
+def named(count, seed):
+    """Lists of names, written in many ways, with faults or without."""
+    yield from test_name_lists.rows(max(count, 300), seed)
 
 
 def stopped(size):

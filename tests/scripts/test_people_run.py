@@ -368,6 +368,22 @@ def test_new_videos_are_told_of_and_join(data, capsys):
     assert "in the next one, --cycle 2" in refused(script, data, 1, "--add-videos")
 
 
+def test_new_test_videos_do_not_join(data, tmp_path, capsys):
+    cycle = labeled(data)
+    for name in ("late", "tested"):
+        write_clip(data / "cam" / f"{name}.avi", 3)
+    listed = tmp_path / "tests.txt"
+    more = ["--videos", "1", "--frames", "2", "--add-videos", "--test-list", str(listed)]
+    listed.write_text("cam/testet.avi 1\n")
+    said = refused(script, data, 1, *more)
+    assert "line 1 'cam/testet.avi 1' (is it 'cam/tested'?)" in said
+    listed.write_text("cam/tested.avi 1\n")
+    capsys.readouterr()
+    assert script(data, 1, *more) == 0
+    assert "joining the pool: 1 video (first cam/late)" in capsys.readouterr().out
+    assert not (cycle.run.folder / "cycle1" / "annotations.pkl").exists()
+
+
 def test_classes_are_added_behind_the_others(data, capsys):
     cycle = labeled(data)
     assert script(data, 1, "--videos", "1", "--frames", "2") == 0

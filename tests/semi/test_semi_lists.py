@@ -438,9 +438,9 @@ def test_jhmdb_lists_that_cannot_be_used(tmp_path, clips):
         return str(error.value)
 
     said = refused(["wave/other"], ["wave/clip_3"])
-    assert "1 of 1 name match no video with a mask below" in said
+    assert "1 of 1 name matches no video with a mask below" in said
     said = refused(["wave/clip_3"], ["wave/clip_1", "wave/other"])
-    assert "unlabel.txt: 1 of 2 names match no video below" in said and "'wave/other'" in said
+    assert "unlabel.txt: 1 of 2 names matches no video below" in said and "'wave/other'" in said
     assert "wave/clip_3" in refused(["wave/clip_3"], ["wave/clip_3"])
     assert "the unlabeled list is empty" in refused(["wave/clip_3"], [])
     assert "the labeled list is empty" in refused([], ["wave/clip_3"])
