@@ -12,16 +12,20 @@ from claus.utils.shape import amount, maybe, whole
 TEXT = maybe((str, None))
 TEXTS = (
     "claus run dataset data oracle test_list files schedule method strategy increment start_from "
-    "semi device train extract select evaluate"
+    "semi device train extract select evaluate "
+    # of runs that people label
+    "classes segment segments test_labels test_data model videos frames random_share"
 ).split()
 SHAPE = {name: TEXT for name in TEXTS} | {
     "split": maybe((whole, None)),
-    "cycles": maybe(whole),
+    "cycles": maybe((whole, None)),
     "seed": maybe(whole),
     "processes": maybe(whole),
     "budget": maybe((amount, None)),
     "target": maybe((amount, None)),
     "continue_weights": maybe(bool),
+    "any_folder": maybe(bool),
+    "masks": maybe(bool),
 }
 FIX = "remove it, and give the flags this run began with"
 
