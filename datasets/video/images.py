@@ -1,4 +1,7 @@
-"""A video as a folder of numbered images, one a frame: 00001.png, 00002.png, ... or .jpg."""
+"""A video as a folder of numbered images, one a frame: 00001.png, 00002.png, ... or .jpg.
+
+Where there are PNGs the JPEGs beside them are no frames: a poster, or previews.
+"""
 
 import itertools
 import re
@@ -64,6 +67,7 @@ def images_by_number(folder: Path) -> dict[int, Path]:
     numbers = {}
     try:
         files = sorted(filter(is_image, folder.iterdir()))
+        files = [file for file in files if file.suffix.lower() == ".png"] or files
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise VideoError(f"{folder}: cannot be listed ({reason})") from error
@@ -91,7 +95,7 @@ def decode(file: Path) -> Picture:
     """An image as a Picture, eight bits a color; transparency is dropped. VideoError for a
     file that is damaged or holds no image.
     """
-    from PIL import Image  # half a tenth of a second
+    from PIL import Image, ImageOps  # half a tenth of a second
 
     try:
         if not file.is_file():  # a pipe or a device would be waited for
@@ -104,6 +108,7 @@ def decode(file: Path) -> Picture:
             if image.mode.startswith("I"):  # 16 bits of gray, which PIL would cut off at 255
                 gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255)
                 return Picture(np.repeat(gray.astype(np.uint8)[:, :, None], 3, axis=2))
+            image = ImageOps.exif_transpose(image)  # as it is shown
             return Picture(np.array(image.convert("RGB")))  # its own memory, writable
     except PermissionError as error:
         raise VideoError(f"{file}: may not be read; allow it (chmod u+r)") from error

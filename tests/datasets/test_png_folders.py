@@ -211,3 +211,11 @@ def test_a_folder_is_read_without_pyav(folder, monkeypatch):
     (folder.parent / "clip.avi").write_bytes(b"RIFF")
     with pytest.raises(UserError, match="PyAV cannot be imported .*pip install av"):
         probe(folder.parent / "clip.avi")
+
+
+def test_a_jpeg_beside_pngs_is_no_frame(folder):
+    """As it was when only PNGs were read: a poster must not become frame 0."""
+    cv2.imwrite(str(folder / "poster_0.jpg"), np.zeros((24, 32, 3), np.uint8))
+    cv2.imwrite(str(folder / "preview.jpg"), np.zeros((24, 32, 3), np.uint8))
+    assert numbers(read_frames(folder, [0, 19], 20)) == [0, 19]
+    assert probe(folder)[0] == 20
