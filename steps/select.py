@@ -292,7 +292,8 @@ def show_request(settings: SelectSettings, cycle: Cycle, before: Annotations) ->
         return
     dataset = "" if source.dataset == "ucf101" else f"--dataset {source.dataset} "
     print(
-        f"next: fill in {cycle.request} (or a copy), then\n"
+        f"next: draw in the browser (python label.py {flags_of(settings, cycle.number)}"
+        f"{data_of(source)}), or fill in {cycle.request} (or a copy), then\n"
         f"  python claus_select.py {flags_of(settings, cycle.number)}{data_of(source)} "
         f"{dataset}{flag('answers', str(cycle.request))}"
     )
