@@ -16,14 +16,14 @@ from claus.annotators.people import complete
 from claus.annotators.readers import read_answers
 from claus.artifacts.changes import add_change, read_changes, without
 from claus.artifacts.cycle import Cycle
-from claus.artifacts.ledger import write_ledger
+from claus.artifacts.ledger import load_intake, write_ledger
 from claus.artifacts.selection_file import load_selection
 from claus.datasets import table
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.labels.annotations import Annotations
 from claus.flags.selection import SelectSettings
 from claus.steps.run_state import data_of, flags_of, labels_before, request_of
-from claus.utils.runtime import UserError, read_json, write_text
+from claus.utils.runtime import UserError, write_text
 from claus.utils.words import many
 
 SHOWN = 3  # problems on the screen; all are in the file
@@ -79,8 +79,7 @@ def check_not_trained(cycle: Cycle) -> None:
 
 def open_problems(cycle: Cycle) -> int:
     """How many problems keep frames of a cycle open since its last intake; 0 where none was."""
-    known = read_json(cycle.intake, "remove it") if cycle.intake.exists() else {}
-    return known.get("problems", 0)
+    return load_intake(cycle).get("problems", 0)
 
 
 def finish(

@@ -117,4 +117,4 @@ def _wrong(where, shape):
 def _word(shape: Callable | type | list | dict | None) -> str:
     if isinstance(shape, list | dict):
         return NAMES[type(shape)]
-    return WORDS.get(shape) or NAMES.get(shape) or shape.__name__
+    return WORDS.get(shape) or NAMES.get(shape) or shape.__name__.replace("_", " ")
