@@ -197,6 +197,8 @@ def read_journal(path: str | Path) -> tuple[dict, Work]:
         raise UserError(f"{path}: not a journal of label.py; give the file that it wrote")
     work = Work(head.get("who") or Path(path).stem, head.get("kind", KINDS[0]))
     for line in lines:
+        if "claus_journal" in line:
+            raise UserError(f"{path}: its first line comes twice; {FIX}")
         work.take(line)
     return head, work
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 from xml.parsers import expat
 
-from claus.utils.runtime import UserError, parse_json
+from claus.utils.runtime import UserError, parse_json, shown
 
 BYTES = 512 << 20  # of one file, and of what one is unpacked to
 DEPTH = 32  # elements inside one another; CVAT needs 5
@@ -215,6 +215,10 @@ def _parse(file: IO[bytes], where: str, root: str) -> Iterator[Node]:
             yield from done
             done.clear()
         parser.Parse(b"", True)
+    except LookupError as error:
+        raise UserError(
+            f"{where}: {shown(str(error), 80)}; export it again, in UTF-8"
+        ) from error
     except expat.ExpatError as error:
         raise UserError(
             f"{where}, line {error.lineno}: not whole XML ({expat.ErrorString(error.code)}); "

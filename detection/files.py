@@ -36,6 +36,12 @@ def box_in_pixels(value: object) -> bool:
 FIX = "run detect.py again, with --force"
 NUMBERS = [(float, None)]
 SHAPE = {
+    "file": str,
+    "source": str,
+    "settings": dict,
+    "bytes": int,
+    "modified": int,
+    "claus": str,
     "video": str,
     "width": whole,
     "height": whole,

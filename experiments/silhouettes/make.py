@@ -57,11 +57,11 @@ from claus.utils.runtime import (  # noqa: E402
     run_script,
     write_text,
 )
-from claus.utils.shape import share  # noqa: E402
+from claus.utils.shape import share, whole  # noqa: E402
 
 LISTS = ("trainlist_split1.txt", "testlist_split1.txt")
 ABOUT = "silhouettes.json"
-CLIP = {"domain": str, "cover": share}  # what is known of a finished one
+CLIP = {"domain": whole, "cover": share}  # what is known of a finished one
 
 
 def parse_args(argv=None):

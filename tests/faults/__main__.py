@@ -22,7 +22,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import claus.utils.startup  # noqa: E402, F401  before torch
 from tests.datasets import test_name_lists  # noqa: E402
-from tests.faults import campaign, files, pickles, scripts, videos  # noqa: E402
+from tests.faults import (  # noqa: E402
+    campaign,
+    files,
+    files_of_people,
+    pickles,
+    scripts,
+    videos,
+)
 
 PAGE = campaign.root() / "docs" / "status.md"
 MARKS = "<!-- faults -->", "<!-- /faults -->"
@@ -98,7 +105,7 @@ def main():
 
 def mutated(count, seed):
     """(name, outcomes) of every kind of file."""
-    for kind in files.KINDS:
+    for kind in (*files.KINDS, *files_of_people.KINDS):
         number = max(int(count * kind.share), 5)
         yield f"`{kind.name}`, mutated", campaign.outcomes(kind, number, seed)
 
