@@ -3,6 +3,7 @@
     python -m tests.faults            # minutes: a part of everything
     python -m tests.faults --long     # hours: 10,000 mutations of each file, every file operation
     python -m tests.faults --only selection.json --count 1000    # shows what is bad, writes nothing
+    python -m tests.faults --long --rows rows.jsonl    # is resumable: finished rows are kept there
 
 The table stands between two marks. Exit status 1 where anything is silently wrong, ends in a
 traceback, hangs or dies.
@@ -10,6 +11,7 @@ traceback, hangs or dies.
 
 import argparse
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -83,13 +85,18 @@ def main():
     )
     parser.add_argument("--seed", type=int, default=0, help="of the mutations (default: 0)")
     parser.add_argument("--only", help="kinds whose name has this; the page stays as it is")
+    parser.add_argument("--rows", type=Path, help="file of finished rows, not made again")
     args = parser.parse_args()
+    known = rows_of(args.rows)
     count, size = args.count or (10_000 if args.long else 300), "long" if args.long else "short"
     rows = []
     for name, outcomes in itertools.chain(
         mutated(count, args.seed), forged(), shown(), named(count, args.seed), stopped(size)
     ):
         if args.only and args.only not in name:
+            continue
+        if name in known:
+            rows.append((name, known[name]))
             continue
         row, began = Counter(), time.monotonic()
         for outcome, text in outcomes:
@@ -98,9 +105,19 @@ def main():
                 print(f"  {outcome}: {text[-700:]}")
         rows.append((name, row))
         print(f"{name}: {dict(row)}, {time.monotonic() - began:.0f} s", flush=True)
-    if not args.only:
-        write(rows, size)
+        if args.rows:
+            with open(args.rows, "a", encoding="utf-8") as file:
+                file.write(json.dumps([name, row]) + "\n")
+        if not args.only:
+            write(rows, size)
     return any(PLACE[outcome] > 3 for _, row in rows for outcome in row)
+
+
+def rows_of(path):
+    """{name: outcomes} of the rows that an earlier call has finished."""
+    if path is None or not path.exists():
+        return {}
+    return dict(map(json.loads, path.read_text(encoding="utf-8").splitlines()))
 
 
 def mutated(count, seed):
