@@ -3,7 +3,8 @@ value does not fit.
 
     {"run": str, "cycle": WHOLE, "videos": [{"video": str, "score": (float, None)}]}
 
-A type is itself; a number is finite, of 64 bits at most, and True is none; a text can be written. [x] is a list of any length, (x, y) one
+A type is itself; a number is finite, of 64 bits at most, and True is none; a text can be
+written. [x] is a list of any length, (x, y) one
 of these, {name: x} an object that has these names, and may have others; {str: x} one of any
 names. maybe(x): the name may be missing.
 """
