@@ -204,10 +204,11 @@ def take_ray(args, parser):
         return
     if args.shard[1] > 1:
         parser.error("--shard and --ray both share the videos out; give one of them")
-    if args.propose:
-        parser.error("--propose works in one process; leave --ray out")
     if args.device not in (None, "cpu", "cuda"):
         parser.error(f"--device {args.device} is for one machine; with --ray give cuda or cpu")
+    if args.propose:  # a few frames: in this process, also where run_cycles.py has a cluster
+        args.ray = None
+        return
     args.device = args.device or ""
     args.ray = RaySettings(args.ray, **given)
 

@@ -37,7 +37,7 @@ pytestmark = [
 def videos(tmp_path_factory):
     """Toy videos, one of which cannot be read."""
     folder = tmp_path_factory.mktemp("data") / "toy"
-    toy.make(folder, seed=3, train=VIDEOS, test=4)
+    toy.make(folder, seed=3, train=VIDEOS, test=6)
     return folder
 
 

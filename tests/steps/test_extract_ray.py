@@ -38,7 +38,8 @@ def test_flags_of_a_cluster_become_settings():
     assert found.ray == RaySettings("auto", 3, 2, 7)
     assert found.device == "" and found.workers is None
     alone = scoring.parse(RUN)
-    assert alone.ray is None and alone.device in ("cpu", "cuda") and alone.workers is not None
+    for one in (alone, settings("--propose")):
+        assert one.ray is None and one.device in ("cpu", "cuda") and one.workers is not None
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,6 @@ def test_flags_of_a_cluster_become_settings():
         (["--ray", "ray://head:10001"], "on one of its machines, with --ray auto"),
         (["--ray", "head"], "give local, auto or host:port"),
         (["--ray", "local", "--shard", "1/2"], "both share the videos out"),
-        (["--ray", "local", "--propose"], "--propose works in one process"),
         (["--ray", "local", "--ray-block", "0"], "--ray-block must be at least 1, not 0"),
         (["--ray-actors", "2"], "--ray-actors is for --ray"),
     ],
