@@ -48,7 +48,7 @@ COLUMNS = (
     "hang",
 )
 GROUPS = {
-    "answers": "forms",
+    "answers": "forms and tools' files",
     ".json`": "JSON",
     ".jsonl": "JSON lines",
     ".csv": "tables",
@@ -165,6 +165,8 @@ def stopped(size):
 
 def group_of(name):
     """The row of the table that something belongs to."""
+    if name.startswith("names: "):
+        return "name lists"
     kind = name.partition(": ")[2]
     if kind:  # of a script
         return "kill -9, Ctrl-C, SIGTERM" if "kill" in kind else kind
