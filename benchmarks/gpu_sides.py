@@ -190,7 +190,9 @@ def scoring(bench, amp, compiled=False):
     settings = SimpleNamespace(
         seed=0, passes=bench.settings.passes, threshold=0.4, phases=1, tail="repeat", amp=amp
     )
-    forward = torch.compile(mc_forward, dynamic=False) if compiled else mc_forward
+    forward = (
+        torch.compile(mc_forward, dynamic=False, fullgraph=True) if compiled else mc_forward
+    )
     work = video(bench)
 
     def score():

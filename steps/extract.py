@@ -168,7 +168,9 @@ def extract(
         (parts / f"{number}.failed").unlink(missing_ok=True)
     device = next(trained.detector.parameters()).device.type
     fast_convolutions(device)
-    forward = torch.compile(mc_forward, dynamic=False) if settings.compile else mc_forward
+    forward = mc_forward
+    if settings.compile:  # whole, or an error that names the line: never piece by piece
+        forward = torch.compile(mc_forward, dynamic=False, fullgraph=True)
     how = ScoreSettings(
         settings.seed,
         settings.passes,
