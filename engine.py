@@ -457,6 +457,7 @@ class ScoreSettings:
     phases: int = 1  # clips of a tile, see VideoTiles
     tail: str = "repeat"  # what fills the last tile, see VideoTiles
     amp: bool = False
+    masks: str = "independent"  # of models.mc_dropout.MASKS
 
 
 @torch.no_grad()
@@ -548,7 +549,8 @@ def score_clips(trained, video, chunk, settings, forward):
     clips, latents, values = chunk["clips"].to(device, non_blocking=True), [], []
     for clip, tile, phase in zip(clips, chunk["tile"], chunk["phase"], strict=True):
         key = settings.seed, video.name, int(tile), int(phase), settings.passes
-        masks = [m.to(device, non_blocking=True) for m in seeded_masks(detector, *key)]
+        masks = seeded_masks(detector, *key, settings.masks)
+        masks = [mask.to(device, non_blocking=True) for mask in masks]
         with autocast(device, settings.amp):
             logits, latent = forward(
                 detector, normalize(clip[None], trained.pixel_range), *masks

@@ -104,6 +104,8 @@ def shaping(settings):
     how = {name: getattr(settings, name) for name in names}
     if settings.tail != "repeat":
         how["tail"] = settings.tail
+    if settings.masks != "independent":
+        how["masks"] = settings.masks
     return how
 
 
@@ -178,6 +180,7 @@ def extract(
         settings.phases,
         settings.tail,
         settings.amp,
+        settings.masks,
     )
     kept = {number: Unfinished(parts / f"{number}.npz").load() for number in mine}
     tiles = VideoTiles(
