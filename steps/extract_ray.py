@@ -145,7 +145,7 @@ def joined(settings: RaySettings, device: str = "") -> Iterator:
             log_to_driver=False,
             **start,
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UserError(
             f"no Ray cluster at {settings.address} to which this machine belongs "
             f"({str(error).splitlines()[0]}); start it with: ray start --head, and on the "
