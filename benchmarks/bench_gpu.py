@@ -50,6 +50,7 @@ from claus.models.mc_dropout import mc_forward, seeded_masks
 from claus.reference import network as plain_network
 from claus.utils.machine import machine_line
 from claus.utils.markdown import table
+from claus.utils.precision import autocast
 from claus.utils.runtime import write_text
 
 EPOCHS, CLIPS_A_VIDEO, BN_BATCHES = 40, 2, 32  # of a training; batch-norm batches of each epoch
@@ -111,7 +112,7 @@ def check(bench):
         float((latent - plain_latent).abs().max() / plain_latent.abs().max()),
         TOLERANCE,
     )
-    with engine.autocast(bench.device, bench.cuda):
+    with autocast(bench.device, bench.cuda):
         half, _ = mc_forward(bench.detector, clip, *masks)
     difference = float((half.float().sigmoid() - fast.sigmoid()).mean(0).abs().max())
     print(
@@ -210,17 +211,17 @@ def parts_table(bench, rates):
     def leaves(tensors):
         return [x.detach().requires_grad_() for x in tensors]
 
-    with engine.autocast(bench.device, bench.cuda):
+    with autocast(bench.device, bench.cuda):
         made = leaves(detector.encode(batch["clip"])[:3])
     features = Features(*made)
 
     def encoder():
-        with engine.autocast(bench.device, bench.cuda):
+        with autocast(bench.device, bench.cuda):
             out = detector.encode(batch["clip"])
         backward(out, list(detector.conv1.parameters()))
 
     def capsules():
-        with engine.autocast(bench.device, bench.cuda):
+        with autocast(bench.device, bench.cuda):
             out = detector.capsules(features.mixed_4f)
         backward(
             out,
@@ -228,7 +229,7 @@ def parts_table(bench, rates):
         )
 
     def head():
-        with engine.autocast(bench.device, bench.cuda):
+        with autocast(bench.device, bench.cuda):
             out = detector.head(features, *masks)
         rest = [p for name, p in detector.named_parameters() if not name.startswith("conv1.")]
         backward(out, [*rest, *made])
@@ -293,7 +294,7 @@ def encoder_rate(bench):
     bench.detector.eval()
 
     def encode():
-        with torch.no_grad(), engine.autocast(bench.device, bench.cuda):
+        with torch.no_grad(), autocast(bench.device, bench.cuda):
             bench.detector.encode(clip)
 
     return len(clip) / median(bench.timed({"encode": encode}), "encode")

@@ -19,6 +19,7 @@ from claus.models.detector import PRESETS, Detector, DetectorConfig
 from claus.models.input import normalize
 from claus.models.mc_dropout import mc_forward, seeded_masks
 from claus.reference import network as plain_network
+from claus.utils.precision import Precision, autocast
 
 CLASSES, PIXELS = 24, "-1..1"
 VIDEOS, FRAMES, TILES = 2284, 395_868, 25_743  # UCF-101-24, training part; tiles of 16 frames
@@ -50,7 +51,7 @@ class Bench:
         self.settings, self.began = settings, time.perf_counter()
         self.device = torch.device(settings.device)
         self.cuda = self.device.type == "cuda"
-        engine.fast_convolutions(self.device)
+        Precision(cudnn_benchmark=True).take(self.device)
         torch.manual_seed(0)
         self.config = DetectorConfig(CLASSES, **PRESETS["small" if settings.tiny else "full"])
         self.detector = Detector(self.config).to(self.device)
@@ -151,7 +152,7 @@ def published(bench, amp):
             batch = engine.to_device(batch, bench.device, PIXELS)
             masks = bench.detector.random_masks(len(batch["label"]), bench.device)
             centers = clusters.of(batch["name"], bench.device)
-            with engine.autocast(bench.device, amp):
+            with autocast(bench.device, amp):
                 plain_network.plain_step(
                     network,
                     optimizer,
@@ -210,7 +211,7 @@ def published_scoring(bench, amp):
         bench.plain.eval()
         for tile, clip in enumerate(item["clips"].to(bench.device)):
             masks = seeded_masks(bench.detector, 0, about.name, tile, 0, bench.settings.passes)
-            with engine.autocast(bench.device, amp):
+            with autocast(bench.device, amp):
                 plain_network.plain_scoring(
                     bench.plain,
                     normalize(clip[None], PIXELS),

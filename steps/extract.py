@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from claus.annotators.actors import KINDS, answers_with
@@ -31,14 +30,14 @@ from claus.datasets import table
 from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.video.feature_cache import FeatureCache, feature_cache
-from claus.engine import ScoreSettings, clips_done, fast_convolutions, score_video
+from claus.engine import ScoreSettings, clips_done, score_video, scoring_forward
 from claus.flags.scoring import ScoringSettings
 from claus.losses.cluster import vote
-from claus.models.mc_dropout import mc_forward
 from claus.selection.uncertainty import SCORES
 from claus.steps.proposals import predict_frames, save_predictions
 from claus.steps.second_look import write_review
 from claus.utils import distributed, progress
+from claus.utils.precision import Precision
 from claus.utils.runtime import UserError, check_alone, check_writable, write_text
 
 
@@ -104,6 +103,9 @@ def shaping(settings):
     how = {name: getattr(settings, name) for name in names}
     if settings.tail != "repeat":
         how["tail"] = settings.tail
+    precision = Precision.of(settings).name(settings.device)
+    if precision != "float32":
+        how["precision"] = precision
     return how
 
 
@@ -147,7 +149,7 @@ def announce(settings, left, share, device):
     together = f", by {processes} processes" if processes > 1 else ""
     print(
         f"{left} of {share} videos to score{shard}{together}, {settings.passes} passes, "
-        f"on {device}"
+        f"on {device} in {Precision.of(settings).name(device)}"
     )
 
 
@@ -166,9 +168,9 @@ def extract(
     """
     for number in mine:
         (parts / f"{number}.failed").unlink(missing_ok=True)
-    device = next(trained.detector.parameters()).device.type
-    fast_convolutions(device)
-    forward = torch.compile(mc_forward, dynamic=False) if settings.compile else mc_forward
+    device = next(trained.detector.parameters()).device
+    Precision.of(settings).take(device)
+    forward = scoring_forward(settings.compile, device)
     how = ScoreSettings(
         settings.seed,
         settings.passes,
@@ -299,10 +301,10 @@ def propose(settings: ScoringSettings, cycle: Cycle) -> int:
     review.json of the labels of this one -> exit status.
     """
     check_alone("cluster_extract.py --propose")
-    trained = checkpoint.load(cycle.detector, settings.device)
+    precision = Precision.of(settings).take(settings.device)
+    trained = checkpoint.load(cycle.detector, settings.device, precision.amp)
     labels = annotation_file.load(cycle.annotations)
     table.check_same(settings.dataset, trained.dataset, cycle.detector)
-    fast_convolutions(settings.device)
     find_video = table.video_finder(settings.dataset, settings.data)
     find_video = identities.of_run(cycle.run, find_video)
     cache = settings.cache_dir or cycle.run.cache

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from claus import engine
 from claus.artifacts import checkpoint, cycle_locks, identities
 from claus.artifacts.cycle import Cycle
 from claus.datasets import table
 from claus.datasets.labels import annotations
 from claus.training import Claus, Trainer, Videos
 from claus.utils import distributed
+from claus.utils.precision import Precision
 from claus.utils.runtime import UserError, check_writable, full_disk_at
 
 LEAST_VALIDATION_FRAMES = 30  # with fewer labeled frames to validate on, nothing is held out
@@ -56,7 +56,7 @@ def train(settings, cycle, device):
 def opened(settings):
     """The cycle to train; None where that is done already. UserError where it cannot begin."""
     place = settings.place
-    engine.fast_convolutions(settings.hardware.device)
+    Precision.of(settings.hardware).take(settings.hardware.device)
     cycle = Cycle.of(place.run, place.cycle, place.files)
     if nothing_to_do(cycle, settings.resume):
         return None
