@@ -58,8 +58,7 @@ def test_a_training_step_waits_for_nothing(model, amp):
                 )  # fmt: skip
         assert seen == [0, 1] and loss.is_cuda and not loss.requires_grad
         assert {name for name, value in terms.items() if value.is_cuda} == set(terms)
-        moved = detector.primary_caps.parameters()
-        assert watched.operators["aten.convolution.default"] and any(moved)
+        assert watched.operators["aten.convolution.default"]
 
 
 def test_the_guard_sees_what_the_loop_used_to_do():
