@@ -87,8 +87,12 @@ class Forward(nn.Module):
         super().__init__()
         self.detector, self.largest, self.graphs, self.compiled = detector, 0, graphs, None
         if compiled:
+            how = {
+                "dynamic": False,
+                "fullgraph": True,
+            }  # whole, or an error that names the line
             mode = "reduce-overhead" if graphs else None
-            self.compiled = torch.compile(self.pass_of, dynamic=False, mode=mode)
+            self.compiled = torch.compile(self.pass_of, mode=mode, **how)
 
     def pass_of(self, clip, mask_in, mask_out):
         return self.detector.head(self.detector.encode(clip), mask_in, mask_out)
@@ -585,9 +589,11 @@ def scoring_forward(compiled, device):
     """
     if not compiled:
         return mc_forward
+    # whole, or an error that names the line: never piece by piece
+    whole = {"dynamic": False, "fullgraph": True}
     if torch.device(device).type != "cuda":
-        return torch.compile(mc_forward, dynamic=False)
-    graph = torch.compile(mc_forward, dynamic=False, mode="reduce-overhead")
+        return torch.compile(mc_forward, **whole)
+    graph = torch.compile(mc_forward, mode="reduce-overhead", **whole)
 
     def replayed(detector, clip, masks_in, masks_out):
         logits, latent = graph(detector, clip, masks_in, masks_out)

@@ -32,6 +32,9 @@ CHANNELS_AT_ONCE = 16
 class PrimaryCaps(nn.Module):
     """Two valid convolutions: features (B,F,H,W) -> poses (B,H',W',I,16) and activations
     (B,H',W',I) in (0,1).
+
+    Like the routing after them they run in the dtype of their weights, float32, whatever the
+    autocast state.
     """
 
     def __init__(self, channels: int, types: int, kernel: int):
@@ -41,9 +44,10 @@ class PrimaryCaps(nn.Module):
         self.a = nn.Conv2d(channels, types, kernel)
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # else oneDNN would first turn these large weights to channels_last
-        features = features.contiguous()
-        return self._capsules(self.pose(features), self.a(features))
+        with torch.autocast(features.device.type, enabled=False):
+            # else oneDNN would first turn these large weights to channels_last
+            features = features.to(self.pose.weight.dtype).contiguous()
+            return self._capsules(self.pose(features), self.a(features))
 
     def _capsules(self, pose, activation):
         pose, activation = (
@@ -63,6 +67,10 @@ class PrimaryCaps(nn.Module):
         channel is computed once, for all R masks, and a small matrix product puts them
         together: the work of one pass instead of R.
         """
+        with torch.autocast(features.device.type, enabled=False):
+            return self._with_masks(features.to(self.pose.weight.dtype), masks)
+
+    def _with_masks(self, features, masks):
         layers, kernel = (self.pose, self.a), self.pose.kernel_size
         height, width = (n - k + 1 for n, k in zip(features.shape[2:], kernel, strict=True))
         outputs = sum(layer.out_channels for layer in layers)
@@ -111,8 +119,10 @@ class ConvCaps(nn.Module):
             most = VOTES_AT_ONCE[pose.device.type] // (
                 POSE * POSE * self.weights.shape[1] * self.weights.shape[2]
             )
-            # an exported network takes any batch, so it cannot ask how large this one is
-            if torch.compiler.is_exporting() or inputs[0].shape[0] <= max(most, 1):
+            # a compiler sees one routing, not one for each part, and lays out the votes
+            # itself; an exported network takes any batch, so it cannot ask how large this is
+            compiling = torch.compiler.is_compiling() or torch.compiler.is_exporting()
+            if compiling or inputs[0].shape[0] <= max(most, 1):
                 mu, a = route(*inputs, *layer, self.iterations)
             else:
                 mu, a = _RouteInParts.apply(*inputs, *layer, self.iterations, max(most, 1))
