@@ -1,7 +1,7 @@
 """Step 4: weights -> scores on the test videos, by the protocols `capsule` and `act`.
 
-Each video is kept in cycle<k>/evaluate.parts/ as it is finished, what is done of a long one
-every minute, so that the work is resumable.
+Each video is appended to a log in cycle<k>/evaluate.parts/ as it is finished, what is done
+of a long one is kept every minute, so that the work is resumable.
 """
 
 import shutil
@@ -16,7 +16,8 @@ from claus import engine
 from claus.artifacts import checkpoint, cycle_locks, identities
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.evaluation_file import FIX, load_evaluation, save_evaluation
-from claus.artifacts.parts import Unfinished, fingerprint, is_part, parts_dir
+from claus.artifacts.part_log import PartLog, Parts
+from claus.artifacts.parts import Unfinished, fingerprint, load_unfinished, parts_dir
 from claus.datasets import table
 from claus.datasets.clips.geometry import GEOMETRY, STRIDE, ClipGeometry
 from claus.datasets.clips.region import region_of, to_region
@@ -324,15 +325,14 @@ def score_videos(
     cache: Path | None = None,
     features: FeatureCache | None = None,
 ) -> Scored:
-    """Run the detector over the videos. Each is kept in the folder `parts` as it is
-    finished. cache, features: see VideoTiles.
+    """Run the detector over the videos. Each is appended to a log in the folder `parts` as
+    it is finished. cache, features: see VideoTiles.
     """
-    paths = {video.name: parts / f"{place}.npz" for place, video in enumerate(videos)}
-    todo = unscored(videos, parts, settings.protocol)
-    kept = {video.name: Unfinished(paths[video.name]).load() for video in todo}
-    done = {name: clips_done(arrays) for name, arrays in kept.items()}
+    todo = unscored(len(videos), parts)
+    kept = load_unfinished(parts)
+    done = {videos[number].name: clips_done(arrays) for number, arrays in kept.items()}
     tiles = VideoTiles(
-        todo,
+        [videos[number] for number in todo],
         find_video,
         view.geometry,
         phases=2,
@@ -341,33 +341,33 @@ def score_videos(
         features=features,
         cache=cache,
     )
-    streams = TileLoader(tiles, settings.workers)
+    streams = tqdm(
+        TileLoader(tiles, settings.workers),
+        desc="evaluate",
+        unit="video",
+        leave=False,
+        disable=None,
+    )
     failed = {}
-    for video, chunks in tqdm(
-        streams, desc="evaluate", unit="video", leave=False, disable=None
-    ):
-        part = Unfinished(paths[video.name])
-        try:
-            result = score_video(
-                trained, video, chunks, view, settings, kept.pop(video.name), part.keep
-            )
-        except Unreadable as error:
-            if settings.strict:
-                raise
-            failed[video.name] = str(error)
-            continue
-        part.finish(result)
+    with PartLog(parts, "0", parts.name) as log:
+        for number, (video, chunks) in zip(todo, streams, strict=True):
+            part = Unfinished(parts, number)
+            done = kept.pop(number, None)
+            try:
+                result = score_video(trained, video, chunks, view, settings, done, part.keep)
+            except Unreadable as error:
+                if settings.strict:
+                    raise
+                failed[video.name] = str(error)
+                continue
+            part.finish(log, result)
     return gather_parts(videos, parts, failed, settings)
 
 
-def unscored(videos, parts, protocol):
-    """Those of the videos that have no part yet, or one that is damaged."""
-    names = OVERLAP if protocol == "capsule" else (*OVERLAP, *REGIONS)
-    return [
-        video
-        for place, video in enumerate(videos)
-        if not is_part(parts / f"{place}.npz", names)
-    ]
+def unscored(count: int, parts: Path) -> list[int]:
+    """Numbers of those of `count` videos that have no part yet, or one that is damaged."""
+    with Parts(parts, parts.name) as found:
+        return np.setdiff1d(np.arange(count), found.numbers()).tolist()
 
 
 def fill_of(trained):
@@ -378,10 +378,11 @@ def fill_of(trained):
 def gather_parts(videos, parts, failed, settings):
     """Scored of the parts of the videos; but for --protocol capsule with their Regions."""
     scored = Scored(failed=failed)
-    for place, video in enumerate(videos):
-        if video.name in failed:
-            continue
-        with np.load(parts / f"{place}.npz") as part:
+    with Parts(parts, parts.name, check=False) as found:
+        for number, video in enumerate(videos):
+            if video.name in failed:
+                continue
+            part = found.arrays(number)
             counts = [part[name] for name in OVERLAP]
             overlap = capsule.VideoOverlap(video.name, video.label, *counts)
             scored.overlaps.append(overlap)
