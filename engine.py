@@ -532,6 +532,7 @@ class ScoreSettings:
     phases: int = 1  # clips of a tile, see VideoTiles
     tail: str = "repeat"  # what fills the last tile, see VideoTiles
     amp: bool = False
+    masks: str = "independent"  # of models.mc_dropout.MASKS
 
 
 @torch.no_grad()
@@ -642,7 +643,8 @@ def score_clips(trained, video, chunk, settings, forward):
     clips, latents, values = moved(chunk["clips"], device), [], []
     for clip, tile, phase in zip(clips, chunk["tile"], chunk["phase"], strict=True):
         key = settings.seed, video.name, int(tile), int(phase), settings.passes
-        masks = [moved(mask, device) for mask in seeded_masks(detector, *key)]
+        masks = seeded_masks(detector, *key, settings.masks)
+        masks = [moved(mask, device) for mask in masks]
         with autocast(device, settings.amp):
             logits, latent = forward(
                 detector, normalize(clip[None], trained.pixel_range), *masks

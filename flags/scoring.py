@@ -47,6 +47,7 @@ class ScoringSettings:
     phases: int
     tail: str
     seed: int
+    masks: str  # of models.mc_dropout.MASKS
     amp: bool
     compile: bool
     shard: tuple[int, int]  # (part, parts), the first part is 0
@@ -127,6 +128,13 @@ def add_score_flags(add):
         "shifted back to end with the video",
     )
     add("--seed", type=whole_number, default=0, help="of the dropout masks")
+    add(
+        "--masks",
+        choices=("independent", "antithetic"),
+        default="independent",
+        help="dropout masks of a clip's passes: each drawn by itself (published), or in "
+        "pairs of opposites (antithetic, ours): the same expectation with less noise",
+    )
     add(
         "--compile",
         action="store_true",

@@ -147,6 +147,8 @@ def shaping(settings):
     for name in ("tf32", "cudnn_benchmark"):
         if getattr(settings, name):
             how[name] = True
+    if settings.masks != "independent":
+        how["masks"] = settings.masks
     return how
 
 
@@ -243,6 +245,7 @@ def append_scores(
         settings.phases,
         settings.tail,
         settings.amp,
+        settings.masks,
     )
     kept = load_unfinished(parts)
     tiles = VideoTiles(

@@ -10,6 +10,12 @@ from torch._dynamo.utils import counters
 from claus.models import BACKBONES
 from claus.models.mc_dropout import mc_forward, seeded_masks
 
+# "full" is "small" with other numbers
+LONG = ("full",)
+NETWORKS = [
+    pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in BACKBONES
+]
+
 
 @pytest.fixture(autouse=True)
 def afresh():
@@ -23,7 +29,7 @@ def compiled(function):
     return torch.compile(function, fullgraph=True, backend="eager", dynamic=False)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_scoring_is_one_graph(name):
     detector = tiny(name).eval()
     clip = batch_of(detector, 1)[0]["clip"]
@@ -37,7 +43,7 @@ def test_scoring_is_one_graph(name):
     assert counters["stats"]["unique_graphs"] == 1
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_training_step_is_one_graph(name):
     detector = tiny(name).train()
     batch, _ = batch_of(detector, 2)
@@ -73,5 +79,5 @@ def test_routing_is_one_graph_however_many_places(monkeypatch):
         weights = torch.arange(mu.numel()).view_as(mu) / mu.numel()
         results.append((mu, a, torch.autograd.grad((mu * weights).sum(), pose)[0]))
     for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)
     assert counters["stats"]["unique_graphs"] == 1

@@ -226,6 +226,21 @@ def test_routing_in_parts(monkeypatch, places_at_once):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("places", [1, 7])
+def test_routing_in_reused_buffers_gives_the_same_bytes(places):
+    torch.manual_seed(0)
+    layer, pose, activation = ConvCaps(3, 4), torch.randn(places, 3, 16), torch.rand(places, 3)
+    arguments = pose, activation, layer.weights, torch.randn(4, 16), torch.randn(4), 3
+    with torch.no_grad():
+        plain = capsules.route(*arguments)
+        buffers = capsules.Buffers.of(pose, layer.weights)
+        for buffer in buffers:
+            buffer.fill_(math.nan)
+        for _ in range(2):
+            again = capsules.route(*arguments, buffers)
+            assert all(torch.equal(a, b) for a, b in zip(again, plain, strict=True))
+
+
 def test_routing_in_parts_gradcheck(monkeypatch):
     torch.manual_seed(0)
     layer = ConvCaps(2, 2).double()
