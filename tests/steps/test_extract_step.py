@@ -98,8 +98,16 @@ def broken_in_the_middle(made_videos, monkeypatch, tmp_path):
     )
     settings = SimpleNamespace(
         **dict(seed=0, passes=1, threshold=0.4, phases=1, tail="repeat", amp=False),
+        **dict(
+            tf32=False,
+            cudnn_benchmark=False,
+            compile=False,
+            dataset="ucf101",
+            data=None,
+            workers=0,
+            strict=False,
+        ),
         masks="independent",
-        **dict(compile=False, dataset="ucf101", data=None, workers=0, strict=False),
     )
 
     def score(trained, video, chunks, *rest):
