@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from claus import engine
 from claus.artifacts import checkpoint
-from claus.semi.batches import PairedBatches
+from claus.semi.batches import PairedBatches, paired_set
 from claus.semi.lists import Lists
 from claus.semi.methods import METHODS, TEACHES, Networks, SemiOptions, When
 from claus.semi.teacher import Teacher
@@ -107,6 +107,9 @@ class Semi:
         # torch lowers the rate after more bad epochs than its patience
         self.plateau = ReduceLROnPlateau(optimizer, "min", FACTOR, PATIENCE - 1, threshold=0)
         return SemiStep(networks, self.settings)
+
+    def sets(self, clips):
+        return {} if self.supervised else paired_set(clips)
 
     def batches(self, labeled):
         if self.supervised:
