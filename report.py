@@ -74,8 +74,7 @@ def main(argv=None):
     rows = gather(args.inputs)
     if args.published:
         check_real(args.published, rows)
-    # the table's folder: experiments/run.py may be writing there
-    check_writable(output.parent, clear=False)
+    check_writable(output.parent)
     words = shlex.join(["python", "report.py", *(sys.argv[1:] if argv is None else argv)])
     made_from = f"Made on {time.strftime('%Y-%m-%d')} from {', '.join(args.inputs)}."
     lead = html.paragraph(made_from) + html.paragraph(PROTOCOLS)

@@ -25,6 +25,11 @@ def clear_frames(folder: Path) -> None:
             place.rmdir()
 
 
+def picture_of(folder: Path, video: str, number: int) -> Path:
+    """The picture of a frame, by its number in the file."""
+    return folder / video / f"frame_{number:05d}.png"
+
+
 def write_frames(
     picks: Sequence[Mapping],
     folder: Path,
@@ -51,10 +56,7 @@ def write_frames(
     failed, indexed = {}, IndexedVideos(cache)
     # segments of one file in its order: where it has no index it is decoded once
     for pick in tqdm(sorted(picks, key=place), desc="pictures", unit="video", disable=None):
-        paths = {
-            number: folder / pick["video"] / f"frame_{number:05d}.png"
-            for number in pick["frames"]
-        }
+        paths = {number: picture_of(folder, pick["video"], number) for number in pick["frames"]}
         waiting = {number: path for number, path in paths.items() if not path.exists()}
         if not waiting:
             continue

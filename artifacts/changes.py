@@ -9,7 +9,9 @@ corrected. What a cycle chose stays as it was chosen; a change counts from its c
  classes, by the answers to cycle k; of several lines of a cycle the last counts
 {"change": "classes", "cycle": k, "classes": [names]}
 {"change": "corrected", "cycle": k, "frames", "videos": [names], "paid": [4 counts],
- "weights": [fingerprints of detectors that were trained on the labels as they were]}
+ "weights": [fingerprints of detectors that were trained on the labels as they were],
+ "before": number of the file that keeps these}: of several lines of a cycle with the same
+ number the last counts, the others are of calls that were killed
 {"change": "imported", "cycle": 0, "free": [4 counts], "from": name of a file}
 
 paid, free: videos, frames, boxes and boxes beyond the first of their frame, see
@@ -67,6 +69,7 @@ SHAPES = {  # what scripts go on with of each kind of change
         "paid": four_counts,
         "weights": maybe([str]),
         "none": maybe([str]),
+        "before": maybe(whole),
     },
     "imported": {"free": four_counts, "from": maybe(str)},
 }
@@ -89,12 +92,17 @@ def _read(path):
     if not path.exists():
         return []
     changes = _since_start(read_json_lines(path, "restore the file", _wrong))
-    last = {one["cycle"]: place for place, one in enumerate(changes) if one["change"] == "none"}
-    return [
-        one
-        for place, one in enumerate(changes)
-        if one["change"] != "none" or last[one["cycle"]] == place
-    ]
+    last = {_what(place, one): place for place, one in enumerate(changes)}
+    return [one for place, one in enumerate(changes) if last[_what(place, one)] == place]
+
+
+def _what(place, change):
+    """What a change is about, where a later one about the same takes its place."""
+    if change["change"] == "none":
+        return "none", change["cycle"]
+    if change["change"] == "corrected" and "before" in change:
+        return "corrected", change["cycle"], change["before"]
+    return place
 
 
 def _wrong(number, change):

@@ -193,6 +193,10 @@ class Cycle:
         """The form to fill in."""
         return self.folder / "request.json"
 
+    def kept_labels(self, number: int) -> Path:
+        """The labels before they were corrected for the `number`-th time, from 1."""
+        return self.folder / f"annotations.before{number}.pkl"
+
     @property
     def answers(self) -> Path:
         """The form as it came back."""

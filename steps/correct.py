@@ -4,8 +4,9 @@ are read (artifacts/changes.py).
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -64,14 +65,36 @@ def correct(settings: SelectSettings, cycle: Cycle) -> int:
     changed = changes_between(labels, corrected)
     if told:
         print(told)
+    part = answered_part(form)
     if not changed:
         print("nothing is changed: the labels are as they were")
+        draw_again(settings, last, part, labels)
         return 0
     keep(labels, corrected, changed, last, none)
-    part = answered_part(form)
-    shown = {**part, "videos": [e for e in part["videos"] if e["video"] in changed]}
-    show(settings, last, shown, corrected)
+    shown = only(part, changed)
+    show(settings, last, shown, draw(settings, last, shown, corrected), several_actions(shown))
     return 0
+
+
+def only(form: Mapping, videos: Collection[str]) -> dict:
+    """A form of some of its videos alone."""
+    return {**form, "videos": [one for one in form["videos"] if one["video"] in videos]}
+
+
+def draw_again(
+    settings: SelectSettings, last: Cycle, part: Mapping, labels: Annotations
+) -> None:
+    """Ledger and pictures of the last corrections, where the call that made them was killed
+    before; nothing where these answers are of others.
+    """
+    write_ledger(last.run)
+    number = kept_files(last)
+    if not number:
+        return
+    before = load_labels(last.kept_labels(number), settings.source.dataset)
+    changed = changes_between(before, labels)
+    if changed and set(changed) <= {one["video"] for one in part["videos"]}:
+        draw(settings, last, only(part, changed), labels)
 
 
 # ----------------------------------------------------------------------------------- forms
@@ -197,10 +220,11 @@ def keep(
     old: Annotations, new: Annotations, changed: dict[str, int], last: Cycle, none: list[str]
 ) -> None:
     """Write the corrected labels, the ones before beside them, and note the change."""
-    number = 1
-    while (kept := last.folder / f"annotations.before{number}.pkl").exists():
+    number = kept_files(last)
+    # the same labels are those of a call that was killed before it replaced them
+    if not number or not same_bytes(last.kept_labels(number), last.annotations):
         number += 1
-    link_or_copy(last.annotations, kept)
+        link_or_copy(last.annotations, last.kept_labels(number))
     weights = []
     for cycle in last.run.cycles():
         if not cycle.detector.exists():
@@ -216,12 +240,26 @@ def keep(
         "videos": list(changed),
         "paid": (paid_for(new) - paid_for(old) - late_counts(old, new)).tolist(),
         "weights": weights,
+        "before": number,
     }
     if none:
         change["none"] = none
     add_change(last.run, change)
     annotation_file.save(new, last.annotations)
     write_ledger(last.run)
+
+
+def kept_files(cycle: Cycle) -> int:
+    """How many times the labels of a cycle were kept before they were corrected."""
+    number = 0
+    while cycle.kept_labels(number + 1).exists():
+        number += 1
+    return number
+
+
+def same_bytes(first: Path, second: Path) -> bool:
+    """Whether two files hold the same."""
+    return first.samefile(second) or fingerprint(first) == fingerprint(second)
 
 
 def late_counts(old: Annotations, new: Annotations) -> np.ndarray:
@@ -243,19 +281,27 @@ def late_counts(old: Annotations, new: Annotations) -> np.ndarray:
     return counts
 
 
-def show(settings: SelectSettings, last: Cycle, form: dict, labels: Annotations) -> None:
-    """Say what was changed, and write a contact sheet of it."""
+def draw(
+    settings: SelectSettings, last: Cycle, form: Mapping, labels: Annotations
+) -> list[Path]:
+    """Write contact sheets of what was changed -> their files."""
     frames = last.folder / "corrected"
     picks = [
         {"video": entry["video"], "frames": [frame["frame"] for frame in entry["frames"]]}
         for entry in form["videos"]
     ]
     write_frames(picks, frames, finder(settings, last), labels.videos, last.run.cache)
-    sheets = write_sheets(form, frames, frames)
-    if said := several_actions(form):
+    return write_sheets(form, frames, frames)
+
+
+def show(
+    settings: SelectSettings, last: Cycle, form: Mapping, sheets: list[Path], said: str
+) -> None:
+    """Say what was changed."""
+    if said:
         print(said)
     if sheets:
-        print(f"look at what was corrected: {frames}/")
+        print(f"look at what was corrected: {last.folder / 'corrected'}/")
     again = f"train_ucf101.py {flags_of(settings, last.number)} --force"
     print(
         f"corrected: {many(len(form['videos']), 'video')}; {last.annotations} has the new "

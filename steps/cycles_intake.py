@@ -1,11 +1,13 @@
 """What people have answered to a cycle's request, and where it lies."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from claus.annotators.actors import answers_with
 from claus.annotators.form import FORMAT, read_form, request_form
+from claus.annotators.journal import read_journal
 from claus.annotators.mend import NONE, Notes
 from claus.annotators.readers import read_answers
 from claus.artifacts.changes import with_changes
@@ -65,6 +67,32 @@ def find_answers(cycle: Cycle, given: Sequence[str] = ()) -> Answers:
         known = _answered(form)
     problems = write_problems(cycle, notes) if found else ""
     return Answers(tuple(found), len(known), asked, problems if notes.problems else "")
+
+
+def not_taken(given: Sequence[str], cycle: Cycle) -> tuple[str, ...]:
+    """The files that are given, but for those of an earlier cycle of this run that is labeled,
+    of which it is said: the same command was stopped after it had taken them in.
+    """
+    left = []
+    for path in given:
+        head = _head(path)
+        number = head.get("cycle")
+        earlier = isinstance(number, int) and 0 <= number < cycle.number
+        own = head.get("run") == cycle.run.name
+        if earlier and own and cycle.run.cycle(number).annotations.exists():
+            print(f"note: {path} answers cycle {number}, which has been taken in")
+        else:
+            left.append(path)
+    return tuple(left)
+
+
+def _head(path):
+    """Run and cycle of a form or a journal; {} of other files."""
+    with contextlib.suppress(UserError):
+        return read_form(path)
+    with contextlib.suppress(UserError):
+        return read_journal(path)[0]
+    return {}
 
 
 def _empty_request(cycle, before):

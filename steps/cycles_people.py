@@ -12,6 +12,7 @@ import sys
 from dataclasses import asdict, replace
 
 from claus.annotators.form import read_form
+from claus.annotators.request_frames import picture_of
 from claus.artifacts.cycle import Cycle, Run
 from claus.artifacts.ledger import write_ledger
 from claus.artifacts.next_state import NextState, alone
@@ -23,7 +24,7 @@ from claus.flags import selection
 from claus.flags.cycles import FORGOTTEN, PeopleSettings, command
 from claus.steps import cycles
 from claus.steps.cycles_curve import POOL_COLUMNS, learning_curve, print_choice, rows_of
-from claus.steps.cycles_intake import find_answers
+from claus.steps.cycles_intake import find_answers, not_taken
 from claus.steps.cycles_table import print_columns, write_results
 from claus.steps.proposals import load_predictions
 from claus.steps.select import labels_so_far
@@ -172,12 +173,12 @@ class Loop:
                 reason = self.choose(cycle)
                 if reason:
                     return self.finished(cycle, reason)
-            elif self.growth():
+            elif self.growth() or not drawn(cycle):  # a call before this was killed
                 words = [*self.arguments(number)["select"], *self.growth()]
                 self.step(cycle, "select", words, "taking in what is new")
             if number:
                 self.look(self.place.cycle(number - 1), cycle)
-            given = self.settings.answers
+            given = not_taken(self.settings.answers, cycle)
             answers = find_answers(cycle, given)
             ready = answers.whole or self.settings.enough
             if not answers.paths or not ready:
@@ -348,6 +349,15 @@ class Loop:
 def asked(cycle: Cycle) -> bool:
     """Whether a cycle has been chosen, with its request."""
     return cycle.request.exists() and cycle.selection.exists()
+
+
+def drawn(cycle: Cycle) -> bool:
+    """Whether there is a picture of every frame that a request asks for."""
+    for entry in read_form(cycle.request)["videos"]:
+        for frame in entry["frames"]:
+            if not picture_of(cycle.frames, entry["video"], frame["frame"]).exists():
+                return False
+    return True
 
 
 def proposed(cycle: Cycle, following: Cycle) -> bool:

@@ -103,11 +103,12 @@ def choose_next(settings: SelectSettings, cycle: Cycle) -> int:
     cycle.annotations.unlink(missing_ok=True)
     save_selection(report, cycle.selection)
     draw_picture(cycle.clusters_picture, report, known.pool, chosen)
+    if answers is None:
+        clear_frames(cycle.folder / FRAMES)  # of what was chosen before, with --force
     write_form(cycle.request, request)
     print_report(report)
     if answers is not None:
         return finish(settings, cycle, before, answers)
-    clear_frames(cycle.folder / FRAMES)  # of what was chosen before, with --force
     show_request(settings, cycle, before)
     return 0
 

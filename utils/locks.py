@@ -122,9 +122,18 @@ def _killed(descriptor):
 
 def _give_up(descriptor, place, shared):
     """Remove the lock file, where no other shares it, and let go."""
+    try:
+        _remove(descriptor, place, shared)
+    except KeyboardInterrupt:
+        _remove(descriptor, place, shared)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove(descriptor, place, shared):
     with contextlib.suppress(OSError):
         if shared:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _same(descriptor, place):
             os.unlink(place)
-    os.close(descriptor)

@@ -12,10 +12,10 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +27,7 @@ TEMPORARY = ".claus.tmp"
 OLD = 24 * 3600  # seconds after which another machine's temporary file is a left-over
 LINE = 1200  # characters of an error at most
 DEEPEST = 64  # of JSON
+_unfinished: set[str] = set()  # temporary files of this process
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -72,6 +73,8 @@ def run_script(main, again="finished work is kept; run the same command to resum
     except KeyboardInterrupt:  # once more, while the first was dealt with
         stopping.say(f"\n{Path(sys.argv[0]).name}: stopped; {again}")
         stopping.leave(130)
+    finally:
+        _remove_unfinished()
 
 
 def _run_script(main, again):
@@ -193,14 +196,25 @@ def _replacing(path):
         if temporary is not None:
             with contextlib.suppress(OSError):  # it has been put in place
                 os.unlink(temporary)
+            _unfinished.discard(temporary)
 
 
 def open_temporary(path):
     """(descriptor, name) of a new file in the folder of `path`, which put_in_place makes
     `path` once it is whole.
     """
-    prefix = f".{path.name[:90]}.{machine()}-{os.getpid()}-"
-    return tempfile.mkstemp(prefix=prefix, suffix=TEMPORARY, dir=path.parent)
+    about = f"{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = str(path.parent / f".{path.name[:90]}.{about}{TEMPORARY}")
+    _unfinished.add(temporary)  # first: a signal may come as soon as there is a file
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.open(temporary, flags, 0o600), temporary
+
+
+def _remove_unfinished():
+    """Remove the temporary files that a signal has left: it may come where one is removed."""
+    for temporary in _unfinished:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
 
 
 def machine() -> str:
@@ -253,6 +267,7 @@ def put_in_place(temporary, path):
     """
     os.chmod(temporary, 0o666 & ~_umask())
     os.replace(temporary, path)
+    _unfinished.discard(temporary)
 
 
 @contextlib.contextmanager
@@ -429,11 +444,13 @@ def check_writable(folder: str | Path, clear: bool = True) -> Path:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=folder, prefix=".probe.", suffix=TEMPORARY
-        ) as probe:
-            probe.write(b"x" * 4096)
-            probe.flush()
+        descriptor, temporary = open_temporary(folder / "probe")
+        try:
+            with os.fdopen(descriptor, "wb") as probe:
+                probe.write(b"x" * 4096)
+        finally:
+            os.unlink(temporary)
+        _unfinished.discard(temporary)
     except OSError as error:
         raise UserError(
             f"cannot write in {folder}: {_reason(error)}; choose another place with --files"

@@ -21,7 +21,7 @@ def export(rows, folder, command):
 
     command: how the table was made, for its head.
     """
-    folder, written = check_writable(folder, clear=False), []
+    folder, written = check_writable(folder), []
     for name, variants in experiments_of(rows).items():
         every = [row for of in variants.values() for row in of]
         stem = "".join(letter if letter.isalnum() else "_" for letter in name).strip("_")

@@ -3,9 +3,10 @@
     python -m tests.faults            # minutes: a part of everything
     python -m tests.faults --long     # hours: 10,000 mutations of each file, every file operation
     python -m tests.faults --only selection.json --count 1000    # shows what is bad, writes nothing
+    python -m tests.faults --only "disk full" --places 20 --write    # makes this row of the table
     python -m tests.faults --long --rows rows.jsonl    # is resumable: finished rows are kept there
 
-The table stands between two marks. Exit status 1 where anything is silently wrong, ends in a
+The table stands between two marks; rows of which not everything was made stay. Exit status 1 where anything is silently wrong, ends in a
 traceback, hangs or dies.
 """
 
@@ -31,13 +32,13 @@ from tests.faults import (  # noqa: E402
     pickles,
     scripts,
     videos,
+    works,
 )
 
 PAGE = campaign.root() / "docs" / "status.md"
 MARKS = "<!-- faults -->", "<!-- /faults -->"
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
-WRITERS = {"short": (scripts.SELECT, scripts.ASK, scripts.EXTRACT), "long": scripts.WORKS}
-STEP = {"short": 15, "long": 1}
+PLACES = {"short": 6, "long": None}  # operations of a script on files; None: all of them
 COLUMNS = (
     "what was tried",
     "inputs",
@@ -85,15 +86,23 @@ def main():
     )
     parser.add_argument("--seed", type=int, default=0, help="of the mutations (default: 0)")
     parser.add_argument("--only", help="kinds whose name has this; the page stays as it is")
+    parser.add_argument(
+        "--write", action="store_true", help="with --only: the whole rows made go to the page"
+    )
+    parser.add_argument(
+        "--places", type=int, help="operations on files of each script (6; long: all)"
+    )
     parser.add_argument("--rows", type=Path, help="file of finished rows, not made again")
     args = parser.parse_args()
     known = rows_of(args.rows)
     count, size = args.count or (10_000 if args.long else 300), "long" if args.long else "short"
-    rows = []
+    places = args.places or PLACES[size]
+    rows, part = [], set()  # part: groups of which something was left out
     for name, outcomes in itertools.chain(
-        mutated(count, args.seed), forged(), shown(), named(count, args.seed), stopped(size)
+        mutated(count, args.seed), forged(), shown(), named(count, args.seed), stopped(places)
     ):
         if args.only and args.only not in name:
+            part.add(group_of(name))
             continue
         if name in known:
             rows.append((name, known[name]))
@@ -109,7 +118,9 @@ def main():
             with open(args.rows, "a", encoding="utf-8") as file:
                 file.write(json.dumps([name, row]) + "\n")
         if not args.only:
-            write(rows, size)
+            write(rows, part)
+    if args.only and args.write:
+        write(rows, part)
     return any(PLACE[outcome] > 3 for _, row in rows for outcome in row)
 
 
@@ -142,22 +153,21 @@ def named(count, seed):
     yield from test_name_lists.rows(max(count, 300), seed)
 
 
-def stopped(size):
+def stopped(places):
     """Kills, full disks, two at once."""
     folder = Path(tempfile.mkdtemp(prefix="faults"))
     try:
         bench = scripts.Bench.make(folder)
-        works, step = WRITERS[size], STEP[size]
-        for work in works:
-            found = scripts.kills(bench, work, SIGNALS, step)
+        for work in works.WORKS:
+            found = scripts.kills(bench, work, SIGNALS, works.fewer(work, places))
             yield (
                 f"{work.name}: kill -9, Ctrl-C, SIGTERM",
                 ((o, f"{s} {n} {t}") for s, n, o, t in found),
             )
-        for work in works:
-            found = scripts.full_disk(bench, work, step)
+        for work in works.WORKS:
+            found = scripts.full_disk(bench, work, works.fewer(work, places))
             yield f"{work.name}: disk full", ((o, f"{n} {t}") for n, o, t in found)
-        both = itertools.combinations_with_replacement(works, 2)
+        both = itertools.combinations_with_replacement(works.PAIRED, 2)
         yield "two scripts at once", (scripts.pairs(bench, *two) for two in both)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -173,10 +183,16 @@ def group_of(name):
     return next((group for ending, group in GROUPS.items() if ending in name), name)
 
 
-def write(rows, size):
-    """Put the table between the marks of the page."""
-    groups = {}
+def write(rows, part):
+    """Put the table between the marks of the page; part: groups to be left as they are."""
+    page, groups = PAGE.read_text(encoding="utf-8"), {}
+    made = {group_of(name) for name, _ in rows} - part
+    for line in page.partition(MARKS[0])[2].partition(MARKS[1])[0].splitlines()[3:-1]:
+        name, *numbers = line.strip("|").split("|")
+        groups[name] = [0] * 6 if name in made else list(map(int, numbers))
     for name, row in rows:
+        if group_of(name) not in made:
+            continue
         line = groups.setdefault(group_of(name), [0] * 6)
         line[0] += sum(row.values())
         for outcome, number in row.items():
@@ -184,10 +200,10 @@ def write(rows, size):
     groups["**all**"] = [sum(column) for column in zip(*groups.values(), strict=True)]
     lines = [COLUMNS, ["---"] * len(COLUMNS), *([name, *line] for name, line in groups.items())]
     table = "\n".join(f"|{'|'.join(map(str, line))}|" for line in lines)
-    head, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+    head, _, rest = page.partition(MARKS[0])
     _, _, tail = rest.partition(MARKS[1])
     PAGE.write_text(f"{head}{MARKS[0]}\n{table}\n{MARKS[1]}{tail}", encoding="utf-8")
-    print(f"wrote {PAGE} ({size})")
+    print(f"wrote {PAGE}")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ that an undisturbed one leaves, and nothing beside.
 """
 
 import contextlib
+import csv
 import hashlib
-import io
+import importlib
 import itertools
 import json
+import math
 import os
 import re
 import select
@@ -19,14 +21,13 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import campaign
+from . import campaign, works
 
-TRAIN = "--model small --pretrained none --device cpu --epochs 2 --steps 2 --bn-batches 1 --batch-size 2".split()
 SECONDS = 180  # after which a script hangs
 FILE_EVENTS = {
     "open",
@@ -45,156 +46,52 @@ FILE_EVENTS = {
     "shutil.rmtree",
     "fcntl.flock",
 }
-# files whose content tells the time or the order of events
+# files whose content tells the time, is random or made by processes of their own
 UNEQUAL = re.compile(
-    r"tensorboard/|seconds\.json$|\.png$|detector\.pt$|\.pt2$|/cache/|identities\.jsonl$|changes\.jsonl$"
+    r"/cache/|identities\.jsonl$|changes\.jsonl$|journal/|label\.json$"
+    r"|^next\.(json|log)$|^cells/.*(cell\.json|log\.txt|evaluation\.json)$|detector\.pt$|\.pt2$"
 )
-
-
-@dataclass(frozen=True)
-class Work:
-    """A command of a script. needs: commands to be run before."""
-
-    name: str
-    script: str
-    flags: Callable  # (run folder, data folder) -> list
-    needs: tuple = ()
-    again: tuple = ()  # flags that the second try has more
-    fast: bool = False
-
-
-def _common(run, data, cycle=0):
-    return ["--run", str(run), "--cycle", str(cycle), "--data", str(data)]
-
-
-def _truth(data):
-    return ["--oracle", str(data / "pyannot.pkl"), "--test-list", str(data / "testlist01.txt")]
-
-
-def _budget(run, data, cycle=0):
-    budget = ["--videos-count", "3", "--frames-count", "8"]
-    return [*_common(run, data, cycle), *_truth(data), *budget]
-
-
-SELECT = Work("claus_select.py, cycle 0", "claus_select", _budget, fast=True)
-ASK = Work(
-    "claus_select.py, own videos",
-    "claus_select",
-    lambda run, data: [
-        *_common(run, data),
-        "--videos-count",
-        "2",
-        "--frames-count",
-        "3",
-        "--classes",
-        "Bounce,Circle,Pulse,Rock,Spin,Sway",
-    ],
-    fast=True,
-)
-TRAINING = Work(
-    "train_ucf101.py",
-    "train_ucf101",
-    lambda run, data: [*_common(run, data), *TRAIN],
-    (SELECT,),
-    ("--resume",),
-)
-EXTRACT = Work(
-    "cluster_extract.py",
-    "cluster_extract",
-    lambda run, data: [*_common(run, data), "--device", "cpu", "--passes", "2"],
-    (SELECT, TRAINING),
-)
-NEXT = Work(
-    "claus_select.py, cycle 1",
-    "claus_select",
-    lambda run, data: _budget(run, data, 1),
-    (SELECT, TRAINING, EXTRACT),
-)
-EVALUATE = Work(
-    "evaluate.py",
-    "evaluate",
-    lambda run, data: [
-        *_common(run, data),
-        "--device",
-        "cpu",
-        "--ground-truth",
-        str(data / "pyannot.pkl"),
-        "--test-list",
-        str(data / "testlist01.txt"),
-    ],
-    (SELECT, TRAINING),
-)
-SEMI = Work(
-    "train_semi.py",
-    "train_semi",
-    lambda run, data: [*_common(run, data), "--method", "mean-teacher", *TRAIN],
-    (SELECT,),
-    ("--resume",),
-)
-CYCLES = Work(
-    "run_cycles.py",
-    "run_cycles",
-    lambda run, data: [
-        "--run",
-        str(run),
-        "--data",
-        str(data),
-        *_truth(data),
-        "--cycles",
-        "2",
-        "--device",
-        "cpu",
-        "--train",
-        " ".join(TRAIN),
-        "--extract=--passes 2",
-        "--select",
-        "--videos-count 3 --frames-count 8",
-    ],
-)
-DETECT = Work(
-    "detect.py",
-    "detect",
-    lambda run, data: [
-        *map(str, sorted(data.rglob("*.avi"))[:2]),
-        *["--weights", str(run / "cycle0" / "detector.pt"), "--out", str(run / "found")],
-        *["--format", "csv,coco", "--device", "cpu"],
-    ],
-    (SELECT, TRAINING),
-)
-EXPORT = Work(
-    "export.py",
-    "export",
-    lambda run, data: [
-        *["--weights", str(run / "cycle0" / "detector.pt"), "--pt2", str(run / "mine.pt2")],
-    ],
-    (SELECT, TRAINING),
-)
-WORKS = [SELECT, ASK, TRAINING, EXTRACT, NEXT, EVALUATE, SEMI, CYCLES, DETECT, EXPORT]
-
-
-def make_data(folder):
-    """Six training and six test videos."""
-    from claus.datasets import toy
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        toy.make(Path(folder), seed=3, train=6, test=6)
-    return Path(folder)
+# not compared: an event file more for each process, locks that nobody holds, and the seconds of
+# a step, which a killed one does not note
+LEFT_OUT = re.compile(r"tensorboard/|\.lock$|seconds\.json$")
+TODAY = "2026-01-01 00:00:00"
 
 
 def call(work, run, data, more=()):
     """The script's exit status, in this process, with what it prints."""
     import torch
 
+    from claus.steps import train
     from claus.utils import runtime
 
     torch.set_num_threads(1)
-    module = __import__(work.script)
-    sys.argv = [f"{work.script}.py"]
-    runtime.run_script(lambda: module.main([*work.flags(run, data), *more]))
+    time.strftime = lambda *_: TODAY
+    train.SAVING_SHARE = math.inf  # training.pt after every epoch, to be resumed from
+    module = importlib.import_module(work.script)
+    sys.argv = [f"{work.script.rpartition('.')[2]}.py"]
+    if work.client:
+        threading.Thread(target=work.client, args=(run,), daemon=True).start()
+    runtime.run_script(lambda: module.main([*map(str, work.flags(run, data)), *more]))
 
 
-def in_child(work, run, data, more=(), before=None):
-    """(wait status, stdout and stderr) of a script in a forked child; before(): in it, first."""
+def learn(work, run, data):
+    """A run of a script in a child -> (wait status, what it said); what it has imported is
+    imported here, so that no further child has to wait for it.
+    """
+    seen = Path(tempfile.mkstemp()[1])
+    ended = in_child(work, run, data, seen=seen)
+    for name in seen.read_text().splitlines():
+        if name not in sys.modules and not name.startswith(("__", "tests", "test_")):
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+    seen.unlink()
+    return ended
+
+
+def in_child(work, run, data, more=(), before=None, seen=None):
+    """(wait status, stdout and stderr) of a script in a forked child; before(): in it, first.
+    seen: file for the names of the modules that it has imported.
+    """
     reading, writing = os.pipe()
     sys.stdout.flush()
     child = os.fork()
@@ -219,6 +116,8 @@ def in_child(work, run, data, more=(), before=None):
         finally:
             with contextlib.suppress(BaseException):
                 sys.stdout.flush()
+            if seen:
+                seen.write_text("\n".join(sys.modules))
             os._exit(status)
     os.close(writing)
     text, ends, status = b"", time.monotonic() + SECONDS, "hang"
@@ -236,9 +135,9 @@ def in_child(work, run, data, more=(), before=None):
     return status, text.decode("utf-8", "replace")
 
 
-def at_operation(number, folder, act):
-    """A function that makes this process `act()` at its n-th operation on files in a folder."""
-    folder, count = str(folder), itertools.count()
+def on_operations(folder, act):
+    """Calls act() at every operation on files in a folder, from now on in this process."""
+    folder = str(folder)
 
     def hook(event, arguments):
         if event not in FILE_EVENTS:
@@ -248,36 +147,28 @@ def at_operation(number, folder, act):
             and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         ):
             return
-        paths = [str(a) for a in arguments if isinstance(a, str | Path)]
-        if any(folder in path for path in paths) and next(count) == number:
+        if any(folder in str(path) for path in arguments if isinstance(path, str | Path)):
             act()
 
-    return lambda: sys.addaudithook(hook)
+    sys.addaudithook(hook)
+
+
+def at_operation(number, folder, act):
+    """A function that makes this process `act()` at its n-th operation on files in a folder."""
+    count = itertools.count()
+    return lambda: on_operations(folder, lambda: next(count) == number and act())
 
 
 def count_operations(work, run, data):
     """How many there are in an undisturbed run of the script."""
-    seen = []
     out = Path(tempfile.mkstemp()[1])
 
     def before():
-        def hook(event, arguments):
-            if event not in FILE_EVENTS:
-                return
-            if event == "open" and not (
-                isinstance(arguments[2], int)
-                and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-            ):
-                return
-            if any(str(run) in str(a) for a in arguments if isinstance(a, str | Path)):
-                seen.append(event)
-                os.write(target, b".")
-
         target = os.open(out, os.O_WRONLY)
-        sys.addaudithook(hook)
+        on_operations(run, lambda: os.write(target, b"."))
 
     status, text = in_child(work, run, data, before=before)
-    if status:
+    if not done(work, status, text):
         raise RuntimeError(f"{work.name}: {text}")
     count = out.stat().st_size
     out.unlink()
@@ -289,11 +180,21 @@ def content(run):
     found = {}
     for path in sorted(Path(run).rglob("*")):
         name = path.relative_to(run).as_posix()
-        if path.is_file():
-            same = "" if UNEQUAL.search(name) else hashlib.sha256(path.read_bytes()).hexdigest()
-            if not re.search(r"tensorboard/", name):
-                found[name] = same
+        if path.is_file() and not LEFT_OUT.search(name):
+            found[name] = "" if UNEQUAL.search(name) else digest(path)
     return found
+
+
+def digest(path):
+    """Of a file's bytes; of a table without its seconds."""
+    if path.suffix != ".csv":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = [
+            [(k, v) for k, v in row.items() if not re.search("second|minute", k)]
+            for row in csv.DictReader(file)
+        ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def weights(run):
@@ -322,37 +223,56 @@ class Bench:
 
     @classmethod
     def make(cls, folder):
-        return cls(Path(folder), make_data(Path(folder) / "data"))
+        sys.path.append(str(campaign.root()))  # where the scripts are
+        return cls(Path(folder), works.make_data(Path(folder) / "data"))
 
     def begun(self, work):
         """A folder in which all that a work needs is done."""
         if work.name not in self.done:
-            before = self.begun(work.needs[-1]) if work.needs else None
+            if work.needs:
+                run = self.fresh(work.needs[-1])
             target = self.folder / f"begun{len(self.done)}"
-            if before is None:
-                target.mkdir()
-            else:
-                shutil.copytree(before, target)
-                status, text = in_child(work.needs[-1], target, self.data)
-                if status:
+            if work.needs:
+                status, text = learn(work.needs[-1], run, self.data)
+                if not done(work.needs[-1], status, text):
                     raise RuntimeError(f"{work.needs[-1].name}: {text}")
+                shutil.copytree(run, target, symlinks=True)
+            else:
+                target.mkdir()
+            if work.prepare:
+                work.prepare(target, self.data)
             self.done[work.name] = target
         return self.done[work.name]
 
     def fresh(self, work, name="run"):
+        begun = self.begun(work)  # may make another run first
         run = self.folder / name
         shutil.rmtree(run, ignore_errors=True)
-        shutil.copytree(self.begun(work), run, symlinks=True)
+        shutil.copytree(begun, run, symlinks=True)
         return run
 
+    def undisturbed(self, work):
+        """(number of operations, content, weights) of a whole run."""
+        learn(work, self.fresh(work), self.data)
+        run = self.fresh(work)
+        operations = count_operations(work, run, self.data)
+        return operations, content(run), weights(run)
 
-def kills(bench, work, signals, step=1, start=0):
-    """[(signal, operation, outcome, text)]: killed at every `step`-th operation."""
-    run = bench.fresh(work)
-    operations = count_operations(work, run, bench.data)
-    whole, same = content(run), weights(run)
-    for number in range(start, operations, step):
-        for which in signals:
+
+def places_of(operations, places):
+    """Operations to try: all of them, or so many, evenly spread."""
+    if places is None or places >= operations:
+        return range(operations)
+    return [round(place * (operations - 1) / max(places - 1, 1)) for place in range(places)]
+
+
+def kills(bench, work, signals, places=None):
+    """[(signal, operation, outcome, text)]: killed by each of the signals at every
+    operation; with `places` at so many, the signals in turn.
+    """
+    operations, whole, same = bench.undisturbed(work)
+    for place, number in enumerate(places_of(operations, places)):
+        for which in signals if places is None else [signals[place % len(signals)]]:
             run = bench.fresh(work)
             act = lambda which=which: os.kill(os.getpid(), which)  # noqa: E731
             status, text = in_child(
@@ -361,18 +281,29 @@ def kills(bench, work, signals, step=1, start=0):
             if which == signal.SIGKILL:
                 ended = os.WIFSIGNALED(status) if isinstance(status, int) else False
             else:
-                ended = said(status, text, 130)
-            status, again = in_child(work, run, bench.data, work.again)
-            now = content(run)
+                ended = said(status, text, 130) and text.count("stopped;") == 1
             if not ended:
                 yield which, number, "hang" if status == "hang" else "traceback", text
-            elif status:
-                yield which, number, "traceback", again
-            elif now != whole or weights(run) != same:
-                differ = {k for k in {*now, *whole} if now.get(k) != whole.get(k)}
-                yield which, number, "wrong", f"{sorted(differ)}"
-            else:
-                yield which, number, "same bytes", ""
+                continue
+            outcome, text = tried_again(bench, work, run, whole, same)
+            yield which, number, outcome or "same bytes", text
+
+
+def tried_again(bench, work, run, whole, same):
+    """(what is bad, text) of the same command again; None where all is as undisturbed."""
+    status, text = in_child(work, run, bench.data, work.again)
+    if not done(work, status, text):
+        return "hang" if status == "hang" else "traceback", text
+    now = content(run)
+    differ = sorted(k for k in {*now, *whole} if now.get(k) != whole.get(k))
+    if differ or weights(run) != same:
+        return "wrong", f"{differ or 'weights'}"
+    return None, ""
+
+
+def done(work, status, text):
+    """Whether a script has ended as an undisturbed one."""
+    return said(status, text, work.ends)
 
 
 def said(status, text, code):
@@ -381,32 +312,21 @@ def said(status, text, code):
     return ended and "Traceback" not in text and "Exception ignored" not in text
 
 
-def full_disk(bench, work, step=1, start=0):
+def full_disk(bench, work, places=None):
     """[(operation, outcome, text)]: from the n-th write on there is no room, then there is."""
-    run = bench.fresh(work)
-    operations = count_operations(work, run, bench.data)
-    whole, same = content(run), weights(run)
-    for number in range(start, operations, step):
+    operations, whole, same = bench.undisturbed(work)
+    for number in places_of(operations, places):
         run = bench.fresh(work)
         status, text = in_child(
             work, run, bench.data, before=at_operation(number, run, fill_disk)
         )
         ended = said(status, text, 2) and "full" in text
-        through = said(status, text, 0)  # what only saves time is done without
-        status, again = in_child(work, run, bench.data, work.again)
+        through = done(work, status, text)  # what only saves time is done without
         if not (ended or through):
             yield number, "hang" if status == "hang" else "traceback", text
-        elif status:
-            yield number, "traceback", again
-        elif content(run) != whole or weights(run) != same:
-            now = content(run)
-            yield (
-                number,
-                "wrong",
-                f"{sorted(k for k in {*now, *whole} if now.get(k) != whole.get(k))}",
-            )
-        else:
-            yield number, "one line" if ended else "done without", ""
+            continue
+        outcome, text = tried_again(bench, work, run, whole, same)
+        yield number, outcome or ("one line" if ended else "done without"), text
 
 
 def fill_disk():
@@ -434,7 +354,7 @@ def pairs(bench, first, second):
         os.waitpid(child, 0)
         ends.append(json.loads(log.read_text()))
         log.unlink()
-    good = [said(status, text, 0) for status, text in ends]
+    good = [done(work, *end) for work, end in zip((first, second), ends, strict=True)]
     refused = [said(status, text, 2) for status, text in ends]
     text = " | ".join(text.strip().splitlines()[-1] if text.strip() else "" for _, text in ends)
     if any(status == "hang" for status, _ in ends):
@@ -443,7 +363,7 @@ def pairs(bench, first, second):
         return "traceback", " || ".join(text[-1500:] for _, text in ends)
     for work in (first, second):
         status, again = in_child(work, run, bench.data, work.again)
-        if not said(status, again, 0) and not said(status, again, 2):
+        if not done(work, status, again) and not said(status, again, 2):
             return "traceback", again
     left = [p.name for p in run.rglob("*") if p.name.endswith((".claus.tmp", ".lock"))]
     if left:
