@@ -33,7 +33,7 @@ import numpy as np
 from claus.annotators.actors import answers_with
 from claus.annotators.polygons import polygon_mask, polygons_problem
 from claus.datasets.labels.masks import decode_rle, encode_rle, rle_problem
-from claus.utils.runtime import UserError, append_line, read_json_lines, shown
+from claus.utils.runtime import UserError, append_line, read_json_lines, shown, write_text
 from claus.utils.shape import amount, maybe, misfit, whole
 
 VERSION = 1
@@ -140,8 +140,8 @@ class Journal:
         """Write a line, with the time; the line as it was written. Raises UserError."""
         line = {"t": round(time.time(), 3), **entry}
         if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            append_line(self.path, _text(self.head))
+            # whole or not at all: without its first line nothing of a journal can be read
+            write_text(self.path, _text(self.head) + "\n")
         append_line(self.path, _text(line))
         return line
 

@@ -10,6 +10,7 @@ nothing on noise). Neither is used, and each file is compared with torch before 
 """
 
 import contextlib
+import io
 import json
 import os
 import warnings
@@ -24,7 +25,14 @@ from claus.artifacts.checkpoint import Trained
 from claus.datasets.clips.geometry import STRIDE, center_crop
 from claus.datasets.clips.stream import LENGTH, clips_of, read_header, read_tiles
 from claus.models.input import normalize
-from claus.utils.runtime import UserError, open_temporary, put_in_place, write_text
+from claus.utils.runtime import (
+    UserError,
+    cannot_write,
+    open_temporary,
+    put_in_place,
+    sweep,
+    write_text,
+)
 
 LIMIT = 1e-4  # of any probability or score, from torch
 NAMES = ("probabilities", "scores")
@@ -117,7 +125,9 @@ def write_pt2(trained: Trained, path: Path, clips: torch.Tensor) -> float:
     def write(place):
         batch = torch.export.Dim("batch", min=1, max=1024)
         program = torch.export.export(network, (clips[:BATCH],), dynamic_shapes=({0: batch},))
-        torch.export.save(program, place)
+        content = io.BytesIO()  # torch's own writer ends in a C++ stack where the disk is full
+        torch.export.save(program, content)
+        Path(place).write_bytes(content.getbuffer())
 
     def load(place):
         module = torch.export.load(place).module()
@@ -157,6 +167,7 @@ def difference(network: nn.Module, other: Callable, clips: torch.Tensor) -> floa
 def _kept(network, path, clips, write, load, about):
     """Write a temporary file, compare it, and put it in place if it is right."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
     descriptor, temporary = open_temporary(path)
     os.close(descriptor)
     place = f"{temporary}{path.suffix}"  # torch.export.save wants the ending
@@ -170,7 +181,7 @@ def _kept(network, path, clips, write, load, about):
             )
         put_in_place(place, path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     finally:
         for leftover in (temporary, place):
             with contextlib.suppress(OSError):

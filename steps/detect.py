@@ -16,7 +16,7 @@ from claus.detection import files
 from claus.detection.detector import Detection, Detector
 from claus.detection.formats import FORMATS
 from claus.flags.detection import DetectSettings
-from claus.utils.runtime import UserError, check_alone, check_writable
+from claus.utils.runtime import CannotWrite, UserError, check_alone, check_writable
 
 SHORT = 16  # frames that many files claim without having them
 
@@ -34,7 +34,7 @@ def run(settings: DetectSettings) -> int:
         try:
             found = detect_one(detector, name, path, out, settings)
         except UserError as error:
-            if settings.strict:
+            if settings.strict or isinstance(error, CannotWrite):
                 raise
             failed[name] = str(error)
             tqdm.write(f"  skipped: {error}")

@@ -40,6 +40,10 @@ class UserError(Exception):
         return shown(super().__str__())
 
 
+class CannotWrite(UserError):
+    """A file could not be written: no fault of the one input that was being worked on."""
+
+
 def shown(text: str, most: int = LINE) -> str:
     """A text of one line that every terminal can print."""
     if len(text) > most:
@@ -241,7 +245,8 @@ def sweep(folder: str | Path, deep: bool = False) -> None:
     """Remove the temporary files that killed processes have left in a folder; deep: and in
     all below it. Those of processes that are at work stay.
     """
-    pattern = f"**/.*{TEMPORARY}" if deep else f".*{TEMPORARY}"
+    # some have the ending that a library wants behind it
+    pattern = f"**/.*{TEMPORARY}*" if deep else f".*{TEMPORARY}*"
     with contextlib.suppress(OSError):
         for file in Path(folder).glob(pattern):
             if _left_over(file):
@@ -251,7 +256,8 @@ def sweep(folder: str | Path, deep: bool = False) -> None:
 
 def _left_over(file):
     """Whether nobody writes this temporary file any more."""
-    known = re.search(r"\.([0-9a-f]{8})-(\d+)-[^.]*" + re.escape(TEMPORARY) + "$", file.name)
+    ending = re.escape(TEMPORARY) + r"(\.\w+)?$"
+    known = re.search(rf"\.([0-9a-f]{{8}})-(\d+)-[^.]*{ending}", file.name)
     if known and known[1] == machine():
         pid = int(known[2])
         return pid == os.getpid() or not alive(pid)
@@ -460,9 +466,9 @@ def check_writable(folder: str | Path, clear: bool = True) -> Path:
     return folder
 
 
-def cannot_write(path: str | Path, error: OSError) -> UserError:
+def cannot_write(path: str | Path, error: OSError) -> CannotWrite:
     """The UserError of a file that could not be written."""
-    return UserError(f"cannot write {path}: {_reason(error)}")
+    return CannotWrite(f"cannot write {path}: {_reason(error)}")
 
 
 def _reason(error):

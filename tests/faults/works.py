@@ -221,7 +221,14 @@ def people(change=0):
 
 def label(run):
     """Label all that is asked for in the browser's stead, then stop the server."""
-    page = Page(run)
+    try:
+        label_all(Page(run))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        print(error)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def label_all(page):
     seen = page.ask("GET", f"/api/view?d=0&who={WHO}")
     stamp = {"who": WHO, "d": 0, "stamp": seen["stamp"]}
     for place, video in enumerate(seen["videos"]):
@@ -233,7 +240,6 @@ def label(run):
             page.act(
                 {**stamp, "do": "frame", "item": number, "state": "done", "actors": actors}
             )
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 class Page:
@@ -343,12 +349,12 @@ PEOPLE = Work(
 )
 
 FIRST = [SELECT, ASK, CLIPS, ANSWERS, CORRECT, ADD, NEXT]
-WORKS = [*FIRST, TRAINING, MASKS, SEMI, EXTRACT, EVALUATE, DETECT, EXPORT, LABEL, REPORT]
-WORKS += [CYCLES, BEGIN, PEOPLE, EXPERIMENTS]
-SLOW = {EXPORT.name: 2, EXPERIMENTS.name: 2}  # this many times fewer places
-# that write into a run folder, each once
-PAIRED = [SELECT, ASK, ANSWERS, CORRECT, ADD, TRAINING, MASKS, SEMI, EXTRACT, EVALUATE]
-PAIRED += [LABEL, CYCLES, PEOPLE]
+WORKS = [*FIRST, TRAINING, MASKS, SEMI, EXTRACT, EVALUATE, DETECT, LABEL, BEGIN, PEOPLE]
+WORKS += [CYCLES, REPORT, EXPORT, EXPERIMENTS]
+# this many times fewer places
+SLOW = {CYCLES.name: 3, REPORT.name: 2, EXPORT.name: 4, EXPERIMENTS.name: 4}
+# that write into a run folder; loops, whose steps these are, as far as their first question
+PAIRED = [SELECT, ANSWERS, CORRECT, TRAINING, EXTRACT, EVALUATE, LABEL, BEGIN]
 
 
 def fewer(work, places):
