@@ -10,6 +10,7 @@ method (semi/recipe.py). A step has
     after_update()                                called when the optimizer has moved
 """
 
+import contextlib
 import math
 import time
 from collections import defaultdict
@@ -75,6 +76,25 @@ def fast_convolutions(device):
     shapes. Nothing on the CPU.
     """
     torch.backends.cudnn.benchmark = torch.device(device).type == "cuda"
+
+
+def one_thread():
+    """Begin a lane (utils.lanes): this thread computes alone."""
+    torch.set_num_threads(1)
+
+
+@contextlib.contextmanager
+def one_thread_each(lanes):
+    """Inside, several lanes compute in one thread each. A single lane has all of them only
+    where there is one piece of work; its results may differ in the last digit.
+    """
+    threads = torch.get_num_threads()
+    try:
+        if lanes > 1:
+            one_thread()
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Forward(nn.Module):

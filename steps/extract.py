@@ -8,6 +8,7 @@ and machines (shards). The pickles are written from these parts at the end.
 
 import shutil
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -28,17 +29,24 @@ from claus.artifacts.scores import (
     save_uncertainty,
 )
 from claus.datasets import table
-from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
+from claus.datasets.clips.tiles import Unreadable, VideoTiles, in_lanes
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.video.feature_cache import FeatureCache, feature_cache
-from claus.engine import ScoreSettings, clips_done, fast_convolutions, score_video
+from claus.engine import (
+    ScoreSettings,
+    clips_done,
+    fast_convolutions,
+    one_thread,
+    one_thread_each,
+    score_video,
+)
 from claus.flags.scoring import ScoringSettings
 from claus.losses.cluster import vote
 from claus.models.mc_dropout import mc_forward
 from claus.selection.uncertainty import SCORES
 from claus.steps.proposals import predict_frames, save_predictions
 from claus.steps.second_look import write_review
-from claus.utils import distributed, progress
+from claus.utils import distributed, lanes, progress
 from claus.utils.runtime import UserError, check_alone, check_writable, write_text
 
 
@@ -163,6 +171,9 @@ def extract(
 ) -> None:
     """Score the videos with the numbers `mine` and keep each as it is finished; failures
     are named in a file each. cache, features: see VideoTiles.
+
+    On a CPU as many videos at a time as torch has threads, each in one thread: their number
+    does not change a score.
     """
     for number in mine:
         (parts / f"{number}.failed").unlink(missing_ok=True)
@@ -188,20 +199,32 @@ def extract(
         features=features,
         cache=cache,
     )
-    loader = TileLoader(tiles, settings.workers)
-    streams = tqdm(loader, desc="score", unit="video", disable=None)
-    for place, (number, (video, chunks)) in enumerate(zip(mine, streams, strict=True)):
-        progress.tell(place, len(mine))
+    count = lanes.count(device, len(videos), torch.get_num_threads())
+    places = [mine[lane::count] for lane in range(count)]
+    streams = map(zip, places, in_lanes(tiles, settings.workers, count))
+
+    def forward_here(*arguments):
+        lanes.check()
+        return forward(*arguments)
+
+    def work(item):
+        number, (video, chunks) = item
+        part, done = Unfinished(parts / f"{number}.npz"), kept.pop(number)
         try:
-            part = Unfinished(parts / f"{number}.npz")
-            done = kept.pop(number)
-            result = score_video(trained, video, chunks, how, forward, done, part.keep)
+            return score_video(trained, video, chunks, how, forward_here, done, part.keep)
         except Unreadable as error:
-            if settings.strict:
-                raise
-            write_text(parts / f"{number}.failed", str(error))
-            continue
-        part.finish(result)
+            return error
+
+    with one_thread_each(count), closing(lanes.results([*streams], work, one_thread)) as scored:
+        bar = tqdm(scored, desc="score", unit="video", total=len(mine), disable=None)
+        for place, ((number, _), result) in enumerate(bar):
+            progress.tell(place, len(mine))
+            if not isinstance(result, Unreadable):
+                Unfinished(parts / f"{number}.npz").finish(result)
+            elif settings.strict:
+                raise result
+            else:
+                write_text(parts / f"{number}.failed", str(result))
 
 
 def features_of(trained, folder: Path, gigabytes: float) -> FeatureCache | None:

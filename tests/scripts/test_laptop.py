@@ -3,6 +3,7 @@ the cache.
 """
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import cluster_extract
 import evaluate
 import train_semi
 import train_ucf101
-from claus import training
+from claus import engine, training
 from claus.artifacts import checkpoint
 from claus.artifacts.scores import load_uncertainty
 from claus.datasets import toy
@@ -117,6 +118,42 @@ def test_losses_and_scores_are_the_same_with_the_cache_and_without(
     assert np.array_equal(load_uncertainty(kept / "cycle0" / "uncertainty.pkl").paper, first)
     train_ucf101.main([*common(kept, videos), *TRAIN, "--force"])
     assert all(torch.equal(weights(kept)[k], v) for k, v in weights(trained).items())
+
+
+@pytest.fixture
+def threads():
+    """A function that sets how many threads torch has, until the test ends."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_scores_are_the_same_bytes_on_one_core_and_on_several(
+    trained, videos, tmp_path, monkeypatch, threads
+):
+    shown, at_work = [], set()
+    one = engine.score_clips
+
+    def seen(*arguments):
+        at_work.add(threading.get_ident())
+        assert torch.get_num_threads() == 1
+        return one(*arguments)
+
+    monkeypatch.setattr(engine, "score_clips", seen)
+    for count, workers in ((1, "0"), (2, "0"), (3, "2")):
+        threads(count)
+        folder = tmp_path / f"{count}"
+        shutil.copytree(trained, folder)
+        at_work.clear()
+        cluster_extract.main(
+            [*common(folder, videos), "--device", "cpu", "--passes", "2", "--workers", workers]
+        )
+        assert len(at_work) == count == torch.get_num_threads()
+        cycle = folder / "cycle0"
+        shown.append(
+            [(cycle / f"{name}.pkl").read_bytes() for name in ("features", "uncertainty")]
+        )
+    assert shown[0] == shown[1] == shown[2]
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
