@@ -5,6 +5,7 @@ every minute, so that the work is resumable.
 """
 
 import shutil
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from claus.artifacts.parts import Unfinished, fingerprint, is_part, parts_dir
 from claus.datasets import table
 from claus.datasets.clips.geometry import GEOMETRY, STRIDE, ClipGeometry
 from claus.datasets.clips.region import region_of, to_region
-from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
+from claus.datasets.clips.tiles import Unreadable, VideoTiles, in_lanes
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.truth import (
     check_classes,
@@ -36,6 +37,7 @@ from claus.metrics.boxes import Boxes
 from claus.metrics.tables import act_table, capsule_table
 from claus.models import BACKBONES
 from claus.steps.extract import features_of
+from claus.utils import lanes
 from claus.utils.runtime import UserError, check_alone, check_writable
 
 # arrays of a capsule.VideoOverlap
@@ -321,7 +323,7 @@ def score_videos(
     features: FeatureCache | None = None,
 ) -> Scored:
     """Run the detector over the videos. Each is kept in the folder `parts` as it is
-    finished. cache, features: see VideoTiles.
+    finished. cache, features: see VideoTiles. Lanes: as in steps.extract.extract.
     """
     paths = {video.name: parts / f"{place}.npz" for place, video in enumerate(videos)}
     todo = unscored(videos, parts, settings.protocol)
@@ -337,22 +339,30 @@ def score_videos(
         features=features,
         cache=cache,
     )
-    streams = TileLoader(tiles, settings.workers)
-    failed = {}
-    for video, chunks in tqdm(
-        streams, desc="evaluate", unit="video", leave=False, disable=None
-    ):
-        part = Unfinished(paths[video.name])
+    device = next(trained.detector.parameters()).device.type
+    count = lanes.count(device, len(videos), torch.get_num_threads())
+    streams = in_lanes(tiles, settings.workers, count)
+
+    def work(item):
+        video, chunks = item
+        part, done = Unfinished(paths[video.name]), kept.pop(video.name)
         try:
-            result = score_video(
-                trained, video, chunks, view, settings, kept.pop(video.name), part.keep
-            )
+            return score_video(trained, video, chunks, view, settings, done, part.keep)
         except Unreadable as error:
-            if settings.strict:
-                raise
-            failed[video.name] = str(error)
-            continue
-        part.finish(result)
+            return error
+
+    failed = {}
+    threads = engine.one_thread_each(count)
+    with threads, closing(lanes.results(streams, work, engine.one_thread)) as scored:
+        shown = {"desc": "evaluate", "unit": "video", "leave": False, "disable": None}
+        for (video, _), result in tqdm(scored, total=len(todo), **shown):
+            if not isinstance(result, Unreadable):
+                Unfinished(paths[video.name]).finish(result)
+            elif settings.strict:
+                raise result
+            else:
+                failed[video.name] = str(result)
+    failed = {video.name: failed[video.name] for video in videos if video.name in failed}
     return gather_parts(videos, parts, failed, settings)
 
 
@@ -437,6 +447,7 @@ def score_video(trained, video, chunks, view, settings, done=None, keep=engine.n
         return {**arrays_of(overlap, columns, settings), "clips": np.array(count)}
 
     for chunk in chunks:
+        lanes.check()
         prediction = predict(trained, chunk)
         finite = prediction.logits_N_T_S_S.isfinite().all()
         if not (finite and np.isfinite(prediction.scores_N_C).all()):

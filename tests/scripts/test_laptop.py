@@ -238,3 +238,15 @@ def test_weights_that_were_tampered_with_are_refused(started, videos, tmp_path, 
     monkeypatch.setattr(training, "WEIGHTS", other)
     with pytest.raises(UserError, match="not the file that belongs to this version"):
         train_ucf101.main([*common(folder, videos), *TRAIN])
+
+
+def test_an_evaluation_is_the_same_on_one_core_and_on_two(trained, videos, tmp_path, threads):
+    found = []
+    for count in (1, 2):
+        threads(count)
+        folder = tmp_path / f"{count}"
+        shutil.copytree(trained, folder)
+        evaluate.main([*common(folder, videos), *truth(videos), "--device", "cpu"])
+        report = (folder / "cycle0" / "evaluation.json").read_text()
+        found.append(report.replace(str(folder), "run"))
+    assert found[0] == found[1]
