@@ -1,17 +1,19 @@
-"""Finished parts of a long work and what is done of an unfinished one, kept so that it is
-resumable; and fingerprints of files.
+"""What is done of an unfinished part of a long work, kept so that it is resumable, and where
+the parts lie (part_log.py keeps the finished ones); and fingerprints of files.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from claus.artifacts.part_log import PartLog
 from claus.utils.runtime import atomic_write
 
+UNFINISHED = ".unfinished.npz"
 EVERY = 60  # seconds of work on one part after which what is done of it is kept
 
 
@@ -46,12 +48,6 @@ def load_part(path: Path) -> dict[str, np.ndarray] | None:
         return None
 
 
-def is_part(path: Path, names: Iterable[str]) -> bool:
-    """Whether a part is there, whole, with the arrays of these names. Reads all of it."""
-    found = load_part(path) if path.exists() else None
-    return found is not None and set(names) <= found.keys()
-
-
 def save_part(path, arrays):
     """Write a dict of arrays atomically as .npz."""
     with atomic_write(path) as file:
@@ -59,30 +55,38 @@ def save_part(path, arrays):
 
 
 class Unfinished:
-    """What is done of a part, kept beside it in <stem>.unfinished.npz every `every` seconds
-    and removed once the part is there.
+    """What is done of the part `number`, kept in <folder>/<number>.unfinished.npz every
+    `every` seconds and removed once the part is there.
 
-    path: of the part. load gives the arrays that were kept, None where there are none or
-    they are damaged. keep is called as often as there is something to keep.
+    keep is called as often as there is something to keep.
     """
 
-    def __init__(self, path: Path, every: float | None = None):
-        self.path = path
-        self.kept_at = path.with_suffix(".unfinished.npz")
+    def __init__(self, folder: Path, number: int, every: float | None = None):
+        self.number, self.path = number, Path(folder) / f"{number}{UNFINISHED}"
         self.every = EVERY if every is None else every
         self.last = time.monotonic()
-
-    def load(self) -> dict[str, np.ndarray] | None:
-        """The arrays that were kept last."""
-        return load_part(self.kept_at)
 
     def keep(self, arrays: Callable[[], dict[str, np.ndarray]]) -> None:
         """Write `arrays()` if it is time to."""
         if time.monotonic() - self.last >= self.every:
-            save_part(self.kept_at, arrays())
+            save_part(self.path, arrays())
             self.last = time.monotonic()
 
-    def finish(self, arrays: dict[str, np.ndarray]) -> None:
-        """Write the part, and remove what was kept of it."""
-        save_part(self.path, arrays)
-        self.kept_at.unlink(missing_ok=True)
+    def finish(self, log: PartLog, arrays: dict[str, np.ndarray]) -> None:
+        """The part is finished: append it to the log, and remove what was kept of it."""
+        log.append(self.number, arrays)
+        if self.path.exists():
+            log.sync()
+            self.path.unlink(missing_ok=True)
+
+
+def load_unfinished(folder: Path) -> dict[int, dict[str, np.ndarray]]:
+    """{number: the arrays that were kept last} of the unfinished parts in a folder, but for
+    damaged ones.
+    """
+    found = {}
+    for path in Path(folder).glob(f"*{UNFINISHED}"):
+        number, arrays = path.name.removesuffix(UNFINISHED), load_part(path)
+        if number.isdecimal() and arrays is not None:
+            found[int(number)] = arrays
+    return found

@@ -31,6 +31,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from claus import engine  # noqa: E402
+from claus.artifacts.part_log import PartLog  # noqa: E402
 from claus.artifacts.parts import Unfinished  # noqa: E402
 from claus.benchmarks import timing  # noqa: E402
 from claus.datasets.clips.geometry import GEOMETRY  # noqa: E402
@@ -186,9 +187,11 @@ def score(path, side):
     video = None
     settings = engine.ScoreSettings(passes=2, phases=2)
     video = labels_of(path, "boxes")
-    part = Unfinished(path.with_suffix(".scores.npz"), EVERY)
     work = trained, video, chunks_of(path, video, side), settings, two_passes
-    part.finish(engine.score_video(*work, keep=part.keep))
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Unfinished(Path(folder), 0, EVERY)
+        with PartLog(folder, "0", "scores") as log:
+            part.finish(log, engine.score_video(*work, keep=part.keep))
 
 
 def evaluation(kind, path, side):
@@ -201,11 +204,13 @@ def evaluation(kind, path, side):
     geometry, video = GEOMETRY["full", "wide"], labels_of(path, kind)
     view = evaluate.View(geometry, geometry)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Unfinished(Path(folder) / "0.npz", EVERY)
+        parts = Path(folder)
+        part = Unfinished(parts, 0, EVERY)
         chunks = chunks_of(path, video, side)
         work = trained, video, chunks, view, settings
-        part.finish(evaluate.score_video(*work, keep=part.keep))
-        scored = evaluate.gather_parts([video], Path(folder), {}, settings)
+        with PartLog(parts, "0", parts.name) as log:
+            part.finish(log, evaluate.score_video(*work, keep=part.keep))
+        scored = evaluate.gather_parts([video], parts, {}, settings)
     switches = evaluate.switches_of(settings, geometry)
     evaluate.score(scored, CLASSES, view, switches, settings, None)
     no_model_floor([video], [video], CLASSES, geometry, switches)

@@ -1,7 +1,7 @@
 """Step 4: weights -> scores on the test videos, by the protocols `capsule` and `act`.
 
-Each video is kept in cycle<k>/evaluate.parts/ as it is finished, what is done of a long one
-every minute, so that the work is resumable.
+Each video is appended to a log in cycle<k>/evaluate.parts/ as it is finished, what is done
+of a long one is kept every minute, so that the work is resumable.
 """
 
 import shutil
@@ -17,7 +17,8 @@ from claus import engine
 from claus.artifacts import checkpoint, cycle_locks, identities
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.evaluation_file import FIX, load_evaluation, save_evaluation
-from claus.artifacts.parts import Unfinished, fingerprint, is_part, parts_dir
+from claus.artifacts.part_log import PartLog, Parts
+from claus.artifacts.parts import Unfinished, fingerprint, load_unfinished, parts_dir
 from claus.datasets import table
 from claus.datasets.clips.geometry import GEOMETRY, STRIDE, ClipGeometry
 from claus.datasets.clips.region import region_of, to_region
@@ -322,15 +323,14 @@ def score_videos(
     cache: Path | None = None,
     features: FeatureCache | None = None,
 ) -> Scored:
-    """Run the detector over the videos. Each is kept in the folder `parts` as it is
-    finished. cache, features: see VideoTiles. Lanes: as in steps.extract.extract.
+    """Run the detector over the videos. Each is appended to a log in the folder `parts` as
+    it is finished. cache, features: see VideoTiles. Lanes: as in steps.extract.
     """
-    paths = {video.name: parts / f"{place}.npz" for place, video in enumerate(videos)}
-    todo = unscored(videos, parts, settings.protocol)
-    kept = {video.name: Unfinished(paths[video.name]).load() for video in todo}
-    done = {name: clips_done(arrays) for name, arrays in kept.items()}
+    todo = unscored(len(videos), parts)
+    kept = load_unfinished(parts)
+    done = {videos[number].name: clips_done(arrays) for number, arrays in kept.items()}
     tiles = VideoTiles(
-        todo,
+        [videos[number] for number in todo],
         find_video,
         view.geometry,
         phases=2,
@@ -341,23 +341,27 @@ def score_videos(
     )
     device = next(trained.detector.parameters()).device.type
     count = lanes.count(device, len(videos), torch.get_num_threads())
-    streams = in_lanes(tiles, settings.workers, count)
+    shares = [todo[lane::count] for lane in range(count)]
+    streams = map(zip, shares, in_lanes(tiles, settings.workers, count))
 
     def work(item):
-        video, chunks = item
-        part, done = Unfinished(paths[video.name]), kept.pop(video.name)
+        number, (video, chunks) = item
+        done, keep = kept.pop(number, None), Unfinished(parts, number).keep
         try:
-            return score_video(trained, video, chunks, view, settings, done, part.keep)
+            return score_video(trained, video, chunks, view, settings, done, keep)
         except Unreadable as error:
             return error
 
     failed = {}
-    threads = engine.one_thread_each(count)
-    with threads, closing(lanes.results(streams, work, engine.one_thread)) as scored:
-        shown = {"desc": "evaluate", "unit": "video", "leave": False, "disable": None}
-        for (video, _), result in tqdm(scored, total=len(todo), **shown):
+    shown = {"desc": "evaluate", "unit": "video", "leave": False, "disable": None}
+    with (
+        PartLog(parts, "0", parts.name) as log,
+        engine.one_thread_each(count),
+        closing(lanes.results([*streams], work, engine.one_thread)) as scored,
+    ):
+        for (number, (video, _)), result in tqdm(scored, total=len(todo), **shown):
             if not isinstance(result, Unreadable):
-                Unfinished(paths[video.name]).finish(result)
+                Unfinished(parts, number).finish(log, result)
             elif settings.strict:
                 raise result
             else:
@@ -366,14 +370,10 @@ def score_videos(
     return gather_parts(videos, parts, failed, settings)
 
 
-def unscored(videos, parts, protocol):
-    """Those of the videos that have no part yet, or one that is damaged."""
-    names = OVERLAP if protocol == "capsule" else (*OVERLAP, *REGIONS)
-    return [
-        video
-        for place, video in enumerate(videos)
-        if not is_part(parts / f"{place}.npz", names)
-    ]
+def unscored(count: int, parts: Path) -> list[int]:
+    """Numbers of those of `count` videos that have no part yet, or one that is damaged."""
+    with Parts(parts, parts.name) as found:
+        return np.setdiff1d(np.arange(count), found.numbers()).tolist()
 
 
 def fill_of(trained):
@@ -384,10 +384,11 @@ def fill_of(trained):
 def gather_parts(videos, parts, failed, settings):
     """Scored of the parts of the videos; but for --protocol capsule with their Regions."""
     scored = Scored(failed=failed)
-    for place, video in enumerate(videos):
-        if video.name in failed:
-            continue
-        with np.load(parts / f"{place}.npz") as part:
+    with Parts(parts, parts.name, check=False) as found:
+        for number, video in enumerate(videos):
+            if video.name in failed:
+                continue
+            part = found.arrays(number)
             counts = [part[name] for name in OVERLAP]
             overlap = capsule.VideoOverlap(video.name, video.label, *counts)
             scored.overlaps.append(overlap)

@@ -1,13 +1,14 @@
 """Step 2: weights and centers -> a latent and a cluster per video, and scores of every
 frame.
 
-Each video is kept in cycle<k>/extract.parts/ as it is finished, what is done of a long one
-every minute, so that the work is resumable and may be shared out among processes (torchrun)
-and machines (shards). The pickles are written from these parts at the end.
+Each video is appended to a log in cycle<k>/extract.parts/ as it is finished, what is done of
+a long one is kept every minute, so that the work is resumable and may be shared out among
+processes (torchrun) and machines (shards). The pickles are written from the logs at the end.
 """
 
+import functools
 import shutil
-import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from claus.annotators.actors import KINDS, answers_with
 from claus.annotators.form import read_form
 from claus.artifacts import checkpoint, cycle_locks, identities
 from claus.artifacts.cycle import Cycle
-from claus.artifacts.parts import Unfinished, fingerprint, is_part, parts_dir
+from claus.artifacts.part_log import PartLog, Parts, wait_for
+from claus.artifacts.parts import Unfinished, fingerprint, load_unfinished, parts_dir
 from claus.artifacts.scores import (
     Features,
     Uncertainty,
@@ -44,10 +46,11 @@ from claus.flags.scoring import ScoringSettings
 from claus.losses.cluster import vote
 from claus.models.mc_dropout import mc_forward
 from claus.selection.uncertainty import SCORES
+from claus.steps import extract_ray
 from claus.steps.proposals import predict_frames, save_predictions
 from claus.steps.second_look import write_review
 from claus.utils import distributed, lanes, progress
-from claus.utils.runtime import UserError, check_alone, check_writable, write_text
+from claus.utils.runtime import UserError, check_alone, check_writable
 
 
 def run(settings: ScoringSettings) -> int:
@@ -59,7 +62,9 @@ def run(settings: ScoringSettings) -> int:
     cycle = Cycle.of(settings.run, settings.cycle, settings.files)
     if settings.propose:
         return propose(settings, cycle)
-    device = distributed.own_device(settings.device)
+    if settings.ray:
+        extract_ray.check_installed()
+    device = "cpu" if settings.ray else distributed.own_device(settings.device)
     first = distributed.rank() == 0
     done = first and not settings.force and scored_already(cycle)
     if distributed.broadcast_from_rank0(done):
@@ -74,27 +79,23 @@ def run(settings: ScoringSettings) -> int:
 
 def score(settings: ScoringSettings, cycle: Cycle, device: str, first: bool) -> int:
     """The scoring itself, of a cycle that is this process's own."""
-    trained = checkpoint.load(cycle.detector, device)
-    labels = annotation_file.load(cycle.annotations)
-    table.check_same(settings.dataset, trained.dataset, cycle.detector)
-    table.check_same(settings.dataset, labels.dataset, cycle.annotations)
-    videos = list(labels.videos.values())
-
-    how = shaping(settings)
-    lengths = [(video.name, video.frames) for video in videos]
-    parts = parts_dir(cycle.extract_parts, [trained.source, how, lengths])
+    trained, videos, parts = inputs(settings, cycle, device)
     part, of = settings.shard
     if first:
         check_writable(parts, clear=of == 1)  # other machines may be writing there
     left = distributed.broadcast_from_rank0(unscored(parts, range(part, len(videos), of)))
     announce(settings, len(left), len(range(part, len(videos), of)), device)
-    mine = left[distributed.rank() :: distributed.world_size()]
-    find_video = table.video_finder(settings.dataset, settings.data)
-    find_video = identities.of_run(cycle.run, find_video)
-    cache = settings.cache_dir or cycle.run.cache
-    features = features_of(trained, cache, settings.feature_gb)
-    extract(trained, videos, mine, find_video, parts, settings, cache, features)
-    distributed.barrier()
+    if settings.ray:
+        names = [videos[number].name for number in left]
+        written = [*extract_ray.extract(settings, cycle, parts, left, names, scorer).items()]
+    else:
+        mine = left[distributed.rank() :: distributed.world_size()]
+        find_video, cache, features = sources(trained, settings, cycle)
+        worker = f"{part + 1}of{of}-{distributed.rank()}"
+        written = extract(
+            trained, videos, mine, find_video, parts, settings, cache, features, worker
+        )
+        written = distributed.gather(written)  # when all have ended
 
     if of > 1:
         print(
@@ -102,8 +103,48 @@ def score(settings: ScoringSettings, cycle: Cycle, device: str, first: bool) -> 
             f"--shard writes the pickles"
         )
     elif first:
-        merge(trained, videos, parts, how, cycle)
+        wait_for(dict(filter(None, written)), parts)
+        merge(trained, videos, parts, shaping(settings), cycle)
     return 0
+
+
+def inputs(settings: ScoringSettings, cycle: Cycle, device: str):
+    """(Trained on `device`, [Video of the pool], folder of the logs of what is made of both)
+    of a cycle.
+    """
+    trained = checkpoint.load(cycle.detector, device)
+    labels = annotation_file.load(cycle.annotations)
+    table.check_same(settings.dataset, trained.dataset, cycle.detector)
+    table.check_same(settings.dataset, labels.dataset, cycle.annotations)
+    videos = list(labels.videos.values())
+    lengths = [(video.name, video.frames) for video in videos]
+    made_from = [trained.source, shaping(settings), lengths, ["latents", *SCORES]]
+    return trained, videos, parts_dir(cycle.extract_parts, made_from)
+
+
+def sources(trained, settings: ScoringSettings, cycle: Cycle):
+    """(find_video, cache, features) of a run, see VideoTiles."""
+    find_video = table.video_finder(settings.dataset, settings.data)
+    find_video = identities.of_run(cycle.run, find_video)
+    cache = settings.cache_dir or cycle.run.cache
+    return find_video, cache, features_of(trained, cache, settings.feature_gb)
+
+
+def scorer(
+    settings: ScoringSettings, cycle: Cycle, parts: Path
+) -> Callable[[PartLog, list[int]], None]:
+    """A function (log, numbers) that scores videos of a cycle, in a process of its own.
+    UserError where what is read here is not what `parts` are made from.
+    """
+    trained, videos, here = inputs(settings, cycle, settings.device)
+    if here != parts:
+        raise UserError(
+            f"{cycle.detector} or {cycle.annotations.name} has changed; run the same command "
+            "again"
+        )
+    return functools.partial(
+        append_scores, trained, videos, settings, sources(trained, settings, cycle)
+    )
 
 
 def shaping(settings):
@@ -138,13 +179,10 @@ def scored_already(cycle: Cycle) -> bool:
     return True
 
 
-def unscored(parts, numbers):
-    """Those of the videos with these numbers that have no part yet."""
-    return [
-        number
-        for number in numbers
-        if not is_part(parts / f"{number}.npz", ("latents", *SCORES))
-    ]
+def unscored(parts: Path, numbers) -> list[int]:
+    """Those of the videos with these numbers that have no part yet, or a damaged one."""
+    with Parts(parts, parts.name) as found:
+        return np.setdiff1d(numbers, found.numbers()).tolist()
 
 
 def announce(settings, left, share, device):
@@ -152,10 +190,11 @@ def announce(settings, left, share, device):
     part, of = settings.shard
     processes = distributed.world_size()
     shard = f" in shard {part + 1} of {of}" if of > 1 else ""
+    where = "a Ray cluster" if settings.ray else device
     together = f", by {processes} processes" if processes > 1 else ""
     print(
         f"{left} of {share} videos to score{shard}{together}, {settings.passes} passes, "
-        f"on {device}"
+        f"on {where}"
     )
 
 
@@ -168,15 +207,30 @@ def extract(
     settings: ScoringSettings,
     cache: Path | None = None,
     features: FeatureCache | None = None,
+    worker: str = "0",
+) -> tuple[str, int] | None:
+    """Score the videos with the numbers `mine` and append each, or why it failed, to a new
+    log of this worker in `parts` -> the log's name and size, None without videos. cache,
+    features: see VideoTiles.
+    """
+    if not mine:
+        return None
+    with PartLog(parts, worker, parts.name) as log:
+        append_scores(trained, videos, settings, (find_video, cache, features), log, mine)
+    return log.path.name, log.size()
+
+
+def append_scores(
+    trained, videos, settings: ScoringSettings, sources, log: PartLog, mine: list[int]
 ) -> None:
-    """Score the videos with the numbers `mine` and keep each as it is finished; failures
-    are named in a file each. cache, features: see VideoTiles.
+    """Score the videos with the numbers `mine` and append each, or why it failed, to a log;
+    sources: (find_video, cache, features), see VideoTiles.
 
     On a CPU as many videos at a time as torch has threads, each in one thread: their number
     does not change a score.
     """
-    for number in mine:
-        (parts / f"{number}.failed").unlink(missing_ok=True)
+    find_video, cache, features = sources
+    parts = log.path.parent
     device = next(trained.detector.parameters()).device.type
     fast_convolutions(device)
     forward = torch.compile(mc_forward, dynamic=False) if settings.compile else mc_forward
@@ -188,20 +242,20 @@ def extract(
         settings.tail,
         settings.amp,
     )
-    kept = {number: Unfinished(parts / f"{number}.npz").load() for number in mine}
+    kept = load_unfinished(parts)
     tiles = VideoTiles(
         [videos[number] for number in mine],
         find_video,
         trained.geometry,
         settings.phases,
         fill=settings.tail,
-        done={videos[number].name: clips_done(kept[number]) for number in mine},
+        done={videos[number].name: clips_done(done) for number, done in kept.items()},
         features=features,
         cache=cache,
     )
     count = lanes.count(device, len(videos), torch.get_num_threads())
-    places = [mine[lane::count] for lane in range(count)]
-    streams = map(zip, places, in_lanes(tiles, settings.workers, count))
+    shares = [mine[lane::count] for lane in range(count)]
+    streams = map(zip, shares, in_lanes(tiles, settings.workers, count))
 
     def forward_here(*arguments):
         lanes.check()
@@ -209,9 +263,9 @@ def extract(
 
     def work(item):
         number, (video, chunks) = item
-        part, done = Unfinished(parts / f"{number}.npz"), kept.pop(number)
+        done, keep = kept.pop(number, None), Unfinished(parts, number).keep
         try:
-            return score_video(trained, video, chunks, how, forward_here, done, part.keep)
+            return score_video(trained, video, chunks, how, forward_here, done, keep)
         except Unreadable as error:
             return error
 
@@ -220,11 +274,11 @@ def extract(
         for place, ((number, _), result) in enumerate(bar):
             progress.tell(place, len(mine))
             if not isinstance(result, Unreadable):
-                Unfinished(parts / f"{number}.npz").finish(result)
+                Unfinished(parts, number).finish(log, result)
             elif settings.strict:
                 raise result
             else:
-                write_text(parts / f"{number}.failed", str(result))
+                log.fail(number, str(result))
 
 
 def features_of(trained, folder: Path, gigabytes: float) -> FeatureCache | None:
@@ -235,52 +289,48 @@ def features_of(trained, folder: Path, gigabytes: float) -> FeatureCache | None:
     return cache and cache.take(trained.detector.conv1.trunk)
 
 
-def was_scored(parts: Path, number: int, patience: float = 120) -> bool:
-    """Whether a video has been scored, or has failed; a file of another machine may take
-    seconds to be seen here.
-    """
-    ends = time.monotonic() + patience
-    while time.monotonic() < ends:
-        if (parts / f"{number}.npz").exists():
-            return True
-        if (parts / f"{number}.failed").exists():
-            return False
-        time.sleep(1)
-    raise UserError(
-        f"{parts} has nothing of video {number}, which another process has scored; do all "
-        f"processes have the same --files folder? Run the same command to resume"
-    )
-
-
-def pool_centers(clusters, videos, parts: Path) -> np.ndarray:
+def pool_centers(clusters, videos, found: Parts) -> np.ndarray:
     """The centers (K,D) that videos are assigned to, from the finished videos that the
     detector was trained on; only their latents are in memory together.
     """
     tiles = {}
     for number, video in enumerate(videos):
-        if video.name in clusters.assignment and was_scored(parts, number):
-            with np.load(parts / f"{number}.npz") as part:
-                tiles[video.name] = part["latents"]
+        if video.name in clusters.assignment and number in found:
+            tiles[video.name] = found.arrays(number)["latents"]
     return clusters.pool_centers(tiles)
 
 
 def merge(trained, videos, parts: Path, how: dict, cycle: Cycle) -> None:
     """Write both pickles from the finished videos, then remove the parts."""
-    names, latents, clusters, offsets, failed = [], [], [], [0], {}
+    with Parts(parts, parts.name, check=False) as found:
+        features, uncertainty = gather(trained, videos, found, how)
+    save_features(features, cycle.features)
+    save_uncertainty(uncertainty, cycle.uncertainty)
+    shutil.rmtree(cycle.extract_parts)
+    report(cycle, len(videos), features, uncertainty.offsets[-1])
+
+
+def gather(trained, videos, found: Parts, how: dict) -> tuple[Features, Uncertainty]:
+    """What the pickles hold. UserError where a video has neither been scored nor failed."""
+    names, latents, clusters, offsets = [], [], [], [0]
     scores = {name: [] for name in SCORES}
-    centers = pool_centers(trained.clusters, videos, parts)
+    reasons = found.failures()
+    failed = {videos[number].name: reason for number, reason in reasons.items()}
+    centers = pool_centers(trained.clusters, videos, found)
     for number, video in enumerate(videos):
-        if not was_scored(parts, number):
-            reason = (parts / f"{number}.failed").read_text(encoding="utf-8")
-            failed[video.name] = reason
+        if video.name in failed:
             continue
-        with np.load(parts / f"{number}.npz") as part:
-            names.append(video.name)
-            latents.append(part["latents"].mean(0))  # of its clips (n, D) -> (D,)
-            clusters.append(vote(part["latents"], centers))
-            offsets.append(offsets[-1] + video.frames)
-            for name in SCORES:
-                scores[name].append(part[name])
+        if number not in found:
+            raise UserError(
+                f"{found.folder} has nothing of {video.name}: run the same command to resume"
+            )
+        part = found.arrays(number)
+        names.append(video.name)
+        latents.append(part["latents"].mean(0))  # of its clips (n, D) -> (D,)
+        clusters.append(vote(part["latents"], centers))
+        offsets.append(offsets[-1] + video.frames)
+        for name in SCORES:
+            scores[name].append(part[name])
     if not names:
         raise UserError(
             f"none of the {len(videos)} videos can be read: {next(iter(failed.values()))}"
@@ -294,10 +344,7 @@ def merge(trained, videos, parts: Path, how: dict, cycle: Cycle) -> None:
         np.array(offsets, np.int64),
         **{name: np.concatenate(values) for name, values in scores.items()},
     )
-    save_features(features, cycle.features)
-    save_uncertainty(uncertainty, cycle.uncertainty)
-    shutil.rmtree(cycle.extract_parts)
-    report(cycle, len(videos), features, offsets[-1])
+    return features, uncertainty
 
 
 def report(cycle, total, features, frames):

@@ -172,7 +172,7 @@ def full_disk_at(path: str | Path):
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise UserError(f"cannot write {path}: {_reason(error)}") from error
+        raise cannot_write(path, error) from error
 
 
 @contextlib.contextmanager
@@ -187,7 +187,7 @@ def _replacing(path):
         descriptor, temporary = open_temporary(path)
         yield descriptor, temporary
     except OSError as error:
-        raise UserError(f"cannot write {path}: {_reason(error)}") from error
+        raise cannot_write(path, error) from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):  # it has been put in place
@@ -284,7 +284,7 @@ def append_line(path: str | Path, line: str) -> None:
                 line = "\n" + line
             file.write(line.encode() + b"\n")
     except OSError as error:
-        raise UserError(f"cannot write {path}: {_reason(error)}") from error
+        raise cannot_write(path, error) from error
 
 
 def read_json(path: str | Path, fix: str, shape: object = None) -> dict:
@@ -399,6 +399,11 @@ def check_writable(folder: str | Path, clear: bool = True) -> Path:
     if clear:
         sweep(folder)
     return folder
+
+
+def cannot_write(path: str | Path, error: OSError) -> UserError:
+    """The UserError of a file that could not be written."""
+    return UserError(f"cannot write {path}: {_reason(error)}")
 
 
 def _reason(error):

@@ -564,62 +564,93 @@ def read_identities(path):
 
 
 def make_part(folder):
-    from claus.artifacts.parts import save_part
+    from claus.artifacts.part_log import PartLog
     from claus.selection.uncertainty import SCORES
 
     rng = np.random.default_rng(0)
     arrays = {name: rng.random(20, np.float32) for name in SCORES}
     arrays["latents"] = rng.random((2, 4), np.float32)
-    save_part(Path(folder) / "0.npz", arrays)
-    return Path(folder) / "0.npz"
+    with PartLog(folder, "0", "parts") as log:
+        log.append(0, arrays)
+    return log.path
 
 
 def read_part(path):
     """As cluster_extract.py: whether there is one, else it is made again."""
+    from claus.artifacts.part_log import Parts
     from claus.steps import extract
 
-    parts = Path(path).parent / "parts"
-    parts.mkdir(exist_ok=True)
-    shutil.copyfile(path, parts / "0.npz")
+    parts = copied_to_parts(path)
     if extract.unscored(parts, [0]):
         return REMADE
-    with np.load(parts / "0.npz") as part:
-        return {name: part[name].tolist() for name in sorted(part.files)}
+    with Parts(parts, parts.name, check=False) as found:
+        part = found.arrays(0)
+    return {name: part[name].tolist() for name in sorted(part)}
+
+
+def copied_to_parts(path):
+    """The folder `parts` beside a log, with a copy of the log."""
+    parts = Path(path).parent / "parts"
+    parts.mkdir(exist_ok=True)
+    shutil.copyfile(path, parts / "0-0.log")
+    return parts
 
 
 REMADE = "made again"
 
 
+def make_three_parts(folder):
+    from claus.artifacts.part_log import PartLog
+
+    with PartLog(folder, "0", "parts") as log:
+        for number in range(3):
+            log.append(number, {"latents": np.full((2, 4), number, np.float32)})
+    return log.path
+
+
+def read_three_parts(path):
+    """The parts that are whole, each of which says its number."""
+    from claus.artifacts.part_log import Parts
+
+    parts = copied_to_parts(path)
+    with Parts(parts, parts.name) as found:
+        kept = {int(number): found.arrays(number) for number in found.numbers()}
+        assert found.failures() == {}
+    for number, arrays in kept.items():
+        assert arrays["latents"].tolist() == [[number] * 4] * 2
+    return "three" if len(kept) == 3 else REMADE
+
+
 def make_unfinished(folder):
-    whole = make_part(folder)
-    target = whole.with_suffix(".unfinished.npz")
-    os.replace(whole, target)
-    return target
+    from claus.artifacts.parts import save_part
+
+    path = Path(folder) / "0.unfinished.npz"
+    save_part(path, {"values": np.arange(20, dtype=np.float32)})
+    return path
 
 
 def read_unfinished(path):
-    from claus.artifacts.parts import Unfinished
+    from claus.artifacts.parts import load_unfinished
 
-    found = Unfinished(Path(str(path).replace(".unfinished", ""))).load()
-    return REMADE if found is None else {k: found[k].tolist() for k in sorted(found)}
+    found = load_unfinished(Path(path).parent)
+    return {k: v.tolist() for k, v in found[0].items()} if found else REMADE
 
 
 def make_evaluated(folder):
-    from claus.artifacts.parts import save_part
+    from claus.artifacts.part_log import PartLog
     from claus.steps.evaluate import OVERLAP, REGIONS
 
     arrays = {name: np.arange(20, dtype=np.float32) for name in (*OVERLAP, *REGIONS)}
-    save_part(Path(folder) / "0.npz", arrays)
-    return Path(folder) / "0.npz"
+    with PartLog(folder, "0", "parts") as log:
+        log.append(0, arrays)
+    return log.path
 
 
 def read_evaluated(path):
     from claus.steps import evaluate
 
-    parts = Path(path).parent / "parts"
-    parts.mkdir(exist_ok=True)
-    shutil.copyfile(path, parts / "0.npz")
-    if evaluate.unscored([SimpleNamespace(name="a")], parts, "capsule"):
+    parts = copied_to_parts(path)
+    if evaluate.unscored(1, parts):
         return REMADE
     settings = SimpleNamespace(protocol="capsule")
     found = evaluate.gather_parts([SimpleNamespace(name="a", label=0)], parts, {}, settings)
@@ -835,6 +866,13 @@ KINDS = [
     Kind("frame_counts.jsonl", make_counts, read_counts, mutate.of_lines),
     Kind("identities.jsonl", make_identities, read_identities, mutate.of_lines),
     Kind("extract.parts", make_part, read_part, mutate.of_bytes, sealed=True),
+    Kind(
+        "extract.parts of three",
+        make_three_parts,
+        read_three_parts,
+        mutate.of_bytes,
+        sealed=True,
+    ),
     Kind("evaluate.parts", make_evaluated, read_evaluated, mutate.of_bytes, sealed=True),
     Kind("unfinished part", make_unfinished, read_unfinished, mutate.of_bytes, sealed=True),
     Kind("frame index", make_index, read_index, mutate.of_bytes, sealed=True),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from claus.artifacts.cycle import Cycle
-from claus.artifacts.parts import save_part
+from claus.artifacts.part_log import PartLog, Parts
 from claus.artifacts.scores import load_features, load_uncertainty
 from claus.datasets.clips.geometry import ClipGeometry
 from claus.datasets.labels.annotations import Video
@@ -32,12 +32,13 @@ def made(tmp_path):
     parts = cycle.extract_parts / "x"
     parts.mkdir(parents=True)
     latents = {0: [[1, 1], [3, 5], [2, 0]], 2: [[0, 0], [12, 1], [11, 3]]}
-    for number, latents_n_D in latents.items():
-        frames = videos[number].frames
-        scores = {name: np.full(frames, number, np.float32) for name in SCORES}
-        latents_n_D = np.array(latents_n_D, np.float32)
-        save_part(parts / f"{number}.npz", {"latents": latents_n_D, **scores})
-    (parts / "1.failed").write_text("A/b is empty")
+    with PartLog(parts, "0", "x") as log:
+        log.fail(1, "A/b is empty")
+        for number, latents_n_D in latents.items():
+            frames = videos[number].frames
+            scores = {name: np.full(frames, number, np.float32) for name in SCORES}
+            latents_n_D = np.array(latents_n_D, np.float32)
+            log.append(number, {"latents": latents_n_D, **scores})
     return trained, videos, parts, cycle
 
 
@@ -66,22 +67,22 @@ def test_the_pool_goes_to_the_centers_of_what_is_seen_without_dropout(made):
 
 
 def test_nothing_is_written_where_no_video_can_be_read(made):
-    trained, videos, parts, cycle = made
+    trained, videos, _, cycle = made
+    parts = cycle.extract_parts / "y"
+    parts.mkdir()
+    with PartLog(parts, "0", "y") as log:
+        log.fail(0, "A/b is empty")
     with pytest.raises(UserError, match="none of the 1 videos can be read: A/b is empty"):
-        extract.merge(trained, videos[1:2], renamed(parts), {}, cycle)
+        extract.merge(trained, videos[1:2], parts, {}, cycle)
     assert not cycle.features.exists()
 
 
-def renamed(parts):
-    """The failed video as number 0."""
-    (parts / "0.npz").unlink()
-    (parts / "1.failed").rename(parts / "0.failed")
-    return parts
-
-
-def test_a_part_that_never_comes_is_named(tmp_path):
-    with pytest.raises(UserError, match="has nothing of video 7.*same --files folder"):
-        extract.was_scored(tmp_path, 7, patience=0)
+def test_a_part_that_never_comes_is_named(made):
+    trained, videos, parts, cycle = made
+    videos.append(SimpleNamespace(name="B/d", frames=5))
+    with pytest.raises(UserError, match="has nothing of B/d: run the same command"):
+        extract.merge(trained, videos, parts, {}, cycle)
+    assert not cycle.features.exists() and parts.exists()
 
 
 @pytest.fixture
@@ -112,10 +113,10 @@ def broken_in_the_middle(made_videos, monkeypatch, tmp_path):
 def test_a_video_that_breaks_in_the_middle_is_skipped_whole(broken_in_the_middle):
     trained, videos, find_video, parts, settings = broken_in_the_middle
     extract.extract(trained, videos, [0, 1], find_video, parts, settings)
-    assert sorted(path.name for path in parts.iterdir()) == ["0.failed", "1.npz"]
-    assert "30 frames where the annotation has 60" in (parts / "0.failed").read_text()
-    with np.load(parts / "1.npz") as part:
-        assert part["tiles"].tolist() == [0, 1, 2]
+    with Parts(parts, parts.name) as found:
+        assert found.numbers().tolist() == [1]
+        assert "30 frames where the annotation has 60" in found.failures()[0]
+        assert found.arrays(1)["tiles"].tolist() == [0, 1, 2]
 
 
 def test_strict_stops_at_a_video_that_breaks_in_the_middle(broken_in_the_middle):
@@ -123,4 +124,5 @@ def test_strict_stops_at_a_video_that_breaks_in_the_middle(broken_in_the_middle)
     settings.strict = True
     with pytest.raises(UserError, match="30 frames where the annotation has 60"):
         extract.extract(trained, videos, [0, 1], find_video, parts, settings)
-    assert list(parts.iterdir()) == []
+    with Parts(parts, parts.name) as found:
+        assert len(found) == 0 and found.failures() == {}
