@@ -13,6 +13,7 @@ import numpy as np
 from claus.artifacts.changes import counts_of, in_words
 from claus.artifacts.selection_file import load_selection
 from claus.datasets.labels import annotations as annotation_file
+from claus.datasets.labels.annotations import LazyVideos
 from claus.selection.budget import price
 from claus.utils.runtime import UserError, one_line, read_json, write_text
 
@@ -126,8 +127,11 @@ def paid_for(annotations):
     annotation file, int64 (4,).
     """
     counts = annotations.counts()
-    extra = 0
-    for video in annotations.labeled():
+    if isinstance(annotations.videos, LazyVideos):
+        extra, labeled = annotations.videos.total("extra"), []
+    else:
+        extra, labeled = 0, annotations.labeled()
+    for video in labeled:
         seen = [tube.frames for tube in video.tubes]
         if len(seen) > 1:
             frames = np.concatenate(seen)

@@ -14,7 +14,7 @@ from claus.annotators.form import read_form, write_form
 from claus.annotators.mend import Notes, answered_part, none_of_the_classes
 from claus.annotators.people import complete
 from claus.annotators.readers import read_answers
-from claus.artifacts.changes import add_change, read_changes, without
+from claus.artifacts.changes import add_change, read_changes
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.ledger import write_ledger
 from claus.artifacts.selection_file import load_selection
@@ -94,7 +94,7 @@ def finish(
     came to. problems: how many kept frames open.
     """
     part, none = answered_part(form), none_of_the_classes(form)
-    merged = without(merge_answers(before, part), none)
+    merged = merge_answers(before, part).without(none)
     write_form(cycle.answers, form)
     keep_none(cycle, form, none)
     if settings.source.answers:

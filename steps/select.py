@@ -9,7 +9,7 @@ from claus.annotators.form import write_form
 from claus.annotators.request_frames import FRAMES, clear_frames, write_frames
 from claus.annotators.simulated import answer, strip_labels
 from claus.artifacts import cycle_locks, identities
-from claus.artifacts.changes import with_changes, without
+from claus.artifacts.changes import with_changes
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.ledger import Prices, write_ledger
 from claus.artifacts.pool_reader import NamedPool, pool_of_labels, read_pool
@@ -205,7 +205,7 @@ def pool_of_cycle(
         return pool_of_labels(before, unreadable)
     extract = f"run cluster_extract.py {flags_of(settings, cycle.number - 1)}"
     joined = [] if rule.random else grow.joining(cycle)  # no detector has seen these
-    return read_pool(without(before, joined), cycle, rule, extract)
+    return read_pool(before.without(joined), cycle, rule, extract)
 
 
 # ------------------------------------------------------------------------------- the choice
@@ -259,7 +259,13 @@ def checked_prices(settings: SelectSettings) -> dict[str, str]:
 def check_nothing_built_on(cycle: Cycle) -> None:
     """UserError where files would stay behind that came from labels which this run replaces."""
     later = [other.folder for other in cycle.run.cycles() if other.number > cycle.number]
-    made = (cycle.detector, cycle.features, cycle.uncertainty, cycle.evaluation)
+    made = (
+        cycle.detector,
+        cycle.features,
+        cycle.uncertainty,
+        cycle.pool_columns,
+        cycle.evaluation,
+    )
     built = [*later, *(path for path in made if path.exists())]
     if built:
         followed = " and what followed" if len(built) > 1 else ""
