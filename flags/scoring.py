@@ -12,11 +12,24 @@ from claus.flags.common import (
     add_run_flags,
     check_dataset,
     check_not_negative,
+    default_device,
     default_workers,
     new_parser,
     whole_number,
 )
 from claus.selection.uncertainty import THRESHOLD
+
+RAY_ADDRESS = re.compile(r"local|auto|([\w.-]+|\[[\da-fA-F:.]+\]):\d{1,5}")
+
+
+@dataclass(frozen=True)
+class RaySettings:
+    """Who scores a pool on a Ray cluster. None: as the cluster's resources allow."""
+
+    address: str  # "local", "auto" or host:port
+    actors: int | None
+    cpus: int | None  # of each actor
+    block: int | None  # videos that an actor is given at once
 
 
 @dataclass(frozen=True)
@@ -38,12 +51,13 @@ class ScoringSettings:
     shard: tuple[int, int]  # (part, parts), the first part is 0
     strict: bool
     force: bool
-    device: str
-    workers: int
+    device: str  # with ray "cpu" or "cuda"; "" for what the cluster has
+    workers: int | None  # None: with ray, by the processors of an actor
     feature_gb: float
     cache_dir: str | None
     propose: bool = False
     pickles: bool = False
+    ray: RaySettings | None = None
 
 
 def parse(argv: list[str] | None = None, description: str | None = None) -> ScoringSettings:
@@ -64,6 +78,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Scor
         help="write features.pkl and uncertainty.pkl of a large pool too (20 million frames "
         "and more), for other programs; ours read the columns (pool.columns/)",
     )
+    add_ray_flags(parser.add_argument_group("a Ray cluster").add_argument)
     group = parser.add_argument_group("single frames").add_argument
     group(
         "--propose",
@@ -72,10 +87,14 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Scor
         "request asks for (proposals.json), and the labels it disagrees with most "
         "(review.json). run_cycles.py does it after each choice",
     )
+    parser.set_defaults(device=None)  # on a cluster its machines say what they have
     args = parser.parse_args(argv)
     check_dataset(args, parser)
-    if args.workers is None:
-        args.workers = default_workers(args.device)
+    take_ray(args, parser)
+    if args.ray is None:
+        args.device = args.device or default_device()
+        if args.workers is None:
+            args.workers = default_workers(args.device)
     check_not_negative(args, parser, ["feature_gb"])
     if args.passes < 1:
         parser.error(f"--passes must be at least 1, not {args.passes}")
@@ -134,6 +153,71 @@ def add_shard_flag(add):
         help="score the I-th of N parts of the videos and write no pickle; for machines "
         "that share a folder and nothing else",
     )
+
+
+def add_ray_flags(add):
+    """Several machines as one: Ray Data."""
+    add(
+        "--ray",
+        type=ray_address,
+        metavar="ADDRESS",
+        help="score on a Ray cluster (pip install '.[ray]'): host:port of the one that this "
+        "machine belongs to, auto to find it, local to start one here for this command. All "
+        "machines see the run folder and the videos at the same paths",
+    )
+    add(
+        "--ray-actors",
+        type=int,
+        help="processes that score, each with its network (default: one a GPU, without GPUs "
+        "one for each --ray-cpus of the processors)",
+    )
+    add(
+        "--ray-cpus",
+        type=int,
+        help="processors of each (default: 1; beside a GPU its share, at most 9)",
+    )
+    add(
+        "--ray-block",
+        type=int,
+        help="videos given out at once (default: by the number of videos, at most 64)",
+    )
+
+
+def ray_address(text: str) -> str:
+    """argparse type of --ray: "local", "auto" or host:port."""
+    if text.startswith("ray://"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is for programs outside the cluster; run this script on one of its "
+            "machines, with --ray auto"
+        )
+    if not RAY_ADDRESS.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: give local, auto or host:port")
+    return text
+
+
+def take_ray(args, parser):
+    """The flags of a cluster become args.ray, RaySettings or None; stop at what does not go
+    with it.
+    """
+    given = {name: vars(args).pop(f"ray_{name}") for name in ("actors", "cpus", "block")}
+    for name, number in given.items():
+        if number is None:
+            continue
+        if args.ray is None:
+            parser.error(f"--ray-{name} is for --ray; give --ray local to start a cluster here")
+        if number < 1:
+            parser.error(f"--ray-{name} must be at least 1, not {number}")
+    if args.ray is None:
+        return
+    if args.shard[1] > 1:
+        parser.error("--shard and --ray both share the videos out; give one of them")
+    if args.device not in (None, "cpu", "cuda"):
+        parser.error(f"--device {args.device} is for one machine; with --ray give cuda or cpu")
+    if args.propose:  # a few frames: in this process, also where run_cycles.py has a cluster
+        args.ray = None
+        return
+    args.device = args.device or ""
+    args.ray = RaySettings(args.ray, **given)
 
 
 def shard(text: str) -> tuple[int, int]:

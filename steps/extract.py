@@ -6,8 +6,9 @@ a long one is kept every minute, so that the work is resumable and may be shared
 processes (torchrun) and machines (shards). The pickles are written from the logs at the end.
 """
 
+import functools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ from claus.flags.scoring import ScoringSettings
 from claus.losses.cluster import vote
 from claus.models.mc_dropout import mc_forward
 from claus.selection.uncertainty import SCORES
+from claus.steps import extract_ray
 from claus.steps.proposals import predict_frames, save_predictions
 from claus.steps.second_look import write_review
 from claus.utils import columns, distributed, progress
@@ -52,7 +54,9 @@ def run(settings: ScoringSettings) -> int:
     cycle = Cycle.of(settings.run, settings.cycle, settings.files)
     if settings.propose:
         return propose(settings, cycle)
-    device = distributed.own_device(settings.device)
+    if settings.ray:
+        extract_ray.check_installed()
+    device = "cpu" if settings.ray else distributed.own_device(settings.device)
     first = distributed.rank() == 0
     done = first and not settings.force and scored_already(cycle)
     if distributed.broadcast_from_rank0(done):
@@ -68,31 +72,23 @@ def run(settings: ScoringSettings) -> int:
 
 def score(settings: ScoringSettings, cycle: Cycle, device: str, first: bool) -> int:
     """The scoring itself, of a cycle that is this process's own."""
-    trained = checkpoint.load(cycle.detector, device)
-    labels = annotation_file.load(cycle.annotations)
-    table.check_same(settings.dataset, trained.dataset, cycle.detector)
-    table.check_same(settings.dataset, labels.dataset, cycle.annotations)
-    videos = list(labels.videos.values())
-
-    how = shaping(settings)
-    lengths = [(video.name, video.frames) for video in videos]
-    arrays = ["latents", *SCORES]
-    parts = parts_dir(cycle.extract_parts, [trained.source, how, lengths, arrays])
+    trained, videos, parts = inputs(settings, cycle, device)
     part, of = settings.shard
     if first:
         check_writable(parts, clear=of == 1)  # other machines may be writing there
     left = distributed.broadcast_from_rank0(unscored(parts, range(part, len(videos), of)))
     announce(settings, len(left), len(range(part, len(videos), of)), device)
-    mine = left[distributed.rank() :: distributed.world_size()]
-    find_video = table.video_finder(settings.dataset, settings.data)
-    find_video = identities.of_run(cycle.run, find_video)
-    cache = settings.cache_dir or cycle.run.cache
-    features = features_of(trained, cache, settings.feature_gb)
-    worker = f"{part + 1}of{of}-{distributed.rank()}"
-    written = extract(
-        trained, videos, mine, find_video, parts, settings, cache, features, worker
-    )
-    written = distributed.gather(written)  # when all have ended
+    if settings.ray:
+        names = [videos[number].name for number in left]
+        written = [*extract_ray.extract(settings, cycle, parts, left, names, scorer).items()]
+    else:
+        mine = left[distributed.rank() :: distributed.world_size()]
+        find_video, cache, features = sources(trained, settings, cycle)
+        worker = f"{part + 1}of{of}-{distributed.rank()}"
+        written = extract(
+            trained, videos, mine, find_video, parts, settings, cache, features, worker
+        )
+        written = distributed.gather(written)  # when all have ended
 
     if of > 1:
         print(
@@ -101,8 +97,47 @@ def score(settings: ScoringSettings, cycle: Cycle, device: str, first: bool) -> 
         )
     elif first:
         wait_for(dict(filter(None, written)), parts)
-        merge(trained, videos, parts, how, cycle, settings.pickles)
+        merge(trained, videos, parts, shaping(settings), cycle, settings.pickles)
     return 0
+
+
+def inputs(settings: ScoringSettings, cycle: Cycle, device: str):
+    """(Trained on `device`, [Video of the pool], folder of the logs of what is made of both)
+    of a cycle.
+    """
+    trained = checkpoint.load(cycle.detector, device)
+    labels = annotation_file.load(cycle.annotations)
+    table.check_same(settings.dataset, trained.dataset, cycle.detector)
+    table.check_same(settings.dataset, labels.dataset, cycle.annotations)
+    videos = list(labels.videos.values())
+    lengths = [(video.name, video.frames) for video in videos]
+    made_from = [trained.source, shaping(settings), lengths, ["latents", *SCORES]]
+    return trained, videos, parts_dir(cycle.extract_parts, made_from)
+
+
+def sources(trained, settings: ScoringSettings, cycle: Cycle):
+    """(find_video, cache, features) of a run, see VideoTiles."""
+    find_video = table.video_finder(settings.dataset, settings.data)
+    find_video = identities.of_run(cycle.run, find_video)
+    cache = settings.cache_dir or cycle.run.cache
+    return find_video, cache, features_of(trained, cache, settings.feature_gb)
+
+
+def scorer(
+    settings: ScoringSettings, cycle: Cycle, parts: Path
+) -> Callable[[PartLog, list[int]], None]:
+    """A function (log, numbers) that scores videos of a cycle, in a process of its own.
+    UserError where what is read here is not what `parts` are made from.
+    """
+    trained, videos, here = inputs(settings, cycle, settings.device)
+    if here != parts:
+        raise UserError(
+            f"{cycle.detector} or {cycle.annotations.name} has changed; run the same command "
+            "again"
+        )
+    return functools.partial(
+        append_scores, trained, videos, settings, sources(trained, settings, cycle)
+    )
 
 
 def shaping(settings):
@@ -150,10 +185,11 @@ def announce(settings, left, share, device):
     part, of = settings.shard
     processes = distributed.world_size()
     shard = f" in shard {part + 1} of {of}" if of > 1 else ""
+    where = "a Ray cluster" if settings.ray else device
     together = f", by {processes} processes" if processes > 1 else ""
     print(
         f"{left} of {share} videos to score{shard}{together}, {settings.passes} passes, "
-        f"on {device}"
+        f"on {where}"
     )
 
 
@@ -174,6 +210,19 @@ def extract(
     """
     if not mine:
         return None
+    with PartLog(parts, worker, parts.name) as log:
+        append_scores(trained, videos, settings, (find_video, cache, features), log, mine)
+    return log.path.name, log.size()
+
+
+def append_scores(
+    trained, videos, settings: ScoringSettings, sources, log: PartLog, mine: list[int]
+) -> None:
+    """Score the videos with the numbers `mine` and append each, or why it failed, to a log;
+    sources: (find_video, cache, features), see VideoTiles.
+    """
+    find_video, cache, features = sources
+    parts = log.path.parent
     device = next(trained.detector.parameters()).device.type
     fast_convolutions(device)
     forward = torch.compile(mc_forward, dynamic=False) if settings.compile else mc_forward
@@ -198,20 +247,18 @@ def extract(
     )
     loader = TileLoader(tiles, settings.workers)
     streams = tqdm(loader, desc="score", unit="video", disable=None)
-    with PartLog(parts, worker, parts.name) as log:
-        for place, (number, (video, chunks)) in enumerate(zip(mine, streams, strict=True)):
-            progress.tell(place, len(mine))
-            part = Unfinished(parts, number)
-            try:
-                done = kept.pop(number, None)
-                result = score_video(trained, video, chunks, how, forward, done, part.keep)
-            except Unreadable as error:
-                if settings.strict:
-                    raise
-                log.fail(number, str(error))
-                continue
-            part.finish(log, result)
-    return log.path.name, log.size()
+    for place, (number, (video, chunks)) in enumerate(zip(mine, streams, strict=True)):
+        progress.tell(place, len(mine))
+        part = Unfinished(parts, number)
+        try:
+            done = kept.pop(number, None)
+            result = score_video(trained, video, chunks, how, forward, done, part.keep)
+        except Unreadable as error:
+            if settings.strict:
+                raise
+            log.fail(number, str(error))
+            continue
+        part.finish(log, result)
 
 
 def features_of(trained, folder: Path, gigabytes: float) -> FeatureCache | None:
