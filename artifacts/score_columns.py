@@ -21,7 +21,8 @@ from claus.utils import columns
 from claus.utils.columns import Columns, DamagedColumns, Writer
 from claus.utils.runtime import UserError
 
-LARGE = 20_000_000  # frames of a pool from which on the columns stand alone
+LARGE = 10_000_000  # frames of a pool from which on the columns stand alone
+TOGETHER = 256  # videos that are written at once
 PICKLES = ("features.pkl", "uncertainty.pkl")
 FIX = "make it again with cluster_extract.py --force"
 
@@ -186,24 +187,41 @@ class PoolWriter:
         self._folder, self._writer = folder, Writer(folder / POOL_COLUMNS)
         self._latents = self._writer.column("latents", np.float32, width)
         self._scores = {name: self._writer.column(name, np.float32) for name in FRAME_ARRAYS}
-        self._names, self._lengths, self._clusters = [], [], []
+        self._names, self._lengths, self._clusters, self._waiting = [], [], [], []
 
     def add(self, name: str, latent: np.ndarray, cluster: int, scores: dict) -> None:
         """A video: latent (D,), its cluster, and of each of FRAME_ARRAYS a score (F,) >= 0
-        for `paper` and `area`. UserError where a number is not finite.
+        for `paper` and `area`. UserError, some videos later, where a number is not finite.
         """
-        stacked = np.stack([scores[key] for key in FRAME_ARRAYS])
-        if not (np.isfinite(stacked).all() and np.isfinite(latent).all()):
-            raise UserError(f"video {name}: a score is not finite; train the detector again")
         self._names.append(name)
-        self._lengths.append(stacked.shape[1])
+        self._lengths.append(len(scores["paper"]))
         self._clusters.append(cluster)
-        self._latents.append(latent[None])
-        for key, column in self._scores.items():
-            column.append(scores[key])
+        self._waiting.append((latent, scores))
+        if len(self._waiting) == TOGETHER:
+            self._write()
+
+    def _write(self):
+        """Write the videos that wait."""
+        if not self._waiting:
+            return
+        latents, scores = zip(*self._waiting, strict=True)
+        columns = {name: [one[name] for one in scores] for name in self._scores}
+        arrays = {name: np.concatenate(values) for name, values in columns.items()}
+        latents = np.stack(latents)
+        if not all(np.isfinite(array).all() for array in (latents, *arrays.values())):
+            names = self._names[-len(self._waiting) :]
+            raise UserError(
+                f"a score of one of the videos {names[0]} … {names[-1]} is not finite; train "
+                "the detector again"
+            )
+        self._latents.append(latents)
+        for name, array in arrays.items():
+            self._scores[name].append(array)
+        self._waiting = []
 
     def close(self, about: dict, centers: np.ndarray) -> None:
         """All videos are there. about: source, settings and failed."""
+        self._write()
         writer = self._writer
         writer.put("names", np.frombuffer("\n".join(self._names).encode(), np.uint8))
         writer.put("offsets", np.cumsum([0, *self._lengths], dtype=np.int64))

@@ -75,7 +75,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Scor
     group(
         "--pickles",
         action="store_true",
-        help="write features.pkl and uncertainty.pkl of a large pool too (20 million frames "
+        help="write features.pkl and uncertainty.pkl of a large pool too (10 million frames "
         "and more), for other programs; ours read the columns (pool.columns/)",
     )
     add_ray_flags(parser.add_argument_group("a Ray cluster").add_argument)

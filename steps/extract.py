@@ -109,7 +109,7 @@ def inputs(settings: ScoringSettings, cycle: Cycle, device: str):
     labels = annotation_file.load(cycle.annotations)
     table.check_same(settings.dataset, trained.dataset, cycle.detector)
     table.check_same(settings.dataset, labels.dataset, cycle.annotations)
-    videos = list(labels.videos.values())
+    videos = labels.in_order()
     lengths = [(video.name, video.frames) for video in videos]
     made_from = [trained.source, shaping(settings), lengths, ["latents", *SCORES]]
     return trained, videos, parts_dir(cycle.extract_parts, made_from)

@@ -73,7 +73,8 @@ def run(settings: SelectSettings) -> int:
                 f"the request of cycle {cycle.number} is waiting for answers "
                 f"(--force chooses again)"
             )
-            show_request(settings, cycle, labels_before(settings, cycle))
+            before = labels_before(settings, cycle)
+            show_request(settings, cycle, before, load_selection(cycle.selection))
             return 0
         return choose_next(settings, cycle)
 
@@ -108,7 +109,7 @@ def choose_next(settings: SelectSettings, cycle: Cycle) -> int:
     if answers is not None:
         return finish(settings, cycle, before, answers)
     clear_frames(cycle.folder / FRAMES)  # of what was chosen before, with --force
-    show_request(settings, cycle, before)
+    show_request(settings, cycle, before, report)
     return 0
 
 
@@ -275,12 +276,15 @@ def check_nothing_built_on(cycle: Cycle) -> None:
         )
 
 
-def show_request(settings: SelectSettings, cycle: Cycle, before: Annotations) -> None:
+def show_request(
+    settings: SelectSettings, cycle: Cycle, before: Annotations, report: dict
+) -> None:
     """Write a picture of every frame that is asked for, where its video is available, and
-    say what comes next. before: the labels that the request was made from.
+    say what comes next. before: the labels that the request was made from; report: what
+    selection.json holds.
     """
     source = settings.source
-    picks = request_picks(load_selection(cycle.selection))
+    picks = request_picks(report)
     picks = [pick for pick in picks if pick["video"] in before.videos]
     find_video = finder(settings, cycle)
     failed = write_frames(

@@ -24,7 +24,7 @@ import contextlib
 import pickle
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -275,6 +275,12 @@ class Annotations:
         if isinstance(self.videos, LazyVideos):
             return self.videos.labeled()
         return [video for video in self.videos.values() if video.is_labeled]
+
+    def in_order(self) -> Sequence[Video]:
+        """All videos by number; of a large pool each is built when it is asked for."""
+        if isinstance(self.videos, LazyVideos):
+            return self.videos.in_order()
+        return list(self.videos.values())
 
     def counts(self) -> dict[str, int]:
         """What is labeled: dict of videos, frames (with or without action) and boxes (one

@@ -17,7 +17,7 @@ and are made again where they do not. Nothing of a video is built before it is a
 import hashlib
 import pickle
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -145,9 +145,11 @@ class ColumnVideos(LazyVideos):
         return name in self._place_of()
 
     def __getitem__(self, name: str) -> Video:
-        if name in self.changed:
-            return self.changed[name]
-        return self._build(self._place_of()[name])
+        return self.changed.get(name) or self._build(self._place_of()[name])
+
+    def at(self, place: int) -> Video:
+        """The video that stands there."""
+        return self.changed.get(self.names[place]) or self._build(place)
 
     def places(self, names: list[str]) -> np.ndarray | slice:
         """Where these videos stand; all, as a slice, for the list of all names itself."""
@@ -166,7 +168,11 @@ class ColumnVideos(LazyVideos):
     def labeled(self) -> list[Video]:
         """Videos with a labeled frame."""
         places = np.flatnonzero(self.numbers["labeled"]).tolist()
-        return [self[self.names[place]] for place in places]
+        return [self.at(place) for place in places]
+
+    def in_order(self) -> "InOrder":
+        """The videos by number."""
+        return InOrder(self)
 
     def total(self, number: str) -> int:
         """Sum over all videos of one of NUMBERS."""
@@ -248,6 +254,19 @@ class ColumnVideos(LazyVideos):
         rest = {"label": None, "labeled_frames": NOTHING, "tubes": (), "segment": None}
         video.__dict__.update(name=self.names[place], **size, **rest)
         return video
+
+
+class InOrder(Sequence):
+    """The videos of a ColumnVideos by number, each built when it is asked for."""
+
+    def __init__(self, videos: ColumnVideos):
+        self.videos = videos
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, number: int) -> Video:
+        return self.videos.at(number)
 
 
 def numbers_of(video: Video) -> tuple[int, ...]:
