@@ -126,7 +126,9 @@ class Clusters:
 
     def of(self, names: Iterable[str], device: torch.device | str) -> torch.Tensor:
         """Centers (B,D) of the clusters of these videos."""
-        return self.centers.to(device)[[self.assignment[name] for name in names]]
+        rows = torch.tensor([self.assignment[name] for name in names], dtype=torch.long)
+        rows = rows.to(self.centers.device, non_blocking=True)
+        return self.centers.index_select(0, rows).to(device, non_blocking=True)
 
     def follow(self, names: Iterable[str], latent: torch.Tensor) -> None:
         """Move each clip's center towards its latent (B,D), clip by clip, and remember the
@@ -148,9 +150,8 @@ class Clusters:
             torch.from_numpy(x).float().to(latent.device, non_blocking=True)
             for x in (keep, pull)
         )
-        self.centers = keep[:, None] * self.centers.to(latent.device) + (
-            pull[:, :, None] * latent
-        ).sum(1)
+        centers = self.centers.to(latent.device, non_blocking=True)
+        self.centers = keep[:, None] * centers + (pull[:, :, None] * latent).sum(1)
         self._seen.append((list(names), latent))
 
     def reassign(self) -> int:

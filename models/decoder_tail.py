@@ -32,38 +32,89 @@ from torch import nn
 from claus.models.frame_conv import channels_last
 
 TAPS = 3
+# devices that take clips with a kernel each one by one: oneDNN is ×1.2 to 3.5 faster so than
+# with a grouped convolution (equal within 3e-7), which elsewhere saves the launches
+LOOPS_OVER_CLIPS = ("cpu",)
 
 
-def fused_tail(
-    x: torch.Tensor,
-    up: nn.ConvTranspose3d,
-    smooth: nn.ConvTranspose3d,
-    mask: torch.Tensor | None = None,
-    shared: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """smooth(mask · up(x)) for the transposed convolutions `up` and `smooth`. x (B,C,T,H,W)
-    -> (B,1,2T,2H,2W).
+class FusedTail(nn.Module):
+    """The two layers for inputs of T frames of H x W places; it has no parameters.
 
-    mask: (R,M) factors on the channels between the two, or None; one clip (B = 1) may meet
-    R masks. shared: further channels (1,C',T,H,W) of the input that are the same for all B
-    clips; they come after those of x.
+    The constants A of its sums are buffers that checkpoints do not keep: made anew in every
+    pass they would be copied to the device, and the host would wait for it each time.
     """
-    frames = x.shape[2]
-    with torch.autocast(x.device.type, enabled=False):
-        between = smooth.weight[:, 0]  # (M, 3, 3, 3)
-        weights = between[None]  # (b, M, 3, 3, 3), b = 1 or R
-        if mask is not None:
-            weights = mask.to(between.dtype)[:, :, None, None, None] * between
-        products = _products(up.weight, weights)  # (b, C, 9, 9, 9)
-        kernels = {borders: _kernel(products, frames, *borders) for borders in _BORDERS}
-        # (b, 2T, 2H, 2W)
-        bias = _bias_map(up.bias, weights, (frames, *x.shape[3:])) + smooth.bias
-    own = {borders: kernel[:, :, :, : x.shape[1]] for borders, kernel in kernels.items()}
-    y = _convolve(x, own)
-    if shared is not None:
-        rest = {borders: kernel[:, :, :, x.shape[1] :] for borders, kernel in kernels.items()}
-        y = y + _convolve(shared, rest)
-    return (F.pixel_shuffle(y, 2) + bias.to(y.dtype))[:, None]
+
+    def __init__(self, frames: int, height: int, width: int):
+        super().__init__()
+        self.size = frames, height, width
+        constants = {
+            "along_time": _along_time(frames),
+            "along_side": _along_side(at_border=False),
+            "along_border": _along_side(at_border=True),
+            "reach_time": _reaches(frames),
+            "reach_rows": _reaches(height),
+            "reach_columns": _reaches(width),
+        }
+        for name, constant in constants.items():
+            self.register_buffer(name, constant, persistent=False)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        up: nn.ConvTranspose3d,
+        smooth: nn.ConvTranspose3d,
+        mask: torch.Tensor | None = None,
+        shared: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """smooth(mask · up(x)) for the transposed convolutions `up` and `smooth`. x
+        (B,C,T,H,W) -> (B,1,2T,2H,2W). Raises ValueError for another T, H or W.
+
+        mask: (R,M) factors on the channels between the two, or None; one clip (B = 1) may
+        meet R masks. shared: further channels (1,C',T,H,W) of the input that are the same
+        for all B clips; they come after those of x.
+        """
+        if tuple(x.shape[2:]) != self.size:
+            raise ValueError(f"the tail takes {self.size}, got {tuple(x.shape[2:])}")
+        with torch.autocast(x.device.type, enabled=False):
+            between = smooth.weight[:, 0]  # (M, 3, 3, 3)
+            weights = between[None]  # (b, M, 3, 3, 3), b = 1 or R
+            if mask is not None:
+                weights = mask.to(between.dtype)[:, :, None, None, None] * between
+            products = _products(up.weight, weights)  # (b, C, 9, 9, 9)
+            kernels = {borders: self._kernel(products, *borders) for borders in _BORDERS}
+            bias = self._bias_map(up.bias, weights) + smooth.bias  # (b, 2T, 2H, 2W)
+        own = {borders: kernel[:, :, :, : x.shape[1]] for borders, kernel in kernels.items()}
+        y = _convolve(x, own)
+        if shared is not None:
+            rest = {
+                borders: kernel[:, :, :, x.shape[1] :] for borders, kernel in kernels.items()
+            }
+            y = y + _convolve(shared, rest)
+        return (F.pixel_shuffle(y, 2) + bias.to(y.dtype))[:, None]
+
+    def _kernel(self, products, row, column):
+        """W, or its share at the first row and / or column: (b, 2T, e*f, C, T, d_h, d_w);
+        axes at the border have size 1.
+        """
+        b, channels = products.shape[:2]
+        frames = self.size[0]
+        by_row, by_column = (
+            self.along_border if at_border else self.along_side for at_border in (row, column)
+        )
+        (e, d_h), (f, d_w) = [(1, 1) if at_border else (2, TAPS) for at_border in (row, column)]
+        k = (products @ by_column).transpose(3, 4) @ by_row  # (b, C, 9, f*d_w, e*d_h)
+        k = k.movedim(2, 4) @ self.along_time  # (b, C, f*d_w, e*d_h, T'*T)
+        k = k.view(b, channels, f, d_w, e, d_h, 2 * frames, frames)
+        return k.permute(0, 6, 4, 2, 1, 7, 5, 3).flatten(2, 3)
+
+    def _bias_map(self, bias, weights):
+        """What up's bias gives after the mask and smooth: (M,), (b,M,3,3,3) ->
+        (b,2T,2H,2W); taps that miss left out.
+        """
+        response = (bias[:, None, None, None] * weights).sum(1)  # (b, q_t, q_h, q_w)
+        for reaches in (self.reach_time, self.reach_rows, self.reach_columns):
+            response = response.movedim(1, -1) @ reaches.T
+        return response
 
 
 # (first row, first column)
@@ -84,53 +135,50 @@ def _products(up, weights):
     return products.permute(0, 1, 2, 5, 3, 6, 4, 7).reshape(len(weights), len(up), 9, 9, 9)
 
 
-def _leads(outputs, inputs, step, like):
+def _leads(outputs, inputs, step):
     """A (9, outputs * inputs): 1 where taps (p,q) lead from an input to an output, `step`
     telling which do.
     """
     ways = list(itertools.product(range(outputs), range(inputs)))
     taps = []
     for p, q in itertools.product(range(TAPS), range(TAPS)):
-        taps.append([step(p, q, o, i) for o, i in ways])
-    return torch.tensor(taps, dtype=like.dtype, device=like.device)
+        taps.append([float(step(p, q, o, i)) for o, i in ways])
+    return torch.tensor(taps)
 
 
-def _along_time(frames, like):
+def _along_time(frames):
     """Every output frame from every input frame; a frame before the first is no frame."""
     return _leads(
-        2 * frames, frames, lambda p, q, o, i: o == 2 * i + p + q - 2 and 2 * i + p >= 1, like
+        2 * frames, frames, lambda p, q, o, i: o == 2 * i + p + q - 2 and 2 * i + p >= 1
     )
 
 
-def _along_side(at_border, like):
+def _along_side(at_border):
     """Both places e of a cell from inputs d = -1, 0, 1; at the border what goes through
     place -1 to place 0.
     """
     if at_border:
-        return _leads(1, 1, lambda p, q, o, i: (p, q) == (0, 2), like)
-    return _leads(2, TAPS, lambda p, q, e, d: p + q == e + 4 - 2 * d, like)
+        return _leads(1, 1, lambda p, q, o, i: (p, q) == (0, 2))
+    return _leads(2, TAPS, lambda p, q, e, d: p + q == e + 4 - 2 * d)
 
 
-def _kernel(products, frames, row, column):
-    """W, or its share at the first row and / or column: (b, 2T, e*f, C, T, d_h, d_w); axes
-    at the border have size 1.
-    """
-    b, channels = products.shape[:2]
-    sides = [_along_side(at_border, products) for at_border in (row, column)]
-    (e, d_h), (f, d_w) = [(1, 1) if at_border else (2, TAPS) for at_border in (row, column)]
-    k = (products @ sides[1]).transpose(3, 4) @ sides[0]  # (b, C, 9, f*d_w, e*d_h)
-    k = k.movedim(2, 4) @ _along_time(frames, products)  # (b, C, f*d_w, e*d_h, T'*T)
-    k = k.view(b, channels, f, d_w, e, d_h, 2 * frames, frames)
-    return k.permute(0, 6, 4, 2, 1, 7, 5, 3).flatten(2, 3)
+def _reaches(size):
+    """(2 size, q): 1 where tap q of smooth meets a place, o - q + 1 in 0 … 2 size - 1."""
+    reaches = torch.ones(2 * size, TAPS)
+    reaches[0, 2] = reaches[-1, 0] = 0
+    return reaches
 
 
 def _convolve(x, kernels):
     """Clips (B,C,T,H,W) by one kernel or one each, or one clip by R kernels -> (B or R, 8T,
     H, W).
     """
-    parts = _Borders.apply(x.transpose(1, 2).flatten(1, 2))  # images (B, T*C, H, W) and borders
+    # images (B, T*C, H, W) and their borders
+    parts = _borders(x.transpose(1, 2).flatten(1, 2))
     if kernels[False, False].shape[0] == 1 or x.shape[0] == 1:
         return _one_kernel(parts, kernels)
+    if x.device.type not in LOOPS_OVER_CLIPS:
+        return _kernel_each(parts, kernels)
     clips = zip(*(part.split(1) for part in parts), strict=True)
     each = zip(*(kernel.split(1) for kernel in kernels.values()), strict=True)
     return torch.cat(
@@ -146,26 +194,62 @@ def _one_kernel(parts, kernels):
     (., 8T, H, W).
     """
     y = None
-    for part, ((row, column), kernel) in zip(parts, kernels.items(), strict=True):
-        count, out = kernel.shape[:2]  # R, 2T
-        weight = kernel.transpose(3, 4).flatten(3, 4).flatten(0, 2)  # (R*2T*e*f, T*C, d_h, d_w)
-        share = F.conv2d(part, channels_last(weight), padding=(int(not row), int(not column)))
+    for part, (borders, kernel) in zip(parts, kernels.items(), strict=True):
+        share = _share(part, kernel, borders)
         # (B, R, T', e, f, H, W)
-        share = share.unflatten(1, (count, out, 1 if row else 2, 1 if column else 2))
-        if y is None:
-            y = share
-        else:
-            place = y[
-                :, :, :, : share.shape[3], : share.shape[4], : share.shape[5], : share.shape[6]
-            ]
-            place.add_(share, alpha=1 if row and column else -1)
+        share = share.unflatten(1, (len(kernel), kernel.shape[1], *_places(borders)))
+        y = _with_share(y, share, borders)
     return y.flatten(0, 1).flatten(1, 3)
 
 
-class _Borders(torch.autograd.Function):
-    """Images (B,C,H,W) -> the images, their first row, first column and corner.
+def _kernel_each(parts, kernels):
+    """B images and their borders by B kernels, each by its own, in one grouped convolution
+    however many they are: (B, 8T, H, W).
+    """
+    y = None
+    for part, (borders, kernel) in zip(parts, kernels.items(), strict=True):
+        share = _share(part.flatten(0, 1)[None], kernel, borders, groups=len(part))
+        # (1, B, T', e, f, H, W)
+        share = share.unflatten(1, (len(part), kernel.shape[1], *_places(borders)))
+        y = _with_share(y, share, borders)
+    return y[0].flatten(1, 3)
 
-    As slices, but the borders' gradients are added where they belong, into the gradient
+
+def _places(borders):
+    """(e, f): places of a cell that a kernel computes."""
+    return tuple(1 if at_border else 2 for at_border in borders)
+
+
+def _share(images, kernel, borders, groups=1):
+    """What the kernel (b, 2T, e*f, C, T, d_h, d_w) of these borders gives of images (., T*C,
+    H, W)."""
+    weight = kernel.transpose(3, 4).flatten(3, 4).flatten(0, 2)  # (b*2T*e*f, T*C, d_h, d_w)
+    padding = [int(not at_border) for at_border in borders]
+    return F.conv2d(images, channels_last(weight), padding=padding, groups=groups)
+
+
+def _with_share(y, share, borders):
+    """y with the share of some borders taken away, or given back; y is None at first."""
+    if y is None:
+        return share
+    _, _, _, e, f, height, width = share.shape
+    y[:, :, :, :e, :f, :height, :width].add_(share, alpha=1 if all(borders) else -1)
+    return y
+
+
+def _borders(images):
+    """Images (B,C,H,W) -> the images, their first row, first column and corner."""
+    if torch.is_grad_enabled():
+        return _Borders.apply(images)
+    return images, *(_border(images, *borders) for borders in _BORDERS[1:])
+
+
+def _border(images, row, column):
+    return images[:, :, : 1 if row else None, : 1 if column else None]
+
+
+class _Borders(torch.autograd.Function):
+    """As slices, but the borders' gradients are added where they belong, into the gradient
     that the convolution of the images has just made and nobody else holds, instead of being
     padded to the full size.
     """
@@ -173,24 +257,11 @@ class _Borders(torch.autograd.Function):
     @staticmethod
     def forward(ctx, images):
         return images.view_as(images), *(
-            images[:, :, : 1 if row else None, : 1 if column else None].clone()
-            for row, column in _BORDERS[1:]
+            _border(images, *borders).clone() for borders in _BORDERS[1:]
         )
 
     @staticmethod
     def backward(ctx, grad, *of_borders):
-        for (row, column), part in zip(_BORDERS[1:], of_borders, strict=True):
-            grad[:, :, : 1 if row else None, : 1 if column else None] += part
+        for borders, part in zip(_BORDERS[1:], of_borders, strict=True):
+            _border(grad, *borders).add_(part)
         return grad
-
-
-def _bias_map(bias, weights, size):
-    """What up's bias gives after the mask and smooth: (M,), (b,M,3,3,3) -> (b,2T,2H,2W);
-    taps that miss left out.
-    """
-    response = (bias[:, None, None, None] * weights).sum(1)  # (b, q_t, q_h, q_w)
-    for n in size:
-        reaches = response.new_ones(2 * n, TAPS)
-        reaches[0, 2] = reaches[-1, 0] = 0  # o - q + 1 lies in 0 … 2n-1
-        response = response.movedim(1, -1) @ reaches.T
-    return response

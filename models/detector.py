@@ -18,7 +18,7 @@ from torch import nn
 
 from claus.models import BACKBONES
 from claus.models.capsules import POSE, ConvCaps, PrimaryCaps
-from claus.models.decoder_tail import fused_tail
+from claus.models.decoder_tail import FusedTail
 from claus.models.frame_conv import conv_frames, double_frames, join
 from claus.models.lite import FrameEncoder, FrameMaps, is_records, pooled, record_length
 
@@ -115,8 +115,11 @@ class Detector(nn.Module):
         self.conv112 = nn.Conv3d(channels_112, width, 3, padding=1)
         self.upsample4 = _double(2 * width, 2 * width)
         self.smooth = nn.ConvTranspose3d(2 * width, 1, 3, padding=1)
+        stride = BACKBONES[config.backbone].spatial_strides[2]
         # pixels of a clip that a pixel of the decoder stands for, along a side
-        self.enlarge = BACKBONES[config.backbone].spatial_strides[2] // 2
+        self.enlarge = stride // 2
+        side = config.size // stride
+        self.tail = FusedTail(config.frames // 2, side, side)
         self.class_head: LinearHead | None = None
         if config.class_head == "linear":
             pooled_size = getattr(self.conv1, "context", 2 * channels_28)
@@ -260,7 +263,7 @@ class Detector(nn.Module):
             frames, shared = list(itertools.chain(*zip(frames, skip_112, strict=True))), None
         else:
             shared = _active_stack(skip_112, count)
-        logits = fused_tail(
+        logits = self.tail(
             _active_stack(frames, count), self.upsample4, self.smooth, mask_out, shared
         )
         return enlarged(logits, self.enlarge)

@@ -119,9 +119,13 @@ def _pool_places(x, kernel, stride):
     if tuple(kernel[1:]) == (1, 1) == tuple(stride[1:]):
         return x
     w_low, _, h_low, _ = same_padding(x.shape[3:], kernel[1:], stride[1:])
-    return _video(
-        _MaxPool.apply(_images(x), kernel[1:], stride[1:], (h_low, w_low)), x.shape[0]
-    )
+    # no dilation, incomplete windows count
+    settings = kernel[1:], stride[1:], (h_low, w_low), (1, 1), True
+    if torch.is_grad_enabled():
+        images = _MaxPool.apply(_images(x), *settings)
+    else:
+        images = F.max_pool2d(_images(x), *settings)
+    return _video(images, x.shape[0])
 
 
 def join(frames: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -157,7 +161,18 @@ def _convolve(frames, taps, bias, stride, padding, transposed=False):
             taps.to(dtype),
             None if bias is None else bias.to(dtype),
         )
-    return _SideBySide.apply(channels_last(taps), bias, stride, padding, transposed, *frames)
+    taps = channels_last(taps)
+    if torch.is_grad_enabled():
+        return _SideBySide.apply(taps, bias, stride, padding, transposed, *frames)
+    return torch.convolution(
+        _image(frames), taps, bias, *_settings(stride, padding, transposed)
+    )
+
+
+def _settings(stride, padding, transposed):
+    """What aten's convolution takes after the bias: no dilation, one group."""
+    output_padding = (1, 1) if transposed else (0, 0)
+    return stride, padding, (1, 1), transposed, output_padding, 1
 
 
 class _SideBySide(torch.autograd.Function):
@@ -168,8 +183,7 @@ class _SideBySide(torch.autograd.Function):
     @staticmethod
     def forward(ctx, taps, bias, stride, padding, transposed, *frames):
         ctx.save_for_backward(taps, *frames)
-        output_padding = (1, 1) if transposed else (0, 0)
-        ctx.settings = stride, padding, (1, 1), transposed, output_padding, 1
+        ctx.settings = _settings(stride, padding, transposed)
         ctx.bias_size = None if bias is None else list(bias.shape)
         return torch.convolution(_image(frames), taps, bias, *ctx.settings)
 
@@ -200,10 +214,9 @@ class _MaxPool(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, images, kernel, stride, padding):
+    def forward(ctx, images, *settings):
         ctx.save_for_backward(images)
-        # no dilation, incomplete windows count
-        ctx.settings = kernel, stride, padding, (1, 1), True
+        ctx.settings = settings
         return F.max_pool2d(images, *ctx.settings)
 
     @staticmethod
@@ -214,7 +227,7 @@ class _MaxPool(torch.autograd.Function):
         of_images = torch.ops.aten.max_pool2d_with_indices_backward(
             grad, images, *ctx.settings, places
         )
-        return of_images, None, None, None
+        return of_images, *[None] * len(ctx.settings)
 
 
 def channels_last(images: torch.Tensor) -> torch.Tensor:

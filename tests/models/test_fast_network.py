@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from claus.models import capsules
+from claus.models import capsules, decoder_tail
 from claus.models.capsules import ConvCaps, PrimaryCaps
-from claus.models.decoder_tail import fused_tail
+from claus.models.decoder_tail import FusedTail
 from claus.reference.network import ConvCaps as PlainConvCaps
 from claus.reference.pair import clips, pair
 
@@ -76,9 +76,9 @@ def test_outputs_and_gradients_in_float64(training, size, kernel, classes, kept)
             atol=1e-11 * biggest,
             msg=lambda m, n=name: n + m,
         )
-    for (name, a), b in zip(
-        fast.named_buffers(), plain.buffers(), strict=True
-    ):  # the running statistics
+    ours, theirs = fast.state_dict(), plain.state_dict()
+    for name in theirs:  # the running statistics among them
+        a, b = ours[name], theirs[name]
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12, msg=lambda m, n=name: n + m)
 
 
@@ -256,9 +256,39 @@ def test_shared_channels_of_the_tail(size):
     mask = torch.tensor([[0, 2, 0, 2], [0, 0, 0, 0], [1, 1, 1, 1]]).double()
     both = torch.cat([x, shared.expand(3, *shared.shape[1:])], dim=1)
     plain = smooth(up(both) * mask[:, :, None, None, None])
+    tail = FusedTail(*size).double()
+    torch.testing.assert_close(tail(x, up, smooth, mask, shared), plain, rtol=0, atol=1e-12)
     torch.testing.assert_close(
-        fused_tail(x, up, smooth, mask, shared), plain, rtol=0, atol=1e-12
+        tail(x, up, smooth, None, shared), smooth(up(both)), rtol=0, atol=1e-12
     )
-    torch.testing.assert_close(
-        fused_tail(x, up, smooth, None, shared), smooth(up(both)), rtol=0, atol=1e-12
-    )
+    with pytest.raises(ValueError, match="the tail takes"):
+        tail(torch.randn(1, 5, 9, 2, 2), up, smooth)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_the_grouped_convolution_of_a_card_equals_the_loop_over_clips(monkeypatch, grad):
+    torch.manual_seed(0)
+    up = nn.ConvTranspose3d(5, 4, 3, 2, 1, 1).double()
+    smooth = nn.ConvTranspose3d(4, 1, 3, 1, 1).double()
+    x = torch.randn(3, 5, 4, 5, 7, dtype=torch.float64, requires_grad=True)
+    mask = torch.tensor([[0, 2, 0, 2], [0, 0, 0, 0], [1, 1, 1, 1]]).double()
+    tail = FusedTail(4, 5, 7).double()
+
+    def found():
+        with torch.set_grad_enabled(grad):
+            y = tail(x, up, smooth, mask)
+        leaves = [x, up.weight, up.bias, smooth.weight]
+        return (y, *torch.autograd.grad(loss_of([y]), leaves)) if grad else (y,)
+
+    loop, calls = found(), []
+    each = decoder_tail._kernel_each
+
+    def grouped(parts, kernels):
+        calls.append(1)
+        return each(parts, kernels)
+
+    monkeypatch.setattr(decoder_tail, "_kernel_each", grouped)
+    monkeypatch.setattr(decoder_tail, "LOOPS_OVER_CLIPS", ())
+    for a, b in zip(found(), loop, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    assert calls == [1]

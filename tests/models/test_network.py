@@ -12,7 +12,7 @@ import torch
 
 from claus.models import BACKBONES
 from claus.models.capsules import ConvCaps
-from claus.models.decoder_tail import fused_tail
+from claus.models.decoder_tail import FusedTail
 from claus.models.detector import PRESETS, Detector, DetectorConfig, scores_and_latent
 from claus.models.i3d import MaxPoolSame, Unit3D
 
@@ -232,6 +232,10 @@ def test_wrong_sizes_are_named():
         DetectorConfig(classes=5, frames=16)
     with pytest.raises(ValueError, match="clips of shape"):
         small()(torch.rand(1, 3, 8, 32, 32))
+
+
+def fused_tail(x, up, *others):
+    return FusedTail(*x.shape[2:]).to(x.dtype)(x, up, *others)
 
 
 def plain_tail(x, up, smooth, mask):

@@ -18,6 +18,7 @@ from claus.artifacts import checkpoint
 from claus.artifacts.scores import load_uncertainty
 from claus.datasets import toy
 from claus.datasets.video import feature_cache
+from claus.experiments import what_clusters_know
 from claus.utils.runtime import UserError
 
 TRAIN = ["--model", "laptop", "--device", "cpu", "--epochs", "2", "--steps", "4"]
@@ -201,3 +202,31 @@ def test_weights_that_were_tampered_with_are_refused(started, videos, tmp_path, 
     monkeypatch.setattr(training, "WEIGHTS", other)
     with pytest.raises(UserError, match="not the file that belongs to this version"):
         train_ucf101.main([*common(folder, videos), *TRAIN])
+
+
+def test_what_clusters_know_of_the_class(trained, videos, tmp_path, monkeypatch, capsys):
+    """The encoder's features come from the cache, the latents from features.pkl."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    common_words = ["--data", str(videos), "--cache-dir", str(tmp_path / "cache")]
+    cluster_extract.main(
+        [
+            "--run",
+            str(folder),
+            "--cycle",
+            "0",
+            *common_words,
+            "--passes",
+            "2",
+            "--device",
+            "cpu",
+        ]
+    )
+    no_decoding(monkeypatch)
+    monkeypatch.setattr(what_clusters_know, "CLUSTERS", (2,))
+    monkeypatch.setattr(what_clusters_know, "PICKS", (2,))
+    page = tmp_path / "page.md"
+    words = [str(folder), *common_words, "--output", str(page), "--oracle", *truth(videos)[1:]]
+    assert what_clusters_know.main(words) == 0
+    assert page.read_text() in capsys.readouterr().out
+    assert page.read_text().count("\n| ") == 6  # a heading, a line, four rows
