@@ -18,6 +18,7 @@ Expect  a row for each stage, each a process of its own. "open": the annotation 
 
 import argparse
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -236,10 +237,8 @@ def merge(args, run):
 
 
 def choose(run, rule):
-    import claus_select
-
     command = ["--run", f"{run}/", "--cycle", "1", "--force", "--method", rule]
-    claus_select.main(command)
+    importlib.import_module("claus_select").main(command)
 
 
 def fill_form(run):
@@ -254,10 +253,8 @@ def fill_form(run):
 
 
 def take_answers(run):
-    import claus_select
-
-    answers = str(run / "answers.json")
-    claus_select.main(["--run", f"{run}/", "--cycle", "1", "--answers", answers])
+    command = ["--run", f"{run}/", "--cycle", "1", "--answers", str(run / "answers.json")]
+    importlib.import_module("claus_select").main(command)
 
 
 if __name__ == "__main__":
