@@ -74,8 +74,10 @@ def choose_frames(
     scores, offsets = np.asarray(scores), np.asarray(offsets, dtype=np.int64)
     lengths = np.diff(offsets)
     _check(scores, offsets, lengths, damping, sigma, nearest)
+    eligible = _mask(eligible, scores, True)
+    if labeled is not None:
+        eligible = eligible & ~_mask(labeled, scores, False)
     labeled = _mask(labeled, scores, False)
-    eligible = _mask(eligible, scores, True) & ~labeled
     ranked_last = _mask(ranked_last, scores, False)
     if damping in ("paper", "coverage") and _any_below_zero(scores, eligible, ranked_last):
         raise ValueError(
@@ -250,7 +252,7 @@ def _cumulative(counts):
 
 def _mask(mask, scores, default):
     if mask is None:
-        return np.full(scores.shape, default)
+        return np.broadcast_to(np.bool_(default), scores.shape)  # which takes no memory
     mask = np.asarray(mask)
     if mask.dtype != bool or mask.shape != scores.shape:
         raise ValueError(f"masks must be boolean {scores.shape}, not {mask.dtype} {mask.shape}")
