@@ -30,6 +30,7 @@ from claus.models.input import normalize
 from claus.models.mc_dropout import mc_forward, seeded_masks
 from claus.selection.uncertainty import SCORES, THRESHOLD, frame_scores
 from claus.utils import distributed
+from claus.utils.precision import autocast
 from claus.utils.runtime import UserError
 
 # name -> factor on the learning rate after a share of the training
@@ -53,57 +54,72 @@ def warm_cosine(progress):
 # ------------------------------------------------------------------------- device and modes
 
 
+def moved(tensor, device):
+    """A tensor of the CPU on `device`. To a GPU it is copied from pinned memory, in turn with
+    the work that is queued there: nothing waits for it.
+    """
+    on_gpu = torch.device(device).type == "cuda"
+    if on_gpu and tensor.device.type == "cpu" and not tensor.is_pinned():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def to_device(batch, device, pixel_range):
     """Batch of a loader -> the same on `device`, with `clip` float (B,3,T,S,S)."""
-    moved = {
-        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+    there = {
+        key: moved(value, device) if isinstance(value, torch.Tensor) else value
         for key, value in batch.items()
     }
-    moved["clip"] = normalize(moved["frames"], pixel_range)
-    return moved
-
-
-def autocast(device, enabled=True):
-    """bf16 autocast on CUDA (capsule routing keeps float32 by itself); nothing on the CPU."""
-    return torch.autocast(
-        "cuda", torch.bfloat16, enabled=enabled and torch.device(device).type == "cuda"
-    )
-
-
-def fast_convolutions(device):
-    """Let cuDNN try its algorithms and keep the fastest of each shape; clips have few
-    shapes. Nothing on the CPU.
-    """
-    torch.backends.cudnn.benchmark = torch.device(device).type == "cuda"
+    there["clip"] = normalize(there["frames"], pixel_range)
+    return there
 
 
 class Forward(nn.Module):
     """The forward pass of training with given dropout masks, in one module, as DDP and
     torch.compile want it.
+
+    compiled: through torch.compile, for the largest batch seen so far; a smaller one, as the
+    last of an epoch, is run as it is, so that there is one shape to compile. graphs: replayed
+    as a CUDA graph, one launch in place of hundreds.
     """
 
-    def __init__(self, detector):
+    def __init__(self, detector, compiled=False, graphs=False):
         super().__init__()
-        self.detector = detector
+        self.detector, self.largest, self.graphs, self.compiled = detector, 0, graphs, None
+        if compiled:
+            how = {
+                "dynamic": False,
+                "fullgraph": True,
+            }  # whole, or an error that names the line
+            mode = "reduce-overhead" if graphs else None
+            self.compiled = torch.compile(self.pass_of, mode=mode, **how)
+
+    def pass_of(self, clip, mask_in, mask_out):
+        return self.detector.head(self.detector.encode(clip), mask_in, mask_out)
 
     def forward(self, clip, mask_in, mask_out):
         """clip (B,3,T,S,S), masks (B,832) and (B,128) -> Detection."""
-        return self.detector.head(self.detector.encode(clip), mask_in, mask_out)
+        if self.compiled is None or len(clip) < self.largest:
+            return self.pass_of(clip, mask_in, mask_out)
+        self.largest = len(clip)
+        detection = self.compiled(clip, mask_in, mask_out)
+        if not self.graphs:
+            return detection
+        # the next replay writes where these lie
+        return type(detection)(*(part.clone() for part in detection))
 
 
 def forward_pass(detector, compiled=False):
     """What ClausStep calls for its forward passes; the detector's own modules and names
     stay as they are.
 
-    compiled: through torch.compile. With several processes their gradients are averaged
-    (DistributedDataParallel).
+    compiled: through torch.compile, on one GPU as a CUDA graph. With several processes their
+    gradients are averaged (DistributedDataParallel).
     """
-    module = Forward(detector)
-    if compiled:
-        module.compile(dynamic=False)
-    if distributed.world_size() == 1:
+    device, alone = next(detector.parameters()).device, distributed.world_size() == 1
+    module = Forward(detector, compiled, compiled and alone and device.type == "cuda")
+    if alone:
         return module
-    device = next(detector.parameters()).device
     return DistributedDataParallel(
         module,
         [device] if device.type == "cuda" else None,
@@ -201,7 +217,7 @@ class ClausStep:
             return sum(x.float().sum() for x in detection) * 0.0, {}, detection
         own = slice(part.first, part.first + len(batch["name"]))
         masks = dropout_masks(self.detector, self.seed, now.step, len(part.names))
-        masks = [mask[own].to(device, non_blocking=True) for mask in masks]
+        masks = [moved(mask[own], device) for mask in masks]
         with cast:
             detection = self.forward(batch["clip"], *masks)
         total, terms = total_loss(
@@ -221,11 +237,9 @@ def train_one_epoch(step, clusters, batches, optimizer, pace, pixel_range, on_ba
     called after each loss. With several processes `batches` are the parts of one (see
     distributed.BatchShare), the results those of all.
     """
-    device = next(step.detector.parameters()).device
     step.begin_epoch()
-    sums, clips, failed, began = defaultdict(float), 0, {}, time.perf_counter()
+    running, failed, began = Running(), {}, time.perf_counter()
     progress = tqdm(batches, desc="train", leave=False, unit="batch", disable=None)
-    unchecked = None
     for number, batch in enumerate(progress, start=pace.first_step):
         failed.update(batch["failed"])
         part = part_of_batch(batch)
@@ -233,32 +247,86 @@ def train_one_epoch(step, clusters, batches, optimizer, pace, pixel_range, on_ba
             continue
         now = pace.at(number)
         set_rates(optimizer, pace.schedule, now.progress)
-        optimizer.zero_grad(set_to_none=True)
-        if batch["name"]:
-            batch = to_device(batch, device, pixel_range)
-        centers = clusters.of(batch["name"], device)
-        total, terms, detection = step(batch, centers, now, part)
-        if batch["name"] and on_batch is not None:
-            on_batch(number, batch, detection)
-        # DDP takes the mean over the processes, this is their sum
-        (total * len(part.counts)).backward()
-        optimizer.step()
-        step.after_update()
-        own = detection.latent[: len(batch["name"])]
-        clusters.follow(part.names, distributed.gather_rows(own, part.counts))
-        clips += len(part.names)
-        for name, value in terms.items():
-            sums[name] += value.detach() * len(part.names)
-        check_finite(unchecked)  # a step late, so that the device need not be waited for
-        unchecked = number, total.detach()
-    check_finite(unchecked)
-    sums = {name: float(value) for name, value in sums.items()}
+        loss, terms = train_one_step(
+            step, clusters, batch, optimizer, now, part, pixel_range, on_batch
+        )
+        running.add(number, loss, terms, len(part.names))
+    sums, clips = running.read(), running.clips
     parts = distributed.gather((sums, failed))
     seconds = max(time.perf_counter() - began, 1e-9)
     for _, more in parts:
         failed.update(more)
     means = mean_terms([sums for sums, _ in parts], clips)
     return Epoch(means, clips, clips / seconds, failed)
+
+
+def train_one_step(step, clusters, batch, optimizer, now, part, pixel_range, on_batch=None):
+    """One step of the optimizer on a batch of the loader -> (loss, terms by name), both on
+    the device. Nothing waits for that device.
+
+    now: of Pace.at. part: of part_of_batch.
+    """
+    device = next(step.detector.parameters()).device
+    optimizer.zero_grad(set_to_none=True)
+    if batch["name"]:
+        batch = to_device(batch, device, pixel_range)
+    centers = clusters.of(batch["name"], device)
+    total, terms, detection = step(batch, centers, now, part)
+    if batch["name"] and on_batch is not None:
+        on_batch(now.step, batch, detection)
+    # DDP takes the mean over the processes, this is their sum
+    (total * len(part.counts)).backward()
+    optimizer.step()
+    step.after_update()
+    own = detection.latent[: len(batch["name"])]
+    clusters.follow(part.names, distributed.gather_rows(own, part.counts))
+    return total.detach(), terms
+
+
+class Running:
+    """What the steps of an epoch come to: sums of their loss terms on the device, and a look
+    at each step's loss, which ends the training where it is no finite number.
+
+    The look is a step late: the loss of a step lies on the host by the time that the next
+    step is queued, so that the device always has work.
+    """
+
+    def __init__(self):
+        self.sums, self.clips, self._last = defaultdict(float), 0, None
+
+    def add(self, step, loss, terms, clips):
+        """A step's loss and terms, means over its `clips`. UserError where the loss of the
+        step before is not finite.
+        """
+        self.clips += clips
+        for name, value in terms.items():
+            self.sums[name] += value.detach() * clips
+        before, self._last = self._last, (step, LateNumber(loss))
+        check_finite(before)
+
+    def read(self):
+        """{name: sum of each term over the clips}; waits for the device. UserError where the
+        loss of the last step is not finite.
+        """
+        check_finite(self._last)
+        return {name: float(value) for name, value in self.sums.items()}
+
+
+class LateNumber:
+    """A number of the device on its way to the host; read() waits for what was queued before
+    it, not for what came later.
+    """
+
+    def __init__(self, value):
+        self._value, self._copied = value.to("cpu", non_blocking=True), None
+        if value.is_cuda:
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def read(self):
+        if self._copied is not None:
+            self._copied.synchronize()
+        return float(self._value)
 
 
 def set_rates(optimizer, schedule, progress):
@@ -329,11 +397,12 @@ def dummy_forward(detector, forward, cast):
 
 
 def check_finite(step_and_loss):
-    """UserError where the loss of a step is no finite number."""
-    if step_and_loss is not None and not torch.isfinite(step_and_loss[1]):
-        step, loss = step_and_loss
+    """UserError where the loss of a step, (its number, LateNumber), is no finite number."""
+    step, loss = step_and_loss or (0, None)
+    value = 0.0 if loss is None else loss.read()
+    if not math.isfinite(value):
         raise UserError(
-            f"the loss is {loss.item()} at step {step}, so training cannot go on; lower "
+            f"the loss is {value} at step {step}, so training cannot go on; lower "
             "--lr, or a weight that is far too high, and train again with --force"
         )
 
@@ -360,13 +429,18 @@ def reestimate_batch_norm(detector, batches, pixel_range, most=32, amp=True):
     detector.train()
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # cumulative average
         if isinstance(layer, nn.SyncBatchNorm):
             layer.process_group, layer.together = distributed.alone(), layer.process_group
+    seen = 0
     for count, batch in enumerate(batches, start=1):
         if batch["name"]:
+            seen += 1
+            # the plain average, for which momentum None reads a counter of each layer
+            for layer in layers:
+                layer.momentum = 1 / seen
+            clip = normalize(moved(batch["frames"], device), pixel_range)
             with autocast(device, amp):
-                detector.encode(to_device(batch, device, pixel_range)["clip"])
+                detector.encode(clip)
         if count >= most:
             break
     for layer, momentum in zip(layers, momenta, strict=True):
@@ -384,7 +458,8 @@ def average_batch_norm(layers):
     """
     if distributed.world_size() == 1:
         return
-    counts = distributed.gather([int(layer.num_batches_tracked) for layer in layers])
+    own = torch.stack([layer.num_batches_tracked for layer in layers]).tolist()
+    counts = distributed.gather(own)
     for number, layer in enumerate(layers):
         seen = [count[number] for count in counts]
         for running in (layer.running_mean, layer.running_var):
@@ -457,6 +532,7 @@ class ScoreSettings:
     phases: int = 1  # clips of a tile, see VideoTiles
     tail: str = "repeat"  # what fills the last tile, see VideoTiles
     amp: bool = False
+    masks: str = "independent"  # of models.mc_dropout.MASKS
 
 
 @torch.no_grad()
@@ -466,7 +542,7 @@ def score_video(
     """Latents of the tiles (n,D), and every frame score (F,) of one video from the chunks of
     its clips (see VideoTiles): {"latents", one entry for each of SCORES}, NumPy.
 
-    forward: mc_forward, or it compiled. Nothing waits for the device before the last clip.
+    forward: of scoring_forward. Nothing waits for the device before the last clip.
     keep: called after each chunk with a function that gives what is done so far, as arrays.
     done: such arrays of a work that was stopped; the chunks are those that follow.
     """
@@ -508,6 +584,25 @@ def score_video(
     return {"latents": latents.taken().cpu().numpy(), **scores}
 
 
+def scoring_forward(compiled, device):
+    """mc_forward for score_video. compiled: through torch.compile, on CUDA as a CUDA graph:
+    one launch a tile in place of hundreds.
+    """
+    if not compiled:
+        return mc_forward
+    # whole, or an error that names the line: never piece by piece
+    whole = {"dynamic": False, "fullgraph": True}
+    if torch.device(device).type != "cuda":
+        return torch.compile(mc_forward, **whole)
+    graph = torch.compile(mc_forward, mode="reduce-overhead", **whole)
+
+    def replayed(detector, clip, masks_in, masks_out):
+        logits, latent = graph(detector, clip, masks_in, masks_out)
+        return logits, latent.clone()  # kept, where the next replay would write over it
+
+    return replayed
+
+
 def clips_done(done):
     """Clips that are in the arrays of an unfinished score_video; 0 for None."""
     return 0 if done is None else len(done["places"])
@@ -545,10 +640,11 @@ def score_clips(trained, video, chunk, settings, forward):
     rows, columns = trained.geometry.shown(video.height, video.width)
     detector = trained.detector
     device = next(detector.parameters()).device
-    clips, latents, values = chunk["clips"].to(device, non_blocking=True), [], []
+    clips, latents, values = moved(chunk["clips"], device), [], []
     for clip, tile, phase in zip(clips, chunk["tile"], chunk["phase"], strict=True):
         key = settings.seed, video.name, int(tile), int(phase), settings.passes
-        masks = [m.to(device, non_blocking=True) for m in seeded_masks(detector, *key)]
+        masks = seeded_masks(detector, *key, settings.masks)
+        masks = [moved(mask, device) for mask in masks]
         with autocast(device, settings.amp):
             logits, latent = forward(
                 detector, normalize(clip[None], trained.pixel_range), *masks
@@ -570,14 +666,14 @@ def spread(scores_F, values_T, phase, phases, stride=STRIDE):
 
 
 @torch.no_grad()
-def predict(detector, clips, pixel_range, batch=8):
+def predict(detector, clips, pixel_range, batch=8, amp=True):
     """Mask logits float32 (N,T,S,S) and class scores float32 (N,C) of clips uint8
     (N,T,3,S,S), both on the CPU; `batch` clips at a time on the detector's device.
     """
     device = next(detector.parameters()).device
     logits, scores = [], []
     for some in clips.split(batch):
-        with autocast(device):
+        with autocast(device, amp):
             detection = detector(normalize(some.to(device), pixel_range))
         logits.append(detection.logits[:, 0].float().cpu())
         scores.append(detection.scores.float().cpu())

@@ -8,6 +8,7 @@ recipe: Claus below, or Semi of semi/recipe.py. A recipe has
     schedule                      of engine.SCHEDULES, or None: the rates stay as they are
     needs                         what a batch must have, for the message where none has it
     clips_an_epoch()              how many labeled clips make an epoch; None: two a video
+    sets(clips)                   what it reads beside the labeled clips, see Clips
     build(detector, optimizer)    -> the step of engine.train_one_epoch
     batches(labeled)              -> LabeledBatches, or others in their place
     end_epoch(terms)              called with the mean of each loss term
@@ -35,10 +36,12 @@ from claus.artifacts.training_state import TRAINING_STATE, check_same_settings, 
 from claus.datasets.clips.geometry import GEOMETRY
 from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
 from claus.datasets.clips.training_clips import (
+    Clips,
     ClipSampler,
     LabeledFrames,
     TrainingClips,
-    loader,
+    collate,
+    in_batches,
 )
 from claus.datasets.video.feature_cache import feature_cache
 from claus.flags.common import Hardware, Place, Resume
@@ -55,6 +58,7 @@ from claus.utils.runtime import UserError
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 BATCH_NORM = ("update", "freeze", "sync")
 GRAY = 96  # of a frame that is not shown
+KEPT_BYTES = 400e6  # of frames that are kept in memory for batch norm
 # of one video: densely labeled ones would take longer to validate on than to train
 MOST_VALIDATION_FRAMES = 16
 
@@ -142,46 +146,73 @@ def validation_frames(video):
 class LabeledBatches:
     """Batches of clips of the labeled videos, of each this process's share.
 
-    names: a list of its own, `sampler.names`, that may be changed in place. Set
-    .sampler.epoch before each epoch.
+    reader: Clips that has them as "training". names: a list of its own, `sampler.names`, that
+    may be changed in place. Set .sampler.epoch before each epoch.
     """
 
-    def __init__(self, clips, names, settings, length=None):
-        self.clips, self.size = clips, settings.optimizer.batch_size
-        self.workers = settings.hardware.workers
+    def __init__(self, reader, names, settings, length=None):
+        self.reader, self.size = reader, settings.optimizer.batch_size
         self.sampler = ClipSampler(names, settings.seed, length)
-        share = distributed.BatchShare(self.sampler, self.size)
-        self.loader = loader(clips, share, share.size, self.workers)
+        self.share = distributed.BatchShare(self.sampler, self.size)
 
     def __len__(self):
         return math.ceil(len(self.sampler) / self.size)
 
-    def __iter__(self):
-        return iter(self.loader)
+    def first(self, count):
+        """This process's share of the first `count` batches of the epoch."""
+        keys = itertools.islice(in_batches(self.share, self.share.size), count)
+        return self.reader.batches("training", keys)
 
     def some(self, count):
         """The first `count` batches of the epoch, of which each process has whole ones."""
-        keys = list(itertools.islice(self.sampler, count * self.size))
-        whole = [keys[start : start + self.size] for start in range(0, len(keys), self.size)]
+        whole = list(itertools.islice(in_batches(self.sampler, self.size), count))
         own = whole[distributed.rank() :: distributed.world_size()]
-        return loader(self.clips, list(itertools.chain(*own)), self.size, self.workers)
+        return self.reader.batches("training", own)
 
 
 class FirstBatches:
     """The first n batches; where there are fewer (the last one too short for all
-    processes), empty ones.
+    processes), empty ones. kept: a KeptFrames that takes the frames of the first of them.
     """
 
-    def __init__(self, batches, n):
-        self.batches, self.n = batches, n
+    def __init__(self, batches, n, kept=None):
+        self.batches, self.n, self.kept = batches, n, kept
 
     def __len__(self):
         return self.n
 
     def __iter__(self):
-        batches = iter(self.batches)
+        batches = self.batches.first(self.n)
         for _ in range(self.n):
-            yield next(batches, {"failed": [], "name": []})
+            batch = next(batches, {"failed": [], "name": []})
+            if self.kept is not None:
+                self.kept.add(batch)
+            yield batch
+
+
+class KeptFrames:
+    """What batch norm needs of an epoch's first batches, so that they need not be decoded a
+    second time: {"name", "frames"} of each, up to `count` batches and `most` bytes.
+    """
+
+    def __init__(self, count, most=KEPT_BYTES):
+        self.count, self.left, self.batches = count, most, []
+
+    def add(self, batch):
+        """Keep a batch, where all before it are and there is room."""
+        if len(self.batches) == self.count or self.left < 0:
+            return
+        kept = {"name": batch["name"]}
+        if batch["name"]:
+            frames = batch["frames"]
+            self.left -= frames.nbytes
+            # what lies in shared memory would take the little that a container has
+            kept["frames"] = frames.clone() if frames.is_shared() else frames
+        self.batches = [*self.batches, kept] if self.left >= 0 else []
+
+    def whole(self, count):
+        """The first `count` batches, None where not all of them are there."""
+        return self.batches if len(self.batches) == count else None
 
 
 # -------------------------------------------------------------------------------- training
@@ -200,6 +231,9 @@ class Claus:
 
     def clips_an_epoch(self):
         return self.settings.optimizer.clips_an_epoch()
+
+    def sets(self, clips):
+        return {}
 
     def build(self, detector, optimizer):
         settings = self.settings
@@ -246,7 +280,9 @@ class Trainer:
         freeze_encoder(detector, not settings.train_encoder)
         self.features = self.kept_features(detector)
         self.clips, self.held_out = self.make_clips()
-        self.batches = LabeledBatches(self.clips, self.names, settings, recipe.clips_an_epoch())
+        self.reader, self.kept = self.make_reader(), None
+        clips = recipe.clips_an_epoch()
+        self.batches = LabeledBatches(self.reader, self.names, settings, clips)
         self.step = self.epoch = 0
         self.best_score, self.best, self.history = -math.inf, None, []
         self.source = fingerprint(settings.place.annotations or cycle.annotations)
@@ -294,6 +330,11 @@ class Trainer:
             **kept,
         )
         return training, LabeledFrames(*common, interpolation=settings.mask_interp, **kept)
+
+    def make_reader(self):
+        """Clips of all that the training reads, by one loader for the whole of it."""
+        sets = {"training": (self.clips, collate), "validation": (self.held_out, collate)}
+        return Clips(sets | self.recipe.sets(self.clips), self.settings.hardware.workers)
 
     @property
     def cache(self):
@@ -378,7 +419,10 @@ class Trainer:
         epochs, sheet = self.settings.optimizer.epochs, {}
         progress.tell(epoch, epochs)
         self.batches.sampler.epoch = epoch
-        batches = FirstBatches(self.batches, self.all_steps * (epoch + 1) // epochs - self.step)
+        count = self.all_steps * (epoch + 1) // epochs - self.step
+        looked_at = bool(self.validation) or epoch + 1 == epochs
+        self.kept = self.keeps() if looked_at else None
+        batches = FirstBatches(self.batches, count, self.kept)
         result = engine.train_one_epoch(
             self.train_step,
             self.clusters,
@@ -411,12 +455,8 @@ class Trainer:
             frames = validation_frames(self.labels.videos[name])
             keys += [(name, frame) for frame in frames]
         settings, unread = self.settings, {}
-        batches = loader(
-            self.held_out,
-            distributed.shard(keys),
-            settings.optimizer.batch_size,
-            settings.hardware.workers,
-        )
+        keys = in_batches(distributed.shard(keys), settings.optimizer.batch_size)
+        batches = self.reader.batches("validation", keys)
         scores = engine.validate(
             self.detector,
             batches,
@@ -432,6 +472,20 @@ class Trainer:
             self.best_score, self.best = score, self.snapshot()
         return scores
 
+    def keeps(self):
+        """KeptFrames of an epoch after which batch norm is re-estimated; None where the
+        batches are shared among processes, of which each then reads whole ones.
+        """
+        wanted = self.bn_batches()
+        return KeptFrames(wanted) if wanted and distributed.world_size() == 1 else None
+
+    def bn_batches(self):
+        """How many batches batch norm is re-estimated from."""
+        optimizer = self.settings.optimizer
+        if optimizer.batch_norm == "freeze":
+            return 0
+        return min(optimizer.bn_batches, len(self.batches))
+
     def reestimate(self):
         """Batch-norm statistics of the weights as they are; afterwards all processes have
         the same.
@@ -442,9 +496,11 @@ class Trainer:
         if not count:
             distributed.same_buffers(self.detector)
             return
+        # those that were just trained on, decoded again only where they are not at hand
+        kept, self.kept = self.kept and self.kept.whole(self.bn_batches()), None
         engine.reestimate_batch_norm(
             self.detector,
-            self.batches.some(count),
+            kept or self.batches.some(count),
             self.settings.pixel_range,
             count,
             self.settings.hardware.amp,

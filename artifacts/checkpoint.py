@@ -60,6 +60,7 @@ class Trained:
     pixel_range: str
     about: dict  # how it was trained: arguments, steps, scores, version of the program
     source: str = ""  # fingerprint of the file it was read from
+    amp: bool = True  # bf16 autocast in its forward passes on CUDA
 
 
 def detector_state(detector, clusters, classes, dataset, geometry, pixel_range, about):
@@ -136,7 +137,7 @@ def check_finite(tensors, path):
             )
 
 
-def load(path, device="cpu"):
+def load(path, device="cpu", amp=True):
     """detector.pt -> Trained, the detector in evaluation mode on `device`."""
     state = read(path, "detector checkpoint")
     if not isinstance(state, dict) or state.get("format") != FORMAT:
@@ -185,7 +186,7 @@ def load(path, device="cpu"):
     learns = bool(arguments.get("train_encoder", True))
     trained.detector.conv1.pretrained().requires_grad_(learns)
     trained.detector.to(device)  # outside: a device that fails is no damage of the file
-    trained.source = fingerprint(path)
+    trained.source, trained.amp = fingerprint(path), amp
     if said := corrected_since(Path(path), trained.source):
         print(said)
     return trained

@@ -2,7 +2,8 @@
 
 {"format": "claus-evaluation", "version": 1, "claus": program version,
  "capsule", "act", "floor": results by protocol, None where not scored,
- "failed": {video: reason}, "source": fingerprint of the checkpoint,
+ "failed": {video: reason}, "source": fingerprint of the checkpoint, "precision": float32,
+ tf32 or bfloat16,
  "dataset", "run", "cycle", "test_videos",
  "labels", "labels_path": fingerprint and path of --labels, else None}
 
@@ -71,7 +72,9 @@ SHAPE = {
     "failed": maybe({str: str}),
     "test_videos": maybe(whole),
     "cycle": maybe(whole),
-    **dict.fromkeys(("source", "dataset", "run", "labels", "labels_path", "claus"), TEXT),
+    **dict.fromkeys(
+        ("source", "precision", "dataset", "run", "labels", "labels_path", "claus"), TEXT
+    ),
 }
 FIX = "run evaluate.py of this cycle again, with --force"
 

@@ -16,6 +16,7 @@ NOT_COMPARED = {
     "data",
     "annotations",
     "compile",
+    "cudnn_benchmark",
     "cache_dir",
     "cache_gb",
     "feature_gb",

@@ -8,11 +8,13 @@ Reads   nothing: clips and weights are made up here. Needs torch, torchvision, N
         and tqdm; no network. With --annotations and --data (and PyAV) the training clips
         come from real videos, through the loader.
 Writes  benchmarks/results/gpu.md (not for --tiny)
-Expect  under ten minutes on one H200, most of it compiling; what --minutes does not leave
-        time for is left out aloud. Our training step is engine.train_one_epoch itself, our
-        scoring utils.scoring.score_video itself. The published side is
-        reference/network.py: two forward passes a step, R full passes a clip. Both
-        sides must agree, or the exit status is 1.
+Expect  under ten minutes on one H200, most of it compiling; a part that would not end within
+        --minutes is left out aloud, and each table is in the file as soon as it is made. Our
+        training is engine.train_one_epoch itself, our scoring engine.score_video itself. The
+        published side is reference/network.py: two forward passes a step, R full passes a
+        clip. Both sides must agree, and neither a training step nor a scored tile may wait
+        for the GPU, or the exit status is 1. Also: kernels a step, what bf16 and TF32 do to
+        gradients and to the choice of frames, evaluation, torch.compile and CUDA graphs.
 """
 
 # ruff: noqa: E402
@@ -30,10 +32,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from claus import engine
-from claus.benchmarks import gpu_costs
+from claus.benchmarks import gpu_checks, gpu_costs
+from claus.benchmarks.gpu_checks import WAYS
 from claus.benchmarks.gpu_sides import (
     FRAMES,
     PIXELS,
+    TEST_TILES,
     TILES,
     VIDEOS,
     Bench,
@@ -42,6 +46,8 @@ from claus.benchmarks.gpu_sides import (
     published,
     published_scoring,
     scoring,
+    training_step,
+    video,
 )
 from claus.benchmarks.timing import RESULTS, median, ratio
 from claus.models.detector import Features
@@ -50,6 +56,7 @@ from claus.models.mc_dropout import mc_forward, seeded_masks
 from claus.reference import network as plain_network
 from claus.utils.machine import machine_line
 from claus.utils.markdown import table
+from claus.utils.precision import Precision, autocast
 from claus.utils.runtime import write_text
 
 EPOCHS, CLIPS_A_VIDEO, BN_BATCHES = 40, 2, 32  # of a training; batch-norm batches of each epoch
@@ -70,7 +77,7 @@ def parse_args(argv=None):
     add("--batch-size", type=int, default=8, help="clips a training step")
     add("--passes", type=int, default=10, help="R, dropout passes of scoring")
     add("--rounds", type=int, default=5, help="times each side takes its turn")
-    add("--minutes", type=float, default=9, help="start no further part after so long")
+    add("--minutes", type=float, default=9, help="start no part that would not end by then")
     add(
         "--annotations",
         help="annotation file of videos below --data, to measure training with the loader",
@@ -90,8 +97,7 @@ def check(bench):
     """Both networks are the same function: mean probability of R passes and latent, float32
     without TF32.
     """
-    tf32 = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+    Precision().take(bench.device)
     clip = normalize(bench.batches[0]["frames"][:1].to(bench.device), PIXELS)
     masks = [
         mask.to(bench.device)
@@ -111,14 +117,13 @@ def check(bench):
         float((latent - plain_latent).abs().max() / plain_latent.abs().max()),
         TOLERANCE,
     )
-    with engine.autocast(bench.device, bench.cuda):
+    with autocast(bench.device, bench.cuda):
         half, _ = mc_forward(bench.detector, clip, *masks)
     difference = float((half.float().sigmoid() - fast.sigmoid()).mean(0).abs().max())
     print(
         f"bf16 against float32, mean probability: {difference:.2g} (made-up weights; "
         "nothing is asked of it)"
     )
-    torch.backends.cudnn.allow_tf32 = tf32
 
 
 def training_table(bench):
@@ -128,17 +133,12 @@ def training_table(bench):
     sides = {
         "published, fp32": published(bench, False),
         "published, bf16": published(bench, True),
-        "ours, fp32": ours(bench, amp=False),
+        "ours, fp32": ours(bench, WAYS["float32"]),
+        "ours, TF32": ours(bench, WAYS["TF32"]),
         "ours, bf16": ours(bench),
+        "ours, bf16, cudnn.benchmark": ours(bench, Precision(cudnn_benchmark=True)),
     }
-    add_compiled(bench, sides, "training", lambda: ours(bench, compiled=True))
-    return rates_table(
-        bench,
-        sides,
-        len(bench.batches) * bench.settings.batch_size,
-        "clips/s",
-        "published, bf16",
-    )
+    return rates_table(bench, sides, clips_of(bench), "clips/s", "published, bf16")
 
 
 def scoring_table(bench):
@@ -146,31 +146,56 @@ def scoring_table(bench):
     sides = {
         "published, fp32": published_scoring(bench, False),
         "published, bf16": published_scoring(bench, True),
-        "ours, fp32": scoring(bench, False),
-        "ours, bf16": scoring(bench, True),
+        "ours, fp32": scoring(bench, WAYS["float32"]),
+        "ours, TF32": scoring(bench, WAYS["TF32"]),
+        "ours, bf16": scoring(bench),
     }
-    add_compiled(bench, sides, "scoring", lambda: scoring(bench, True, compiled=True))
     return rates_table(bench, sides, 1, "videos/s", "published, bf16")
 
 
-def add_compiled(bench, sides, what, make):
-    """Give `sides` the one through torch.compile, compiled; where it fails, or no time is
-    left, say so.
-    """
-    if bench.settings.tiny or not bench.time_left(f"torch.compile of {what}"):
-        return
-    try:
-        compiled = make()
-        compiled()
-        bench.wait()
-    except Exception as error:  # of any of its many layers
-        print(
-            f"torch.compile of {what} failed: {type(error).__name__}: "
-            f"{str(error).partition(chr(10))[0]}",
-            flush=True,
-        )
-        return
-    sides["ours, bf16, torch.compile"] = compiled
+def clips_of(bench):
+    """Clips of one pass over the made-up batches."""
+    return len(bench.batches) * bench.settings.batch_size
+
+
+def compiled_training(bench):
+    """Eager against torch.compile and a CUDA graph: as training_table."""
+    forwards = {
+        "ours, bf16, torch.compile": engine.Forward(bench.detector, compiled=True),
+        "ours, bf16, CUDA graph": engine.Forward(bench.detector, True, graphs=bench.cuda),
+    }
+    made = {name: ours(bench, forward=forward) for name, forward in forwards.items()}
+    sides = {"ours, bf16": ours(bench), **working(bench, "training", made)}
+    return rates_table(bench, sides, clips_of(bench), "clips/s", "ours, bf16")
+
+
+def compiled_scoring(bench):
+    """Eager against torch.compile and a CUDA graph: as scoring_table."""
+    forwards = {
+        "ours, bf16, torch.compile": engine.scoring_forward(True, "cpu"),
+        "ours, bf16, CUDA graph": engine.scoring_forward(True, bench.device),
+    }
+    made = {name: scoring(bench, forward=forward) for name, forward in forwards.items()}
+    sides = {"ours, bf16": scoring(bench), **working(bench, "scoring", made)}
+    return rates_table(bench, sides, 1, "videos/s", "ours, bf16")
+
+
+def working(bench, what, sides):
+    """Those of the compiled sides that compile; the others are said."""
+    found = {}
+    for name, side in sides.items():
+        try:
+            if bench.settings.tiny:  # a compiler takes minutes
+                print(f"{name}, {what}: left out of a trial", flush=True)
+                continue
+            side()
+            bench.wait()
+        except Exception as error:  # of any of its many layers
+            reason = str(error).partition(chr(10))[0]
+            print(f"{name}, {what}: failed: {type(error).__name__}: {reason}", flush=True)
+            continue
+        found[name] = side
+    return found
 
 
 def rates_table(bench, sides, work, unit, yardstick):
@@ -210,17 +235,17 @@ def parts_table(bench, rates):
     def leaves(tensors):
         return [x.detach().requires_grad_() for x in tensors]
 
-    with engine.autocast(bench.device, bench.cuda):
+    with autocast(bench.device, bench.cuda):
         made = leaves(detector.encode(batch["clip"])[:3])
     features = Features(*made)
 
     def encoder():
-        with engine.autocast(bench.device, bench.cuda):
+        with autocast(bench.device, bench.cuda):
             out = detector.encode(batch["clip"])
         backward(out, list(detector.conv1.parameters()))
 
     def capsules():
-        with engine.autocast(bench.device, bench.cuda):
+        with autocast(bench.device, bench.cuda):
             out = detector.capsules(features.mixed_4f)
         backward(
             out,
@@ -228,7 +253,7 @@ def parts_table(bench, rates):
         )
 
     def head():
-        with engine.autocast(bench.device, bench.cuda):
+        with autocast(bench.device, bench.cuda):
             out = detector.head(features, *masks)
         rest = [p for name, p in detector.named_parameters() if not name.startswith("conv1.")]
         backward(out, [*rest, *made])
@@ -253,22 +278,36 @@ def parts_table(bench, rates):
     return table(["part, forward and backward", "ms a batch", "roofline, ms", "share"], rows)
 
 
-def step_table(bench, rates, clips_a_second):
-    """Arithmetic, traffic and kernels of whole training steps and of scoring, and what the
-    GPU does meanwhile.
-    """
+def kernels_table(bench):
+    """Kernels of one training step and of one scored tile, and how long the GPU is busy."""
+    step, batch = training_step(bench)
+    tiles = len(video(bench)[2][0]["clips"])
+    works = {"training step": (lambda: step(batch), 1), "scored tile": (scoring(bench), tiles)}
     rows, profiles = [], []
+    for name, (work, count) in works.items():
+        work()
+        busy, kernels, top = gpu_costs.profile(work, bench.cuda)
+        rows.append([name, f"{kernels / count:.0f}", f"{1000 * busy / count:.2f}"])
+        profiles.append(f"Longest operations, {name} (own time):\n\n{top}")
+    kind = "kernels" if bench.cuda else "operators"
+    head = ["", kind, "GPU busy, ms" if bench.cuda else "busy, ms"]
+    return table(head, rows), profiles
+
+
+def step_table(bench, rates, clips_a_second):
+    """Arithmetic and traffic of whole training steps and of scoring, against what the
+    roofline allows.
+    """
+    rows = []
     steps = len(bench.batches)
     works = {
         "training step": (ours(bench), steps, bench.settings.batch_size / clips_a_second[0]),
-        "scoring a video": (scoring(bench, bench.cuda), 1, 1 / clips_a_second[1]),
+        "scoring a video": (scoring(bench), 1, 1 / clips_a_second[1]),
     }
     for name, (work, count, seconds) in works.items():
-        work()
         with FlopCounterMode(display=False) as counter:
             work()
         least = gpu_costs.Costs.of(work).seconds(*rates) / count
-        busy, kernels, top = gpu_costs.profile(work, bench.cuda)
         rows.append(
             [
                 name,
@@ -276,13 +315,9 @@ def step_table(bench, rates, clips_a_second):
                 f"{counter.get_total_flops() / count / 1e12:.3f}",
                 f"{1000 * least:.2f}",
                 f"{100 * least / seconds:.0f}%",
-                f"{1000 * busy / count:.2f}",
-                f"{kernels / count:.0f}",
             ]
         )
-        profiles.append(f"Longest operations, {name} (own time):\n\n{top}")
-    head = ["", "ms", "TFLOP", "roofline, ms", "share", "GPU busy, ms", "kernels"]
-    return table(head, rows) + "\n\n" + "\n\n".join(profiles)
+    return table(["", "ms", "TFLOP", "roofline, ms", "share"], rows)
 
 
 def encoder_rate(bench):
@@ -293,7 +328,7 @@ def encoder_rate(bench):
     bench.detector.eval()
 
     def encode():
-        with torch.no_grad(), engine.autocast(bench.device, bench.cuda):
+        with torch.no_grad(), autocast(bench.device, bench.cuda):
             bench.detector.encode(clip)
 
     return len(clip) / median(bench.timed({"encode": encode}), "encode")
@@ -336,11 +371,12 @@ def loader_rate(bench):
     return sorted(rates)[1]
 
 
-def cycle_table(train_rate, score_rate, encode_rate, batch_size):
+def cycle_table(train_rate, score_rate, encode_rate, batch_size, clip_ms):
     """Minutes of one cycle on the whole of UCF-101-24 from measured rates, at several
-    shares of labeled videos.
+    shares of labeled videos. clip_ms: of evaluation.
     """
     rows = []
+    evaluated = 2 * TEST_TILES * clip_ms / 1000 / 60  # two clips a tile
     for percent in (5, 20, 100):
         videos = int(VIDEOS * percent / 100)
         clips = EPOCHS * CLIPS_A_VIDEO * videos
@@ -350,17 +386,8 @@ def cycle_table(train_rate, score_rate, encode_rate, batch_size):
             + TILES * videos / VIDEOS
         )
         other = encoded / encode_rate / 60
-        rows.append(
-            [
-                f"{percent}%",
-                videos,
-                clips,
-                f"{train:.1f}",
-                f"{other:.1f}",
-                f"{score:.1f}",
-                f"{train + other + score:.1f}",
-            ]
-        )
+        minutes = [train, other, score, evaluated, train + other + score + evaluated]
+        rows.append([f"{percent}%", videos, clips, *(f"{value:.1f}" for value in minutes)])
     return table(
         [
             "labeled videos",
@@ -369,6 +396,7 @@ def cycle_table(train_rate, score_rate, encode_rate, batch_size):
             "training, min",
             "batch norm, clusters, min",
             "scoring all, min",
+            "evaluation, min",
             "cycle, min",
         ],
         rows,
@@ -399,7 +427,7 @@ def main(argv=None):
     rates = gpu_costs.roofline(bench.device, args.tiny)
     text = [
         f"# One GPU: {name}",
-        machine_line(),
+        f"{machine_line()}, torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}",
         f"`python benchmarks/bench_gpu.py {' '.join(argv or sys.argv[1:])}`",
         f"Measured in the same call: bf16 matrix product {rates[0] / 1e12:.3g} TFLOP/s, "
         f"copy {rates[1] / 1e12:.3g} TB/s (read and written).",
@@ -414,31 +442,53 @@ def main(argv=None):
         if not args.tiny:
             write_text(RESULTS / "gpu.md", "\n\n".join(text) + "\n")
 
+    add("Does anything wait for the GPU?", gpu_checks.waits_table(bench))
+    counted, profiles = kernels_table(bench)
+    add("Launches, eager, bf16:", counted)
     trained, train_rates = training_table(bench)
     add(f"Training, batch {args.batch_size}, data in memory:", trained)
     scored, score_rates = scoring_table(bench)
     frames = FRAMES / VIDEOS
     add(
-        f"Scoring, R = {args.passes}, videos of {frames:.0f} frames, data in memory:",
+        f"Scoring, R = {args.passes}, videos of {frames:.0f} frames "
+        f"({TILES / VIDEOS:.1f} tiles), data in memory:",
         scored,
     )
+    if bench.time_left("gradients by TF32 and bf16", 20):
+        add(gpu_checks.gradients_table(bench))
+    if bench.time_left("choices by TF32 and bf16", 30):
+        add(gpu_checks.selection_table(bench))
+    clip_ms = None
+    if bench.time_left("evaluation", 30):
+        clip_ms = gpu_checks.evaluation_rate(bench)
+        add(f"Evaluation, both protocols, frames in memory: {clip_ms:.2f} ms a clip.")
+    if bench.time_left("torch.compile of training", 200):
+        faster, more = compiled_training(bench)
+        train_rates |= more
+        add("Training, eager, compiled and as a CUDA graph:", faster)
+    if bench.time_left("torch.compile of scoring", 120):
+        faster, more = compiled_scoring(bench)
+        score_rates |= more
+        add("Scoring, eager, compiled and as a CUDA graph:", faster)
     best_train, best_score = best_of_ours(train_rates), best_of_ours(score_rates)
-    if bench.time_left("the rate of the encoder, and a cycle's minutes"):
+    if clip_ms is not None and bench.time_left("the rate of the encoder, for a cycle", 5):
+        rate = encoder_rate(bench)
         add(
             f"A cycle on UCF-101-24 ({VIDEOS} videos, {FRAMES} frames, {EPOCHS} epochs) at "
-            f"these rates, if loading keeps up ({best_train:.0f} clips/s); selecting takes "
-            "seconds more:",
-            cycle_table(best_train, best_score, encoder_rate(bench), args.batch_size),
+            f"the best of these rates, if loading keeps up ({best_train:.0f} clips/s); "
+            "selecting takes seconds more:",
+            cycle_table(best_train, best_score, rate, args.batch_size, clip_ms),
         )
-    if bench.time_left("the parts of the network against the roofline"):
+    if bench.time_left("the parts of the network against the roofline", 30):
         add(
             "Roofline: every operation at the measured rates, each reading its inputs and "
             "writing its results once; fusing operations can beat it.",
             parts_table(bench, rates),
         )
-    if bench.time_left("kernels of a step and of a scored video"):
+    if bench.time_left("arithmetic of a step and of a scored video", 20):
         add(step_table(bench, rates, (train_rates["ours, bf16"], score_rates["ours, bf16"])))
-    if args.annotations and bench.time_left("training through the loader"):
+    add(*profiles)
+    if args.annotations and bench.time_left("training through the loader", 60):
         rate = loader_rate(bench)
         add(f"Training through the loader, {args.workers} workers: {rate:.1f} clips/s.")
     for problem in bench.problems:

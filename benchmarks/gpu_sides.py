@@ -8,26 +8,30 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from claus import engine
 from claus.benchmarks.timing import interleaved
 from claus.datasets.clips.geometry import ClipGeometry
-from claus.engine import score_video
+from claus.engine import ScoreSettings, score_video
 from claus.losses.cluster import FIRST_COUNT, Clusters
 from claus.losses.criterion import LossSettings, total_loss
 from claus.models.detector import PRESETS, Detector, DetectorConfig
 from claus.models.input import normalize
 from claus.models.mc_dropout import mc_forward, seeded_masks
 from claus.reference import network as plain_network
+from claus.utils.precision import Precision, autocast
 
+DEFAULT = Precision()  # the scripts' own
 CLASSES, PIXELS = 24, "-1..1"
 VIDEOS, FRAMES, TILES = 2284, 395_868, 25_743  # UCF-101-24, training part; tiles of 16 frames
+TEST_TILES = 914 * TILES // VIDEOS  # of its 914 test videos, which are as long
 
 
 @dataclass(frozen=True)
 class Settings:
     """How much is measured. passes: R of scoring; rounds: turns of each side; minutes: start
-    no further part after so long; tiny: the small network and little of everything.
+    no part that would not end by then; tiny: the small network and little of everything.
     """
 
     device: str
@@ -50,13 +54,15 @@ class Bench:
         self.settings, self.began = settings, time.perf_counter()
         self.device = torch.device(settings.device)
         self.cuda = self.device.type == "cuda"
-        engine.fast_convolutions(self.device)
+        Precision().take(self.device)  # the scripts' own
+        self.losses = LossSettings()
         torch.manual_seed(0)
         self.config = DetectorConfig(CLASSES, **PRESETS["small" if settings.tiny else "full"])
         self.detector = Detector(self.config).to(self.device)
+        self.batches = [self.batch(seed) for seed in range(1 if settings.tiny else 10)]
+        engine.reestimate_batch_norm(self.detector, self.batches, PIXELS, 4, amp=False)
         self.plain = plain_network.PlainDetector(self.config).to(self.device)
         self.plain.load_state_dict(self.detector.state_dict())
-        self.batches = [self.batch(seed) for seed in range(1 if settings.tiny else 10)]
         self.problems = []
 
     def batch(self, seed):
@@ -64,9 +70,7 @@ class Bench:
         b, size = self.settings.batch_size, self.config.size
         generator = torch.Generator().manual_seed(seed)
         batch = {
-            "frames": torch.randint(
-                256, (b, 8, 3, size, size), generator=generator, dtype=torch.uint8
-            ),
+            "frames": patches(b, size, generator),
             "target": (torch.rand(b, 8, size, size, generator=generator) < 0.1).to(torch.uint8),
             "weight": torch.rand(b, 8, size, size, generator=generator),
             "label": torch.randint(CLASSES, (b,), generator=generator),
@@ -82,10 +86,24 @@ class Bench:
             {f"video{i}": i % 5 for i in range(self.settings.batch_size)},
         )
 
-    def time_left(self, what):
-        if time.perf_counter() - self.began < 60 * self.settings.minutes:
+    def autocast(self, enabled=True):
+        """engine's autocast; on a CPU PyTorch's own, so that a trial goes the same way."""
+        if self.cuda:
+            return autocast(self.device, enabled)
+        return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
+
+    def time_left(self, what, seconds=0):
+        """Whether a part that takes about so long would end within --minutes; says so where
+        it would not.
+        """
+        left = 60 * self.settings.minutes - (time.perf_counter() - self.began)
+        if seconds < left or self.settings.tiny:
             return True
-        print(f"{what}: left out, --minutes {self.settings.minutes:g} are over", flush=True)
+        print(
+            f"{what}: left out, it takes about {seconds:g} s and {max(left, 0):.0f} of "
+            f"--minutes {self.settings.minutes:g} are left",
+            flush=True,
+        )
         return False
 
     def wait(self):
@@ -121,24 +139,54 @@ class Bench:
             self.problems.append(f"{what} differ by {difference:.2g}")
 
 
+def patches(clips, size, generator):
+    """Clips uint8 (n,8,3,S,S) of colored patches: of noise in single pixels a network sees
+    little but the mean.
+    """
+    coarse = torch.rand(clips * 8, 3, 7, 7, generator=generator) * 255
+    frames = F.interpolate(coarse, (size, size), mode="bilinear").to(torch.uint8)
+    return frames.reshape(clips, 8, 3, size, size)
+
+
 # ---- the sides of training and scoring ----
 
 
-def ours(bench, compiled=False, amp=True):
-    """A function that trains one pass over the made-up batches with engine.train_one_epoch."""
+def ours(bench, precision=DEFAULT, forward=None):
+    """A function that trains one pass over the made-up batches with engine.train_one_epoch.
+
+    forward: of engine.Forward, where it is compiled.
+    """
     detector = bench.detector
     groups = [{"params": detector.parameters(), "base_lr": 1e-6}]
     optimizer = torch.optim.Adam(groups, 1e-6, fused=True)
-    forward, clusters = engine.forward_pass(detector, compiled), bench.clusters()
-    step = engine.ClausStep(detector, forward=forward, amp=amp)
+    clusters = bench.clusters()
+    step = engine.ClausStep(detector, forward=forward, amp=precision.amp)
 
     def epoch():
+        precision.take(bench.device)
         engine.train_one_epoch(
             step, clusters, bench.batches, optimizer, engine.Pace(0, 100), PIXELS
         )
         clusters.forget()
+        DEFAULT.take(bench.device)
 
     return epoch
+
+
+def training_step(bench):
+    """(a function that takes one step on a batch, a batch), by engine.train_one_step."""
+    groups = [{"params": bench.detector.parameters(), "base_lr": 1e-6}]
+    optimizer = torch.optim.Adam(groups, 1e-6, fused=True)
+    clusters, step = bench.clusters(), engine.ClausStep(bench.detector)
+    now = engine.Pace(0, 100).at(0)
+
+    def one(batch):
+        step.begin_epoch()
+        part = engine.part_of_batch(batch)
+        engine.train_one_step(step, clusters, batch, optimizer, now, part, PIXELS)
+        clusters.forget()
+
+    return one, bench.batches[0]
 
 
 def published(bench, amp):
@@ -151,7 +199,7 @@ def published(bench, amp):
             batch = engine.to_device(batch, bench.device, PIXELS)
             masks = bench.detector.random_masks(len(batch["label"]), bench.device)
             centers = clusters.of(batch["name"], bench.device)
-            with engine.autocast(bench.device, amp):
+            with autocast(bench.device, amp):
                 plain_network.plain_step(
                     network,
                     optimizer,
@@ -165,37 +213,42 @@ def published(bench, amp):
     return epoch
 
 
-def video(bench):
+def video(bench, seed=0):
     """(trained, video, chunks) of a made-up video of mean length, as cluster_extract.py has
     them.
     """
     tiles = 1 if bench.settings.tiny else round(TILES / VIDEOS)
     size = bench.config.size
     geometry = ClipGeometry((size, size), (size, size), size)
-    frames = torch.randint(256, (tiles, 8, 3, size, size), dtype=torch.uint8)
+    frames = patches(tiles, size, torch.Generator().manual_seed(seed))
     item = {
         "clips": frames.pin_memory() if bench.cuda else frames,
         "tile": np.arange(tiles),
         "phase": np.zeros(tiles, int),
     }
     return (
-        SimpleNamespace(detector=bench.detector, pixel_range=PIXELS, geometry=geometry),
+        SimpleNamespace(
+            detector=bench.detector,
+            pixel_range=PIXELS,
+            geometry=geometry,
+            classes=tuple(f"class {number}" for number in range(CLASSES)),
+            amp=bench.cuda,
+        ),
         SimpleNamespace(name="made/up", frames=16 * tiles, height=240, width=320),
         [item],
     )
 
 
-def scoring(bench, amp, compiled=False):
+def scoring(bench, precision=DEFAULT, forward=mc_forward):
     """A function that scores one made-up video with score_video."""
-    settings = SimpleNamespace(
-        seed=0, passes=bench.settings.passes, threshold=0.4, phases=1, tail="repeat", amp=amp
-    )
-    forward = torch.compile(mc_forward, dynamic=False) if compiled else mc_forward
+    settings = ScoreSettings(passes=bench.settings.passes, amp=precision.amp)
     work = video(bench)
 
     def score():
+        precision.take(bench.device)
         bench.detector.eval()
-        return score_video(*work, settings, forward)
+        score_video(*work, settings, forward)
+        DEFAULT.take(bench.device)
 
     return score
 
@@ -210,7 +263,7 @@ def published_scoring(bench, amp):
         bench.plain.eval()
         for tile, clip in enumerate(item["clips"].to(bench.device)):
             masks = seeded_masks(bench.detector, 0, about.name, tile, 0, bench.settings.passes)
-            with engine.autocast(bench.device, amp):
+            with autocast(bench.device, amp):
                 plain_network.plain_scoring(
                     bench.plain,
                     normalize(clip[None], PIXELS),

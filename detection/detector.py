@@ -31,12 +31,15 @@ class Detector:
         self._networks: dict[bool, Network] = {}
 
     @classmethod
-    def open(cls, path: str | os.PathLike | None = None, device: str = "cpu") -> "Detector":
+    def open(
+        cls, path: str | os.PathLike | None = None, device: str = "cpu", amp: bool = True
+    ) -> "Detector":
         """The detector of a detector.pt, or of a run's last trained cycle; None: the one
-        that comes with the program, 21 everyday actions. UserError where there is none.
+        that comes with the program, 21 everyday actions. amp: bf16 autocast on CUDA.
+        UserError where there is none.
         """
         file = shipped.default_detector() if path is None else last_detector(path)
-        return cls(checkpoint.load(file, device))
+        return cls(checkpoint.load(file, device, amp))
 
     def detect(
         self, video: str | os.PathLike, settings: TubeSettings | None = None, **changed

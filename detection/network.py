@@ -101,7 +101,7 @@ class Network:
         frames.
         """
         detector, pixel_range = self.trained.detector, self.trained.pixel_range
-        logits, scores = engine.predict(detector, clips, pixel_range)
+        logits, scores = engine.predict(detector, clips, pixel_range, amp=self.trained.amp)
         return logits, scores.numpy()
 
     def _filled(self, tile):

@@ -6,11 +6,14 @@ Imports no torch before a device is asked for: a script that needs no network st
 
 import argparse
 import math
+import os
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from claus.datasets import table
+
+MOST_WORKERS = 16  # more decode faster than any network here learns
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class Hardware:
     device: str
     workers: int
     compile: bool
-    amp: bool
+    amp: bool  # these three: of utils.precision.Precision
+    tf32: bool
+    cudnn_benchmark: bool
     cache_gb: float
     feature_gb: float
     cache_dir: str | None
@@ -194,7 +199,32 @@ def add_hardware_flags(add):
     add(
         "--workers",
         type=whole_number,
-        help="processes that decode videos (default: 8, on a CPU 0)",
+        help="processes that decode videos (default: one for each core but one, at most "
+        f"{MOST_WORKERS}, shared among the processes of torchrun; on a CPU 0)",
+    )
+
+
+def add_precision_flags(add, amp, words):
+    """How exactly a GPU computes, see utils/precision.py. amp: the default of --amp; words:
+    what is said of it.
+    """
+    add(
+        "--amp",
+        action=argparse.BooleanOptionalAction,
+        default=amp,
+        help=f"bf16 autocast on CUDA, else float32 (default: {'yes' if amp else 'no'}). {words}",
+    )
+    add(
+        "--tf32",
+        action="store_true",
+        help="on CUDA what is computed in float32 with 10 bits of mantissa in place of 23: "
+        "faster, and gradients point elsewhere (benchmarks/bench_gpu.py measures how far)",
+    )
+    add(
+        "--cudnn-benchmark",
+        action="store_true",
+        help="on CUDA let cuDNN race its algorithms and take the fastest: two runs then no "
+        "longer give the same bytes",
     )
 
 
@@ -227,8 +257,15 @@ def default_device():
 
 
 def default_workers(device):
-    """--workers where it is not given."""
-    return 8 if device.startswith("cuda") else 0
+    """--workers where it is not given: on a GPU this process's part of the machine's cores,
+    but for one that feeds it; on a CPU the network takes them all.
+    """
+    if not device.startswith("cuda"):
+        return 0
+    told = os.environ.get("LOCAL_WORLD_SIZE", "1")  # by torchrun
+    processes = max(int(told), 1) if told.isdecimal() else 1
+    cores = len(os.sched_getaffinity(0)) // processes
+    return min(max(cores - 1, 1), MOST_WORKERS)
 
 
 def device_name(text):

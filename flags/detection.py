@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from claus.detection.formats import FORMATS
 from claus.detection.tubes import TubeSettings
 from claus.flags.common import (
+    add_precision_flags,
     check_positive,
     default_device,
     device_name,
     new_parser,
     whole_number,
 )
+from claus.utils.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class DetectSettings:
     strict: bool
     force: bool
     device: str
+    precision: Precision = Precision()
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Dete
     )
     add = parser.add_argument_group("hardware and resuming").add_argument
     add("--device", type=device_name, default=default_device(), help="cuda, cuda:1, cpu")
+    add_precision_flags(add, True, "The mask logits are float32 in any case")
     add("--force", action="store_true", help="detect again where the results are there")
     add("--strict", action="store_true", help="stop at the first video that cannot be read")
     args = parser.parse_args(argv)
@@ -136,6 +140,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Dete
         args.strict,
         args.force,
         args.device,
+        Precision.of(args),
     )
 
 

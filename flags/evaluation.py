@@ -7,6 +7,7 @@ from claus.flags.common import (
     add_dataset_flags,
     add_feature_flags,
     add_hardware_flags,
+    add_precision_flags,
     add_resume_flags,
     add_run_flags,
     add_split_flags,
@@ -68,6 +69,9 @@ class EvaluationSettings:
     workers: int
     feature_gb: float
     cache_dir: str | None
+    amp: bool = True  # these three: of utils.precision.Precision
+    tf32: bool = False
+    cudnn_benchmark: bool = False
 
 
 def parse(argv: list[str] | None = None, description: str | None = None) -> EvaluationSettings:
@@ -81,6 +85,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Eval
         add_group(parser.add_argument_group(f"{name} protocol").add_argument)
     hardware = parser.add_argument_group("hardware").add_argument
     add_hardware_flags(hardware)
+    add_precision_flags(hardware, True, "The mask logits are float32 in any case")
     add_feature_flags(hardware)
     add_resume_flags(parser.add_argument_group("resuming").add_argument, "evaluation.json")
     defaults = {name: defaults_of(add_group) for name, add_group in PROTOCOLS.items()}

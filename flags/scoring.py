@@ -8,6 +8,7 @@ from claus.flags.common import (
     add_dataset_flags,
     add_feature_flags,
     add_hardware_flags,
+    add_precision_flags,
     add_resume_flags,
     add_run_flags,
     check_dataset,
@@ -46,6 +47,7 @@ class ScoringSettings:
     phases: int
     tail: str
     seed: int
+    masks: str  # of models.mc_dropout.MASKS
     amp: bool
     compile: bool
     shard: tuple[int, int]  # (part, parts), the first part is 0
@@ -57,6 +59,8 @@ class ScoringSettings:
     cache_dir: str | None
     propose: bool = False
     pickles: bool = False
+    tf32: bool = False  # as amp: of utils.precision.Precision
+    cudnn_benchmark: bool = False
     ray: RaySettings | None = None
 
 
@@ -68,6 +72,7 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Scor
     add_score_flags(parser.add_argument_group("scores").add_argument)
     hardware = parser.add_argument_group("hardware").add_argument
     add_hardware_flags(hardware)
+    add_precision_flags(hardware, False, "Scores then differ in the third digit")
     add_feature_flags(hardware)
     group = parser.add_argument_group("resuming").add_argument
     add_shard_flag(group)
@@ -131,15 +136,17 @@ def add_score_flags(add):
     )
     add("--seed", type=whole_number, default=0, help="of the dropout masks")
     add(
-        "--amp",
-        action="store_true",
-        help="bf16 autocast on CUDA; scores then differ in the third digit",
+        "--masks",
+        choices=("independent", "antithetic"),
+        default="independent",
+        help="dropout masks of a clip's passes: each drawn by itself (published), or in "
+        "pairs of opposites (antithetic, ours): the same expectation with less noise",
     )
     add(
         "--compile",
         action="store_true",
-        help="score through torch.compile: a minute to start, then meant to be faster on "
-        "CUDA; scores then differ in the third digit",
+        help="score through torch.compile, on CUDA as a CUDA graph: a minute to start, then "
+        "meant to be faster (untried on a card); scores then differ in the third digit",
     )
 
 

@@ -14,6 +14,7 @@ from claus.flags.common import (
     add_dataset_flags,
     add_feature_flags,
     add_hardware_flags,
+    add_precision_flags,
     add_resume_flags,
     add_run_flags,
     build,
@@ -312,20 +313,15 @@ def add_training_hardware_flags(add):
         "takes the time (default 0: none)",
     )
     add_feature_flags(add)
-    add(
-        "--no-amp",
-        dest="amp",
-        action="store_false",
-        help="float32 on CUDA too, instead of bf16 autocast",
-    )
+    add_precision_flags(add, True, "The capsules are float32 in any case")
 
 
 def add_compile_flag(add):
     add(
         "--compile",
         action="store_true",
-        help="train through torch.compile: minutes to start, then meant to be "
-        "faster on CUDA (benchmarks/bench_gpu.py measures it)",
+        help="train through torch.compile, on one GPU as a CUDA graph: minutes to start, then "
+        "meant to be faster (untried on a card; benchmarks/bench_gpu.py measures it)",
     )
 
 

@@ -11,6 +11,7 @@ backward pass makes them again. Every place routes by itself, so this is exact.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,9 @@ CHANNELS_AT_ONCE = 16
 class PrimaryCaps(nn.Module):
     """Two valid convolutions: features (B,F,H,W) -> poses (B,H',W',I,16) and activations
     (B,H',W',I) in (0,1).
+
+    Like the routing after them they run in the dtype of their weights, float32, whatever the
+    autocast state.
     """
 
     def __init__(self, channels: int, types: int, kernel: int):
@@ -41,9 +45,10 @@ class PrimaryCaps(nn.Module):
         self.a = nn.Conv2d(channels, types, kernel)
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        # else oneDNN would first turn these large weights to channels_last
-        features = features.contiguous()
-        return self._capsules(self.pose(features), self.a(features))
+        with torch.autocast(features.device.type, enabled=False):
+            # else oneDNN would first turn these large weights to channels_last
+            features = features.to(self.pose.weight.dtype).contiguous()
+            return self._capsules(self.pose(features), self.a(features))
 
     def _capsules(self, pose, activation):
         pose, activation = (
@@ -63,6 +68,10 @@ class PrimaryCaps(nn.Module):
         channel is computed once, for all R masks, and a small matrix product puts them
         together: the work of one pass instead of R.
         """
+        with torch.autocast(features.device.type, enabled=False):
+            return self._with_masks(features.to(self.pose.weight.dtype), masks)
+
+    def _with_masks(self, features, masks):
         layers, kernel = (self.pose, self.a), self.pose.kernel_size
         height, width = (n - k + 1 for n, k in zip(features.shape[2:], kernel, strict=True))
         outputs = sum(layer.out_channels for layer in layers)
@@ -111,8 +120,10 @@ class ConvCaps(nn.Module):
             most = VOTES_AT_ONCE[pose.device.type] // (
                 POSE * POSE * self.weights.shape[1] * self.weights.shape[2]
             )
-            # an exported network takes any batch, so it cannot ask how large this one is
-            if torch.compiler.is_exporting() or inputs[0].shape[0] <= max(most, 1):
+            # a compiler sees one routing, not one for each part, and lays out the votes
+            # itself; an exported network takes any batch, so it cannot ask how large this is
+            compiling = torch.compiler.is_compiling() or torch.compiler.is_exporting()
+            if compiling or inputs[0].shape[0] <= max(most, 1):
                 mu, a = route(*inputs, *layer, self.iterations)
             else:
                 mu, a = _RouteInParts.apply(*inputs, *layer, self.iterations, max(most, 1))
@@ -128,10 +139,11 @@ class _RouteInParts(torch.autograd.Function):
     def forward(ctx, pose, activation, weights, beta_u, beta_a, iterations, most):
         ctx.save_for_backward(pose, activation, weights, beta_u, beta_a)
         ctx.iterations, ctx.most = iterations, most
-        parts = [
-            route(p, a, weights, beta_u, beta_a, iterations)
-            for p, a in zip(pose.split(most), activation.split(most), strict=True)
-        ]
+        buffers, parts = None, []
+        for p, a in zip(pose.split(most), activation.split(most), strict=True):
+            if buffers is None or len(p) < most:  # the last part may be smaller
+                buffers = Buffers.of(p, weights)
+            parts.append(route(p, a, weights, beta_u, beta_a, iterations, buffers))
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     @staticmethod
@@ -158,6 +170,22 @@ class _RouteInParts(torch.autograd.Function):
         )
 
 
+class Buffers(NamedTuple):
+    """Where one routing after the other may leave its large tensors (I, C, 16, N): new ones
+    would be taken from the system, and given back, several times a part.
+    """
+
+    votes: torch.Tensor
+    squares: torch.Tensor
+    product: torch.Tensor
+
+    @classmethod
+    def of(cls, pose: torch.Tensor, weights: torch.Tensor) -> "Buffers":
+        """For poses (N,I,16) and weights (1,I,C,4,4)."""
+        shape = *weights.shape[1:3], POSE * POSE, len(pose)
+        return cls(*(pose.new_empty(shape) for _ in cls._fields))
+
+
 def route(
     pose: torch.Tensor,
     activation: torch.Tensor,
@@ -165,14 +193,17 @@ def route(
     beta_u: torch.Tensor,
     beta_a: torch.Tensor,
     iterations: int,
+    buffers: Buffers | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """EM routing: poses (N,I,16), activations (N,I) -> class poses (N,C,16), class
     activations (N,C).
 
-    weights (1,I,C,4,4), beta_u (C,16), beta_a (C,).
+    weights (1,I,C,4,4), beta_u (C,16), beta_a (C,). buffers: what it may write over, where
+    no gradient is wanted; the results are the same bytes.
     """
     places, classes = pose.shape[0], weights.shape[2]
-    votes = _votes(pose, weights[0])  # (I, C, 16, N)
+    into, squares_into, product = buffers or (None, None, None)
+    votes = _votes(pose, weights[0], into)  # (I, C, 16, N)
     activation = activation.T[:, None]  # (I, 1, N)
     beta_u = _transposed(beta_u)[..., None]  # (C, 16, 1)
     beta_a = beta_a[:, None]  # (C, 1)
@@ -182,17 +213,18 @@ def route(
         share = r / (r.sum(dim=1, keepdim=True) + EPSILON)  # of each class, (I, C, N)
         total = share.sum(dim=0)  # (C, N)
         weight = (share / (total + EPSILON))[:, :, None]  # (I, C, 1, N)
-        mu = (votes * weight).sum(dim=0)  # (C, 16, N)
-        # (votes - mu)² in one pass
-        squares = F.mse_loss(votes, mu.expand_as(votes), reduction="none")
-        variance = (squares * weight).sum(dim=0) + EPSILON  # (C, 16, N)
+        mu = torch.mul(votes, weight, out=product).sum(dim=0)  # (C, 16, N)
+        squares = _squares(votes, mu, squares_into)
+        # (C, 16, N)
+        variance = torch.mul(squares, weight, out=product).sum(dim=0) + EPSILON
         log_variance = variance.log()
         cost = ((beta_u + 0.5 * log_variance) * total[:, None]).sum(dim=1)  # (C, N)
         relative = (cost.mean(dim=0) - cost) / (COST_DEVIATION + EPSILON)
         a = torch.sigmoid(ROUTING_LAMBDA * (beta_a - relative))  # (C, N)
         if iteration < iterations - 1:
             # Gaussian log-likelihood; ln 2 pi cancels in the softmax
-            distance = (squares * (0.5 / variance)).sum(dim=2)  # (I, C, N)
+            # (I, C, N)
+            distance = torch.mul(squares, 0.5 / variance, out=product).sum(dim=2)
             log_likelihood = (a + EPSILON).log() - 0.5 * log_variance.sum(dim=1) - distance
             r = torch.softmax(log_likelihood, dim=1) * activation
     # back to row after row
@@ -200,7 +232,15 @@ def route(
     return mu, a.T.contiguous()
 
 
-def _votes(pose, weights):
+def _squares(votes, mu, into):
+    """(votes - mu)² in one pass, (I, C, 16, N)."""
+    mu = mu.expand_as(votes)
+    if into is None:
+        return F.mse_loss(votes, mu, reduction="none")
+    return torch.ops.aten.mse_loss.out(votes, mu, 0, out=into)  # 0: no reduction
+
+
+def _votes(pose, weights, into=None):
     """Every lower capsule's pose times its matrix for every class: (N,I,16), (I,C,4,4) ->
     (I, C, 16, N).
 
@@ -211,7 +251,10 @@ def _votes(pose, weights):
     left = weights.transpose(2, 3).reshape(types, classes * POSE, POSE)  # (I, C*y, k)
     columns = pose.unflatten(-1, (POSE, POSE)).permute(1, 3, 2, 0)
     right = columns.reshape(types, POSE, -1)  # (I, k, x*N)
-    return torch.bmm(left, right).view(types, classes, POSE * POSE, pose.shape[0])
+    if into is not None:
+        into = into.view(types, classes * POSE, -1)
+    votes = torch.bmm(left, right, out=into)
+    return votes.view(types, classes, POSE * POSE, pose.shape[0])
 
 
 def _transposed(numbers):

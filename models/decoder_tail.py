@@ -72,6 +72,8 @@ class FusedTail(nn.Module):
         mask: (R,M) factors on the channels between the two, or None; one clip (B = 1) may
         meet R masks. shared: further channels (1,C',T,H,W) of the input that are the same
         for all B clips; they come after those of x.
+
+        Logits are in the dtype of the weights, float32, whatever the autocast state.
         """
         if tuple(x.shape[2:]) != self.size:
             raise ValueError(f"the tail takes {self.size}, got {tuple(x.shape[2:])}")
@@ -83,14 +85,11 @@ class FusedTail(nn.Module):
             products = _products(up.weight, weights)  # (b, C, 9, 9, 9)
             kernels = {borders: self._kernel(products, *borders) for borders in _BORDERS}
             bias = self._bias_map(up.bias, weights) + smooth.bias  # (b, 2T, 2H, 2W)
-        own = {borders: kernel[:, :, :, : x.shape[1]] for borders, kernel in kernels.items()}
-        y = _convolve(x, own)
-        if shared is not None:
-            rest = {
-                borders: kernel[:, :, :, x.shape[1] :] for borders, kernel in kernels.items()
-            }
-            y = y + _convolve(shared, rest)
-        return (F.pixel_shuffle(y, 2) + bias.to(y.dtype))[:, None]
+            y = _convolve(x.to(bias.dtype), _of_channels(kernels, slice(x.shape[1])))
+            if shared is not None:
+                rest = _of_channels(kernels, slice(x.shape[1], None))
+                y = y + _convolve(shared.to(bias.dtype), rest)
+            return (F.pixel_shuffle(y, 2) + bias)[:, None]
 
     def _kernel(self, products, row, column):
         """W, or its share at the first row and / or column: (b, 2T, e*f, C, T, d_h, d_w);
@@ -167,6 +166,11 @@ def _reaches(size):
     reaches = torch.ones(2 * size, TAPS)
     reaches[0, 2] = reaches[-1, 0] = 0
     return reaches
+
+
+def _of_channels(kernels, some):
+    """The kernels for some of the input's channels."""
+    return {borders: kernel[:, :, :, some] for borders, kernel in kernels.items()}
 
 
 def _convolve(x, kernels):

@@ -88,6 +88,7 @@ class Features(NamedTuple):
 class Detection(NamedTuple):
     """What the detector says of B clips."""
 
+    # all float32, under bf16 autocast as well
     logits: torch.Tensor  # (B, 1, 8, H, W), foreground where >= 0
     scores: torch.Tensor  # (B, C) in (0, 1)
     # (B, 17 C): max over places of all class poses, then of all activations

@@ -14,16 +14,37 @@ import torch
 from claus.models.detector import DROPOUT, Detector, scores_and_latent
 from claus.models.input import normalize
 
+# how the masks of a clip's passes belong together: each drawn by itself (published), or in
+# pairs of opposites
+MASKS = ("independent", "antithetic")
+assert DROPOUT == 0.5, "else a mask's opposite would have another distribution"
+
 
 def seeded_masks(
-    detector: Detector, seed: int, video: str, tile: int, phase: int, passes: int
+    detector: Detector,
+    seed: int,
+    video: str,
+    tile: int,
+    phase: int,
+    passes: int,
+    form: str = "independent",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Channel-dropout factors of `passes` passes over one clip: (R,832), (R,128), values 0
     or 1/(1-p), on the CPU.
+
+    form: of MASKS. antithetic (ours): pass 2k + 1 drops what pass 2k keeps, factors 2 - f.
+    At p = 1/2 each pass has the same distribution as before, so the mean over passes has the
+    same expectation; what is linear in the masks cancels from its noise. Raises ValueError
+    for another form.
     """
+    if form not in MASKS:
+        raise ValueError(f"masks are {' or '.join(MASKS)}, not {form!r}")
     sizes = detector.dropped_channels
     rows = []
     for r in range(passes):
+        if form == "antithetic" and r % 2:
+            rows.append(~rows[-1])
+            continue
         rng = np.random.default_rng([seed, zlib.crc32(video.encode()), tile, phase, r])
         rows.append(rng.random(sum(sizes)) >= DROPOUT)
     factors = torch.from_numpy(np.stack(rows)).float() / (1 - DROPOUT)

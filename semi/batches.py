@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from claus.datasets.clips.geometry import clip_indices, cut, random_crop, resize
 from claus.datasets.clips.training_clips import ClipSampler, collate
@@ -106,40 +106,29 @@ def join(items):
     return batch
 
 
-def paired_loader(dataset, sampler, workers):
-    """DataLoader over a HalfAndHalf that draws nothing from the global random state."""
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        num_workers=workers,
-        collate_fn=join,
-        generator=torch.Generator(),
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
+def paired_set(clips):
+    """{"pairs": what training_clips.Clips reads of the two halves}. clips: the TrainingClips."""
+    return {"pairs": (HalfAndHalf(clips, UnlabeledClips(clips)), join)}
 
 
 class PairedBatches:
     """Batches of labeled and unlabeled clips, in the place of training.LabeledBatches.
 
-    labeled: the LabeledBatches whose clips and names it takes. unlabeled: names.
+    labeled: the LabeledBatches whose reader and names it takes. unlabeled: names.
     """
 
     def __init__(self, labeled, unlabeled, settings):
-        optimizer, self.workers = settings.optimizer, settings.hardware.workers
+        optimizer, self.reader = settings.optimizer, labeled.reader
         steps = -(-optimizer.steps // optimizer.epochs) if optimizer.steps else None
         self.sampler = PairedSampler(
             labeled.sampler.names, unlabeled, settings.seed, optimizer.batch_size, steps
         )
-        self.pairs = HalfAndHalf(labeled.clips, UnlabeledClips(labeled.clips))
-        self.loader = paired_loader(self.pairs, self.sampler, self.workers)
 
     def __len__(self):
         return len(self.sampler)
 
-    def __iter__(self):
-        return iter(self.loader)
+    def first(self, count):
+        """The first `count` batches of the epoch."""
+        return self.reader.batches("pairs", islice(self.sampler, count))
 
-    def some(self, count):
-        """The epoch's batches, of which the caller takes the first `count`."""
-        return paired_loader(self.pairs, self.sampler, self.workers)
+    some = first

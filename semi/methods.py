@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from claus import engine
 from claus.losses.criterion import shows_action, total_loss
 from claus.losses.margin import FIRST_MARGIN, margin_loss
 from claus.losses.stew import stew_loss
@@ -23,6 +22,7 @@ from claus.semi.consistency import categorical_js, consistency_loss, difference,
 from claus.semi.teacher import Teacher, teach
 from claus.semi.unet3d import UNet3D
 from claus.semi.views import mirrored, strong_view
+from claus.utils.precision import autocast
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def believes(options, when):
 
 def run(network, clip, masks, options):
     """Detection of a training-mode pass, logits in float32."""
-    with engine.autocast(clip.device, options.amp):
+    with autocast(clip.device, options.amp):
         detection = network(clip, masks)
     return detection._replace(logits=detection.logits.float())
 
@@ -229,7 +229,7 @@ def stable_mean_teacher(networks, batch, centers, losses, options, when):
     student, teacher = student_and_teacher(networks, batch, options, when)
     s, t = student.logits[:, 0], teacher.logits[:, 0]
     n = len(batch["label"])
-    with engine.autocast(s.device, options.amp):
+    with autocast(s.device, options.amp):
         corrected = networks.unet(s[:n].detach().sigmoid()).float()
         with torch.no_grad():
             u = networks.unet_teacher(t.sigmoid()).float()
@@ -248,7 +248,7 @@ def student_and_teacher(networks, batch, options, when):
     """
     masks = class_masks(batch["label"], options, when)
     strong = normalize(strong_view(batch["frames"]), options.pixel_range)
-    with engine.autocast(strong.device, options.amp):
+    with autocast(strong.device, options.amp):
         teacher = teach(networks.teacher.module, batch["clip"], masks)
     return run(networks.detector, strong, masks, options), teacher._replace(
         logits=teacher.logits.float()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from claus import engine
-from claus.semi.batches import PairedBatches
+from claus.semi.batches import PairedBatches, paired_set
 from claus.semi.lists import Lists
 from claus.semi.methods import METHODS, TEACHES, Networks, SemiOptions, When
 from claus.semi.teacher import Teacher
@@ -105,6 +105,9 @@ class Semi:
         # torch lowers the rate after more bad epochs than its patience
         self.plateau = ReduceLROnPlateau(optimizer, "min", FACTOR, PATIENCE - 1, threshold=0)
         return SemiStep(networks, self.settings)
+
+    def sets(self, clips):
+        return {} if self.supervised else paired_set(clips)
 
     def batches(self, labeled):
         if self.supervised:

@@ -26,7 +26,8 @@ def run(settings: DetectSettings) -> int:
     check_alone("detect.py")
     videos = videos_of(settings.videos)
     out = check_writable(settings.out)
-    detector = Detector.open(settings.weights, settings.device)
+    precision = settings.precision.take(settings.device)
+    detector = Detector.open(settings.weights, settings.device, precision.amp)
     say_view(detector, settings)
     failed, tubes, began, frames = {}, 0, time.perf_counter(), 0
     for name, path in videos.items():

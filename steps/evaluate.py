@@ -37,6 +37,7 @@ from claus.metrics.boxes import Boxes
 from claus.metrics.tables import act_table, capsule_table
 from claus.models import BACKBONES
 from claus.steps.extract import features_of
+from claus.utils.precision import Precision
 from claus.utils.runtime import UserError, check_alone, check_writable
 
 # arrays of a capsule.VideoOverlap
@@ -77,7 +78,8 @@ def evaluate(settings: EvaluationSettings, cycle: Cycle, weights: Path, finished
     """The evaluation itself, of a cycle that is this process's own. finished: there is an
     evaluation.json already, and only its pictures are missing.
     """
-    trained = checkpoint.load(weights, settings.device)
+    precision = Precision.of(settings).take(settings.device)
+    trained = checkpoint.load(weights, settings.device, precision.amp)
     table.check_same(settings.dataset, trained.dataset, weights)
     truth = read_truth(settings, cycle)
     given = settings.labels or settings.ground_truth
@@ -112,6 +114,7 @@ def evaluate(settings: EvaluationSettings, cycle: Cycle, weights: Path, finished
         report |= {
             "failed": scored.failed,
             "source": trained.source,
+            "precision": precision.name(settings.device),
             "dataset": truth.dataset,
             "run": str(settings.run),
             "cycle": settings.cycle,
@@ -218,8 +221,9 @@ def evenly_spread(videos, limit):
 
 def shaping(settings):
     """The settings that a video's arrays depend on."""
-    act = settings.act
+    act, precision = settings.act, Precision.of(settings).name(settings.device)
     return {
+        **({} if precision == "float32" else {"precision": precision}),
         "arrays": [*OVERLAP, *REGIONS],
         "protocol": settings.protocol,
         "gt": settings.capsule.gt,
@@ -492,7 +496,9 @@ class Prediction:
 
 def predict(trained, chunk) -> Prediction:
     """Prediction for a chunk of the clips of a video (see VideoTiles)."""
-    logits, scores = engine.predict(trained.detector, chunk["clips"], trained.pixel_range)
+    logits, scores = engine.predict(
+        trained.detector, chunk["clips"], trained.pixel_range, amp=trained.amp
+    )
     return Prediction(chunk["frames"], logits, scores.numpy())
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from claus.annotators.actors import KINDS, answers_with
@@ -33,15 +32,15 @@ from claus.datasets import table
 from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.video.feature_cache import FeatureCache, feature_cache
-from claus.engine import ScoreSettings, clips_done, fast_convolutions, score_video
+from claus.engine import ScoreSettings, clips_done, score_video, scoring_forward
 from claus.flags.scoring import ScoringSettings
 from claus.losses.cluster import vote
-from claus.models.mc_dropout import mc_forward
 from claus.selection.uncertainty import SCORES
 from claus.steps import extract_ray
 from claus.steps.proposals import predict_frames, save_predictions
 from claus.steps.second_look import write_review
 from claus.utils import columns, distributed, progress
+from claus.utils.precision import Precision
 from claus.utils.runtime import UserError, check_alone, check_writable
 
 
@@ -97,7 +96,7 @@ def score(settings: ScoringSettings, cycle: Cycle, device: str, first: bool) -> 
         )
     elif first:
         wait_for(dict(filter(None, written)), parts)
-        merge(trained, videos, parts, shaping(settings), cycle, settings.pickles)
+        merge(trained, videos, parts, described(settings), cycle, settings.pickles)
     return 0
 
 
@@ -141,12 +140,28 @@ def scorer(
 
 
 def shaping(settings):
-    """The settings that the scores depend on, as uncertainty.pkl keeps them."""
+    """The settings that the scores depend on, the same on every machine."""
     names = ("passes", "threshold", "phases", "seed", "amp", "compile")
     how = {name: getattr(settings, name) for name in names}
     if settings.tail != "repeat":
         how["tail"] = settings.tail
+    for name in ("tf32", "cudnn_benchmark"):
+        if getattr(settings, name):
+            how[name] = True
+    if settings.masks != "independent":
+        how["masks"] = settings.masks
     return how
+
+
+def described(settings):
+    """shaping(), and the precision where it was not float32, as uncertainty.pkl keeps them."""
+    used = precision_of(settings, settings.device)
+    return shaping(settings) | ({} if used == "float32" else {"precision": used})
+
+
+def precision_of(settings, device):
+    """What the network is computed in, in words; device: "" for what a cluster has."""
+    return Precision.of(settings).name(device or "cuda")
 
 
 def scored_already(cycle: Cycle) -> bool:
@@ -189,7 +204,7 @@ def announce(settings, left, share, device):
     together = f", by {processes} processes" if processes > 1 else ""
     print(
         f"{left} of {share} videos to score{shard}{together}, {settings.passes} passes, "
-        f"on {where}"
+        f"on {where} in {precision_of(settings, device)}"
     )
 
 
@@ -223,9 +238,9 @@ def append_scores(
     """
     find_video, cache, features = sources
     parts = log.path.parent
-    device = next(trained.detector.parameters()).device.type
-    fast_convolutions(device)
-    forward = torch.compile(mc_forward, dynamic=False) if settings.compile else mc_forward
+    device = next(trained.detector.parameters()).device
+    Precision.of(settings).take(device)
+    forward = scoring_forward(settings.compile, device)
     how = ScoreSettings(
         settings.seed,
         settings.passes,
@@ -233,6 +248,7 @@ def append_scores(
         settings.phases,
         settings.tail,
         settings.amp,
+        settings.masks,
     )
     kept = load_unfinished(parts)
     tiles = VideoTiles(
@@ -382,10 +398,10 @@ def propose(settings: ScoringSettings, cycle: Cycle) -> int:
     review.json of the labels of this one -> exit status.
     """
     check_alone("cluster_extract.py --propose")
-    trained = checkpoint.load(cycle.detector, settings.device)
+    precision = Precision.of(settings).take(settings.device)
+    trained = checkpoint.load(cycle.detector, settings.device, precision.amp)
     labels = annotation_file.load(cycle.annotations)
     table.check_same(settings.dataset, trained.dataset, cycle.detector)
-    fast_convolutions(settings.device)
     find_video = table.video_finder(settings.dataset, settings.data)
     find_video = identities.of_run(cycle.run, find_video)
     cache = settings.cache_dir or cycle.run.cache

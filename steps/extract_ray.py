@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 import claus.utils.startup  # noqa: F401  before torch, in an actor
@@ -39,6 +40,7 @@ TRIES = 3  # times that a block is begun; Ray gives it out again when its actor 
 TRIED = ".tries"  # ends the name of a file with a byte for each
 PATIENCE = 120.0  # seconds in which a machine has to answer
 SEEN = 60.0  # seconds after which a new file has to be seen everywhere
+CURRENT = Path("/tmp/ray/ray_current_cluster")  # the address that Ray's "auto" reads
 PACKAGES = ("torch", "numpy", "av")  # whose versions decide what the scores are
 
 
@@ -136,13 +138,14 @@ def joined(settings: RaySettings, device: str = "") -> Iterator:
             start["num_cpus"] = max(os.cpu_count(), settings.actors * (settings.cpus or 1))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        answers(settings.address)
         ray.init(
             address=settings.address,
             logging_level=logging.ERROR,
             log_to_driver=False,
             **start,
         )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UserError(
             f"no Ray cluster at {settings.address} to which this machine belongs "
             f"({str(error).splitlines()[0]}); start it with: ray start --head, and on the "
@@ -155,6 +158,17 @@ def joined(settings: RaySettings, device: str = "") -> Iterator:
         yield ray
     finally:
         ray.shutdown()
+
+
+def answers(address: str) -> None:
+    """OSError where nothing listens at the address: Ray would look for it for many minutes."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "")
+        with contextlib.suppress(OSError):
+            address = address or CURRENT.read_text().strip()
+    host, _, port = address.rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def plan_for(nodes: Iterable[Mapping], settings: ScoringSettings, videos: int) -> Plan:
@@ -345,33 +359,33 @@ def paths_problem(paths: Paths) -> str:
 
 
 def scored(
-    ray, numbers, plan: Plan, parts: Path, about
+    ray, left: list[int], plan: Plan, parts: Path, about
 ) -> Iterator[tuple[list[int], str, int]]:
     """Give out blocks of videos -> (numbers, log, its size) of each as it is done; those that
     lost their actors TRIES times are left out. UserError where an actor has failed.
 
     about: of Scorer.
     """
-    if not numbers:
+    if not left:
         return
     for path in parts.glob(f"*{TRIED}"):  # of an earlier start
         path.unlink(missing_ok=True)
-    import pyarrow
-    from ray.data import ActorPoolStrategy, DataContext, from_arrow
+    from ray import data
 
-    context = DataContext.get_current()
+    context = data.DataContext.get_current()
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    tables = [pyarrow.table({"number": some}) for some in batched(numbers, plan.block)]
-    results = from_arrow(tables).map_batches(
-        Scorer,
-        batch_size=None,
-        compute=ActorPoolStrategy(size=plan.actors, max_tasks_in_flight_per_actor=1),
-        fn_constructor_args=about,
-        num_cpus=plan.cpus,
-        num_gpus=plan.gpus,
-    )
     try:
+        # places in `left`, which go from Ray to the actors without the driver
+        places = data.range(len(left), override_num_blocks=math.ceil(len(left) / plan.block))
+        results = places.map_batches(
+            Scorer,
+            batch_size=None,
+            compute=data.ActorPoolStrategy(size=plan.actors, max_tasks_in_flight_per_actor=1),
+            fn_constructor_args=(np.array(left), *about),
+            num_cpus=plan.cpus,
+            num_gpus=plan.gpus,
+        )
         for batch in results.iter_batches(batch_size=None, prefetch_batches=0):
             problem = next(filter(None, batch["problem"]), "")
             if problem:
@@ -386,28 +400,26 @@ def scored(
         ) from error
 
 
-def batched(items, size):
-    """Lists of `size` of the items, the last one shorter."""
-    for start in range(0, len(items), size):
-        yield list(items[start : start + size])
-
-
 class Scorer:
     """An actor: scores blocks of videos with a network that it loads for the first one. What
     goes wrong is told in its rows.
     """
 
-    def __init__(self, plain: dict, paths: Paths, parts: str, make_scorer, cpus: int):
-        """plain: ScoringSettings as a dict · make_scorer: see extract."""
-        self.settings = ScoringSettings(**plain)
+    def __init__(
+        self, left: np.ndarray, plain: dict, paths: Paths, parts: str, make_scorer, cpus: int
+    ):
+        """left: numbers of all videos that are given out · plain: ScoringSettings as a dict ·
+        make_scorer: see extract.
+        """
+        self.left, self.settings = left, ScoringSettings(**plain)
         self.paths, self.parts, self.make_scorer = paths, Path(parts), make_scorer
         self.cpus, self.score, self.log = cpus, None, None
 
     def __call__(self, batch: Mapping) -> dict:
-        """{"number"} of videos -> the same with {"log", "size", "problem"} of each; log: ""
-        where they were not scored.
+        """{"id"}, places of videos in `left` -> {"number", "log", "size", "problem"} of each;
+        log: "" where they were not scored.
         """
-        problem, log, numbers = "", None, batch["number"].tolist()
+        problem, log, numbers = "", None, self.left[batch["id"]].tolist()
         try:
             if self.score is None:
                 self.begin()

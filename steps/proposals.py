@@ -72,7 +72,9 @@ def _frames_of(trained, video, chunks, wanted, kind):
     """{frame of the file: actors} of one video."""
     found = {}
     for chunk in chunks:
-        logits, scores = engine.predict(trained.detector, chunk["clips"], trained.pixel_range)
+        logits, scores = engine.predict(
+            trained.detector, chunk["clips"], trained.pixel_range, amp=trained.amp
+        )
         for numbers_T, logits_T, scores_C in zip(
             chunk["frames"], logits, scores.numpy(), strict=True
         ):

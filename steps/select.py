@@ -87,6 +87,8 @@ def choose_next(settings: SelectSettings, cycle: Cycle) -> int:
     known = pool_of_cycle(settings, cycle, rule, before, unreadable)
     asked = asked_budget(settings, before, known)
     chosen, drawn = choose(settings, rule, known, asked)
+    # of a large pool they are most of what is in memory
+    known = replace(known, pool=replace(known.pool, scores={}))
     head = {
         "run": cycle.run.name,
         "cycle": cycle.number,

@@ -3,24 +3,31 @@ read, and what semi/run.py shares with them.
 """
 
 import contextlib
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from claus import engine
 from claus.artifacts import checkpoint, cycle_locks, identities
 from claus.artifacts.cycle import Cycle
 from claus.datasets import table
 from claus.datasets.labels import annotations
 from claus.training import Claus, Trainer, Videos
 from claus.utils import distributed
+from claus.utils.precision import Precision
 from claus.utils.runtime import UserError, check_writable, full_disk_at
 
 LEAST_VALIDATION_FRAMES = 30  # with fewer labeled frames to validate on, nothing is held out
 # what an interrupted user is told
-AGAIN = "finished epochs are kept; resume with the same command and --resume"
+AGAIN = (
+    "training.pt holds the last epochs but those that were too short to write it after each; "
+    "resume with the same command and --resume"
+)
+SAVING_SHARE = 0.05  # of the time of a training that writing training.pt may take
+WRITING_RATE = 5e8  # bytes a second, before it was measured
 
 
 def run(settings):
@@ -56,7 +63,7 @@ def train(settings, cycle, device):
 def opened(settings):
     """The cycle to train; None where that is done already. UserError where it cannot begin."""
     place = settings.place
-    engine.fast_convolutions(settings.hardware.device)
+    Precision.of(settings.hardware).take(settings.hardware.device)
     cycle = Cycle.of(place.run, place.cycle, place.files)
     if nothing_to_do(cycle, settings.resume):
         return None
@@ -158,10 +165,11 @@ def split_validation(labels, names, seed):
 
 
 def fit(trainer):
-    """All epochs that are left; the first process writes training.pt after each, and
-    detector.pt at the end.
+    """All epochs that are left; the first process writes training.pt after as many as Saving
+    allows, and detector.pt at the end.
     """
     cycle, first = trainer.cycle, distributed.rank() == 0
+    saving = Saving(cycle.training)
     logs = (
         SummaryWriter(cycle.tensorboard, purge_step=trainer.epoch)
         if first
@@ -171,11 +179,42 @@ def fit(trainer):
         for epoch in range(trainer.epoch, trainer.settings.optimizer.epochs):
             trainer.run_epoch(epoch, writer)
             if first:
-                checkpoint.save(trainer.state_dict(epoch + 1), cycle.training)
+                saving.offer(trainer.state_dict(epoch + 1))
     finished = trainer.finished()
     if first:
         checkpoint.save(finished, cycle.detector)
         cycle.training.unlink(missing_ok=True)
+
+
+class Saving:
+    """Writes training.pt so often that it takes at most SAVING_SHARE of the time: with the
+    full network it has 768 MB, and an epoch of few labels takes seconds. A training that is
+    killed loses the epochs since, at most those of 1 / SAVING_SHARE times a write.
+    """
+
+    def __init__(self, path):
+        self.path, self.began, self.spent, self.cost = path, time.monotonic(), 0.0, None
+
+    def offer(self, state):
+        """Write the state, if it is due."""
+        began = time.monotonic()
+        cost = nbytes(state) / WRITING_RATE if self.cost is None else self.cost
+        if self.spent + cost > SAVING_SHARE * (began - self.began):
+            return
+        checkpoint.save(state, self.path)
+        self.cost = time.monotonic() - began
+        self.spent += self.cost
+
+
+def nbytes(state):
+    """Bytes of the tensors in a state of dicts and lists."""
+    if isinstance(state, torch.Tensor):
+        return state.nbytes
+    if isinstance(state, dict):
+        state = state.values()
+    elif not isinstance(state, list | tuple):
+        return 0
+    return sum(map(nbytes, state))
 
 
 def report_skipped(failed, whole):

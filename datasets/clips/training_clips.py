@@ -6,8 +6,9 @@ interruption changes a clip.
 """
 
 import contextlib
+import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -249,15 +250,83 @@ def collate(items: list[dict]) -> dict:
     return batch
 
 
-def loader(dataset: Dataset, sampler: Sampler, batch_size: int, workers: int) -> DataLoader:
-    """DataLoader over `sampler` that draws nothing from the global random state."""
-    return DataLoader(
-        dataset,
-        batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=collate,
-        generator=torch.Generator(),
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
+def in_batches(keys: Iterable, size: int) -> Iterator[list]:
+    """Lists of `size` keys that follow one another, the last one shorter."""
+    keys = iter(keys)
+    return iter(lambda: list(itertools.islice(keys, size)), [])
+
+
+class Clips:
+    """Batches of clips of several data sets by one loader, whose processes are started once
+    and kept: starting them anew costs seconds an epoch.
+
+    sets: name -> (Dataset, function that makes a batch of a list of its items). Draws nothing
+    from the global random state.
+    """
+
+    def __init__(self, sets: dict[str, tuple[Dataset, Callable]], workers: int):
+        self._plan = _Plan()
+        self._loader = DataLoader(
+            _Union(sets),
+            batch_sampler=self._plan,
+            num_workers=workers,
+            collate_fn=_Collate(sets),
+            generator=torch.Generator(),
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def batches(self, name: str, keys: Iterable[list]) -> Iterator[dict]:
+        """Batches of the data set of this name, from a list of keys for each. Those of the
+        last call end with the next one.
+        """
+        self._plan.batches = ([(name, key) for key in some] for some in keys)
+        return iter(self._loader)
+
+
+class _Plan(Sampler):
+    """The batches of keys that come next."""
+
+    def __init__(self):
+        self.batches = iter(())
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+class _Union(Dataset):
+    """(name, key) -> (name, item) of the data set of this name."""
+
+    def __init__(self, sets):
+        self.sets = sets
+
+    def __getitem__(self, key):
+        name, own = key
+        return name, self.sets[name][0][own]
+
+
+class _Collate:
+    """A batch of items of one data set, by its own function."""
+
+    def __init__(self, sets):
+        self.sets = sets
+
+    def __call__(self, items):
+        name = items[0][0]
+        return self.sets[name][1]([item for _, item in items])
+
+
+def loader(dataset: Dataset, sampler: Iterable, batch_size: int, workers: int) -> Iterator:
+    """Batches of the clips of one data set, by Clips."""
+    clips = Clips({"": (dataset, collate)}, workers)
+    return _Again(clips, sampler, batch_size)
+
+
+class _Again:
+    """Iterates over a sampler's batches each time anew."""
+
+    def __init__(self, clips, sampler, size):
+        self.clips, self.sampler, self.size = clips, sampler, size
+
+    def __iter__(self):
+        return self.clips.batches("", in_batches(self.sampler, self.size))

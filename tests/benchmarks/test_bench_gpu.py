@@ -5,11 +5,16 @@ right.
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 
-from claus.benchmarks import bench_gpu, gpu_costs
+from claus.benchmarks import bench_gpu, gpu_checks, gpu_costs
+
+WORKS = ("training", "scoring")
 
 
 def test_without_a_gpu_it_says_so_in_one_line_and_succeeds(monkeypatch, capsys):
@@ -40,6 +45,15 @@ def test_every_part_runs_on_the_cpu_without_a_decoder():
         for part in ("encoder", "decoder", "encoder and decoder", "training step")
     )
     assert "aten::" in said and "| 100% | 2284 | 182720 |" in said
+    # of the small network alone capsules and decoder are near enough for a cosine
+    cosines = re.search(r"\| TF32 \| (.*) \|\n\| bf16 \| (.*) \|", said)
+    assert cosines[1] == "1.0000 | 1.0000 | 1.0000"  # there is none on a CPU
+    assert all(-1 <= float(value) <= 1 for value in cosines[2].split(" | "))
+    assert "The same step twice in float32: the same bytes." in said
+    assert re.search(r"\| TF32 \| 1.00000 \| (\d+) of \1 \|", said)
+    assert re.search(r"Evaluation, both protocols, .*: [\d.]+ ms a clip", said)
+    assert re.search(r"\| training step \| not looked for on a CPU \|", said)
+    assert all(f"ours, bf16, CUDA graph, {work}: left out" in said for work in WORKS)
 
 
 def test_networks_that_differ_are_found(capsys, monkeypatch):
@@ -83,6 +97,59 @@ def test_a_cycle_is_extrapolated_from_the_rates():
     25,743 clips encoded.
     """
     rows = bench_gpu.cycle_table(
-        182_720 / 60, 2284 / 60, (40 * 256 + 25_743) / 60, 8
+        182_720 / 60, 2284 / 60, (40 * 256 + 25_743) / 60, 8, 60_000 / 20_604
     ).splitlines()
-    assert rows[-1] == "| 100% | 2284 | 182720 | 1.0 | 1.0 | 1.0 | 3.0 |"
+    assert rows[-1] == "| 100% | 2284 | 182720 | 1.0 | 1.0 | 1.0 | 1.0 | 4.0 |"
+
+
+def tiny_bench(**more):
+    args = bench_gpu.parse_args(["--device", "cpu", "--tiny"])
+    return bench_gpu.Bench(bench_gpu.Settings(**{**vars(args), **more}))
+
+
+def test_a_part_that_would_not_end_in_time_is_not_begun(capsys):
+    bench = tiny_bench(minutes=1.0, batch_size=1)
+    bench.settings = replace(bench.settings, tiny=False)
+    assert bench.time_left("a short part", 30)
+    assert not bench.time_left("a long part", 90)
+    assert "a long part: left out, it takes about 90 s and" in capsys.readouterr().out
+
+
+def test_a_wait_is_a_problem(monkeypatch):
+    """On a card the words of PyTorch's debug mode, and exit status 1."""
+    bench = tiny_bench(batch_size=1, passes=1)
+    bench.cuda, modes = True, []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    calls = iter([None, RuntimeError("called a synchronizing CUDA operation\nmore")])
+
+    def work():
+        found = next(calls)
+        if found:
+            raise found
+
+    assert gpu_checks.waits_of(bench, work) == "called a synchronizing CUDA operation"
+    assert modes == ["error", "default"]
+    assert gpu_checks.waits_of(bench, lambda: None) == "none"
+    found = {"training step": "waited", "scored tile": "none"}
+    monkeypatch.setattr(gpu_checks, "waits_of", lambda bench, work: found.popitem()[1])
+    monkeypatch.setattr(gpu_checks, "video", lambda bench: (None, None, [{}]))
+    monkeypatch.setattr(gpu_checks, "training_step", lambda bench: (None, None))
+    gpu_checks.waits_table(bench)
+    assert len(bench.problems) == 1 and "waits for the GPU: waited" in bench.problems[0]
+
+
+def test_ranks_and_best_frames():
+    exact = np.arange(40.0)
+    assert gpu_checks.rank_correlation(exact, exact**3) == pytest.approx(1)
+    assert gpu_checks.rank_correlation(exact, -exact) == pytest.approx(-1)
+    assert gpu_checks.top(exact) == {38, 39}  # 5% of forty
+
+
+def test_parts_of_the_network():
+    """Every parameter is in one of them, and none of them is empty."""
+    detector = tiny_bench(batch_size=1).detector
+    parts = {gpu_checks.part_of(name) for name, _ in detector.named_parameters()}
+    assert parts == {"encoder", "capsules", "decoder"}
+    assert gpu_checks.part_of("conv1.trunk.0.weight") == "encoder"
+    assert gpu_checks.part_of("smooth.weight") == "decoder"

@@ -13,6 +13,7 @@ from torch import nn
 from claus.models import capsules, decoder_tail
 from claus.models.capsules import ConvCaps, PrimaryCaps
 from claus.models.decoder_tail import FusedTail
+from claus.models.mc_dropout import mc_forward
 from claus.reference.network import ConvCaps as PlainConvCaps
 from claus.reference.pair import clips, pair
 
@@ -153,26 +154,50 @@ def test_evaluation_mode_has_gradients_of_batch_norm_too():
     torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=0)
 
 
-def test_bf16_autocast_trains_and_keeps_routing_in_float32():
+def test_bf16_autocast_trains_and_keeps_capsules_and_logits_in_float32():
     fast, _ = pair("small", 4)
     clip, masks = clips(2, 64), masks_of(fast, 2, "random")
     with torch.no_grad():
         exact = outputs(fast, clip, masks)
-    seen = []
-    fast.conv_caps.register_forward_hook(
-        lambda module, inputs, out: seen.extend(x.dtype for x in out)
-    )
+    seen = {}
+    for name in ("conv1", "primary_caps", "conv_caps", "conv28", "tail"):
+        fast.get_submodule(name).register_forward_hook(
+            lambda module, inputs, out, name=name: seen.update({name: out})
+        )
     with torch.autocast("cpu", torch.bfloat16):
         out = outputs(fast, clip, masks)
-    assert seen == [torch.float32] * 2
-    loss_of([x.float() for x in out]).backward()
+    low = [seen["conv1"][0], seen["conv28"]]
+    assert {x.dtype for x in low} == {torch.bfloat16}
+    high = [*seen["primary_caps"], *seen["conv_caps"], seen["tail"], *out]
+    assert {x.dtype for x in high} == {torch.float32}
+    # the arithmetic is float32 as well, not its results alone
+    given = seen["conv1"][0].detach().squeeze(2), masks[0]
+    plain = fast.capsules(given[0].float(), given[1])
+    with torch.autocast("cpu", torch.bfloat16):
+        again = fast.capsules(*given)
+    assert all(torch.equal(a, b) for a, b in zip(again, plain, strict=True))
+    loss_of(out).backward()
     assert all(
         torch.isfinite(p.grad).all() and p.grad.dtype == p.dtype for p in fast.parameters()
     )
-    assert (out[0].float() - exact[0]).abs().max() < 0.1 * exact[0].abs().max()
+    assert (out[0] - exact[0]).abs().max() < 0.1 * exact[0].abs().max()
     fast.train()
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.isfinite(fast(clip).logits).all()
+
+
+def test_scoring_under_bf16_keeps_capsules_and_logits_in_float32():
+    fast, _ = pair("small", 4)
+    clip, masks = clips(1, 64), masks_of(fast, 3, "random")
+    exact, _ = mc_forward(fast, clip, *masks)
+    dtypes = []
+    fast.conv_caps.register_forward_hook(
+        lambda module, inputs, out: dtypes.extend(x.dtype for x in [*inputs, *out])
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, latent = mc_forward(fast, clip, *masks)
+    assert {*dtypes, logits.dtype, latent.dtype} == {torch.float32}
+    assert (logits - exact).abs().max() < 0.1 * exact.abs().max()
 
 
 # ---- routing ----
@@ -199,6 +224,21 @@ def test_routing_in_parts(monkeypatch, places_at_once):
         results.append([*out, found[0].reshape(pose.shape), *found[1:]])
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("places", [1, 7])
+def test_routing_in_reused_buffers_gives_the_same_bytes(places):
+    torch.manual_seed(0)
+    layer, pose, activation = ConvCaps(3, 4), torch.randn(places, 3, 16), torch.rand(places, 3)
+    arguments = pose, activation, layer.weights, torch.randn(4, 16), torch.randn(4), 3
+    with torch.no_grad():
+        plain = capsules.route(*arguments)
+        buffers = capsules.Buffers.of(pose, layer.weights)
+        for buffer in buffers:
+            buffer.fill_(math.nan)
+        for _ in range(2):
+            again = capsules.route(*arguments, buffers)
+            assert all(torch.equal(a, b) for a, b in zip(again, plain, strict=True))
 
 
 def test_routing_in_parts_gradcheck(monkeypatch):

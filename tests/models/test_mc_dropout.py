@@ -81,6 +81,38 @@ def test_a_pass_does_not_depend_on_how_many_there_are(detector):
     assert torch.equal(masks(detector, passes=10)[:3], masks(detector, passes=3))
 
 
+def test_antithetic_masks_come_in_pairs_of_opposites(detector):
+    for passes in (1, 4, 5):
+        pairs = torch.cat(seeded_masks(detector, 0, "v", 1, 0, passes, "antithetic"), 1)
+        plain = torch.cat(seeded_masks(detector, 0, "v", 1, 0, passes), 1)
+        assert len(pairs) == passes and set(pairs.unique().tolist()) == {0.0, 2.0}
+        assert torch.equal(pairs[::2], plain[::2])  # those of the published form
+        assert torch.equal(pairs[1::2], 2 - pairs[::2][: passes // 2])
+    with pytest.raises(ValueError, match="independent or antithetic"):
+        seeded_masks(detector, 0, "v", 0, 0, 2, "paired")
+
+
+def test_antithetic_masks_keep_the_expectation_and_lose_noise(detector, clip):
+    """Over many seeds the mean probability of a clip is the same; over few passes it is nearer
+    to that.
+    """
+
+    def means(form, seeds):
+        found = []
+        for seed in seeds:
+            logits, _ = mc_forward(
+                detector, clip, *seeded_masks(detector, seed, "v", 0, 0, 4, form)
+            )
+            found.append(logits.sigmoid().mean((0, 1)))
+        return torch.stack(found)
+
+    plain, pairs = means("independent", range(40)), means("antithetic", range(40, 80))
+    noise = plain.std(0), pairs.std(0)
+    assert noise[1].mean() < 0.8 * noise[0].mean()
+    apart = (plain.mean(0) - pairs.mean(0)) / ((noise[0] ** 2 + noise[1] ** 2) / 40).sqrt()
+    assert (apart**2).mean() < 3  # about 1 where the expectations are equal
+
+
 def test_masks_leave_the_global_random_state_alone(detector):
     torch.manual_seed(7)
     expected = torch.rand(3)

@@ -5,6 +5,7 @@ whatever is killed. Needs `pip install ray[data]`.
 import importlib.util
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from claus.datasets import toy
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = "--model small --pretrained none --device cpu --no-validation --steps 2 --epochs 1"
 VIDEOS = 16
+TOKEN = secrets.token_hex(32)  # of all clusters here: Ray reads it once a process
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 LIMIT = 400  # seconds of a command on a busy machine
 
@@ -82,12 +84,19 @@ def run(alone, trained, tmp_path):
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
+@pytest.fixture(autouse=True)
+def own_token(monkeypatch):
+    """Ray's clusters here let nobody else in, and leave no token in the home folder."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+
+
 @pytest.fixture
-def cluster():
+def cluster(own_token):
     """Two nodes of a processor each on this machine, as two machines would be."""
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     made.second = made.add_node(**NODE)
     yield made

@@ -11,10 +11,10 @@ import torch
 from made_videos import numbers
 
 from claus.datasets.clips.geometry import ClipGeometry, clip_indices
-from claus.datasets.clips.training_clips import TrainingClips
+from claus.datasets.clips.training_clips import Clips, TrainingClips
 from claus.datasets.labels.annotations import Annotations, Tube, Video
 from claus.losses.stew import clip_weight
-from claus.semi.batches import HalfAndHalf, PairedSampler, UnlabeledClips, join, paired_loader
+from claus.semi.batches import HalfAndHalf, PairedSampler, UnlabeledClips, join
 from claus.utils.runtime import UserError
 
 GRAY = ClipGeometry((48, 64), (40, 56), 32)
@@ -72,7 +72,8 @@ def test_a_clip_is_fixed_by_seed_epoch_and_position_whatever_the_workers(made_vi
     def batches(workers, seed=0, epoch=3):
         sampler = PairedSampler(["gray20"], ["gray40"], seed, 4, steps=3)
         sampler.epoch = epoch
-        return list(paired_loader(pairs(made_videos, *BOTH, seed=seed), sampler, workers))
+        reader = Clips({"pairs": (pairs(made_videos, *BOTH, seed=seed), join)}, workers)
+        return list(reader.batches("pairs", sampler))
 
     state = torch.get_rng_state()
     alone, two = batches(0), batches(2)
@@ -126,7 +127,8 @@ def test_an_odd_batch_has_the_greater_half_unlabeled():
 
 def test_a_batch_has_labeled_clips_first(made_videos):
     sampler = PairedSampler(["gray20"], ["gray40"], 0, 4)
-    batch = next(iter(paired_loader(pairs(made_videos, *BOTH), sampler, 0)))
+    reader = Clips({"pairs": (pairs(made_videos, *BOTH), join)}, 0)
+    batch = next(reader.batches("pairs", sampler))
     assert batch["frames"].shape == (4, 8, 3, 32, 32) and batch["target"].shape == (
         2,
         8,

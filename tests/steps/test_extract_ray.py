@@ -137,10 +137,16 @@ def test_a_machine_says_what_it_does_not_see(seen, tmp_path):
     assert "where the driver has 1.0, so that scores would differ" in other.problem()
 
 
+def test_an_address_where_nobody_listens_is_refused_at_once():
+    with pytest.raises(OSError):
+        extract_ray.answers("127.0.0.1:1")
+    extract_ray.answers("local")
+
+
 def made(parts, score, seen):
     """A Scorer whose videos are scored by the function (log, numbers)."""
     plain, threads = asdict(replace(settings(), ray=None)), torch.get_num_threads()
-    return Scorer(plain, seen, os.fspath(parts), lambda *_: score, threads)
+    return Scorer(np.arange(10), plain, seen, os.fspath(parts), lambda *_: score, threads)
 
 
 @pytest.fixture
@@ -158,7 +164,7 @@ def write(log, numbers):
 def test_an_actor_writes_all_its_blocks_to_one_log(parts, seen):
     actor = made(parts, write, seen)
     for numbers in ([4, 7], [1]):
-        rows = actor({"number": np.array(numbers)})
+        rows = actor({"id": np.array(numbers)})
         assert rows["number"] == numbers and rows["problem"] == [""] * len(numbers)
     (log,) = parts.iterdir()
     assert rows["log"] == [log.name] and rows["size"] == [log.stat().st_size]
@@ -168,7 +174,7 @@ def test_an_actor_writes_all_its_blocks_to_one_log(parts, seen):
 
 def test_two_actors_never_share_a_log(parts, seen):
     for number in (0, 1):
-        made(parts, write, seen)({"number": np.array([number])})
+        made(parts, write, seen)({"id": np.array([number])})
     assert len(list(parts.glob("*.log"))) == 2
 
 
@@ -179,7 +185,7 @@ def test_an_actor_tells_what_went_wrong(parts, seen, capsys):
     def broken(log, numbers):
         raise KeyError("x")
 
-    block = {"number": np.array([3, 4])}
+    block = {"id": np.array([3, 4])}
     assert made(parts, bad_video, seen)(block)["problem"] == ["v.avi is damaged"] * 2
     (problem, _) = made(parts, broken, seen)(block)["problem"]
     assert "has failed (KeyError: 'x')" in problem
@@ -192,10 +198,10 @@ def test_a_block_that_kills_its_actors_is_left_out_at_last(parts, seen):
     def killed(log, numbers):
         raise KeyboardInterrupt  # as abrupt as it gets here
 
-    block = {"number": np.array([3, 4])}
+    block = {"id": np.array([3, 4])}
     for _ in range(extract_ray.TRIES):
         with pytest.raises(KeyboardInterrupt):
             made(parts, killed, seen)(block)
     rows = made(parts, write, seen)(block)
     assert rows["log"] == ["", ""] and rows["problem"] == ["", ""]
-    assert made(parts, write, seen)({"number": np.array([3])})["log"] != [""]
+    assert made(parts, write, seen)({"id": np.array([3])})["log"] != [""]

@@ -11,9 +11,11 @@ import torch
 from claus.artifacts import score_columns
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.part_log import PartLog, Parts
+from claus.artifacts.parts import parts_dir
 from claus.artifacts.scores import load_features, load_uncertainty
 from claus.datasets.clips.geometry import ClipGeometry
 from claus.datasets.labels.annotations import Video
+from claus.flags import scoring as flags
 from claus.losses.cluster import Clusters
 from claus.selection.uncertainty import SCORES
 from claus.steps import extract
@@ -122,7 +124,16 @@ def broken_in_the_middle(made_videos, monkeypatch, tmp_path):
     )
     settings = SimpleNamespace(
         **dict(seed=0, passes=1, threshold=0.4, phases=1, tail="repeat", amp=False),
-        **dict(compile=False, dataset="ucf101", data=None, workers=0, strict=False),
+        **dict(
+            tf32=False,
+            cudnn_benchmark=False,
+            compile=False,
+            dataset="ucf101",
+            data=None,
+            workers=0,
+            strict=False,
+        ),
+        masks="independent",
     )
 
     def score(trained, video, chunks, *rest):
@@ -152,3 +163,17 @@ def test_strict_stops_at_a_video_that_breaks_in_the_middle(broken_in_the_middle)
         extract.extract(trained, videos, [0, 1], find_video, parts, settings)
     with Parts(parts, parts.name) as found:
         assert len(found) == 0 and found.failures() == {}
+
+
+def test_scores_by_other_masks_are_not_resumed():
+    """Another --masks has parts of its own and is named in the pickle; the published form is
+    not, so that runs from before it existed go on.
+    """
+    plain, pairs = (
+        flags.parse(["--run", "r", "--cycle", "0", "--device", "cpu", *more])
+        for more in ([], ["--masks", "antithetic"])
+    )
+    assert "masks" not in extract.shaping(plain)
+    assert extract.shaping(pairs) == {**extract.shaping(plain), "masks": "antithetic"}
+    folders = {parts_dir("p", ["source", extract.shaping(how), []]) for how in (plain, pairs)}
+    assert len(folders) == 2
