@@ -32,7 +32,15 @@ from tqdm import tqdm
 from claus import engine
 from claus.artifacts import checkpoint
 from claus.artifacts.parts import fingerprint
-from claus.artifacts.training_state import TRAINING_STATE, check_same_settings, plain, renamed
+from claus.artifacts.training_state import (
+    check_optimizer,
+    check_progress,
+    check_same_settings,
+    check_state,
+    damage_named,
+    plain,
+    renamed,
+)
 from claus.datasets.clips.geometry import GEOMETRY
 from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
 from claus.datasets.clips.training_clips import (
@@ -589,11 +597,7 @@ class Trainer:
         other labels.
         """
         path = self.cycle.training
-        if not isinstance(state, dict) or not TRAINING_STATE <= state.keys():
-            raise UserError(
-                f"{path} is not a training state of this version; drop --resume and train "
-                "again with --force"
-            )
+        check_state(state, path)
         check_same_settings(plain(self.recipe.settings), renamed(state["arguments"]), path)
         if state["labels"] != self.source:
             raise UserError(
@@ -601,12 +605,25 @@ class Trainer:
                 f"{self.settings.place.annotations or self.cycle.annotations.name} has now; "
                 "train again with --force in place of --resume"
             )
+        with damage_named(path):
+            self.take(state, path)
+
+    def take(self, state, path):
+        """What restore goes on with; nearly any error where the state is damaged."""
+        epochs, steps = self.settings.optimizer.epochs, self.settings.optimizer.steps
+        check_progress(state, self.labels.videos, epochs)
         self.take_step()  # before the random state is set
         self.recipe.load_state_dict(state, path)
+        checkpoint.check_finite(state["detector"], path)
         self.detector.load_state_dict(state["detector"])
         self.take_trunk()
+        fresh = [dict(group) for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        check_optimizer(self.optimizer, fresh)
         self.clusters = Clusters.from_state(state["clusters"])
+        checkpoint.check_clusters_of(self.clusters, self.detector.config, state["names"])
+        if state["best"] is not None:
+            checkpoint.rebuilt(state["best"], path)
         self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
         self.best_score, self.best = state["best_score"], state["best"]
         self.failed = {**state["failed"], **self.failed}
@@ -616,6 +633,8 @@ class Trainer:
         sampler, self.all_steps = self.batches.sampler, state["all_steps"]
         sampler.names[:], sampler.length = self.names, state["length"]
         self.batches = self.recipe.batches(self.batches)
+        if self.all_steps != (steps or epochs * len(self.batches)):
+            raise ValueError(f"it has {self.all_steps} steps")
         # whose clips re-estimate the batch norm after the last epoch
         self.batches.sampler.epoch = max(self.epoch - 1, 0)
         torch.set_rng_state(state["random"]["cpu"])

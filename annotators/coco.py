@@ -40,6 +40,12 @@ def read_labels(path: Path, found: Found, kind: str) -> None:
     ):
         raise UserError(f"{path}: no COCO file: images, annotations and categories are missing")
     images, annotations, categories = lists
+    named = [(one, "id") for one in (*images, *categories)]
+    named += [(one, name) for one in annotations for name in ("image_id", "category_id")]
+    for one, name in named:
+        if not isinstance(one.get(name), int | str):
+            raise UserError(f"{path}: {name} is {one.get(name)!r}, no number; export it again")
+    known = {image["id"] for image in images}
     labels = {one.get("id"): str(one.get("name")) for one in categories}
     for label in labels.values():
         found.name_class(label)
@@ -54,6 +60,8 @@ def read_labels(path: Path, found: Found, kind: str) -> None:
     for annotation in annotations:
         number = annotation.get("image_id")
         place = places.get(number)
+        if number not in known:
+            found.problems.append((path.name, f"image {number!r} is not in its list"))
         if place is None:
             continue
         if annotation.get("iscrowd") and kind == "boxes":

@@ -24,21 +24,23 @@ import json
 import re
 import time
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from claus.annotators.actors import answers_with
-from claus.annotators.polygons import polygon_mask
-from claus.datasets.labels.masks import decode_rle, encode_rle
-from claus.utils.runtime import UserError, append_line
+from claus.annotators.polygons import polygon_mask, polygons_problem
+from claus.datasets.labels.masks import decode_rle, encode_rle, rle_problem
+from claus.utils.runtime import UserError, append_line, read_json_lines, shown
+from claus.utils.shape import amount, maybe, misfit, whole
 
 VERSION = 1
 KINDS = ("answers", "correction")
 AGREE = 0.5  # mean IoU of two people's boxes below which a third is asked
 LONGEST = 40  # letters of an annotator's name
+FIX = "restore the file, or take that line out"
 
 
 def annotator_name(text: str) -> str:
@@ -47,12 +49,77 @@ def annotator_name(text: str) -> str:
     It becomes the name of a file. Raises UserError.
     """
     name = unicodedata.normalize("NFC", str(text))
-    if not re.fullmatch(r"[\w-]+", name) or len(name) > LONGEST:
+    if not _is_name(name):
         raise UserError(
             f"{name[:60]!r} is no name of an annotator: give up to {LONGEST} letters, digits, "
             "- or _"
         )
     return name
+
+
+def picture_size(value: object) -> bool:
+    """Whether it is [height, width] of a picture that can be shown."""
+    sides = isinstance(value, list) and len(value) == 2 and all(map(whole, value))
+    return sides and 0 < value[0] * value[1] < 2**28
+
+
+def four_whole_numbers(value: object) -> bool:
+    """Whether it is a box as [x, y, width, height]."""
+    return isinstance(value, list) and len(value) == 4 and all(map(whole, value))
+
+
+def of_an_annotator(value: object) -> bool:
+    """Whether it is the name of one."""
+    return isinstance(value, str) and _is_name(value)
+
+
+def _is_name(name):
+    return bool(re.fullmatch(r"[\w-]+", name)) and len(name) <= LONGEST
+
+
+def one_of(*words: str) -> Callable:
+    """A shape of shape.py: one of these words."""
+
+    def fits(value):
+        return isinstance(value, str) and value in words
+
+    fits.__name__ = " or ".join(words)
+    return fits
+
+
+HEAD = {
+    "kind": maybe(one_of(*KINDS)),
+    "run": maybe(str),
+    "cycle": maybe(whole),
+    "who": maybe(of_an_annotator),
+}
+ACTOR = {
+    "track": whole,
+    "origin": maybe(str),
+    "class": maybe((str, None)),
+    "box": maybe(four_whole_numbers),
+    "polygons": maybe(list),
+    "mask": maybe(dict),
+}
+LINES = {  # by what they do
+    "frame": {
+        "t": amount,
+        "video": str,
+        "frame": whole,
+        "size": picture_size,
+        "state": one_of("open", "done", "skipped"),
+        "actors": [ACTOR],
+        "seconds": maybe((amount, None)),
+        "reason": maybe((str, None)),
+        "changed": maybe(bool),
+    },
+    "class": {"t": amount, "video": str, "class": (str, None), "none": maybe(bool)},
+    "segments": {
+        "t": amount,
+        "video": str,
+        "parts": [{"first": whole, "end": whole, "class": (str, None)}],
+    },
+}
 
 
 # --------------------------------------------------------------------------------- writing
@@ -101,7 +168,7 @@ class Work:
     seconds: list[float] = field(default_factory=list)
 
     def take(self, line: Mapping) -> None:
-        """Take a further line in. Raises KeyError or TypeError where it is none."""
+        """Take a further line in, as the page writes it."""
         if line["do"] == "frame":
             key = line["video"], int(line["frame"])
             known = self.frames.get(key, {})
@@ -123,41 +190,63 @@ def recognizes(head: bytes) -> bool:
 
 def read_journal(path: str | Path) -> tuple[dict, Work]:
     """(its first line, what it says). Raises UserError naming the file, and the line where
-    one other than the last is damaged.
+    one is damaged; a line that a power cut has left incomplete is passed over.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text in UTF-8"
-        raise UserError(f"{path}: cannot be read: {reason.lower()}; check the path") from error
-    if not recognizes(lines[0].encode()):
+    head, *lines = read_json_lines(path, FIX, _wrong) or [{}]
+    if "claus_journal" not in head:
         raise UserError(f"{path}: not a journal of label.py; give the file that it wrote")
-    try:
-        head = json.loads(lines[0])
-    except ValueError as error:
-        raise UserError(
-            f"{path}: its first line is damaged; it was {{\"claus_journal\": 1, ...}}"
-        ) from error
-    if head.get("claus_journal") != VERSION:
-        raise UserError(
-            f"{path}: is a journal of version {head.get('claus_journal')}, this program reads "
-            f"{VERSION}; update this program"
-        )
-    work = Work(str(head.get("who", Path(path).stem)), head.get("kind", KINDS[0]))
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
-            continue
-        try:
-            work.take(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            cut_off = number >= len(lines) or not any(map(str.strip, lines[number:]))
-            if cut_off or not line.endswith("}"):
-                continue  # a power cut in the middle of a line
-            raise UserError(
-                f"{path}, line {number}: not a line of a journal; restore the file, or take "
-                "that line out"
-            ) from error
+    work = Work(head.get("who") or Path(path).stem, head.get("kind", KINDS[0]))
+    for line in lines:
+        if "claus_journal" in line:
+            raise UserError(f"{path}: its first line comes twice; {FIX}")
+        work.take(line)
     return head, work
+
+
+def _wrong(number, line):
+    """What is wrong with a line of a journal, or None."""
+    if number > 1 and "claus_journal" not in line:
+        problem = _wrong_line(line)
+        return problem and f"not a line of a journal: {problem}"
+    if "claus_journal" not in line:
+        return "not a journal of label.py"
+    if line["claus_journal"] != VERSION:
+        version = shown(str(line["claus_journal"]), 20)
+        return f"of version {version}, this program reads {VERSION}"
+    return misfit(line, HEAD)
+
+
+def _wrong_line(line):
+    do = line.get("do")
+    if not isinstance(do, str) or do not in LINES:
+        return f"do is not {', '.join(LINES)}"
+    problem = misfit(line, LINES[do])
+    if problem:
+        return problem
+    if do == "segments":
+        backward = any(part["first"] >= part["end"] for part in line["parts"])
+        return "a part ends before it begins" if backward else None
+    if do == "frame":
+        return _wrong_actors(line["actors"], *line["size"])
+    return None
+
+
+def _wrong_actors(actors, height, width):
+    for actor in actors:
+        kinds = [name for name in ("box", "polygons", "mask") if name in actor]
+        if len(kinds) != 1:
+            return "an actor has not one box, mask or list of polygons"
+        if kinds == ["box"] and not (min(actor["box"][:2]) >= 0 < min(actor["box"][2:])):
+            return "a box has no area, or begins outside of the picture"
+        problem = None
+        if kinds == ["polygons"]:
+            problem = polygons_problem(actor["polygons"])
+        elif kinds == ["mask"]:
+            wrong = rle_problem(actor["mask"], height, width)
+            problem = wrong and f"a mask {wrong}"
+        if problem:
+            return problem
+    return None
 
 
 def read_answers(paths: Iterable[str | Path], request: Mapping) -> dict:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 from xml.parsers import expat
 
-from claus.utils.runtime import UserError
+from claus.utils.runtime import UserError, parse_json, shown
 
 BYTES = 512 << 20  # of one file, and of what one is unpacked to
 DEPTH = 32  # elements inside one another; CVAT needs 5
@@ -59,24 +59,19 @@ def head_of(path: str | Path) -> bytes:
 
 def read_json(path: str | Path) -> object:
     """What a JSON file holds; UserError where it is none, is too large or too deep, or has
-    numbers that are none (NaN).
+    numbers that are none (NaN), see runtime.parse_json.
     """
-
-    def no_number(word):
-        raise ValueError(f"{word} is no number")
-
     check_values(path)
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        return json.loads(text, parse_constant=no_number)
+        return parse_json(Path(path).read_bytes())
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path}, line {error.lineno}: {error.msg[0].lower()}{error.msg[1:]} at column "
             f"{error.colno}; export the file again"
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(
-            f"{path}: not a JSON text in UTF-8, or nested too deep; export the file again"
+            f"{path}: not JSON, or damaged ({error}); export the file again"
         ) from error
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
@@ -220,6 +215,10 @@ def _parse(file: IO[bytes], where: str, root: str) -> Iterator[Node]:
             yield from done
             done.clear()
         parser.Parse(b"", True)
+    except LookupError as error:
+        raise UserError(
+            f"{where}: {shown(str(error), 80)}; export it again, in UTF-8"
+        ) from error
     except expat.ExpatError as error:
         raise UserError(
             f"{where}, line {error.lineno}: not whole XML ({expat.ErrorString(error.code)}); "

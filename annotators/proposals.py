@@ -7,20 +7,51 @@ Frames have the numbers of the file, boxes are half-open corners in pixels, rle 
 uncompressed run lengths (datasets/labels/masks.py).
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from claus.datasets.labels.masks import decode_rle, rle_problem
-from claus.utils.runtime import read_json
+from claus.utils.runtime import UserError, read_json
+from claus.utils.shape import maybe, share
+
+FIX = "remove it, or run cluster_extract.py again"
 
 
-def read_proposals(path: Path) -> dict:
-    """The proposals of a file, {} where there is none."""
+def a_box(value: object) -> bool:
+    """Whether it is [x0, y0, x1, y1] of a box in a picture."""
+    numbers = isinstance(value, list) and all(type(one) in (int, float) for one in value)
+    if not numbers or len(value) != 4 or max(map(abs, value)) >= 1e6:
+        return False
+    return value[0] < value[2] and value[1] < value[3]
+
+
+def run_lengths(value: object) -> bool:
+    """Whether it is a mask's run lengths."""
+    size = value.get("size") if isinstance(value, dict) else None
+    return isinstance(size, list) and len(size) == 2 and rle_problem(value, *size) is None
+
+
+ACTOR = {
+    "box": a_box,
+    "class": maybe(str),
+    "score": maybe((share, None)),
+    "rle": maybe(run_lengths),
+}
+
+
+def read_proposals(path: Path, fix: str = FIX) -> dict:
+    """The proposals of a file, {} where there is none; UserError naming the file."""
     if not path.exists():
         return {}
-    return read_json(path, "remove it, or run cluster_extract.py again")
+    found = read_json(path, fix, {str: {str: [ACTOR]}})
+    for name, frames in found.items():
+        for frame in frames:
+            if not re.fullmatch(r"0|[1-9]\d{0,9}", frame, re.ASCII):
+                raise UserError(f"{path}: {name}: {frame!r} is no number of a frame; {fix}")
+    return found
 
 
 def proposals_of(proposals: Mapping | None, video: str, frame: int) -> list[dict]:

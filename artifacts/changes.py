@@ -26,10 +26,51 @@ import numpy as np
 from claus.artifacts.cycle import Run
 from claus.datasets.labels.annotations import Annotations, Video
 from claus.datasets.labels.segment import Segment
-from claus.utils.runtime import UserError, append_line, check_writable
+from claus.utils.runtime import UserError, append_line, check_writable, read_json_lines
+from claus.utils.shape import maybe, misfit, whole
 from claus.utils.words import many
 
-KINDS = ("start", "added", "withdrawn", "none", "classes", "corrected", "imported")
+
+def four_counts(value):
+    """Whether it is four counts, which may be negative."""
+    numbers = isinstance(value, list) and all(type(one) is int for one in value)
+    return numbers and len(value) == 4 and max(map(abs, value)) < 2**31
+
+
+def a_length(value):
+    """Whether it is a whole number from 1."""
+    return whole(value) and value > 0
+
+
+_VIDEO = {
+    "name": str,
+    "frames": a_length,
+    "height": a_length,
+    "width": a_length,
+    "segment": (dict, None),
+}
+SHAPES = {  # what scripts go on with of each kind of change
+    "start": {
+        "any_folder": maybe(bool),
+        "masks": maybe(bool),
+        "segment": maybe((str, None)),
+        "segments": maybe((str, None)),
+        "passed_over": maybe([str]),
+    },
+    "added": {"videos": [_VIDEO]},
+    "withdrawn": {"videos": [str], "reason": maybe(str), "paid": four_counts},
+    "none": {"videos": [str], "paid": four_counts},
+    "classes": {"classes": [str]},
+    "corrected": {
+        "frames": whole,
+        "videos": [str],
+        "paid": four_counts,
+        "weights": maybe([str]),
+        "none": maybe([str]),
+    },
+    "imported": {"free": four_counts, "from": maybe(str)},
+}
+KINDS = tuple(SHAPES)
 
 
 def read_changes(run: Run, kind: str | None = None, cycle: int | None = None) -> list[dict]:
@@ -47,25 +88,28 @@ def _read(path):
     """All changes of a file."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    changes = []
-    for number, line in enumerate(lines, 1):
-        try:
-            change = json.loads(line)
-            if change["change"] not in KINDS or not isinstance(change["cycle"], int):
-                raise ValueError
-        except (ValueError, TypeError, KeyError) as error:
-            if number == len(lines):
-                break
-            raise UserError(f"{path}, line {number}: damaged; restore the file") from error
-        changes.append(change)
-    changes = _since_start(changes)
+    changes = _since_start(read_json_lines(path, "restore the file", _wrong))
     last = {one["cycle"]: place for place, one in enumerate(changes) if one["change"] == "none"}
     return [
         one
         for place, one in enumerate(changes)
         if one["change"] != "none" or last[one["cycle"]] == place
     ]
+
+
+def _wrong(number, change):
+    """What is wrong with a line, or None."""
+    shape = SHAPES.get(change.get("change")) if isinstance(change.get("change"), str) else None
+    if shape is None:
+        return f"its change is none of {', '.join(KINDS)}"
+    problem = misfit(change, {"cycle": whole, **shape})
+    for record in () if problem else change.get("videos", ()):
+        if isinstance(record, dict) and record["segment"] is not None:
+            try:
+                Segment.from_dict(record["segment"])
+            except UserError as error:
+                problem = str(error)
+    return problem
 
 
 def _since_start(changes):
@@ -96,22 +140,14 @@ def with_changes(labels: Annotations, run: Run, cycle: int) -> Annotations:
     for change in read_changes(run, cycle=cycle):
         if change["change"] == "added":
             new = {record["name"]: _video(record) for record in change["videos"]}
-            known = set(labels.videos)
-            new = {name: video for name, video in new.items() if name not in known}
-            labels = replace(labels, videos={**labels.videos, **new})
+            new = {name: video for name, video in new.items() if name not in labels.videos}
+            labels = labels.joined(new)
         elif change["change"] == "classes":
             more = [name for name in change["classes"] if name not in labels.classes]
             labels = replace(labels, classes=(*labels.classes, *more))
         elif change["change"] == "withdrawn":
-            labels = without(labels, change["videos"])
+            labels = labels.without(change["videos"])
     return labels
-
-
-def without(labels: Annotations, names: list[str]) -> Annotations:
-    """The same without some videos."""
-    gone = set(names)
-    left = {name: video for name, video in labels.videos.items() if name not in gone}
-    return replace(labels, videos=left)
 
 
 def withdrawn(run: Run) -> set[str]:

@@ -151,6 +151,21 @@ def load(path, device="cpu", amp=True):
             f"{state.get('version')}, this program reads {VERSION}); update the code, or "
             f"train again"
         )
+    trained = rebuilt(state, path)
+    arguments = trained.about.get("arguments", {})
+    learns = bool(arguments.get("train_encoder", True))
+    trained.detector.conv1.pretrained().requires_grad_(learns)
+    trained.detector.to(device)  # outside: a device that fails is no damage of the file
+    trained.source, trained.amp = fingerprint(path), amp
+    if said := corrected_since(Path(path), trained.source):
+        print(said)
+    return trained
+
+
+def rebuilt(state, path):
+    """The Trained of what detector.pt holds, or training.pt of the best epoch; UserError
+    naming the file where its parts do not fit.
+    """
     problem = misfit(state, SHAPE)
     if problem:
         raise UserError(f"{path} is a damaged detector checkpoint ({problem}); train again")
@@ -182,13 +197,6 @@ def load(path, device="cpu", amp=True):
         raise UserError(
             f"{path} is a damaged detector checkpoint ({reason}); train again"
         ) from error
-    arguments = trained.about.get("arguments", {})
-    learns = bool(arguments.get("train_encoder", True))
-    trained.detector.conv1.pretrained().requires_grad_(learns)
-    trained.detector.to(device)  # outside: a device that fails is no damage of the file
-    trained.source, trained.amp = fingerprint(path), amp
-    if said := corrected_since(Path(path), trained.source):
-        print(said)
     return trained
 
 
@@ -200,12 +208,22 @@ def check_clusters(trained):
         raise ValueError("its geometry is not that of its network")
     if len(set(trained.classes)) != config.classes:
         raise ValueError("its classes are not those of its network")
-    clusters, size = trained.clusters, trained.detector.config.latent_size
+    check_clusters_of(trained.clusters, trained.detector.config)
+
+
+def check_clusters_of(clusters, config, names=()):
+    """ValueError unless clusters are of a network of this config, and have these videos."""
+    size = config.latent_size
     centers = torch.as_tensor(np.asarray(clusters.centers))
     if centers.ndim != 2 or centers.shape[1] != size or not torch.isfinite(centers).all():
         raise ValueError(f"its centers are not K rows of {size} numbers")
     if not all(0 <= number < len(centers) for number in clusters.assignment.values()):
         raise ValueError("a video is in a cluster that is not there")
+    counts = torch.as_tensor(np.asarray(clusters.counts))
+    if counts.shape != centers.shape[:1] or not bool((counts > 0).all()):
+        raise ValueError("its clusters have not a count each")
+    if not set(names) <= clusters.assignment.keys():
+        raise ValueError("a video is in no cluster")
 
 
 def check_sha256(path, expected):

@@ -20,11 +20,12 @@ from pathlib import Path
 
 from claus.artifacts.cycle import Run
 from claus.datasets.video.disk_cache import warn_once
-from claus.utils.runtime import UserError, append_line, parse_json
+from claus.utils.runtime import UserError, append_line, read_json_lines
 from claus.utils.shape import amount, misfit
 
 TEXTS = dict.fromkeys(("video", "file", "display", "codec", "rate", "first", "digest"), str)
 NUMBERS = dict.fromkeys(("bytes", "frames", "height", "width"), amount)
+FIX = "take that line out, then the file is looked at anew"
 SHAPE = TEXTS | NUMBERS | {"state": ([int], None)}
 
 
@@ -157,21 +158,12 @@ def _first_process():
 
 
 def _lines(path):
-    """{video: its first line}; lines that are incomplete are passed over."""
-    lines, names = {}, {"video", "state", *_names()}
+    """{video: its first line}."""
+    lines = {}
     if not path.is_file():
         return lines
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            record = parse_json(line)
-            if (
-                isinstance(record, dict)
-                and names <= record.keys()
-                and not misfit(record, SHAPE)
-            ):
-                lines.setdefault(record["video"], line)
-        except ValueError:
-            continue
+    for record in read_json_lines(path, FIX, lambda _, record: misfit(record, SHAPE)):
+        lines.setdefault(record["video"], json.dumps(record).encode())
     return lines
 
 

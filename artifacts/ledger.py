@@ -11,10 +11,13 @@ from fractions import Fraction
 import numpy as np
 
 from claus.artifacts.changes import counts_of, in_words
+from claus.artifacts.cycle import Cycle
 from claus.artifacts.selection_file import load_selection
 from claus.datasets.labels import annotations as annotation_file
+from claus.datasets.labels.annotations import LazyVideos
 from claus.selection.budget import price
 from claus.utils.runtime import UserError, one_line, read_json, write_text
+from claus.utils.shape import amount, maybe, whole
 
 LEDGER_COLUMNS = (
     "cycle",
@@ -30,6 +33,10 @@ LEDGER_COLUMNS = (
 )
 # only where they say something: seconds of work, actors drawn, moved, accepted, and changes
 MORE_COLUMNS = ("seconds", "drawn", "moved", "accepted", "notes")
+
+INTAKE = dict.fromkeys(
+    ("asked", "answered", "skipped", "problems", "drawn", "moved", "accepted"), maybe(whole)
+) | {"seconds": maybe(amount)}
 
 
 @dataclass(frozen=True)
@@ -113,9 +120,14 @@ def count_ledger(run, known=None):
     return rows
 
 
+def load_intake(cycle: Cycle) -> dict:
+    """What intake.json says of a cycle, {} where there is none; UserError naming the file."""
+    return read_json(cycle.intake, "remove it", INTAKE) if cycle.intake.exists() else {}
+
+
 def _more(cycle):
     """What MORE_COLUMNS say of a cycle, as far as anything is known."""
-    known = read_json(cycle.intake, "remove it") if cycle.intake.exists() else {}
+    known = load_intake(cycle)
     known = {name: known[name] for name in MORE_COLUMNS if known.get(name)}
     said = in_words(cycle.run, cycle.number)
     return known | ({"notes": said} if said else {})
@@ -126,8 +138,11 @@ def paid_for(annotations):
     annotation file, int64 (4,).
     """
     counts = annotations.counts()
-    extra = 0
-    for video in annotations.labeled():
+    if isinstance(annotations.videos, LazyVideos):
+        extra, labeled = annotations.videos.total("extra"), []
+    else:
+        extra, labeled = 0, annotations.labeled()
+    for video in labeled:
         seen = [tube.frames for tube in video.tubes]
         if len(seen) > 1:
             frames = np.concatenate(seen)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 
 from claus.artifacts.cycle import Run
-from claus.utils.runtime import UserError, write_text
+from claus.utils.runtime import UserError, parse_json, write_text
 
 STATES = ("label", "running", "failed", "done")
 STAGES = ("intake", "train", "extract", "select", "evaluate")
@@ -96,7 +96,7 @@ def _who(file):
     """Who holds the lock, in words."""
     file.seek(0)
     try:
-        said = json.loads(file.read())
+        said = parse_json(file.read().encode())
         return "process {pid} of {user} on {host}, since {since}".format(**said)
     except (ValueError, KeyError, TypeError):
         return "another process"

@@ -41,7 +41,7 @@ def load_part(path: Path) -> dict[str, np.ndarray] | None:
     """
     try:
         with np.load(path, allow_pickle=False) as part:
-            return {name: part[name] for name in part.files}
+            return {name: part[name] for name in part.files} or None  # its end is zeros
     except MemoryError:
         raise
     except Exception:  # a damaged file raises nearly anything

@@ -21,7 +21,14 @@ from claus.artifacts.parts import fingerprint
 from claus.artifacts.run_settings import SHAPE as SETTINGS
 from claus.artifacts.scores import load_features, load_uncertainty
 from claus.artifacts.selection_file import load_selection
-from claus.utils.runtime import UserError, check_writable, link_or_copy, read_json, write_text
+from claus.utils.runtime import (
+    UserError,
+    atomic_write,
+    check_writable,
+    link_or_copy,
+    read_json,
+    write_text,
+)
 
 SHAPE = {"from": str, "fingerprints": {str: str}, "files": [str]}
 SHARED_SETTINGS = (
@@ -102,7 +109,8 @@ def take_start(
             link_or_copy(source, target)
     if other.identities.exists() and not run.identities.exists():
         # a copy, as lines are added to it
-        write_text(run.identities, other.identities.read_text(encoding="utf-8"))
+        with atomic_write(run.identities) as file:
+            file.write(other.identities.read_bytes())
     _check_unchanged(run, other, record)
 
 

@@ -1,8 +1,11 @@
 """training.pt: which settings a resumed training must share with the one that was stopped."""
 
+import contextlib
+import math
 from dataclasses import fields, is_dataclass
 
 from claus.utils.runtime import UserError
+from claus.utils.shape import misfit, whole
 
 # settings that may change between the start of a training and its resumption
 NOT_COMPARED = {
@@ -34,25 +37,96 @@ FLAGS = {  # of settings that are not called as their flag
     "validate": "no-validation",
     "localization_weight": "loc-weight",
 }
+
+
+def a_score(value):
+    """Whether it is a number, or minus infinity as long as nothing was validated."""
+    return isinstance(value, float | int) and value < math.inf
+
+
 # what training.pt holds, beside what a recipe adds
 TRAINING_STATE = {
-    "arguments",
-    "labels",
-    "failed",
-    "names",
-    "epoch",
-    "step",
-    "detector",
-    "optimizer",
-    "clusters",
-    "random",
-    "history",
-    "best_score",
-    "best",
-    "validation",
-    "length",
-    "all_steps",
+    "arguments": dict,
+    "labels": str,
+    "failed": {str: str},
+    "names": [str],
+    "epoch": whole,
+    "step": whole,
+    "detector": dict,
+    "optimizer": {"state": dict, "param_groups": [dict]},
+    "clusters": dict,
+    "random": dict,
+    "history": [dict],
+    "best_score": a_score,
+    "best": (dict, None),
+    "validation": [str],
+    "length": whole,
+    "all_steps": whole,
 }
+
+
+@contextlib.contextmanager
+def damage_named(path):
+    """Inside, whatever a damaged training.pt raises becomes a UserError in one line."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # a damaged state raises nearly anything
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{path} is a damaged training state ({reason}); train again with --force in place "
+            "of --resume"
+        ) from error
+
+
+def check_state(state, path):
+    """UserError unless a state has all that training.pt has, each of its kind."""
+    if not isinstance(state, dict) or not TRAINING_STATE.keys() <= state.keys():
+        raise UserError(
+            f"{path} is not a training state of this version; drop --resume and train "
+            "again with --force"
+        )
+    with damage_named(path):
+        if problem := misfit(state, TRAINING_STATE):
+            raise ValueError(problem)
+
+
+def check_progress(state, known, epochs):
+    """ValueError unless what was trained on is `known`, names of the labeled videos, and
+    epochs, steps and history fit each other.
+    """
+    names, held_out = state["names"], state["validation"]
+    every = [*names, *held_out]
+    if not names or len(set(every)) < len(every) or not set(every) <= set(known):
+        raise ValueError("its videos are not those of the labels")
+    epoch, steps = state["epoch"], state["all_steps"]
+    if not 0 < epoch <= epochs or state["step"] != steps * epoch // epochs:
+        raise ValueError(f"its step {state['step']} is not that after epoch {epoch}")
+    if [row.get("epoch") for row in state["history"]] != list(range(epoch)):
+        raise ValueError("its history is not that of its epochs")
+    rows = (number for row in state["history"] for number in row.values())
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in rows):
+        raise ValueError("its history holds something that is no finite number")
+
+
+def check_optimizer(optimizer, fresh):
+    """ValueError unless a restored optimizer is as the settings make it, its moments finite.
+
+    fresh: param_groups before it was restored; the rates alone may differ.
+    """
+    for group, before in zip(optimizer.param_groups, fresh, strict=True):
+        same = {k: v for k, v in before.items() if k not in ("params", "lr")}
+        if {k: group.get(k) for k in same} != same:
+            raise ValueError("its optimizer has other settings")
+        lr = group["lr"]
+        if not isinstance(lr, int | float) or not 0 <= lr <= group["base_lr"]:
+            raise ValueError(f"its learning rate is {lr}")
+        for parameter in group["params"]:
+            for name, value in optimizer.state.get(parameter, {}).items():
+                shape = value.shape if name != "step" else parameter.shape
+                if shape != parameter.shape or not bool(value.isfinite().all()):
+                    raise ValueError(f"its {name} is not that of its weights")
 
 
 def plain(settings) -> dict:

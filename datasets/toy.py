@@ -55,7 +55,7 @@ from claus.datasets.sprites import (
     write_video,
 )
 from claus.utils.pyav import av
-from claus.utils.runtime import UserError, run_script
+from claus.utils.runtime import UserError, parse_json, run_script
 
 CLASSES = ("Bounce", "Circle", "Pulse", "Rock", "Spin", "Sway")
 TRAIN_SHARE = {
@@ -405,7 +405,7 @@ def _already_there(folder, stamp):
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
-        found = json.loads((folder / "toy.json").read_text())
+        found = parse_json((folder / "toy.json").read_bytes())
     except (OSError, ValueError):
         found = None
     if not isinstance(found, dict) or found.get("format") != stamp["format"]:

@@ -9,6 +9,7 @@ tube: {"tube", "class", "score", "scores": {class: number}, "frames", "times", "
 line of the file.
 """
 
+import itertools
 import json
 import math
 import os
@@ -20,9 +21,49 @@ import claus
 from claus.detection.detector import Detection
 from claus.detection.tubes import Tube
 from claus.utils.runtime import UserError, atomic_write, read_json
+from claus.utils.shape import maybe, misfit, whole
 
 FORMAT, VERSION = "claus-detections", 1
 MADE_BY = ("format", "version", "bytes", "modified", "source", "settings")
+
+
+def box_in_pixels(value: object) -> bool:
+    """Whether it is [x0, y0, x1, y1] of a box in a picture."""
+    numbers = isinstance(value, list) and all(type(one) in (int, float) for one in value)
+    return numbers and len(value) == 4 and max(map(abs, value)) < 1e6
+
+
+FIX = "run detect.py again, with --force"
+NUMBERS = [(float, None)]
+SHAPE = {
+    "file": str,
+    "source": str,
+    "settings": dict,
+    "bytes": int,
+    "modified": int,
+    "claus": str,
+    "video": str,
+    "width": whole,
+    "height": whole,
+    "nominal_fps": (float, None),
+    "classes": [str],
+    "frames": whole,
+    "clip_scores": [NUMBERS],
+    "tubes": [
+        {
+            "tube": whole,
+            "class": str,
+            "score": (float, None),
+            "scores": {str: (float, None)},
+            "frames": [whole],
+            "times": NUMBERS,
+            "boxes": [box_in_pixels],
+            "foreground": NUMBERS,
+            "frame_scores": NUMBERS,
+            "masks": maybe(list),
+        }
+    ],
+}
 
 
 def about(path: Path, source: str, settings: dict) -> dict:
@@ -51,10 +92,31 @@ def is_finished(place: Path, made_from: dict) -> bool:
 
 def read(place: str | Path) -> dict:
     """The content of a file, as it is written; UserError for another kind of file."""
-    content = read_json(place, "run detect.py again")
+    content = read_json(place, FIX)
     if content.get("format") != FORMAT or content.get("version") != VERSION:
-        raise UserError(f"{place}: is not a file of detections of this version")
+        raise UserError(f"{place}: is not a file of detections of this version; {FIX}")
+    if problem := misfit(content, SHAPE) or _unequal(content):
+        raise UserError(f"{place}: {problem}; {FIX}")
     return content
+
+
+def _unequal(content):
+    """What is wrong where parts of a file do not belong together, or None."""
+    classes = content["classes"]
+    if any(len(row) != len(classes) for row in content["clip_scores"]):
+        return "clip_scores has not a number for each class"
+    for tube in content["tubes"]:
+        rows = [tube[name] for name in ("times", "boxes", "foreground", "frame_scores")]
+        rows += [tube["masks"]] if "masks" in tube else []
+        frames = tube["frames"]
+        if {len(row) for row in rows} != {len(frames)}:
+            return f"tube {tube['tube']} has not the same number of frames everywhere"
+        rising = all(a < b for a, b in itertools.pairwise(frames))
+        if not (frames and rising and frames[-1] < content["frames"]):
+            return f"tube {tube['tube']} has frames that the video does not have"
+        if tube["class"] not in classes or set(tube["scores"]) != set(classes):
+            return f"tube {tube['tube']} is of other classes"
+    return None
 
 
 def write(place: Path, name: str, found: Detection, made_from: dict, each=None) -> int:

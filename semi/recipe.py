@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from claus import engine
+from claus.artifacts import checkpoint
 from claus.semi.batches import PairedBatches, paired_set
 from claus.semi.lists import Lists
 from claus.semi.methods import METHODS, TEACHES, Networks, SemiOptions, When
@@ -16,6 +17,7 @@ from claus.semi.teacher import Teacher
 from claus.semi.unet3d import WIDTHS, UNet3D
 from claus.training import TrainingSettings
 from claus.utils.runtime import UserError
+from claus.utils.shape import amount, misfit, whole
 
 # after this many epochs without better training loss the rate is multiplied by the factor
 PATIENCE, FACTOR = 5, 0.1
@@ -132,13 +134,30 @@ class Semi:
                 "again with --force"
             )
         for name, part in self.parts():
+            checkpoint.check_finite(state["networks"][name], path)
             part.load_state_dict(state["networks"][name])
-        self.plateau.load_state_dict(state["plateau"])
-        self.unlabeled[:] = state["unlabelled"]
+        self.plateau.load_state_dict(_checked_plateau(state["plateau"], self.plateau))
+        names = state["unlabelled"]
+        if misfit(names, [str]) or len(set(names)) < len(names):
+            raise ValueError("its unlabeled videos are no list of names")
+        self.unlabeled[:] = names
 
     def parts(self):
         """(name, network) of those that the method has."""
         return [(name, part) for name, part in vars(self.networks).items() if part is not None]
+
+
+def _checked_plateau(state, fresh):
+    """The state of a ReduceLROnPlateau; ValueError where its settings are not `fresh`'s."""
+    moving = {"_last_lr": [amount], "cooldown_counter": whole, "num_bad_epochs": whole}
+    moving |= {"last_epoch": whole, "best": lambda x: isinstance(x, int | float) and x == x}
+    known = fresh.state_dict()
+    same = {name: value for name, value in known.items() if name not in moving}
+    if misfit(state, moving) or state.keys() != known.keys():
+        raise ValueError("the state of its learning rate is damaged")
+    if {name: state[name] for name in same} != same:
+        raise ValueError("its learning rate falls by other settings")
+    return state
 
 
 @contextlib.contextmanager

@@ -401,7 +401,7 @@ def gather_parts(videos, parts, failed, settings):
                 how = settings.act.class_scores
                 boxes = scored_regions(regions, overlap.clip_scores, how)
                 scored.boxes.append(boxes)
-        scored.videos.append(video)
+            scored.videos.append(video)
     if not scored.videos:
         raise UserError(
             f"none of the {len(videos)} test videos can be read: "

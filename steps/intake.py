@@ -9,21 +9,21 @@ from collections import Counter
 from collections.abc import Mapping
 
 from claus.annotators.answers import merge_answers
-from claus.annotators.contact_sheet import write_sheets
+from claus.annotators.contact_sheet import MOST, PAGE, write_sheets
 from claus.annotators.form import read_form, write_form
 from claus.annotators.mend import Notes, answered_part, none_of_the_classes
 from claus.annotators.people import complete
 from claus.annotators.readers import read_answers
-from claus.artifacts.changes import add_change, read_changes, without
+from claus.artifacts.changes import add_change, read_changes
 from claus.artifacts.cycle import Cycle
-from claus.artifacts.ledger import write_ledger
+from claus.artifacts.ledger import load_intake, write_ledger
 from claus.artifacts.selection_file import load_selection
 from claus.datasets import table
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.labels.annotations import Annotations
 from claus.flags.selection import SelectSettings
 from claus.steps.run_state import data_of, flags_of, labels_before, request_of
-from claus.utils.runtime import UserError, read_json, write_text
+from claus.utils.runtime import UserError, write_text
 from claus.utils.words import many
 
 SHOWN = 3  # problems on the screen; all are in the file
@@ -59,7 +59,9 @@ def take_answers(settings: SelectSettings, cycle: Cycle) -> int:
         )
     sheets = write_sheets(form, cycle.frames, cycle.sheets)
     print(progress(form))
-    for line in (told, several_actions(part), f"look at what was labeled: {sheets[0].parent}/"):
+    shown = " (a part of it)" if intake_of(form)["answered"] > MOST * PAGE else ""
+    look = f"look at what was labeled{shown}: {sheets[0].parent}/"
+    for line in (told, several_actions(part), look):
         if line:
             print(line)
     return finish(settings, cycle, before, form, len(notes.problems))
@@ -79,8 +81,7 @@ def check_not_trained(cycle: Cycle) -> None:
 
 def open_problems(cycle: Cycle) -> int:
     """How many problems keep frames of a cycle open since its last intake; 0 where none was."""
-    known = read_json(cycle.intake, "remove it") if cycle.intake.exists() else {}
-    return known.get("problems", 0)
+    return load_intake(cycle).get("problems", 0)
 
 
 def finish(
@@ -94,7 +95,7 @@ def finish(
     came to. problems: how many kept frames open.
     """
     part, none = answered_part(form), none_of_the_classes(form)
-    merged = without(merge_answers(before, part), none)
+    merged = merge_answers(before, part).without(none)
     write_form(cycle.answers, form)
     keep_none(cycle, form, none)
     if settings.source.answers:

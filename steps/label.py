@@ -7,6 +7,7 @@ import csv
 import fcntl
 import json
 import os
+import re
 import secrets
 import sys
 import threading
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
-from claus.annotators import journal
+from claus.annotators import journal, proposals
 from claus.annotators.actors import actors_in
 from claus.annotators.form import FORMAT, VERSION, read_form, write_form
 from claus.annotators.page import machine
@@ -32,9 +33,36 @@ from claus.datasets.labels.annotations import Annotations
 from claus.flags.label import LabelSettings
 from claus.steps.run_state import flag
 from claus.utils.runtime import UserError, atomic_write, read_json, write_text
+from claus.utils.shape import amount, maybe, misfit, share, whole
 
 ANSWERS, LOOK = 0, 1  # the two desks
 LOOKS = 20  # labels of a second look
+
+
+def a_port(value: object) -> bool:
+    """Whether it is the number of a port."""
+    return whole(value) and 0 < value < 2**16
+
+
+def a_key(value: object) -> bool:
+    """Whether it is a key of the page, which stands in addresses."""
+    return isinstance(value, str) and bool(re.fullmatch(r"[\w-]{20,}", value, re.ASCII))
+
+
+LABEL_PAGE = {
+    "key": maybe(a_key),
+    "port": maybe(a_port),
+    "dataset": maybe(lambda name: isinstance(name, str) and name in table.DATASETS),
+    "data": maybe(str),
+}
+REVIEW = [{"video": str, "frame": whole, "why": str, "iou": share}]
+SCORE = maybe((amount, None))
+CURVE = {
+    "points": [{"frames": whole, "score": SCORE, "low": SCORE, "high": SCORE}],
+    "next": ({"frames": whole, "low": amount, "high": amount}, None),
+    "source": (str, None),
+    "message": str,
+}
 
 
 def run(settings: LabelSettings) -> int:
@@ -108,9 +136,11 @@ def one_server(place: Run, known: Mapping):
     with open(place.label_page.with_suffix(".lock"), "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             where = f"http://127.0.0.1:{known.get('port')}/?key={known.get('key')}"
             raise UserError(f"this run's page is open already: {where}&who=NAME") from error
+        except OSError:  # a file system without locks
+            pass
         yield
 
 
@@ -118,7 +148,7 @@ def known_before(place: Run) -> dict:
     """Key, port and videos of the last time; {} where there was none."""
     if not place.label_page.exists():
         return {}
-    return read_json(place.label_page, "remove it")
+    return read_json(place.label_page, "remove it", LABEL_PAGE)
 
 
 def waiting_cycle(place: Run) -> Cycle:
@@ -320,7 +350,7 @@ def read_proposals(cycle: Cycle) -> dict:
     places = [cycle.before(), cycle] if cycle.number else [cycle]
     for place in places:
         if place.proposals.exists():
-            return read_json(place.proposals, "remove it")
+            return proposals.read_proposals(place.proposals)
     return {}
 
 
@@ -366,11 +396,7 @@ def look_desk(place: Run) -> Desk | None:
 
 
 def _review_rows(cycle):
-    try:
-        rows = json.loads(cycle.review.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{cycle.review}: cannot be read; remove it") from error
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return read_json(cycle.review, "remove it", REVIEW)
 
 
 def _has_masks(labels):
@@ -382,26 +408,32 @@ def read_curve(place: Run) -> dict:
     """{"points": [{"frames", "score", "low", "high"}], "next": {"frames", "low", "high"} or
     None, "source", "message"} in percent: of curve.json, else f-mAP@.5 of results.csv.
     """
+    told = {"points": [], "next": None, "source": None, "message": ""}
     try:
-        told = json.loads(place.learning_curve.read_text(encoding="utf-8"))
-        return {name: told.get(name) for name in ("points", "next", "source", "message")}
-    except (OSError, ValueError, AttributeError):
-        points = _points_of_results(place)
-        return {"points": points, "next": None, "source": "test labels", "message": ""}
+        if place.learning_curve.exists():
+            said = read_json(place.learning_curve, "remove it", CURVE)
+            return {name: said[name] for name in told}
+        return told | {"points": _points_of_results(place), "source": "test labels"}
+    except UserError as error:  # labeling goes on
+        return told | {"message": str(error)}
 
 
 def _points_of_results(place):
     """Points of read_curve out of the table of run_cycles.py; [] without one."""
-    try:
-        text = place.results.read_text(encoding="utf-8")
-    except OSError:
+    if not place.results.exists():
         return []
-    rows = []
-    for row in csv.DictReader(text.splitlines()):
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            score = float(row["f-mAP@.5"])
-            rows.append({"frames": float(row["frames"]), "score": score})
-    return rows
+    points = []
+    try:
+        with open(place.results, encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file, strict=True):
+                if row["f-mAP@.5"]:
+                    point = {"frames": float(row["frames"]), "score": float(row["f-mAP@.5"])}
+                    points.append(point)
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        raise UserError(f"{place.results}: damaged ({error}); remove it") from error
+    if problem := misfit(points, [{"frames": amount, "score": amount}]):
+        raise UserError(f"{place.results}: {problem}; remove it")
+    return points
 
 
 def print_agreement(app: LabelApp) -> None:

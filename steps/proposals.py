@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from claus import engine
 from claus.annotators.actors import KINDS
+from claus.annotators.proposals import read_proposals
 from claus.datasets.clips.chosen_clips import ChosenClips
 from claus.datasets.clips.tiles import TileLoader, Unreadable
 from claus.datasets.labels.annotations import Video
@@ -24,7 +25,7 @@ from claus.metrics.detections import DetectionSettings
 from claus.metrics.masks import mask_boxes, to_video_pixels
 from claus.models import BACKBONES
 from claus.utils import progress
-from claus.utils.runtime import read_json, write_text
+from claus.utils.runtime import UserError, write_text
 
 HOW = DetectionSettings()
 FIX = "remove it; the next call of run_cycles.py makes it again"
@@ -174,8 +175,9 @@ def save_predictions(found: Mapping, path: Path) -> None:
 
 def load_predictions(path: Path) -> dict:
     """Read proposals.json, frames as whole numbers; UserError naming the file."""
-    content = read_json(path, FIX)
+    if not path.exists():
+        raise UserError(f"{path}: is missing; run cluster_extract.py --propose")
     return {
         name: {int(frame): actors for frame, actors in frames.items()}
-        for name, frames in content.items()
+        for name, frames in read_proposals(path, FIX).items()
     }

@@ -9,9 +9,9 @@ import numpy as np
 
 from claus.artifacts.cycle import Cycle
 from claus.datasets.labels.annotations import Annotations, Video
-from claus.datasets.labels.masks import decode_rle
+from claus.datasets.labels.masks import decode_rle, rle_problem
 from claus.metrics.agreement import box_table, frame_agreement, mask_table
-from claus.utils.runtime import write_text
+from claus.utils.runtime import UserError, write_text
 
 SHOWN = 20  # labels for a second look
 FINE = 0.5  # agreement from which a label of the right class is not looked at again
@@ -26,7 +26,7 @@ def compare(video: Video, frame: int, actors: list[Mapping]) -> float:
     boxes = all(tube.boxes is not None for tube in tubes)
     if tubes and not boxes:
         labels = np.stack([t.masks[i] for t, i in zip(tubes, places, strict=True)])
-        found = [decode_rle(actor["rle"]) for actor in actors]
+        found = [_mask(actor, video, frame) for actor in actors]
         shape = (0, *labels.shape[1:])
         return frame_agreement(
             mask_table(labels, np.stack(found) if found else np.zeros(shape))
@@ -34,6 +34,15 @@ def compare(video: Video, frame: int, actors: list[Mapping]) -> float:
     labels = [t.boxes[i] for t, i in zip(tubes, places, strict=True)]
     table = box_table(np.reshape(labels, (-1, 4)), [actor["box"] for actor in actors])
     return frame_agreement(table)
+
+
+def _mask(actor, video, frame):
+    if problem := rle_problem(actor.get("rle"), video.height, video.width):
+        raise UserError(
+            f"{video.name}: what the detector sees in frame {frame + video.first} {problem}; "
+            "remove proposals.json, and run cluster_extract.py --propose again"
+        )
+    return decode_rle(actor["rle"])
 
 
 def disagreements(labels: Annotations, found: Mapping) -> list[dict]:

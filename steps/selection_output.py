@@ -3,7 +3,6 @@ and the form that it does not overwrite.
 """
 
 import itertools
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from claus.artifacts.selection_file import CLUSTER
 from claus.selection.choice import Selection
 from claus.selection.pool import Pool
+from claus.utils.runtime import parse_json
 
 USUAL = {"strategy": "hybrid", "increment": "samples"}
 
@@ -88,7 +88,7 @@ def keep_filled_form(path: Path) -> None:
 def _has_answers(path: Path) -> bool:
     """Whether a form has an answer; also where it cannot be read, being edited just now."""
     try:
-        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
+        videos = parse_json(path.read_bytes())["videos"]
         frames = itertools.chain.from_iterable(video["frames"] for video in videos)
         return any(frame["actors"] is not None for frame in frames)
     except (OSError, ValueError, KeyError, TypeError):

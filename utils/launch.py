@@ -3,6 +3,7 @@ process.
 """
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -15,6 +16,9 @@ from claus.utils import stopping
 from claus.utils.runtime import UserError
 
 GRACE = 20.0  # seconds that a process has to end in
+# the same once another of its group has ended: a process that waits for it inside of torch
+# (a rendezvous, a collective) hears no signal, and what it waits for never comes
+GRACE_LEFT_ALONE = 3.0
 
 
 def launch(script: str | Path, arguments: list[str], processes: int) -> None:
@@ -90,11 +94,17 @@ def _all_ended(running):
         time.sleep(0.05)
 
 
-def _wait(running, seconds):
-    """Whether all have ended within so many seconds."""
+def _wait(running, seconds, left_alone=math.inf):
+    """Whether all have ended within so many seconds, or `left_alone` from the end of the
+    first.
+    """
     ends = time.monotonic() + seconds
+    first = math.inf
     while any(process.poll() is None for process in running):
-        if time.monotonic() > ends:
+        now = time.monotonic()
+        if any(process.poll() is not None for process in running):
+            first = min(first, now)
+        if now > min(ends, first + left_alone):
             return False
         time.sleep(0.02)
     return True
@@ -107,5 +117,5 @@ def end_all(running: list) -> None:
             for process in running:
                 if process.poll() is None:
                     process.send_signal(number)
-            if _wait(running, GRACE):
+            if _wait(running, GRACE, GRACE_LEFT_ALONE):
                 return

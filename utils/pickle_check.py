@@ -106,15 +106,23 @@ class _Machine:
 
     # ------------------------------------------------------------------------------- memo
 
+    def place(self, key):
+        """A place in the memo, of which there are no more than bytes in the file: pickle makes
+        room for all below the highest.
+        """
+        if not 0 <= key <= len(self.content):
+            raise NotData("keeps something at a place that it cannot have")
+        return key
+
     def put(self, key, start):
-        self.memo[key] = self.stack[-1]
+        self.memo[self.place(key)] = self.stack[-1]
 
     def get(self, key, start):
         self.stack.append(self.memo[key])
 
     def put_line(self, key, start):
         at = self.content.index(b"\n", start)
-        self.memo[int(self.content[start + 1 : at])] = self.stack[-1]
+        self.memo[self.place(int(self.content[start + 1 : at]))] = self.stack[-1]
         return at + 1
 
     def get_line(self, key, start):

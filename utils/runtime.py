@@ -17,6 +17,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from claus.utils.shape import misfit
@@ -287,10 +288,14 @@ def append_line(path: str | Path, line: str) -> None:
         raise cannot_write(path, error) from error
 
 
-def read_json(path: str | Path, fix: str, shape: object = None) -> dict:
-    """The JSON object in a file, as a dict; UserError in one line that names the file and
-    ends with the fix. See parse_json; shape: what it must hold, see shape.py.
+def read_json(path: str | Path, fix: str, shape: object = None) -> dict | list:
+    """The JSON object in a file, as a dict, or the list where `shape` is one; UserError in
+    one line that names the file and ends with the fix. See parse_json; shape: what it must
+    hold, see shape.py.
     """
+    kind, words = (
+        (list, "a list") if isinstance(shape, list) else (dict, "an object with names")
+    )
     try:
         content = parse_json(Path(path).read_bytes())
     except OSError as error:
@@ -299,15 +304,52 @@ def read_json(path: str | Path, fix: str, shape: object = None) -> dict:
         ) from error
     except ValueError as error:
         raise UserError(f"{path}: not JSON, or a damaged file ({error}); {fix}") from error
-    if not isinstance(content, dict):
+    if not isinstance(content, kind):
         raise UserError(
-            f"{path}: holds a {type(content).__name__} where an object with names "
-            f"belongs; {fix}"
+            f"{path}: holds a {type(content).__name__} where {words} belongs; {fix}"
         )
     problem = shape and misfit(content, shape)
     if problem:
         raise UserError(f"{path}: {problem}; {fix}")
     return content
+
+
+def read_json_lines(
+    path: str | Path, fix: str, wrong: Callable[[int, dict], str | None] | None = None
+) -> list[dict]:
+    """The JSON objects of a file that append_line has written, one a line; UserError in one
+    line that names the file and the line and ends with the fix. See parse_json.
+
+    wrong: (number of a line from 1, its object) -> what is wrong with it, or None. A line
+    that a killed writer has left incomplete is passed over: the last one, where it has no
+    end, and one that was broken off before append_line began another.
+    """
+    try:
+        lines = Path(path).read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read: {(error.strerror or str(error)).lower()}; {fix}"
+        ) from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        line = line.strip(b" \t\r\0")
+        if not line:
+            continue
+        try:
+            content = parse_json(line)
+        except ValueError as error:
+            broken_off = line.startswith(b"{") and not line.endswith(b"}")
+            if number == len(lines) or broken_off:
+                continue
+            raise UserError(
+                f"{path}, line {number}: not JSON, or damaged ({error}); {fix}"
+            ) from error
+        problem = None if isinstance(content, dict) else "is not an object"
+        problem = problem or (wrong and wrong(number, content))
+        if problem:
+            raise UserError(f"{path}, line {number}: {problem}; {fix}")
+        found.append(content)
+    return found
 
 
 def parse_json(content: bytes) -> object:

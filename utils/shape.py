@@ -3,7 +3,8 @@ value does not fit.
 
     {"run": str, "cycle": WHOLE, "videos": [{"video": str, "score": (float, None)}]}
 
-A type is itself; a number is finite, and True is none. [x] is a list of any length, (x, y) one
+A type is itself; a number is finite, of 64 bits at most, and True is none; a text can be
+written. [x] is a list of any length, (x, y) one
 of these, {name: x} an object that has these names, and may have others; {str: x} one of any
 names. maybe(x): the name may be missing.
 """
@@ -100,12 +101,21 @@ def _fits(value, shape):
         return shape is object or value is None
     if not isinstance(shape, type):
         return shape(value)
-    if shape is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and math.isfinite(value)
-    if shape is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, shape)
+    if isinstance(value, bool) and shape in (int, float):
+        return False
+    if isinstance(value, int) and shape in (int, float):
+        return -(2**63) <= value < 2**63
+    if shape is str:
+        return isinstance(value, str) and can_be_written(value)
+    return isinstance(value, shape) and (shape is not float or math.isfinite(value))
+
+
+def can_be_written(text: str) -> bool:
+    """Whether a text has no half characters, which no file of UTF-8 can hold."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _wrong(where, shape):
@@ -117,4 +127,4 @@ def _wrong(where, shape):
 def _word(shape: Callable | type | list | dict | None) -> str:
     if isinstance(shape, list | dict):
         return NAMES[type(shape)]
-    return WORDS.get(shape) or NAMES.get(shape) or shape.__name__
+    return WORDS.get(shape) or NAMES.get(shape) or shape.__name__.replace("_", " ")

@@ -111,6 +111,10 @@ class Desk:
                         f"{path}: is of {key} {head.get(key)!r}, not of {self.request[key]!r}; "
                         "move it away"
                     )
+            if work.who in self.works:
+                raise UserError(
+                    f"{path}: is another journal of {work.who}; move one of the two away"
+                )
             self.works[work.who] = work
 
     # ------------------------------------------------------------------------ what there is

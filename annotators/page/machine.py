@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from claus.artifacts.cycle import Run
-from claus.utils.runtime import UserError
+from claus.utils.runtime import UserError, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 SILENT = 600  # seconds without a word after which a run is said to be silent
@@ -22,12 +22,12 @@ def status(run: Run) -> dict:
     """What next.json says, and the last lines of the log; {"state": "idle"} without one, and
     "failed" where its process has died without a word.
     """
-    try:
-        said = json.loads(run.next.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        said = None
-    if not isinstance(said, dict):
-        said = {"state": "idle"}
+    said = {"state": "idle"}
+    if run.next.exists():
+        try:
+            said = read_json(run.next, "start again")
+        except UserError as error:
+            said = {"state": "failed", "message": str(error)}
     told = {
         "state": str(said.get("state", "idle")),
         "cycle": _number(said.get("cycle")),
@@ -78,16 +78,21 @@ def say(state, message):
         file.write(text)
     os.replace(sys.argv[2] + ".new", sys.argv[2])
 
+def state():
+    try:
+        return json.load(open(sys.argv[2]))["state"]
+    except Exception:  # it is missing, or damaged
+        return ""
+
 say("running", "starting")
 for words in json.loads(sys.argv[1]):
     print("$", " ".join(words[1:]), flush=True)
     code = subprocess.call(words)
-    said = json.load(open(sys.argv[2]))["state"]
-    if code and said != "failed":
+    if code and state() != "failed":
         say("failed", "%s ended with status %d" % (os.path.basename(words[1]), code))
     if code:
         sys.exit(code)
-if json.load(open(sys.argv[2]))["state"] == "running":
+if state() == "running":
     say("label", "")
 """
 _started = []

@@ -21,7 +21,7 @@ from typing import Protocol
 from urllib.parse import parse_qs, quote, urlsplit
 
 from claus.annotators.journal import annotator_name
-from claus.utils.runtime import UserError
+from claus.utils.runtime import UserError, parse_json
 
 HOST = "127.0.0.1"
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
@@ -237,8 +237,8 @@ class Handler(BaseHTTPRequestHandler):
         if int(length) > MOST_BODY:
             raise Refused(413, f"more than {MOST_BODY} bytes")
         try:
-            entry = json.loads(self.rfile.read(int(length)))
-        except (ValueError, RecursionError) as error:
+            entry = parse_json(self.rfile.read(int(length)))
+        except ValueError as error:
             raise Refused(400, "not JSON") from error
         if not isinstance(entry, dict):
             raise Refused(400, "not an object")

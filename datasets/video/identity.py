@@ -63,7 +63,8 @@ def state_of(path: Path) -> list[int] | None:
     stat = path.stat()
     if path.is_dir():
         return None
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    inode = stat.st_ino % 2**63  # of some network disks it has 64 bits, of readers 63
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, inode]
 
 
 def identity_of(path: Path) -> Identity:

@@ -46,6 +46,7 @@ def unreadable() -> tuple[type[Exception], ...]:
         AssertionError,
         ArithmeticError,
         LookupError,
+        AttributeError,  # of a stream whose header is cut short
         TypeError,
         NotImplementedError,
         MemoryError,
@@ -157,7 +158,8 @@ def video_stream(
     """
     kinds = av.stream.Disposition
     pictures = kinds.attached_pic | kinds.timed_thumbnails | kinds.still_image
-    streams = [s for s in container.streams.video if not s.disposition & pictures]
+    decoded = [s for s in container.streams.video if s.codec_context is not None]
+    streams = [s for s in decoded if not s.disposition & pictures]
     if not streams:
         return None
     best = container.streams.best("video")

@@ -27,7 +27,6 @@ Expect  18 cells of about five minutes on a CPU core (small network). Cells that
 import argparse
 import csv
 import io
-import json
 import os
 import platform
 import subprocess
@@ -45,6 +44,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from claus.artifacts.evaluation_file import load_evaluation  # noqa: E402
 from claus.datasets.labels import annotations as annotation_file  # noqa: E402
 from claus.datasets.layouts import default_folder  # noqa: E402
 from claus.flags.common import whole_number  # noqa: E402
@@ -260,7 +260,7 @@ def run_cell(budget, seed, settings, with_floor=False):
         "--force",
         *([] if with_floor else ["--no-floor"]),
     )
-    scores = json.loads((run / "cycle0" / "evaluation.json").read_text(encoding="utf-8"))
+    scores = load_evaluation(run / "cycle0" / "evaluation.json")
     labels = annotation_file.load(run / "cycle0" / "annotations.pkl")
     counts = labels.counts()
     row = {

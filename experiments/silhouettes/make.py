@@ -53,12 +53,15 @@ from claus.utils.runtime import (  # noqa: E402
     UserError,
     atomic_write,
     check_writable,
+    read_json,
     run_script,
     write_text,
 )
+from claus.utils.shape import share, whole  # noqa: E402
 
 LISTS = ("trainlist_split1.txt", "testlist_split1.txt")
 ABOUT = "silhouettes.json"
+CLIP = {"domain": whole, "cover": share}  # what is known of a finished one
 
 
 def parse_args(argv=None):
@@ -277,9 +280,9 @@ def read_finished(path, about):
     if not path.exists():
         return {}
     try:
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = read_json(path, "render again", {"clips": {str: CLIP}})
         clips = there.pop("clips")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except UserError as error:
         raise UserError(f"{path} is damaged; remove {path.parent} and render again") from error
     if there != json.loads(json.dumps(about)):
         raise UserError(

@@ -89,7 +89,7 @@ def test_a_line_that_was_cut_off_is_left_out_and_others_are_named(tmp_path):
         ("", "not a journal of label.py"),
         ('{"claus_journal": 2}\n', "version 2, this program reads 1"),
         ('{"claus_journal": 1, "run": "other"}\n', "is of run 'other', the request of 'mine'"),
-        ('{"claus_journal": 1, "run\n', "first line is damaged"),
+        ('{"claus_journal": 1, "run\n', "not a journal of label.py"),
         ('{"format": "claus-request"}\n', "not a journal"),
     ],
 )

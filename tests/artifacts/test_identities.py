@@ -183,10 +183,13 @@ def test_what_cannot_be_read_is_left_to_its_reader(run, clip, tmp_path):
     assert len(run.identities.read_text().splitlines()) == 1
 
 
-def test_damaged_lines_are_passed_over_and_the_first_line_counts(run, clip):
+def test_incomplete_lines_are_passed_over_and_the_first_line_counts(run, clip):
     line = run.identities.read_text()
     other = json.dumps({**json.loads(line), "digest": "0" * 32, "state": None})
-    run.identities.write_text('{"video": "Run/clip", "fi\n[1]\n' + line + other + '\n{"vid')
+    run.identities.write_text(line + "[1]\n")
+    with pytest.raises(UserError, match="identities.jsonl, line 2: is not an object; take"):
+        finder(run)(NAME)
+    run.identities.write_text('{"video": "Run/clip", "fi\n' + line + other + '\n{"vid')
     assert finder(run)(NAME) == clip
     write(clip.with_name("more.avi"))
     finder(run)("Run/more")

@@ -3,6 +3,7 @@
     python -m tests.faults            # minutes: a part of everything
     python -m tests.faults --long     # hours: 10,000 mutations of each file, every file operation
     python -m tests.faults --only selection.json --count 1000    # shows what is bad, writes nothing
+    python -m tests.faults --long --rows rows.jsonl    # is resumable: finished rows are kept there
 
 The table stands between two marks. Exit status 1 where anything is silently wrong, ends in a
 traceback, hangs or dies.
@@ -10,6 +11,7 @@ traceback, hangs or dies.
 
 import argparse
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -22,7 +24,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import claus.utils.startup  # noqa: E402, F401  before torch
 from tests.datasets import test_name_lists  # noqa: E402
-from tests.faults import campaign, files, pickles, scripts, videos  # noqa: E402
+from tests.faults import (  # noqa: E402
+    campaign,
+    files,
+    files_of_people,
+    pickles,
+    scripts,
+    videos,
+)
 
 PAGE = campaign.root() / "docs" / "status.md"
 MARKS = "<!-- faults -->", "<!-- /faults -->"
@@ -39,7 +48,7 @@ COLUMNS = (
     "hang",
 )
 GROUPS = {
-    "answers": "forms",
+    "answers": "forms and tools' files",
     ".json`": "JSON",
     ".jsonl": "JSON lines",
     ".csv": "tables",
@@ -76,13 +85,18 @@ def main():
     )
     parser.add_argument("--seed", type=int, default=0, help="of the mutations (default: 0)")
     parser.add_argument("--only", help="kinds whose name has this; the page stays as it is")
+    parser.add_argument("--rows", type=Path, help="file of finished rows, not made again")
     args = parser.parse_args()
+    known = rows_of(args.rows)
     count, size = args.count or (10_000 if args.long else 300), "long" if args.long else "short"
     rows = []
     for name, outcomes in itertools.chain(
         mutated(count, args.seed), forged(), shown(), named(count, args.seed), stopped(size)
     ):
         if args.only and args.only not in name:
+            continue
+        if name in known:
+            rows.append((name, known[name]))
             continue
         row, began = Counter(), time.monotonic()
         for outcome, text in outcomes:
@@ -91,14 +105,24 @@ def main():
                 print(f"  {outcome}: {text[-700:]}")
         rows.append((name, row))
         print(f"{name}: {dict(row)}, {time.monotonic() - began:.0f} s", flush=True)
-    if not args.only:
-        write(rows, size)
+        if args.rows:
+            with open(args.rows, "a", encoding="utf-8") as file:
+                file.write(json.dumps([name, row]) + "\n")
+        if not args.only:
+            write(rows, size)
     return any(PLACE[outcome] > 3 for _, row in rows for outcome in row)
+
+
+def rows_of(path):
+    """{name: outcomes} of the rows that an earlier call has finished."""
+    if path is None or not path.exists():
+        return {}
+    return dict(map(json.loads, path.read_text(encoding="utf-8").splitlines()))
 
 
 def mutated(count, seed):
     """(name, outcomes) of every kind of file."""
-    for kind in files.KINDS:
+    for kind in (*files.KINDS, *files_of_people.KINDS):
         number = max(int(count * kind.share), 5)
         yield f"`{kind.name}`, mutated", campaign.outcomes(kind, number, seed)
 
@@ -141,6 +165,8 @@ def stopped(size):
 
 def group_of(name):
     """The row of the table that something belongs to."""
+    if name.startswith("names: "):
+        return "name lists"
     kind = name.partition(": ")[2]
     if kind:  # of a script
         return "kill -9, Ctrl-C, SIGTERM" if "kill" in kind else kind

@@ -184,6 +184,8 @@ def outcomes(kind, count, seed=0):
 
 def alive(child):
     """Whether a forked child has not ended; it stays to be waited for."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return True
     return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 

@@ -177,6 +177,8 @@ def hostile(folder):
     add("text of 2**63 bytes", of(b"\x8d" + b"\xff" * 8))
     add("bytearray of 2**40", of(b"\x96" + (2**40).to_bytes(8, "little")))
     add("memo at 4e9", of(b"K\x01r\xff\xff\xff\xff"))
+    add("memo at 3e8", of(b"K\x22r\x58\x2a\x8d\x13"))
+    add("memo at 3e8, in text", b"\x80\x02K\x01p300000000\n.")
     add("frame of 2**62", b"\x80\x04\x95" + (2**62).to_bytes(8, "little") + b"N.")
     for code in ("V8", "O", "O8", "M8[s]", "S99999999999", "i99", "(2,3)i4", "S" + "9" * 5000):
         add(f"dtype {code[:14]}", of(call("numpy", "dtype", text(code), b"\x89", b"\x88")))

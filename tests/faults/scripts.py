@@ -47,7 +47,7 @@ FILE_EVENTS = {
 }
 # files whose content tells the time or the order of events
 UNEQUAL = re.compile(
-    r"tensorboard/|seconds\.json$|\.png$|detector\.pt$|/cache/|identities\.jsonl$|changes\.jsonl$"
+    r"tensorboard/|seconds\.json$|\.png$|detector\.pt$|\.pt2$|/cache/|identities\.jsonl$|changes\.jsonl$"
 )
 
 
@@ -151,7 +151,25 @@ CYCLES = Work(
         "--videos-count 3 --frames-count 8",
     ],
 )
-WORKS = [SELECT, ASK, TRAINING, EXTRACT, NEXT, EVALUATE, SEMI, CYCLES]
+DETECT = Work(
+    "detect.py",
+    "detect",
+    lambda run, data: [
+        *map(str, sorted(data.rglob("*.avi"))[:2]),
+        *["--weights", str(run / "cycle0" / "detector.pt"), "--out", str(run / "found")],
+        *["--format", "csv,coco", "--device", "cpu"],
+    ],
+    (SELECT, TRAINING),
+)
+EXPORT = Work(
+    "export.py",
+    "export",
+    lambda run, data: [
+        *["--weights", str(run / "cycle0" / "detector.pt"), "--pt2", str(run / "mine.pt2")],
+    ],
+    (SELECT, TRAINING),
+)
+WORKS = [SELECT, ASK, TRAINING, EXTRACT, NEXT, EVALUATE, SEMI, CYCLES, DETECT, EXPORT]
 
 
 def make_data(folder):

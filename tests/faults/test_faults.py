@@ -6,7 +6,9 @@ import signal
 
 import pytest
 
-from . import campaign, files, pickles, scripts, videos
+from . import campaign, files, files_of_people, pickles, scripts, videos
+
+KINDS = [*files.KINDS, *files_of_people.KINDS]
 
 COUNT = 60
 
@@ -15,7 +17,7 @@ def bad(outcomes):
     return [(outcome, text) for outcome, text in outcomes if outcome in campaign.BAD]
 
 
-@pytest.mark.parametrize("kind", files.KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_mutated_files_are_read_right_or_refused_in_one_line(kind):
     number = max(int(COUNT * kind.share), 5)
     assert bad(campaign.outcomes(kind, number, seed=1)) == []

@@ -1,5 +1,10 @@
 """Scripts of several processes, as run_cycles.py starts them."""
 
+import os
+import signal
+import threading
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -81,3 +86,42 @@ def test_one_process_needs_no_torchrun(tmp_path):
     launch(tmp_path / "work.py", ["0"], 1)
     with pytest.raises(UserError, match="work.py in 1 process has failed"):
         launch(tmp_path / "work.py", ["3"], 1)
+
+
+STUCK = """
+import os, pathlib, sys, time
+from datetime import timedelta
+from torch.distributed import TCPStore
+from claus.utils.runtime import run_script
+
+def main():
+    store = TCPStore("127.0.0.1", int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=90))
+    pathlib.Path(sys.argv[1], os.environ["RANK"]).touch()
+    if os.environ["RANK"] == "0":
+        store.get("what the other would have said")  # no Python runs meanwhile
+    time.sleep(90)
+
+run_script(main)
+"""
+
+
+def test_a_process_that_waits_for_one_that_has_ended_is_not_waited_for(tmp_path, monkeypatch):
+    """Ctrl-C once took 26 s: a process in torch's rendezvous hears no signal, and the other,
+    for which it waits there, had ended.
+    """
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    (tmp_path / "stuck.py").write_text(STUCK)
+    begun = [tmp_path / "0", tmp_path / "1"]
+    took = []
+
+    def interrupt():
+        while not all(path.exists() for path in begun):
+            time.sleep(0.05)
+        time.sleep(0.2)
+        took.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        launch(tmp_path / "stuck.py", [str(tmp_path)], 2)
+    assert time.monotonic() - took[0] < 10
