@@ -275,7 +275,7 @@ def print_kept(path: Path) -> None:
     content = load_evaluation(path)
     try:
         print_tables(content)
-    except (KeyError, ValueError, IndexError) as error:  # what another program has left out
+    except (LookupError, ValueError, TypeError, AttributeError) as error:  # as others wrote it
         raise UserError(f"{path}: has not all of its tables ({error}); {FIX}") from error
 
 
