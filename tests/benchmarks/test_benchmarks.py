@@ -11,6 +11,7 @@ import pytest
 from claus.artifacts import score_columns
 from claus.artifacts.cycle import Cycle
 from claus.benchmarks import (
+    bench_cycle,
     bench_laptop,
     bench_loading,
     bench_memory,
@@ -100,3 +101,12 @@ def test_a_small_pool_goes_through_the_whole_cycle_of_bench_scale(tmp_path, monk
     assert labels.counts() == {"videos": 20, "frames": 60, "boxes": 60}
     assert cycle.before().pool_columns.exists() and not cycle.before().features.exists()
     assert not cycle.before().extract_parts.exists()
+
+
+@pytest.mark.long
+def test_a_cycle_is_timed_stage_by_stage(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench_cycle, "JHMDB", tmp_path / "none")
+    flags = ["--steps", "4", "--batch-size", "2", "--passes", "2", "--videos", "50%"]
+    assert bench_cycle.main(flags) == 0
+    said = capsys.readouterr().out
+    assert said.count("\n| ") == 10 and "stays as it was" in said
