@@ -10,6 +10,7 @@ method (semi/recipe.py). A step has
     after_update()                                called when the optimizer has moved
 """
 
+import contextlib
 import math
 import time
 from collections import defaultdict
@@ -72,6 +73,25 @@ def to_device(batch, device, pixel_range):
     }
     there["clip"] = normalize(there["frames"], pixel_range)
     return there
+
+
+def one_thread():
+    """Begin a lane (utils.lanes): this thread computes alone."""
+    torch.set_num_threads(1)
+
+
+@contextlib.contextmanager
+def one_thread_each(lanes):
+    """Inside, several lanes compute in one thread each. A single lane has all of them only
+    where there is one piece of work; its results may differ in the last digit.
+    """
+    threads = torch.get_num_threads()
+    try:
+        if lanes > 1:
+            one_thread()
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Forward(nn.Module):

@@ -171,9 +171,10 @@ def merge_answers(annotations: Annotations, answers: Mapping) -> Annotations:
     what check_answers does.
     """
     check_answers(answers, answers, annotations)
-    kind, videos = answers_with(answers), dict(annotations.videos)
+    kind, changed = answers_with(answers), {}
     for entry in answers["videos"]:
-        video = videos[entry["video"]]
+        name = entry["video"]
+        video = changed.get(name) or annotations.videos[name]
         label = annotations.classes.index(entry["class"])
         added = _shapes_by_track(entry["frames"], kind, video.first)
         labels = _labels_by_track(entry, annotations.classes)
@@ -184,8 +185,8 @@ def merge_answers(annotations: Annotations, answers: Mapping) -> Annotations:
         )
         answered = [frame["frame"] - video.first for frame in entry["frames"]]
         labeled = sorted({*video.labeled_frames.tolist(), *answered})
-        videos[video.name] = replace(video, label=label, labeled_frames=labeled, tubes=tubes)
-    return replace(annotations, videos=videos)
+        changed[name] = replace(video, label=label, labeled_frames=labeled, tubes=tubes)
+    return annotations.with_changed(changed)
 
 
 def _shapes_by_track(frames, kind, first):

@@ -12,13 +12,15 @@ from claus.utils.runtime import atomic_write
 
 WIDTH, HEIGHT, CAPTION = 300, 225, 34  # pixels of a picture on the sheet, and below it
 COLUMNS, ROWS = 5, 5
+PAGE = COLUMNS * ROWS  # frames of a sheet
+MOST = 100  # sheets; of more frames as many evenly spaced ones are shown
 COLORS = ("#ffd400", "#00d5ff", "#ff5fa2", "#7dff5f", "#ff9d3b", "#b48cff", "#ffffff")
 
 
 def write_sheets(form: Mapping, frames: Path, folder: Path) -> list[Path]:
-    """Write sheet_01.png, … below `folder`, of all answered frames of a form -> their paths;
-    older sheets are removed. frames: the folder of the pictures; one that is missing is a
-    gray card.
+    """Write sheet_01.png, … below `folder`, of all answered frames of a form (of evenly spaced
+    ones where they would fill more than MOST sheets) -> their paths; older sheets are
+    removed. frames: the folder of the pictures; one that is missing is a gray card.
     """
     cards = [
         (entry, frame)
@@ -28,10 +30,10 @@ def write_sheets(form: Mapping, frames: Path, folder: Path) -> list[Path]:
     ]
     for old in folder.glob("sheet_*.png"):
         old.unlink()
-    page, paths = COLUMNS * ROWS, []
-    for start in range(0, len(cards), page):
-        sheet = _sheet(cards[start : start + page], frames, answers_with(form))
-        path = folder / f"sheet_{start // page + 1:02d}.png"
+    cards, paths = cards[:: max(1, -(-len(cards) // (MOST * PAGE)))], []
+    for start in range(0, len(cards), PAGE):
+        sheet = _sheet(cards[start : start + PAGE], frames, answers_with(form))
+        path = folder / f"sheet_{start // PAGE + 1:02d}.png"
         with atomic_write(path) as file:
             sheet.save(file, format="PNG")
         paths.append(path)

@@ -150,8 +150,8 @@ def frame_of(
         value = result.get("value") if isinstance(result.get("value"), dict) else {}
         if result.get("type") == "choices" and isinstance(value.get("choices"), list):
             choices |= {str(choice) for choice in value["choices"]}
-        if result.get("type") == "number":
-            numbers[result.get("id")] = value.get("number")
+        if result.get("type") == "number" and isinstance(result.get("id"), str | int):
+            numbers[result["id"]] = value.get("number")
     if annotation.get("was_cancelled") or SKIPPED in choices:
         return answer | {"skipped": "skipped in Label Studio"}
     actors, problems = [], []

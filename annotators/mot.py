@@ -45,7 +45,7 @@ def read_labels(path: Path, found: Found, kind: str) -> None:
                 continue
             try:
                 frame, track = int(float(row[0])) - 1, int(float(row[1]))
-                box = [float(side) for side in row[2:6]]
+                box = [float(row[column]) for column in range(2, 6)]
                 taken = len(row) < 7 or float(row[6]) != 0
                 number = int(float(row[7])) if len(row) > 7 else 1
             except (ValueError, IndexError, OverflowError) as error:

@@ -148,22 +148,14 @@ def with_changes(labels: Annotations, run: Run, cycle: int) -> Annotations:
     for change in read_changes(run, cycle=cycle):
         if change["change"] == "added":
             new = {record["name"]: _video(record) for record in change["videos"]}
-            known = set(labels.videos)
-            new = {name: video for name, video in new.items() if name not in known}
-            labels = replace(labels, videos={**labels.videos, **new})
+            new = {name: video for name, video in new.items() if name not in labels.videos}
+            labels = labels.joined(new)
         elif change["change"] == "classes":
             more = [name for name in change["classes"] if name not in labels.classes]
             labels = replace(labels, classes=(*labels.classes, *more))
         elif change["change"] == "withdrawn":
-            labels = without(labels, change["videos"])
+            labels = labels.without(change["videos"])
     return labels
-
-
-def without(labels: Annotations, names: list[str]) -> Annotations:
-    """The same without some videos."""
-    gone = set(names)
-    left = {name: video for name, video in labels.videos.items() if name not in gone}
-    return replace(labels, videos=left)
 
 
 def withdrawn(run: Run) -> set[str]:

@@ -14,6 +14,7 @@ files/<run>/cycle<k>/   annotations.pkl  request.json  answers.json
                         intake.json  answers_problems.txt  sheets/        claus_select.py
                         detector.pt  training.pt  tensorboard/            training scripts
                         features.pkl  uncertainty.pkl  extract.parts/     cluster_extract.py
+                        pool.columns/                  of a large pool
                         evaluation.json  pictures/  evaluate.parts/       evaluate.py
                         seconds.json                                      run_cycles.py
                         journal/                                          label.py
@@ -26,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claus.utils.runtime import UserError
+
+POOL_COLUMNS = "pool.columns"
 
 
 @dataclass(frozen=True)
@@ -255,6 +258,16 @@ class Cycle:
     def uncertainty(self) -> Path:
         """Scores of every frame of every video."""
         return self.folder / "uncertainty.pkl"
+
+    @property
+    def pool_columns(self) -> Path:
+        """The same as these two of a large pool, see score_columns.py."""
+        return self.folder / POOL_COLUMNS
+
+    def is_scored(self) -> bool:
+        """Whether the pool has been scored: both pickles are there, or the columns."""
+        pickles = self.features.exists() and self.uncertainty.exists()
+        return pickles or (self.pool_columns / "head.json").exists()
 
     @property
     def extract_parts(self) -> Path:

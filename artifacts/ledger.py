@@ -14,6 +14,7 @@ from claus.artifacts.changes import counts_of, in_words
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.selection_file import load_selection
 from claus.datasets.labels import annotations as annotation_file
+from claus.datasets.labels.annotations import LazyVideos
 from claus.selection.budget import price
 from claus.utils.runtime import UserError, one_line, read_json, write_text
 from claus.utils.shape import amount, maybe, whole
@@ -137,8 +138,11 @@ def paid_for(annotations):
     annotation file, int64 (4,).
     """
     counts = annotations.counts()
-    extra = 0
-    for video in annotations.labeled():
+    if isinstance(annotations.videos, LazyVideos):
+        extra, labeled = annotations.videos.total("extra"), []
+    else:
+        extra, labeled = 0, annotations.labeled()
+    for video in labeled:
         seen = [tube.frames for tube in video.tubes]
         if len(seen) > 1:
             frames = np.concatenate(seen)

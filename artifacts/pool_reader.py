@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from claus.artifacts import score_columns
 from claus.artifacts.changes import withdrawn
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.parts import fingerprint
@@ -16,7 +17,7 @@ from claus.artifacts.scores import (
     load_features,
     load_uncertainty,
 )
-from claus.datasets.labels.annotations import Annotations
+from claus.datasets.labels.annotations import Annotations, LazyVideos
 from claus.selection.pool import FrameScores, Pool, find_candidates
 from claus.selection.rules import RuleSettings
 from claus.utils.runtime import UserError
@@ -43,7 +44,9 @@ def pool_of_labels(
     before: Annotations, unreadable: dict[str, str], increment: str = "samples"
 ) -> NamedPool:
     """The pool that an annotation file alone tells of: every video that can be read."""
-    names = [name for name in before.videos if name not in unreadable]
+    names = _names(before)
+    if unreadable:
+        names = [name for name in names if name not in unreadable]
     return NamedPool(_pool(before, names, increment), names, unreadable)
 
 
@@ -58,8 +61,10 @@ def read_pool(before: Annotations, cycle: Cycle, settings: RuleSettings, fix: st
     if settings.random:
         return _random_pool(before, cycle, increment)
     features, uncertainty = _read_extracted(before, cycle.before(), settings, fix)
-    scored = set(features.videos)
-    names = [name for name in before.videos if name in scored]
+    names = _names(before)
+    if names != features.videos:
+        scored = set(features.videos)
+        names = [name for name in names if name in scored]
     place = _places(features.videos, names)
     scores, extraction = {}, None
     if uncertainty is not None:
@@ -79,10 +84,11 @@ def _random_pool(before: Annotations, cycle: Cycle, increment: str) -> NamedPool
     of the picture.
     """
     for number in range(cycle.number - 1, -1, -1):
-        path = cycle.run.cycle(number).features
-        if not path.exists():
+        earlier = cycle.run.cycle(number)
+        features = score_columns.find(earlier.folder)
+        if features is None and not earlier.features.exists():
             continue
-        features = load_features(path)
+        features = features or load_features(earlier.features)
         failed = {name: why for name, why in features.failed.items() if name in before.videos}
         names = [name for name in before.videos if name not in failed]
         latest = number == cycle.number - 1
@@ -94,18 +100,34 @@ def _random_pool(before: Annotations, cycle: Cycle, increment: str) -> NamedPool
     return pool_of_labels(before, {}, increment)
 
 
+def _names(before: Annotations) -> list[str]:
+    """Names of all videos; of a large pool the list that it has."""
+    videos = before.videos
+    return videos.names if isinstance(videos, LazyVideos) else list(videos)
+
+
 def _pool(before: Annotations, names: list[str], increment: str, **known) -> Pool:
     """The Pool of the videos `names`; known: its other fields."""
-    videos = [before.videos[name] for name in names]
-    count = len(videos)
-    lengths_N = np.fromiter((video.frames for video in videos), np.int64, count)
-    marked_N = np.fromiter((len(video.labeled_frames) for video in videos), np.int64, count)
+    if isinstance(before.videos, LazyVideos):
+        places = before.videos.places(names)
+        lengths_N = before.videos.numbers["frames"][places].astype(np.int64)
+        marked_N = before.videos.numbers["labeled"][places].astype(np.int64)
+        rows = np.arange(len(before.videos))[places]
+    else:
+        videos = [before.videos[name] for name in names]
+        count = len(videos)
+        lengths_N = np.fromiter((video.frames for video in videos), np.int64, count)
+        marked_N = np.fromiter((len(video.labeled_frames) for video in videos), np.int64, count)
     offsets = np.concatenate([[0], np.cumsum(lengths_N)])
     labeled_N, labeled = marked_N > 0, None
     if increment != "samples":
         labeled = np.zeros(offsets[-1], bool)
         for place in np.flatnonzero(labeled_N).tolist():
-            labeled[offsets[place] + videos[place].labeled_frames] = True
+            if isinstance(before.videos, LazyVideos):
+                frames = before.videos.labeled_frames(int(rows[place]))
+            else:
+                frames = videos[place].labeled_frames
+            labeled[offsets[place] + frames] = True
     candidates_N = find_candidates(increment, lengths_N, marked_N)
     return Pool(offsets, candidates_N, labeled_N, labeled, **known)
 
@@ -126,8 +148,9 @@ def _frame_scores(
     where nothing is seen, so the sum of the paper says where that is.
     """
     values = uncertainty.frame_score(name)[frames]
-    seen = uncertainty.paper[frames] if name == "authors" else values
-    return FrameScores(values, seen == 0)
+    if name == "authors":
+        return FrameScores(values, uncertainty.frame_score("paper")[frames] == 0)
+    return FrameScores(values, values == 0)
 
 
 def _read_extracted(
@@ -136,14 +159,11 @@ def _read_extracted(
     """(Features, Uncertainty or None where no score is looked at) of the cycle before,
     proved to belong to each other and to the annotation file.
     """
-    needed = [last.features, last.uncertainty] if settings.scores else [last.features]
-    for path in needed:
-        if not path.exists():
-            raise UserError(f"{path} is missing: {fix}")
-    features, uncertainty = load_features(last.features), None
-    if settings.scores:
-        uncertainty = load_uncertainty(last.uncertainty)
-        check_same_source(features, uncertainty, last.features, last.uncertainty)
+    columns = score_columns.find(last.folder)
+    if columns is not None:
+        features, uncertainty = columns, columns if settings.scores else None
+    else:
+        features, uncertainty = _read_pickles(last, settings, fix)
     if last.detector.exists() and fingerprint(last.detector) != features.source:
         raise UserError(
             f"{last.features} was made from other weights than {last.detector}: {fix}"
@@ -154,8 +174,23 @@ def _read_extracted(
     return features, uncertainty
 
 
+def _read_pickles(last: Cycle, settings: RuleSettings, fix: str):
+    """As _read_extracted, proved to belong to each other."""
+    needed = [last.features, last.uncertainty] if settings.scores else [last.features]
+    for path in needed:
+        if not path.exists():
+            raise UserError(f"{path} is missing: {fix}")
+    features, uncertainty = load_features(last.features), None
+    if settings.scores:
+        uncertainty = load_uncertainty(last.uncertainty)
+        check_same_source(features, uncertainty, last.features, last.uncertainty)
+    return features, uncertainty
+
+
 def _check_videos(before: Annotations, features: Features, last: Cycle, fix: str) -> None:
     """UserError unless features.pkl has the videos of the annotation file."""
+    if not features.failed and _names(before) == features.videos:
+        return
     known = {*features.videos, *features.failed}
     missing = [name for name in before.videos if name not in known]
     if missing:
@@ -176,7 +211,11 @@ def _check_lengths(
     before: Annotations, uncertainty: Uncertainty, last: Cycle, fix: str
 ) -> None:
     """UserError unless every video has as many scores as frames."""
-    lengths = np.diff(uncertainty.offsets).tolist()
+    lengths = np.diff(uncertainty.offsets)
+    if isinstance(before.videos, LazyVideos) and before.videos.names == uncertainty.videos:
+        if np.array_equal(before.videos.numbers["frames"], lengths):
+            return
+    lengths = lengths.tolist()
     for name, frames in zip(uncertainty.videos, lengths, strict=True):
         if name in before.videos and frames != before.videos[name].frames:
             raise UserError(
@@ -189,7 +228,7 @@ def _places(names: list[str], wanted: list[str]) -> np.ndarray | slice:
     """Where each of the `wanted` names stands among `names`, int64; a slice of all where
     they are the same list.
     """
-    if names == wanted:
+    if names is wanted or names == wanted:
         return slice(None)
     place = {name: index for index, name in enumerate(names)}
     return np.array([place[name] for name in wanted], dtype=np.int64)

@@ -14,6 +14,7 @@ NumPy, not torch.
 
 import pickle
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -73,7 +74,11 @@ def save_features(features, path):
 
 
 def load_features(path):
-    """Read and check features.pkl -> Features; UserError naming the file."""
+    """Read and check features.pkl -> Features; UserError naming the file. Of a large pool
+    the columns beside it may stand alone, see score_columns.py.
+    """
+    if found := _columns_alone(path):
+        return found.features()
     content = _load(
         path, "claus-features", ("source", "videos", "latents", "clusters", "centres", "failed")
     )
@@ -144,7 +149,11 @@ def save_uncertainty(uncertainty, path):
 
 
 def load_uncertainty(path):
-    """Read and check uncertainty.pkl -> Uncertainty; UserError naming the file."""
+    """Read and check uncertainty.pkl -> Uncertainty; UserError naming the file. See
+    load_features.
+    """
+    if found := _columns_alone(path):
+        return found.uncertainty()
     content = _load(
         path, "claus-uncertainty", ("source", "settings", "videos", "offsets", *FRAME_ARRAYS)
     )
@@ -167,6 +176,13 @@ def check_same_source(
         )
     if list(features.videos) != list(uncertainty.videos):
         raise UserError(f"{pair} do not list the same videos: {fix}")
+
+
+def _columns_alone(path):
+    """The ScoreColumns beside a pickle that is not there, None without them."""
+    from claus.artifacts import score_columns  # which knows what the pickles hold
+
+    return None if Path(path).exists() else score_columns.find(Path(path).parent)
 
 
 def _save(path, content):

@@ -43,7 +43,7 @@ from claus.datasets.clips.training_clips import (  # noqa: E402
     in_batches,
 )
 from claus.models.detector import PRESETS, Detector, DetectorConfig  # noqa: E402
-from claus.steps.train import SAVING_SHARE, nbytes  # noqa: E402
+from claus.steps.train import SAVING_SHARE  # noqa: E402
 from claus.training import KeptFrames  # noqa: E402
 from claus.utils.machine import machine_line  # noqa: E402
 from claus.utils.markdown import table  # noqa: E402
@@ -115,6 +115,17 @@ def writing():
         path = Path(folder) / "training.pt"
         times = interleaved({"write": lambda: checkpoint.save(state, path)}, 3, 0)
     return nbytes(state), median(times, "write")
+
+
+def nbytes(state):
+    """Bytes of the tensors in a state of dicts and lists."""
+    if isinstance(state, torch.Tensor):
+        return state.nbytes
+    if isinstance(state, dict):
+        state = state.values()
+    elif not isinstance(state, list | tuple):
+        return 0
+    return sum(map(nbytes, state))
 
 
 def main(argv=None):

@@ -41,6 +41,8 @@ from claus.utils.markdown import table  # noqa: E402
 
 ROUNDS = 5
 MOST_SECONDS = 20  # a table row
+# pixels that may differ further where the published way decodes with a command of its own
+FEW, OTHER_VERSION = 2e-5, 2
 OURS, THEIRS = ("index", "cache"), ("published", "one thread")
 
 
@@ -111,7 +113,8 @@ Full network: index {index}, cache {cache}; against the published way in one thr
 Checked in the same run: all {exact} frames read through the index are bit-identical to
 decoding from the start; labels and weights are equal; finished pictures differ by at most one level of 255 for
 each resize (one with the full network, two with the small: torchvision's bytes against float64), and not at all between
-index and cache.
+index and cache. A command of another FFmpeg than PyAV's may differ by {OTHER_VERSION} levels more in {1e6 * FEW:.0f} of a
+million pixels (Debian's 5.1.9 does in two).
 
 Where the time of a clip goes, first video, full network, milliseconds:
 
@@ -219,14 +222,23 @@ def check_clip(video, path, geometry, anchor, direct, cached, seed):
     resizes = ((video.height, video.width) != geometry.frame) + (
         geometry.crop != (geometry.size, geometry.size)
     )
-    if not all(
-        np.abs(ours["frames"].numpy() - theirs).max() <= resizes
-        for theirs in (frames, alone[0])
+    # an ffmpeg command of another version rounds a few pixels in another way
+    if not (
+        alike(ours["frames"], alone[0], resizes)
+        and alike(ours["frames"], frames, resizes, FEW, OTHER_VERSION)
     ):
         sys.exit(
             f"{video.name}: pixels of the clip around frame {anchor} differ by more than "
             "one level a resize"
         )
+
+
+def alike(ours, theirs, levels, share=0, further=0):
+    """Whether pixels differ by at most so many levels of 255, or, a share of them, by so many
+    further ones.
+    """
+    apart = np.abs(ours.numpy().astype(int) - theirs)
+    return apart.max() <= levels + further and (apart > levels).mean() <= share
 
 
 def by_stage(video, path, geometry, labels, find, folder, most=None, rounds=ROUNDS):

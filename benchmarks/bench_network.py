@@ -35,7 +35,8 @@ from claus.models import capsules  # noqa: E402
 from claus.models.mc_dropout import mc_forward, seeded_masks  # noqa: E402
 from claus.reference.network import plain_scoring, stage_costs  # noqa: E402
 from claus.reference.pair import clips, pair  # noqa: E402
-from claus.utils.machine import machine_line, malloc_settings  # noqa: E402
+from claus.utils.allocator import settings as malloc_settings  # noqa: E402
+from claus.utils.machine import machine_line  # noqa: E402
 from claus.utils.markdown import table  # noqa: E402
 
 PASSES, LIMIT = 10, 1e-5

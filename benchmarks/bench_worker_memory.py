@@ -94,9 +94,9 @@ def runs(folder):
         (loading_data.SHARED / "jhmdb" / part).is_dir() for part in ("puppet_mask", "videos")
     ):
         truth = jhmdb.read_ground_truth(loading_data.SHARED / "jhmdb")
-        masked = {
-            video.name: few_masks(video) for video in list(truth.videos.values())[:MASKED]
-        }
+        long = truth.videos[WITH_PIXELS].frames
+        fitting = [video for video in truth.videos.values() if video.frames == long]
+        masked = {video.name: few_masks(video) for video in fitting[:MASKED]}
         one_video = jhmdb.find_video(loading_data.SHARED / "jhmdb", WITH_PIXELS)
         yield (
             f"{MASKED}, masks",

@@ -52,15 +52,16 @@ def find_below(
             f"video {name!r}: the name leads out of {root}; give Class/name, as in the data set"
         )
     places = [Path(root, layout, *parts) for layout in layouts]
+    there = [place for place in places if _is(Path.is_dir, place.parent)]
     for endings in (VIDEOS[:1], (*VIDEOS[1:], *map(str.upper, VIDEOS))):
-        for place in places:
+        for place in there:
             for ending in endings:
                 file = place.with_name(f"{place.name}{ending}")
                 if _is(Path.is_file, file):
                     return file
             if images and _is(has_images, place):
                 return place
-    for place in places:
+    for place in there:
         for file in _with_any_case(place):
             return file
     folder = " and no folder of images of that name" if images else ""

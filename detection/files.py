@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import claus
+from claus.datasets.labels.masks import rle_problem
 from claus.detection.detector import Detection
 from claus.detection.tubes import Tube
 from claus.utils.runtime import UserError, atomic_write, read_json
@@ -116,6 +117,10 @@ def _unequal(content):
             return f"tube {tube['tube']} has frames that the video does not have"
         if tube["class"] not in classes or set(tube["scores"]) != set(classes):
             return f"tube {tube['tube']} is of other classes"
+        for mask in tube.get("masks", ()):
+            problem = mask and rle_problem(mask, content["height"], content["width"])
+            if problem and not problem.startswith("is empty"):
+                return f"tube {tube['tube']} has a mask that {problem}"
     return None
 
 

@@ -58,6 +58,7 @@ class ScoringSettings:
     feature_gb: float
     cache_dir: str | None
     propose: bool = False
+    pickles: bool = False
     tf32: bool = False  # as amp: of utils.precision.Precision
     cudnn_benchmark: bool = False
     ray: RaySettings | None = None
@@ -76,6 +77,12 @@ def parse(argv: list[str] | None = None, description: str | None = None) -> Scor
     group = parser.add_argument_group("resuming").add_argument
     add_shard_flag(group)
     add_resume_flags(group, "features.pkl")
+    group(
+        "--pickles",
+        action="store_true",
+        help="write features.pkl and uncertainty.pkl of a large pool too (10 million frames "
+        "and more), for other programs; ours read the columns (pool.columns/)",
+    )
     add_ray_flags(parser.add_argument_group("a Ray cluster").add_argument)
     group = parser.add_argument_group("single frames").add_argument
     group(

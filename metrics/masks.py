@@ -72,6 +72,7 @@ def _regions(probs_T_H_W, threshold, min_area, connectivity):
     """(map, numbers of all regions of the map (H,W), number of this one, box, mean) of each
     region of mask_boxes.
     """
+    from scipy import ndimage
     from skimage import measure
 
     probs = np.asarray(probs_T_H_W)
@@ -89,12 +90,11 @@ def _regions(probs_T_H_W, threshold, min_area, connectivity):
         )
         area = np.bincount(region_H_W.ravel())
         total = np.bincount(region_H_W.ravel(), probs_H_W.ravel())
-        for region in measure.regionprops(region_H_W):
-            number = region.label
+        for number, (rows, columns) in enumerate(ndimage.find_objects(region_H_W), start=1):
             if area[number] < min_area * probs_H_W.size:
                 continue
-            y0, x0, y1, x1 = region.bbox
-            yield t, region_H_W, number, (x0, y0, x1, y1), total[number] / area[number]
+            box = columns.start, rows.start, columns.stop, rows.stop
+            yield t, region_H_W, number, box, total[number] / area[number]
 
 
 def to_video_pixels(

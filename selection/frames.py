@@ -74,10 +74,12 @@ def choose_frames(
     scores, offsets = np.asarray(scores), np.asarray(offsets, dtype=np.int64)
     lengths = np.diff(offsets)
     _check(scores, offsets, lengths, damping, sigma, nearest)
+    eligible = _mask(eligible, scores, True)
+    if labeled is not None:
+        eligible = eligible & ~_mask(labeled, scores, False)
     labeled = _mask(labeled, scores, False)
-    eligible = _mask(eligible, scores, True) & ~labeled
     ranked_last = _mask(ranked_last, scores, False)
-    if damping in ("paper", "coverage") and np.any(scores[eligible & ~ranked_last] < 0):
+    if damping in ("paper", "coverage") and _any_below_zero(scores, eligible, ranked_last):
         raise ValueError(
             f"frame scores below zero cannot be damped by {damping}: use authors or none"
         )
@@ -101,10 +103,18 @@ def choose_frames(
 def eligible_frames(eligible: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """How many frames of the boolean mask (total,) are set in each video -> int64 (N,)."""
     offsets = np.asarray(offsets, dtype=np.int64)
-    counts, filled = np.zeros(len(offsets) - 1, np.int64), np.diff(offsets) > 0
-    if filled.any():
-        counts[filled] = np.add.reduceat(eligible, offsets[:-1][filled], dtype=np.int64)
-    return counts
+    if np.all(eligible):
+        return np.diff(offsets)
+    before = np.empty(len(offsets), np.int64)  # set frames before each offset
+    total, start = 0, 0
+    while start < len(offsets):
+        # videos whose offsets lie within the next BLOCK frames
+        first = offsets[start - 1] if start else 0
+        stop = max(int(np.searchsorted(offsets, first + BLOCK, "right")), start + 1)
+        sums = np.cumsum(eligible[first : offsets[stop - 1]], dtype=np.int64)
+        before[start:stop] = total + np.append(0, sums)[offsets[start:stop] - first]
+        total, start = before[stop - 1], stop
+    return np.diff(before)
 
 
 def _choose_in_block(rows, scores, offsets, counts, masks, rule, picks):
@@ -242,11 +252,26 @@ def _cumulative(counts):
 
 def _mask(mask, scores, default):
     if mask is None:
-        return np.full(scores.shape, default)
+        return np.broadcast_to(np.bool_(default), scores.shape)  # which takes no memory
     mask = np.asarray(mask)
     if mask.dtype != bool or mask.shape != scores.shape:
         raise ValueError(f"masks must be boolean {scores.shape}, not {mask.dtype} {mask.shape}")
     return mask
+
+
+def _any_below_zero(scores, eligible, ranked_last):
+    """Whether an eligible frame that is not ranked last has a score below zero."""
+    for start in range(0, len(scores), BLOCK):
+        some = slice(start, start + BLOCK)
+        below = scores[some] < 0
+        if below.any() and np.any(below & eligible[some] & ~ranked_last[some]):
+            return True
+    return False
+
+
+def _all_finite(scores):
+    starts = range(0, len(scores), BLOCK)
+    return all(np.isfinite(scores[start : start + BLOCK]).all() for start in starts)
 
 
 def _check(scores, offsets, lengths, damping, sigma, nearest):
@@ -258,5 +283,5 @@ def _check(scores, offsets, lengths, damping, sigma, nearest):
         raise ValueError(f"nearest must be 0 or more, not {nearest}")
     if damping in ("paper", "authors", "coverage") and not (np.isfinite(sigma) and sigma > 0):
         raise ValueError(f"the damping width sigma must be above 0, not {sigma}")
-    if not np.isfinite(scores).all():
+    if not _all_finite(scores):
         raise ValueError("frame scores must be finite")

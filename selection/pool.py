@@ -50,7 +50,7 @@ class Pool:
     def eligible(self) -> np.ndarray:
         """(total,) bool: frames without labels."""
         if self.labeled is None:
-            return np.ones(int(self.offsets[-1]), bool)
+            return np.broadcast_to(np.True_, int(self.offsets[-1]))  # which takes no memory
         return ~self.labeled
 
     @cached_property

@@ -18,7 +18,7 @@ from claus.annotators.mend import NONE, answered_part, fit, none_of_the_classes
 from claus.annotators.people import complete
 from claus.annotators.readers import CORRECTIONS, read_answers
 from claus.annotators.request_frames import write_frames
-from claus.artifacts.changes import add_change, without
+from claus.artifacts.changes import add_change
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.ledger import paid_for, write_ledger
 from claus.artifacts.parts import fingerprint
@@ -61,7 +61,7 @@ def correct(settings: SelectSettings, cycle: Cycle) -> int:
     notes.problems += [one for one in again.problems if one not in notes.problems]
     told = write_problems(last, notes)
     none = none_of_the_classes(form)
-    corrected = without(merge_answers(bare, answered_part(form)), none)
+    corrected = merge_answers(bare, answered_part(form)).without(none)
     changed = changes_between(labels, corrected)
     if told:
         print(told)

@@ -155,7 +155,7 @@ class Loop:
             return False
         labels = annotations.load(before.annotations)
         left = {name for name, video in labels.videos.items() if not video.is_labeled}
-        if left and before.features.exists():
+        if left and before.is_scored():
             left -= set(load_features(before.features).failed)
         return not left
 
@@ -239,7 +239,7 @@ class Loop:
         own, labels = self.settings, annotations.load(cycle.before().annotations)
         rule = selection.parse(self.arguments(cycle.number)["select"]).rule
         failed = set()
-        if cycle.before().features.exists():
+        if cycle.before().is_scored():
             failed = set(load_features(cycle.before().features).failed)
         videos = [video for name, video in labels.videos.items() if name not in failed]
         labeled = [video for video in videos if video.is_labeled]

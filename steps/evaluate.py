@@ -5,6 +5,7 @@ of a long one is kept every minute, so that the work is resumable.
 """
 
 import shutil
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from claus.artifacts.parts import Unfinished, fingerprint, load_unfinished, part
 from claus.datasets import table
 from claus.datasets.clips.geometry import GEOMETRY, STRIDE, ClipGeometry
 from claus.datasets.clips.region import region_of, to_region
-from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
+from claus.datasets.clips.tiles import Unreadable, VideoTiles, in_lanes
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.truth import (
     check_classes,
@@ -37,6 +38,7 @@ from claus.metrics.boxes import Boxes
 from claus.metrics.tables import act_table, capsule_table
 from claus.models import BACKBONES
 from claus.steps.extract import features_of
+from claus.utils import lanes
 from claus.utils.precision import Precision
 from claus.utils.runtime import UserError, check_alone, check_writable
 
@@ -273,7 +275,7 @@ def print_kept(path: Path) -> None:
     content = load_evaluation(path)
     try:
         print_tables(content)
-    except (KeyError, ValueError, IndexError) as error:  # what another program has left out
+    except (LookupError, ValueError, TypeError, AttributeError) as error:  # as others wrote it
         raise UserError(f"{path}: has not all of its tables ({error}); {FIX}") from error
 
 
@@ -326,7 +328,7 @@ def score_videos(
     features: FeatureCache | None = None,
 ) -> Scored:
     """Run the detector over the videos. Each is appended to a log in the folder `parts` as
-    it is finished. cache, features: see VideoTiles.
+    it is finished. cache, features: see VideoTiles. Lanes: as in steps.extract.
     """
     todo = unscored(len(videos), parts)
     kept = load_unfinished(parts)
@@ -341,26 +343,34 @@ def score_videos(
         features=features,
         cache=cache,
     )
-    streams = tqdm(
-        TileLoader(tiles, settings.workers),
-        desc="evaluate",
-        unit="video",
-        leave=False,
-        disable=None,
-    )
+    device = next(trained.detector.parameters()).device.type
+    count = lanes.count(device, len(videos), torch.get_num_threads())
+    shares = [todo[lane::count] for lane in range(count)]
+    streams = map(zip, shares, in_lanes(tiles, settings.workers, count))
+
+    def work(item):
+        number, (video, chunks) = item
+        done, keep = kept.pop(number, None), Unfinished(parts, number).keep
+        try:
+            return score_video(trained, video, chunks, view, settings, done, keep)
+        except Unreadable as error:
+            return error
+
     failed = {}
-    with PartLog(parts, "0", parts.name) as log:
-        for number, (video, chunks) in zip(todo, streams, strict=True):
-            part = Unfinished(parts, number)
-            done = kept.pop(number, None)
-            try:
-                result = score_video(trained, video, chunks, view, settings, done, part.keep)
-            except Unreadable as error:
-                if settings.strict:
-                    raise
-                failed[video.name] = str(error)
-                continue
-            part.finish(log, result)
+    shown = {"desc": "evaluate", "unit": "video", "leave": False, "disable": None}
+    with (
+        PartLog(parts, "0", parts.name) as log,
+        engine.one_thread_each(count),
+        closing(lanes.results([*streams], work, engine.one_thread)) as scored,
+    ):
+        for (number, (video, _)), result in tqdm(scored, total=len(todo), **shown):
+            if not isinstance(result, Unreadable):
+                Unfinished(parts, number).finish(log, result)
+            elif settings.strict:
+                raise result
+            else:
+                failed[video.name] = str(result)
+    failed = {video.name: failed[video.name] for video in videos if video.name in failed}
     return gather_parts(videos, parts, failed, settings)
 
 
@@ -391,7 +401,7 @@ def gather_parts(videos, parts, failed, settings):
                 how = settings.act.class_scores
                 boxes = scored_regions(regions, overlap.clip_scores, how)
                 scored.boxes.append(boxes)
-        scored.videos.append(video)
+            scored.videos.append(video)
     if not scored.videos:
         raise UserError(
             f"none of the {len(videos)} test videos can be read: "
@@ -442,6 +452,7 @@ def score_video(trained, video, chunks, view, settings, done=None, keep=engine.n
         return {**arrays_of(overlap, columns, settings), "clips": np.array(count)}
 
     for chunk in chunks:
+        lanes.check()
         prediction = predict(trained, chunk)
         finite = prediction.logits_N_T_S_S.isfinite().all()
         if not (finite and np.isfinite(prediction.scores_N_C).all()):

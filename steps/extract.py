@@ -8,15 +8,17 @@ processes (torchrun) and machines (shards). The pickles are written from the log
 
 import functools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from claus.annotators.actors import KINDS, answers_with
 from claus.annotators.form import read_form
-from claus.artifacts import checkpoint, cycle_locks, identities
+from claus.artifacts import checkpoint, cycle_locks, identities, score_columns
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.part_log import PartLog, Parts, wait_for
 from claus.artifacts.parts import Unfinished, fingerprint, load_unfinished, parts_dir
@@ -29,17 +31,24 @@ from claus.artifacts.scores import (
     save_uncertainty,
 )
 from claus.datasets import table
-from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
+from claus.datasets.clips.tiles import Unreadable, VideoTiles, in_lanes
 from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.video.feature_cache import FeatureCache, feature_cache
-from claus.engine import ScoreSettings, clips_done, score_video, scoring_forward
+from claus.engine import (
+    ScoreSettings,
+    clips_done,
+    one_thread,
+    one_thread_each,
+    score_video,
+    scoring_forward,
+)
 from claus.flags.scoring import ScoringSettings
 from claus.losses.cluster import vote
 from claus.selection.uncertainty import SCORES
 from claus.steps import extract_ray
 from claus.steps.proposals import predict_frames, save_predictions
 from claus.steps.second_look import write_review
-from claus.utils import distributed, progress
+from claus.utils import columns, distributed, lanes, progress
 from claus.utils.precision import Precision
 from claus.utils.runtime import UserError, check_alone, check_writable
 
@@ -62,7 +71,8 @@ def run(settings: ScoringSettings) -> int:
         if first:  # killed between the pickles and the end
             with cycle_locks.extracting(cycle, settings.shard):
                 shutil.rmtree(cycle.extract_parts, ignore_errors=True)
-        print(f"{cycle.folder} has both pickles already; --force scores again")
+        what = "both pickles" if cycle.features.exists() else "its columns"
+        print(f"{cycle.folder} has {what} already; --force scores again")
         return 0
     with cycle_locks.extracting(cycle, settings.shard, distributed.rank()):
         return score(settings, cycle, device, first)
@@ -95,7 +105,7 @@ def score(settings: ScoringSettings, cycle: Cycle, device: str, first: bool) -> 
         )
     elif first:
         wait_for(dict(filter(None, written)), parts)
-        merge(trained, videos, parts, described(settings), cycle)
+        merge(trained, videos, parts, described(settings), cycle, settings.pickles)
     return 0
 
 
@@ -107,7 +117,7 @@ def inputs(settings: ScoringSettings, cycle: Cycle, device: str):
     labels = annotation_file.load(cycle.annotations)
     table.check_same(settings.dataset, trained.dataset, cycle.detector)
     table.check_same(settings.dataset, labels.dataset, cycle.annotations)
-    videos = list(labels.videos.values())
+    videos = labels.in_order()
     lengths = [(video.name, video.frames) for video in videos]
     made_from = [trained.source, shaping(settings), lengths, ["latents", *SCORES]]
     return trained, videos, parts_dir(cycle.extract_parts, made_from)
@@ -164,16 +174,18 @@ def precision_of(settings, device):
 
 
 def scored_already(cycle: Cycle) -> bool:
-    """Whether both pickles are there, whole, and made from the cycle's detector.pt as it is
-    now.
+    """Whether both pickles (of a large pool, the columns) are there, whole, and made from the
+    cycle's detector.pt as it is now.
     """
-    if not (cycle.features.exists() and cycle.uncertainty.exists()):
+    if not cycle.is_scored():
         return False
     try:
-        sources = {
-            load_features(cycle.features).source,
-            load_uncertainty(cycle.uncertainty).source,
-        }
+        found = score_columns.find(cycle.folder)
+        if found is not None:
+            sources = {found.source}
+        else:
+            both = load_features(cycle.features), load_uncertainty(cycle.uncertainty)
+            sources = {one.source for one in both}
     except UserError as error:
         print(f"{error}: scoring again")
         return False
@@ -232,6 +244,9 @@ def append_scores(
 ) -> None:
     """Score the videos with the numbers `mine` and append each, or why it failed, to a log;
     sources: (find_video, cache, features), see VideoTiles.
+
+    On a CPU as many videos at a time as torch has threads, each in one thread: their number
+    does not change a score.
     """
     find_video, cache, features = sources
     parts = log.path.parent
@@ -258,20 +273,33 @@ def append_scores(
         features=features,
         cache=cache,
     )
-    loader = TileLoader(tiles, settings.workers)
-    streams = tqdm(loader, desc="score", unit="video", disable=None)
-    for place, (number, (video, chunks)) in enumerate(zip(mine, streams, strict=True)):
-        progress.tell(place, len(mine))
-        part = Unfinished(parts, number)
+    threads = 1 if settings.compile else torch.get_num_threads()  # compiled in one thread
+    count = lanes.count(device.type, len(videos), threads)
+    shares = [mine[lane::count] for lane in range(count)]
+    streams = map(zip, shares, in_lanes(tiles, settings.workers, count))
+
+    def forward_here(*arguments):
+        lanes.check()
+        return forward(*arguments)
+
+    def work(item):
+        number, (video, chunks) = item
+        done, keep = kept.pop(number, None), Unfinished(parts, number).keep
         try:
-            done = kept.pop(number, None)
-            result = score_video(trained, video, chunks, how, forward, done, part.keep)
+            return score_video(trained, video, chunks, how, forward_here, done, keep)
         except Unreadable as error:
-            if settings.strict:
-                raise
-            log.fail(number, str(error))
-            continue
-        part.finish(log, result)
+            return error
+
+    with one_thread_each(count), closing(lanes.results([*streams], work, one_thread)) as scored:
+        bar = tqdm(scored, desc="score", unit="video", total=len(mine), disable=None)
+        for place, ((number, _), result) in enumerate(bar):
+            progress.tell(place, len(mine))
+            if not isinstance(result, Unreadable):
+                Unfinished(parts, number).finish(log, result)
+            elif settings.strict:
+                raise result
+            else:
+                log.fail(number, str(result))
 
 
 def features_of(trained, folder: Path, gigabytes: float) -> FeatureCache | None:
@@ -293,23 +321,31 @@ def pool_centers(clusters, videos, found: Parts) -> np.ndarray:
     return clusters.pool_centers(tiles)
 
 
-def merge(trained, videos, parts: Path, how: dict, cycle: Cycle) -> None:
-    """Write both pickles from the finished videos, then remove the parts."""
+def merge(trained, videos, parts: Path, how: dict, cycle: Cycle, pickles: bool = False) -> None:
+    """Write both pickles from the finished videos, then remove the parts. Of a pool of
+    score_columns.LARGE frames: the columns, and with `pickles` those too.
+    """
+    large = sum(video.frames for video in videos) >= score_columns.LARGE
     with Parts(parts, parts.name, check=False) as found:
-        features, uncertainty = gather(trained, videos, found, how)
-    save_features(features, cycle.features)
-    save_uncertainty(uncertainty, cycle.uncertainty)
+        reasons = found.failures()
+        failed = {videos[number].name: reason for number, reason in reasons.items()}
+        if not len(found):
+            reason = next(iter(failed.values()), "run the same command to resume")
+            raise UserError(f"none of the {len(videos)} videos can be read: {reason}")
+        centers = pool_centers(trained.clusters, videos, found)
+        finished = finished_videos(videos, found, failed, centers)
+        write = write_columns if large else write_pickles
+        write(trained.source, how, finished, failed, centers, cycle)
+    if large and pickles:
+        from_columns(cycle)
     shutil.rmtree(cycle.extract_parts)
-    report(cycle, len(videos), features, uncertainty.offsets[-1])
+    report(cycle, len(videos))
 
 
-def gather(trained, videos, found: Parts, how: dict) -> tuple[Features, Uncertainty]:
-    """What the pickles hold. UserError where a video has neither been scored nor failed."""
-    names, latents, clusters, offsets = [], [], [], [0]
-    scores = {name: [] for name in SCORES}
-    reasons = found.failures()
-    failed = {videos[number].name: reason for number, reason in reasons.items()}
-    centers = pool_centers(trained.clusters, videos, found)
+def finished_videos(videos, found: Parts, failed: dict, centers) -> Iterator[tuple]:
+    """(name, latent (D,), cluster, arrays of SCORES (F,)) of each video that was scored.
+    UserError where one has neither been scored nor failed.
+    """
     for number, video in enumerate(videos):
         if video.name in failed:
             continue
@@ -318,30 +354,52 @@ def gather(trained, videos, found: Parts, how: dict) -> tuple[Features, Uncertai
                 f"{found.folder} has nothing of {video.name}: run the same command to resume"
             )
         part = found.arrays(number)
-        names.append(video.name)
-        latents.append(part["latents"].mean(0))  # of its clips (n, D) -> (D,)
-        clusters.append(vote(part["latents"], centers))
-        offsets.append(offsets[-1] + video.frames)
-        for name in SCORES:
-            scores[name].append(part[name])
-    if not names:
-        raise UserError(
-            f"none of the {len(videos)} videos can be read: {next(iter(failed.values()))}"
-        )
+        latents_n_D = part.pop("latents")  # of its clips
+        yield video.name, latents_n_D.mean(0), vote(latents_n_D, centers), part
+
+
+def write_pickles(source, how: dict, finished, failed: dict, centers, cycle: Cycle) -> None:
+    """features.pkl and uncertainty.pkl of finished_videos, all in memory."""
+    names, latents, clusters, parts = zip(*finished, strict=True)
     clusters_N = np.array(clusters, np.int32)
-    features = Features(trained.source, names, np.stack(latents), clusters_N, centers, failed)
+    lengths = [len(part[SCORES[0]]) for part in parts]
+    features = Features(source, list(names), np.stack(latents), clusters_N, centers, failed)
     uncertainty = Uncertainty(
-        trained.source,
+        source,
         how,
-        names,
-        np.array(offsets, np.int64),
-        **{name: np.concatenate(values) for name, values in scores.items()},
+        list(names),
+        np.cumsum([0, *lengths], dtype=np.int64),
+        **{name: np.concatenate([part[name] for part in parts]) for name in SCORES},
     )
-    return features, uncertainty
+    columns.remove(cycle.pool_columns)
+    save_features(features, cycle.features)
+    save_uncertainty(uncertainty, cycle.uncertainty)
 
 
-def report(cycle, total, features, frames):
+def write_columns(source, how: dict, finished, failed: dict, centers, cycle: Cycle) -> None:
+    """The columns of finished_videos, of which one is in memory at a time."""
+    for path in (cycle.features, cycle.uncertainty):
+        path.unlink(missing_ok=True)
+    with score_columns.PoolWriter(cycle.folder, centers.shape[1]) as writer:
+        for video in finished:
+            writer.add(*video)
+        about = {"source": source, "settings": how, "failed": failed}
+        writer.close(about, centers)
+
+
+def from_columns(cycle: Cycle) -> None:
+    """Write both pickles from the columns, all in memory."""
+    found = score_columns.find(cycle.folder)
+    save_features(found.features(), cycle.features)
+    save_uncertainty(found.uncertainty(), cycle.uncertainty)
+    found.keep_pickles()
+
+
+def report(cycle, total):
     """Print what was scored and what could not be read."""
+    found = score_columns.find(cycle.folder)
+    features = found or load_features(cycle.features)
+    frames = (found or load_uncertainty(cycle.uncertainty)).offsets[-1]
     if features.failed:
         print(f"{len(features.failed)} of {total} videos were skipped and cannot be selected:")
         for name, reason in features.failed.items():
@@ -351,7 +409,10 @@ def report(cycle, total, features, frames):
         f"{len(features.videos)} videos, {frames} frames scored; videos per cluster: "
         f"{', '.join(map(str, sizes))}"
     )
-    print(f"wrote {cycle.features} and {cycle.uncertainty.name}")
+    if found is not None:
+        print(f"wrote {cycle.pool_columns}/")
+    if cycle.features.exists():
+        print(f"wrote {cycle.features} and {cycle.uncertainty.name}")
 
 
 # --------------------------------------------------------- what it sees in single frames

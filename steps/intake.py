@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Mapping
 
 from claus.annotators.answers import merge_answers
-from claus.annotators.contact_sheet import write_sheets
+from claus.annotators.contact_sheet import MOST, PAGE, write_sheets
 from claus.annotators.form import read_form, write_form
 from claus.annotators.mend import Notes, answered_part, none_of_the_classes
 from claus.annotators.people import complete
 from claus.annotators.readers import read_answers
-from claus.artifacts.changes import add_change, read_changes, without
+from claus.artifacts.changes import add_change, read_changes
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.ledger import load_intake, write_ledger
 from claus.artifacts.selection_file import load_selection
@@ -59,7 +59,9 @@ def take_answers(settings: SelectSettings, cycle: Cycle) -> int:
         )
     sheets = write_sheets(form, cycle.frames, cycle.sheets)
     print(progress(form))
-    for line in (told, several_actions(part), f"look at what was labeled: {sheets[0].parent}/"):
+    shown = " (a part of it)" if intake_of(form)["answered"] > MOST * PAGE else ""
+    look = f"look at what was labeled{shown}: {sheets[0].parent}/"
+    for line in (told, several_actions(part), look):
         if line:
             print(line)
     return finish(settings, cycle, before, form, len(notes.problems))
@@ -93,7 +95,7 @@ def finish(
     came to. problems: how many kept frames open.
     """
     part, none = answered_part(form), none_of_the_classes(form)
-    merged = without(merge_answers(before, part), none)
+    merged = merge_answers(before, part).without(none)
     write_form(cycle.answers, form)
     keep_none(cycle, form, none)
     if settings.source.answers:

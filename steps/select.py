@@ -9,7 +9,7 @@ from claus.annotators.form import write_form
 from claus.annotators.request_frames import FRAMES, clear_frames, write_frames
 from claus.annotators.simulated import answer, strip_labels
 from claus.artifacts import cycle_locks, identities
-from claus.artifacts.changes import with_changes, without
+from claus.artifacts.changes import with_changes
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.ledger import Prices, write_ledger
 from claus.artifacts.pool_reader import NamedPool, pool_of_labels, read_pool
@@ -73,7 +73,8 @@ def run(settings: SelectSettings) -> int:
                 f"the request of cycle {cycle.number} is waiting for answers "
                 f"(--force chooses again)"
             )
-            show_request(settings, cycle, labels_before(settings, cycle))
+            before = labels_before(settings, cycle)
+            show_request(settings, cycle, before, load_selection(cycle.selection))
             return 0
         return choose_next(settings, cycle)
 
@@ -86,6 +87,8 @@ def choose_next(settings: SelectSettings, cycle: Cycle) -> int:
     known = pool_of_cycle(settings, cycle, rule, before, unreadable)
     asked = asked_budget(settings, before, known)
     chosen, drawn = choose(settings, rule, known, asked)
+    # of a large pool they are most of what is in memory
+    known = replace(known, pool=replace(known.pool, scores={}))
     head = {
         "run": cycle.run.name,
         "cycle": cycle.number,
@@ -109,7 +112,7 @@ def choose_next(settings: SelectSettings, cycle: Cycle) -> int:
     print_report(report)
     if answers is not None:
         return finish(settings, cycle, before, answers)
-    show_request(settings, cycle, before)
+    show_request(settings, cycle, before, report)
     return 0
 
 
@@ -206,7 +209,7 @@ def pool_of_cycle(
         return pool_of_labels(before, unreadable)
     extract = f"run cluster_extract.py {flags_of(settings, cycle.number - 1)}"
     joined = [] if rule.random else grow.joining(cycle)  # no detector has seen these
-    return read_pool(without(before, joined), cycle, rule, extract)
+    return read_pool(before.without(joined), cycle, rule, extract)
 
 
 # ------------------------------------------------------------------------------- the choice
@@ -260,7 +263,13 @@ def checked_prices(settings: SelectSettings) -> dict[str, str]:
 def check_nothing_built_on(cycle: Cycle) -> None:
     """UserError where files would stay behind that came from labels which this run replaces."""
     later = [other.folder for other in cycle.run.cycles() if other.number > cycle.number]
-    made = (cycle.detector, cycle.features, cycle.uncertainty, cycle.evaluation)
+    made = (
+        cycle.detector,
+        cycle.features,
+        cycle.uncertainty,
+        cycle.pool_columns,
+        cycle.evaluation,
+    )
     built = [*later, *(path for path in made if path.exists())]
     if built:
         followed = " and what followed" if len(built) > 1 else ""
@@ -270,12 +279,15 @@ def check_nothing_built_on(cycle: Cycle) -> None:
         )
 
 
-def show_request(settings: SelectSettings, cycle: Cycle, before: Annotations) -> None:
+def show_request(
+    settings: SelectSettings, cycle: Cycle, before: Annotations, report: dict
+) -> None:
     """Write a picture of every frame that is asked for, where its video is available, and
-    say what comes next. before: the labels that the request was made from.
+    say what comes next. before: the labels that the request was made from; report: what
+    selection.json holds.
     """
     source = settings.source
-    picks = request_picks(load_selection(cycle.selection))
+    picks = request_picks(report)
     picks = [pick for pick in picks if pick["video"] in before.videos]
     find_video = finder(settings, cycle)
     failed = write_frames(

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from claus.artifacts import checkpoint, cycle_locks, identities
@@ -27,7 +26,6 @@ AGAIN = (
     "resume with the same command and --resume"
 )
 SAVING_SHARE = 0.05  # of the time of a training that writing training.pt may take
-WRITING_RATE = 5e8  # bytes a second, before it was measured
 
 
 def run(settings):
@@ -187,9 +185,10 @@ def fit(trainer):
 
 
 class Saving:
-    """Writes training.pt so often that it takes at most SAVING_SHARE of the time: with the
-    full network it has 768 MB, and an epoch of few labels takes seconds. A training that is
-    killed loses the epochs since, at most those of 1 / SAVING_SHARE times a write.
+    """Writes training.pt after the first epoch, and then so often that it takes at most
+    SAVING_SHARE of the time: with the full network it has 768 MB, and an epoch of few labels
+    takes seconds. A training that is killed loses the epochs since, at most those of 1 /
+    SAVING_SHARE times a write.
     """
 
     def __init__(self, path):
@@ -198,23 +197,12 @@ class Saving:
     def offer(self, state):
         """Write the state, if it is due."""
         began = time.monotonic()
-        cost = nbytes(state) / WRITING_RATE if self.cost is None else self.cost
-        if self.spent + cost > SAVING_SHARE * (began - self.began):
-            return
+        allowed = SAVING_SHARE * (began - self.began)
+        if self.cost is not None and self.spent + self.cost > allowed:
+            return  # the first is always written: --resume finds what was begun
         checkpoint.save(state, self.path)
         self.cost = time.monotonic() - began
         self.spent += self.cost
-
-
-def nbytes(state):
-    """Bytes of the tensors in a state of dicts and lists."""
-    if isinstance(state, torch.Tensor):
-        return state.nbytes
-    if isinstance(state, dict):
-        state = state.values()
-    elif not isinstance(state, list | tuple):
-        return 0
-    return sum(map(nbytes, state))
 
 
 def report_skipped(failed, whole):

@@ -16,7 +16,7 @@ SHOWN = (
     20_000  # points of a kind; of more, as many evenly spaced ones in the order of the videos
 )
 SPANNING = 100_000  # videos that the plane is made from, likewise
-BLOCK = 1 << 16  # latents in float64 at once
+BLOCK = 1 << 16  # videos up to which all points are worked out together
 
 
 def draw_clusters(path, latents_N_D, clusters_N, centers_K_D, labeled_N, picked_N, title):
@@ -27,11 +27,12 @@ def draw_clusters(path, latents_N_D, clusters_N, centers_K_D, labeled_N, picked_
     both). The axes say how much of the variance they show. Of very many videos a part is
     drawn, the legend counts all. The same input gives the same bytes.
     """
-    points_N_2, centers_K_2, shares = _plane(latents_N_D, centers_K_D)
+    mean_D, axes_D_2, shares = _plane(latents_N_D)
+    centers_K_2 = (np.asarray(centers_K_D, np.float64) - mean_D) @ axes_D_2
     palette = plt.get_cmap("tab10" if len(centers_K_D) <= 10 else "tab20").colors
     colors_N = np.array(palette)[np.asarray(clusters_N) % len(palette)]
     figure, axes = plt.subplots(figsize=(9, 6.2), layout="constrained")
-    size = float(np.clip(4000 / len(points_N_2), 9, 40))
+    size = float(np.clip(4000 / len(latents_N_D), 9, 40))
     marks = (
         (
             "unlabeled",
@@ -45,14 +46,14 @@ def draw_clusters(path, latents_N_D, clusters_N, centers_K_D, labeled_N, picked_
             dict(marker="*", s=4 * size + 55, edgecolors="black", linewidths=0.7),
         ),
     )
-    for order, (name, wanted_N, style) in enumerate(marks):
-        shown = np.flatnonzero(wanted_N)
-        shown = shown[_spaced(len(shown), SHOWN)]
+    points_of = _points(latents_N_D, [wanted_N for _, wanted_N, _ in marks], mean_D, axes_D_2)
+    for order, (name, _, style) in enumerate(marks):
+        shown, points_2 = points_of[order]
         hollow = name == "labeled before"
         color = (
             dict(c="white", edgecolors=colors_N[shown]) if hollow else dict(c=colors_N[shown])
         )
-        axes.scatter(*points_N_2[shown].T, zorder=2 + order, **color, **style)
+        axes.scatter(*points_2.T, zorder=2 + order, **color, **style)
     axes.scatter(
         *centers_K_2.T,
         marker="X",
@@ -92,18 +93,15 @@ def draw_clusters(path, latents_N_D, clusters_N, centers_K_D, labeled_N, picked_
     plt.close(figure)
 
 
-def _plane(latents_N_D, centers_K_D):
-    """(points (N, 2), centers (K, 2), share of the variance on each axis); missing
+def _plane(latents_N_D):
+    """(mean (D,), directions (D, 2), share of the variance on each axis); missing
     directions are zero.
 
     Principal components from the covariance (D, D), in float64 without a copy of all
     latents. Each axis points to where its largest component is positive.
     """
-    latents_N_D, centers_K_D = (
-        np.asarray(latents_N_D),
-        np.asarray(centers_K_D, dtype=np.float64),
-    )
-    span_M_D = latents_N_D[_spaced(len(latents_N_D), SPANNING)].astype(np.float64)
+    spanning = np.arange(len(latents_N_D))[_spaced(len(latents_N_D), SPANNING)]
+    span_M_D = _rows(latents_N_D, spanning).astype(np.float64)
     count, dims = span_M_D.shape
     mean_D = span_M_D.mean(axis=0)
     span_M_D -= mean_D
@@ -113,23 +111,33 @@ def _plane(latents_N_D, centers_K_D):
     variance[min(count - 1, dims) :] = 0
     axes_D_2[:, variance[:2] <= 1e-12 * scatter_D_D.trace()] = 0
     axes_D_2 *= np.sign(axes_D_2[np.abs(axes_D_2).argmax(axis=0), np.arange(axes_D_2.shape[1])])
-    points = np.concatenate(
-        [
-            (latents_N_D[start : start + BLOCK] - mean_D) @ axes_D_2
-            for start in range(0, len(latents_N_D), BLOCK)
-        ]
-    )
     shares = np.divide(variance, variance.sum(), out=np.zeros(dims), where=variance.sum() > 0)[
         :2
     ]
     missing = 2 - len(shares)
-    return (
-        *(
-            np.pad(values, ((0, 0), (0, missing)))
-            for values in (points, (centers_K_D - mean_D) @ axes_D_2)
-        ),
-        np.pad(shares, (0, missing)),
-    )
+    return mean_D, np.pad(axes_D_2, ((0, 0), (0, missing))), np.pad(shares, (0, missing))
+
+
+def _points(latents_N_D, marks, mean_D, axes_D_2):
+    """[(videos that are shown, their points (n, 2))] of masks (N,) bool."""
+    shown = []
+    for wanted_N in marks:
+        places = np.flatnonzero(wanted_N)
+        shown.append(places[_spaced(len(places), SHOWN)])
+    if len(latents_N_D) <= BLOCK:
+        points_N_2 = (np.asarray(latents_N_D) - mean_D) @ axes_D_2
+        return [(places, points_N_2[places]) for places in shown]
+    together, inverse = np.unique(np.concatenate(shown), return_inverse=True)
+    points_2 = (_rows(latents_N_D, together) - mean_D) @ axes_D_2
+    ends = np.cumsum([len(places) for places in shown])[:-1]
+    rows = np.split(inverse, ends)
+    return [(places, points_2[at]) for places, at in zip(shown, rows, strict=True)]
+
+
+def _rows(latents_N_D, places):
+    """Rows of an array, or of one on disk that gives its rows."""
+    read = getattr(latents_N_D, "rows", None)
+    return np.asarray(latents_N_D)[places] if read is None else read(places)
 
 
 def _spaced(count, most):

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import claus
+from claus.utils import allocator
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -69,20 +70,10 @@ def machine_line():
         [
             *parts,
             f"Python {platform.python_version()}",
-            malloc_settings(),
+            allocator.settings(),
             time.strftime("%Y-%m-%d"),
         ]
     )
-
-
-def malloc_settings():
-    """What this process' allocator was told: "default malloc" or the settings that differ."""
-    told = [
-        f"{name}={value}"
-        for name, value in sorted(os.environ.items())
-        if name.startswith("MALLOC_") or name == "LD_PRELOAD" and value
-    ]
-    return ", ".join(told) or "default malloc"
 
 
 def exported_from(path=ROOT / ".git_archival.txt"):

@@ -359,8 +359,7 @@ def read_json_lines(
         try:
             content = parse_json(line)
         except ValueError as error:
-            broken_off = line.startswith(b"{") and not line.endswith(b"}")
-            if number == len(lines) or broken_off:
+            if number == len(lines) or _is_broken_off(line):
                 continue
             raise UserError(
                 f"{path}, line {number}: not JSON, or damaged ({error}); {fix}"
@@ -371,6 +370,19 @@ def read_json_lines(
             raise UserError(f"{path}, line {number}: {problem}; {fix}")
         found.append(content)
     return found
+
+
+def _is_broken_off(line):
+    """Whether a line that is no JSON is the beginning of an object."""
+    if not line.startswith(b"{"):
+        return False
+    try:
+        json.loads(line.decode("utf-8", "replace"))
+    except json.JSONDecodeError as error:  # it ends before its last brace
+        return error.pos >= len(error.doc) or not line.endswith(b"}")
+    except (ValueError, RecursionError):
+        pass
+    return False
 
 
 def parse_json(content: bytes) -> object:

@@ -27,13 +27,31 @@ def safe_load(path):
     order. Python 2 pickles are read as latin1. Returns the object; raises UserError (one
     line, naming the file).
     """
+    return _reading(path, lambda: _read(path))
+
+
+def safe_loads(content: bytes, path):
+    """The same for the bytes of a pickle; path: the file they are from, for the error."""
+    return _reading(path, lambda: _build(content))
+
+
+def _read(path):
+    with open(path, "rb") as file:
+        content = file.read()
+    if not content:
+        raise UserError(f"{path}: the file is empty; make it again")
+    return _build(content)
+
+
+def _build(content):
+    check(content)
+    return _finish(_Unpickler(io.BytesIO(content), encoding="latin1").load(), {})
+
+
+def _reading(path, read):
+    """What read() gives; UserError that names the file."""
     try:
-        with open(path, "rb") as file:
-            content = file.read()
-        if not content:
-            raise UserError(f"{path}: the file is empty; make it again")
-        check(content)
-        return _finish(_Unpickler(io.BytesIO(content), encoding="latin1").load(), {})
+        return read()
     except UserError:
         raise
     except NotData as error:

@@ -78,9 +78,9 @@ def _misfit_object(value, shape, where):
     if not isinstance(value, dict):
         return _wrong(where, dict)
     at = f"{where}." if where else ""
+    if not all(isinstance(name, str) for name in value):
+        return f"{where or 'it'} has a name that is no text"
     if str in shape:
-        if not all(isinstance(name, str) for name in value):
-            return f"{where or 'it'} has a name that is no text"
         return _first((f"{at}{name}", one, shape[str]) for name, one in value.items())
     for name, part in shape.items():
         if name not in value and not isinstance(part, maybe):

@@ -1,5 +1,5 @@
 """Imported before torch by every script that computes: OpenMP threads that wait sleep
-instead of spinning.
+instead of spinning, and the allocator keeps large blocks (allocator.py).
 
 On a machine where another process uses a core, torch's threads else wait for each other at
 full speed: on two cores with one of them busy, a training step of the small network took
@@ -8,6 +8,8 @@ full speed: on two cores with one of them busy, a training step of the small net
 
 import os
 import sys
+
+from claus.utils import allocator
 
 
 def _stopped_early(kind, error, trace):
@@ -22,3 +24,4 @@ def _stopped_early(kind, error, trace):
 
 sys.excepthook = _stopped_early
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+allocator.keep_blocks()

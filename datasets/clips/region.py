@@ -42,14 +42,18 @@ def to_region(
     if geometry == region:
         return maps_T_S_S
     places_of, seen_R_R = _places(geometry, region, height, width)
-    for axis, places in enumerate(places_of, start=1):
-        low = places.long()
-        high = (low + 1).clamp(max=int(places.max().ceil()))
-        share = (places - low).to(maps_T_S_S.dtype)
-        share = share[:, None] if axis == 1 else share
-        lower, higher = maps_T_S_S.index_select(axis, low), maps_T_S_S.index_select(axis, high)
-        maps_T_S_S = torch.lerp(lower, higher, share)
-    return maps_T_S_S.masked_fill(~seen_R_R, -torch.inf)
+    maps = _interpolated(maps_T_S_S, places_of[0])
+    # whole rows are copied, so columns become rows and back
+    maps = _interpolated(maps.transpose(1, 2).contiguous(), places_of[1]).transpose(1, 2)
+    return maps.masked_fill_(~seen_R_R, -torch.inf)
+
+
+def _interpolated(maps_T_S_X, places_R):
+    """Maps at these places of their rows, (T,R,X)."""
+    low = places_R.long()
+    high = (low + 1).clamp(max=int(places_R.max().ceil()))
+    share = (places_R - low).to(maps_T_S_X.dtype)[:, None]
+    return torch.lerp(maps_T_S_X.index_select(1, low), maps_T_S_X.index_select(1, high), share)
 
 
 @functools.lru_cache(maxsize=64)

@@ -17,6 +17,7 @@ video:
         except Unreadable as error: ...
 """
 
+import copy
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -75,7 +76,15 @@ class VideoTiles:
         self.videos, self.find_video, self.geometry = list(videos), find_video, geometry
         self.phases, self.fill, self.length, self.stride = phases, fill, length, stride
         self.chunk, self.done, self.features = chunk, done or {}, features
-        self.indexed = IndexedVideos(cache)
+        self.cache, self.indexed = cache, IndexedVideos(cache)
+
+    def share(self, lane: int, lanes: int) -> "VideoTiles":
+        """The tiles of every lanes-th video from number `lane` on, with files of its own."""
+        own = copy.copy(self)
+        own.videos = self.videos[lane::lanes]
+        own.indexed = IndexedVideos(self.cache)
+        own.features = copy.deepcopy(self.features)
+        return own
 
     def __len__(self):
         return len(self.videos)
@@ -182,8 +191,11 @@ class TileLoader:
         return len(self.tiles)
 
     def __iter__(self) -> Iterator[tuple[Video, Iterator[dict]]]:
+        """The processes begin here, not when the first video is asked for."""
         of = max(self.workers, 1)
-        readers = [self._reader(part, of) for part in range(of)]
+        return self._streams([self._reader(part, of) for part in range(of)])
+
+    def _streams(self, readers):
         for video, reader in zip(self.tiles.videos, itertools.cycle(readers), strict=False):
             chunks = _of_one_video(reader)
             yield video, chunks
@@ -200,6 +212,16 @@ class TileLoader:
             generator=torch.Generator(),
         )
         return iter(loader)
+
+
+def in_lanes(tiles: VideoTiles, workers: int, lanes: int) -> list[Iterator]:
+    """What a TileLoader of each lane gives (see utils.lanes): lane k has the videos k,
+    k + lanes, ..., and its share of the processes, at least one where there are any.
+    """
+    if lanes == 1:
+        return [iter(TileLoader(tiles, workers))]
+    each = max(workers // lanes, 1) if workers else 0
+    return [iter(TileLoader(tiles.share(lane, lanes), each)) for lane in range(lanes)]
 
 
 class _Share(IterableDataset):

@@ -24,8 +24,8 @@ import contextlib
 import pickle
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ from claus.utils.runtime import UserError, atomic_write
 from claus.utils.safe_pickle import safe_load
 
 FORMAT, VERSION = "claus-annotations", 1
+LARGE = 100_000  # videos of a pool that is kept in columns as well, see pool_columns.py
 MOST = 2**31  # no number of a video is higher: arrays of frame numbers are int32
 NOTHING = np.empty(0, np.int32)
 NOTHING.flags.writeable = False
@@ -223,6 +224,10 @@ class Video:
         return self.frames if self.segment is None else self.segment.of
 
 
+class LazyVideos(Mapping):
+    """Videos by name that are built when they are asked for, see pool_columns.ColumnVideos."""
+
+
 @dataclass(frozen=True, eq=False)
 class Annotations:
     """All videos of a pool, labeled or not, in canonical (insertion) order. Raises
@@ -233,7 +238,7 @@ class Annotations:
 
     dataset: str
     classes: tuple[str, ...]
-    videos: dict[str, Video]
+    videos: Mapping[str, Video]
 
     def __post_init__(self):
         if not (isinstance(self.dataset, str) and _is_text(self.dataset)):
@@ -241,12 +246,16 @@ class Annotations:
         texts = [str(name) for name in self.classes if isinstance(name, str) and _is_text(name)]
         if not texts or len(set(texts)) < len(self.classes):
             raise UserError(f"classes {list(self.classes)}: give at least one name, each once")
-        _set(
-            self,
-            classes=tuple(texts),
-            videos={str(name): video for name, video in self.videos.items()},
-        )
-        for name, video in self.videos.items():
+        _set(self, classes=tuple(texts))
+        if isinstance(self.videos, LazyVideos):
+            self._check_videos(self.videos.changed)
+            return
+        _set(self, videos={str(name): video for name, video in self.videos.items()})
+        self._check_videos(self.videos)
+
+    def _check_videos(self, videos):
+        """UserError where a video has another name, or a label that is no class."""
+        for name, video in videos.items():
             if name != video.name:
                 raise UserError(
                     f"video {video.name} is stored under the key {name}; use its own name"
@@ -263,12 +272,24 @@ class Annotations:
 
     def labeled(self) -> list[Video]:
         """List of the videos with at least one labeled frame, in canonical order."""
+        if isinstance(self.videos, LazyVideos):
+            return self.videos.labeled()
         return [video for video in self.videos.values() if video.is_labeled]
+
+    def in_order(self) -> Sequence[Video]:
+        """All videos by number; of a large pool each is built when it is asked for."""
+        if isinstance(self.videos, LazyVideos):
+            return self.videos.in_order()
+        return list(self.videos.values())
 
     def counts(self) -> dict[str, int]:
         """What is labeled: dict of videos, frames (with or without action) and boxes (one
         per actor and frame).
         """
+        if isinstance(self.videos, LazyVideos):
+            frames, boxes = self.videos.total("labeled"), self.videos.total("boxes")
+            videos = int((self.videos.numbers["labeled"] > 0).sum())
+            return {"videos": videos, "frames": frames, "boxes": boxes}
         videos = self.labeled()
         return {
             "videos": len(videos),
@@ -278,18 +299,57 @@ class Annotations:
 
     def total_frames(self) -> int:
         """Frames of all videos of the pool, labeled or not."""
+        if isinstance(self.videos, LazyVideos):
+            return self.videos.total("frames")
         return sum(video.frames for video in self.videos.values())
+
+    def with_changed(self, changed: Mapping[str, Video]) -> "Annotations":
+        """The same with other labels of some videos, by name."""
+        if isinstance(self.videos, LazyVideos):
+            return replace(self, videos=self.videos.with_changed(changed))
+        return replace(self, videos={**self.videos, **changed})
+
+    def joined(self, new: Mapping[str, Video]) -> "Annotations":
+        """The same with further videos, by name, behind those that are there."""
+        if isinstance(self.videos, LazyVideos):
+            return replace(self, videos=self.videos.joined(new))
+        return replace(self, videos={**self.videos, **new})
+
+    def without(self, names: Iterable[str]) -> "Annotations":
+        """The same without some videos."""
+        gone = set(names)
+        if not gone:
+            return self
+        if isinstance(self.videos, LazyVideos):
+            return replace(self, videos=self.videos.without(gone))
+        left = {name: video for name, video in self.videos.items() if name not in gone}
+        return replace(self, videos=left)
 
 
 # --------------------------------------------------------------------------------- the file
 
 
 def load(path: str | Path) -> Annotations:
-    """Read an annotation file. Raises UserError (one line, naming file, video and fix)."""
+    """Read an annotation file. Raises UserError (one line, naming file, video and fix).
+
+    Of a large pool it is read once; then its columns say the same in a second, and a video
+    is built when it is asked for.
+    """
+    from claus.datasets.labels import pool_columns  # which knows what a video is
+
+    found = pool_columns.load(path)
+    if found is None:
+        found = _read(path)
+        if len(found.videos) >= LARGE:
+            pool_columns.write_beside(found, path)
+    return found
+
+
+def _read(path):
     content = safe_load(path)
     with naming(str(path)):
         _check_format(content)
-        videos = [_video_from(record) for record in _field(content, "videos", list)]
+        videos = [video_from(record) for record in _field(content, "videos", list)]
         names = [video.name for video in videos]
         if len(set(names)) < len(names):
             twice, _ = Counter(names).most_common(1)[0]
@@ -303,7 +363,12 @@ def load(path: str | Path) -> Annotations:
 
 def save(annotations: Annotations, path: str | Path) -> None:
     """Write an annotation file, whole or not at all. Raises UserError."""
-    videos = [_video_to(video) for video in annotations.videos.values()]
+    if len(annotations.videos) >= LARGE:
+        from claus.datasets.labels import pool_columns
+
+        pool_columns.save(annotations, path)
+        return
+    videos = [video_to(video) for video in annotations.videos.values()]
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -350,7 +415,7 @@ def _check_format(content):
         )
 
 
-def _video_to(video):
+def video_to(video):
     """Record on disk of a video."""
     segment = {} if video.segment is None else {"segment": video.segment.to_dict()}
     return {
@@ -365,7 +430,7 @@ def _video_to(video):
     }
 
 
-def _video_from(record):
+def video_from(record):
     """Video from its record on disk."""
     name = _field(record, "name", str)
     try:

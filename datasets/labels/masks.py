@@ -181,6 +181,8 @@ def rle_problem(rle: object, height: int, width: int) -> str | None:
     if not isinstance(rle, dict) or not {"size", "counts"} <= rle.keys():
         return 'is not {"size": [height, width], "counts": [...]}'
     size, counts = rle["size"], rle["counts"]
+    if not isinstance(size, list) or not all(map(_is_length, size)):
+        return f"has size {size!r}, which is not [height, width]"
     if size != [height, width]:
         return f"has size {size!r}; the picture is [{height}, {width}] (height, width)"
     if not isinstance(counts, list) or not all(map(_is_length, counts)):

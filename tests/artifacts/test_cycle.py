@@ -41,6 +41,6 @@ def test_every_file_of_a_cycle_lies_in_its_folder_under_a_name_of_its_own(tmp_pa
         for name, kind in vars(Cycle).items()
         if isinstance(kind, property) and name != "folder"
     ]
-    assert len(set(paths)) == len(paths) == 23
+    assert len(set(paths)) == len(paths) == 24
     assert {path.parent for path in paths} == {cycle.folder}
     assert cycle.before().folder == tmp_path / "r" / "cycle1"

@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from claus.benchmarks import bench_laptop, bench_loading, bench_memory, loading_data, timing
+from claus.artifacts import score_columns
+from claus.artifacts.cycle import Cycle
+from claus.benchmarks import (
+    bench_cycle,
+    bench_laptop,
+    bench_loading,
+    bench_memory,
+    bench_scale,
+    loading_data,
+    timing,
+)
+from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.video.reader import iter_frames, pixels
 from claus.reference import clips as plain_loading
 
@@ -74,3 +85,28 @@ def test_the_laptop_network_is_measured_and_both_sides_agree(monkeypatch):
         bench_laptop.same(
             bench_laptop.torch.ones(2), bench_laptop.torch.zeros(2) + 2, 0.1, "a map"
         )
+
+
+def test_a_small_pool_goes_through_the_whole_cycle_of_bench_scale(tmp_path, monkeypatch):
+    """Stage by stage in this process, through the columns, as a large one does."""
+    monkeypatch.setattr(annotation_file, "LARGE", 10)
+    monkeypatch.setattr(score_columns, "LARGE", 10)
+    flags = ["--videos", "200", "--frames", "20", "--width", "8", "--folder", str(tmp_path)]
+    stages = ["make", "open", "append", "look", "merge", "choose: claus", "choose: entropy"]
+    for stage in (*stages, "answer", "take answers in", "next"):
+        assert bench_scale.main([*flags, "--stage", stage]) == 0
+    cycle = Cycle.of(f"{tmp_path / 'run'}/", 1)
+    labels = annotation_file.load(cycle.annotations)
+    assert isinstance(labels.videos, annotation_file.LazyVideos)
+    assert labels.counts() == {"videos": 20, "frames": 60, "boxes": 60}
+    assert cycle.before().pool_columns.exists() and not cycle.before().features.exists()
+    assert not cycle.before().extract_parts.exists()
+
+
+@pytest.mark.long
+def test_a_cycle_is_timed_stage_by_stage(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench_cycle, "JHMDB", tmp_path / "none")
+    flags = ["--steps", "4", "--batch-size", "2", "--passes", "2", "--videos", "50%"]
+    assert bench_cycle.main(flags) == 0
+    said = capsys.readouterr().out
+    assert said.count("\n| ") == 10 and "stays as it was" in said

@@ -117,6 +117,8 @@ def test_run_lengths_come_back(height, width, random):
         ({"size": [2, 3]}, "is not"),
         ({"counts": [6]}, "is not"),
         ({"size": [3, 2], "counts": [2, 4]}, r"has size \[3, 2\]; the picture is \[2, 3\]"),
+        ({"size": [{}, 3], "counts": [6]}, r"not \[height, width\]"),
+        ({"size": None, "counts": [6]}, r"not \[height, width\]"),
         ({"size": [2, 3], "counts": "PQ"}, "not a list of whole numbers"),
         ({"size": [2, 3], "counts": [2, -1, 5]}, "not a list of whole numbers"),
         ({"size": [2, 3], "counts": [2, 4.0]}, "not a list of whole numbers"),

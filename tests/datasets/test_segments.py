@@ -298,7 +298,7 @@ def test_a_segment_survives_the_file_and_others_have_no_trace_of_it(street, tmp_
     assert (again.source, again.first, again.file_frames) == ("cam/street", 100, 400)
     plain = Video("cam/street", 9, 48, 64)
     assert (plain.source, plain.first, plain.file_frames) == ("cam/street", 0, 9)
-    assert "segment" not in annotation_file._video_to(plain)
+    assert "segment" not in annotation_file.video_to(plain)
 
 
 @pytest.mark.parametrize("first, of", [(300, 399), (-1, 400), (400, 400), ("0", 400)])

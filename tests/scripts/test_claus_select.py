@@ -16,6 +16,7 @@ import pytest
 from golden import make_selection
 
 import claus_select
+from claus.artifacts import score_columns
 from claus.artifacts import scores as scores_file
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.scores import (
@@ -613,3 +614,66 @@ def test_real_ucf101_cycles_spend_exactly_their_budget(shared_data, tmp_path, ca
     assert [row[:3] for row in rows[1:]] == [["0", "114", "989"], ["1", "114", "989"]]
     assert [row[4] for row in rows[1:]] == ["1103", "1103"]
     assert rows[2][-1] == f"{100 * 1978 / 395868:.4f}"
+
+
+# -------------------------------------------------------------------------------- large pools
+
+
+def large_run(run, monkeypatch):
+    """The run as a large pool has it: labels in columns too, scores in columns alone."""
+    monkeypatch.setattr(annotation_file, "LARGE", 1)
+    cycle = Cycle.of(f"{run}/", 0)
+    annotation_file.save(annotation_file.load(cycle.annotations), cycle.annotations)
+    features, scores = load_features(cycle.features), load_uncertainty(cycle.uncertainty)
+    with score_columns.PoolWriter(cycle.folder, features.latents.shape[1]) as writer:
+        for number, name in enumerate(scores.videos):
+            frames = slice(scores.offsets[number], scores.offsets[number + 1])
+            arrays = {key: getattr(scores, key)[frames] for key in FRAME_ARRAYS}
+            latent, cluster = features.latents[number], features.clusters[number]
+            writer.add(name, latent, cluster, arrays)
+        about = {"source": features.source, "settings": scores.settings}
+        cycle.features.unlink()
+        cycle.uncertainty.unlink()
+        writer.close({**about, "failed": features.failed}, features.centers)
+
+
+LARGE_RULES = (
+    *("claus", "claus-no-clusters", "uncertainty", "entropy", "core-set", "random"),
+    *("claus --increment samples-and-frames", "claus --frame-score per-pixel"),
+    *("claus --frame-score authors", "random --increment samples-and-frames"),
+)
+
+
+@pytest.mark.parametrize("rule", LARGE_RULES)
+def test_a_large_pool_is_chosen_from_as_a_small_one(run, tmp_path, monkeypatch, rule):
+    """And takes the answers in: the same labels, whichever files they are read from."""
+    shutil.copytree(run, tmp_path / "large" / "run")
+    select(run, 1, "--method", *rule.split())
+    large_run(tmp_path / "large" / "run", monkeypatch)
+    select(tmp_path / "large" / "run", 1, "--method", *rule.split())
+    small, large = (
+        contents(folder / "run" / "cycle1") for folder in (run.parent, tmp_path / "large")
+    )
+    pickles = [pickle.loads(files.pop("annotations.pkl")) for files in (small, large)]
+    assert small == large and repr(pickles[0]) == repr(pickles[1])
+    labels = annotation_file.load(tmp_path / "large" / "run" / "cycle1" / "annotations.pkl")
+    assert isinstance(labels.videos, annotation_file.LazyVideos)
+
+
+@pytest.mark.parametrize("name", ["paper.npy", "names.npy", "head.json"])
+def test_damaged_columns_of_scores_are_named(run, monkeypatch, name):
+    large_run(run, monkeypatch)
+    path = run / "cycle0" / "pool.columns" / name
+    path.write_bytes(path.read_bytes()[:-3])
+    said = refused(select, run, 1)
+    assert "pool.columns" in said and "cluster_extract.py --force" in said
+    assert not (run / "cycle1" / "selection.json").exists()
+
+
+def test_columns_of_other_videos_are_refused(run, monkeypatch):
+    large_run(run, monkeypatch)
+    path = run / "cycle0" / "annotations.pkl"
+    labels = annotation_file.load(path)
+    gone = next(name for name, video in labels.videos.items() if not video.is_labeled)
+    annotation_file.save(labels.without([gone]), path)
+    assert f"the first {gone}" in refused(select, run, 1)

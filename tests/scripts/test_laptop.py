@@ -3,6 +3,7 @@ the cache.
 """
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import cluster_extract
 import evaluate
 import train_semi
 import train_ucf101
-from claus import training
+from claus import engine, training
 from claus.artifacts import checkpoint
 from claus.artifacts.scores import load_uncertainty
 from claus.datasets import toy
@@ -120,6 +121,42 @@ def test_losses_and_scores_are_the_same_with_the_cache_and_without(
     assert all(torch.equal(weights(kept)[k], v) for k, v in weights(trained).items())
 
 
+@pytest.fixture
+def threads():
+    """A function that sets how many threads torch has, until the test ends."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_scores_are_the_same_bytes_on_one_core_and_on_several(
+    trained, videos, tmp_path, monkeypatch, threads
+):
+    shown, at_work = [], set()
+    one = engine.score_clips
+
+    def seen(*arguments):
+        at_work.add(threading.get_ident())
+        assert torch.get_num_threads() == 1
+        return one(*arguments)
+
+    monkeypatch.setattr(engine, "score_clips", seen)
+    for count, workers in ((1, "0"), (2, "0"), (3, "2")):
+        threads(count)
+        folder = tmp_path / f"{count}"
+        shutil.copytree(trained, folder)
+        at_work.clear()
+        cluster_extract.main(
+            [*common(folder, videos), "--device", "cpu", "--passes", "2", "--workers", workers]
+        )
+        assert len(at_work) == count == torch.get_num_threads()
+        cycle = folder / "cycle0"
+        shown.append(
+            [(cycle / f"{name}.pkl").read_bytes() for name in ("features", "uncertainty")]
+        )
+    assert shown[0] == shown[1] == shown[2]
+
+
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     trained, started, videos, tmp_path, monkeypatch
 ):
@@ -202,6 +239,18 @@ def test_weights_that_were_tampered_with_are_refused(started, videos, tmp_path, 
     monkeypatch.setattr(training, "WEIGHTS", other)
     with pytest.raises(UserError, match="not the file that belongs to this version"):
         train_ucf101.main([*common(folder, videos), *TRAIN])
+
+
+def test_an_evaluation_is_the_same_on_one_core_and_on_two(trained, videos, tmp_path, threads):
+    found = []
+    for count in (1, 2):
+        threads(count)
+        folder = tmp_path / f"{count}"
+        shutil.copytree(trained, folder)
+        evaluate.main([*common(folder, videos), *truth(videos), "--device", "cpu"])
+        report = (folder / "cycle0" / "evaluation.json").read_text()
+        found.append(report.replace(str(folder), "run"))
+    assert found[0] == found[1]
 
 
 def test_what_clusters_know_of_the_class(trained, videos, tmp_path, monkeypatch, capsys):

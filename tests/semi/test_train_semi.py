@@ -560,6 +560,7 @@ def test_the_learning_rate_goes_on_from_where_it_had_fallen_to(
 
     trained = engine.train_one_epoch
     monkeypatch.setattr(recipe, "PATIENCE", 1)
+    monkeypatch.setattr("claus.steps.train.SAVING_SHARE", 1e9)  # training.pt of every epoch
     monkeypatch.setattr(Trainer, "run_epoch", watched)
     monkeypatch.setattr(engine, "train_one_epoch", losing)
     flags = [

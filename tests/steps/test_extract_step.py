@@ -1,12 +1,14 @@
 """steps.extract without a network: what the finished parts of videos become."""
 
 import functools
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from claus.artifacts import score_columns
 from claus.artifacts.cycle import Cycle
 from claus.artifacts.part_log import PartLog, Parts
 from claus.artifacts.parts import parts_dir
@@ -55,6 +57,30 @@ def test_a_video_has_the_mean_of_its_latents_and_the_cluster_of_most(made):
     assert scores.offsets.tolist() == [0, 3, 7] and scores.settings == {"passes": 2}
     assert scores.paper.tolist() == [0] * 3 + [2] * 4
     assert not cycle.extract_parts.exists()
+
+
+def test_a_large_pool_goes_to_columns_that_hold_the_same(made, monkeypatch, capsys):
+    trained, videos, parts, cycle = made
+    again = shutil.copytree(cycle.extract_parts, cycle.folder / "kept")
+    extract.merge(trained, videos, parts, {"passes": 2}, cycle)
+    wanted = load_features(cycle.features), load_uncertainty(cycle.uncertainty)
+    written = [path.read_bytes() for path in (cycle.features, cycle.uncertainty)]
+    monkeypatch.setattr(score_columns, "LARGE", 5)
+    for pickles in (False, True):
+        shutil.copytree(again, cycle.extract_parts)
+        extract.merge(trained, videos, parts, {"passes": 2}, cycle, pickles)
+        assert cycle.features.exists() == pickles == cycle.uncertainty.exists()
+        found = score_columns.find(cycle.folder)
+        assert found.settings == {"passes": 2} and found.failed == wanted[0].failed
+        read = load_features(cycle.features), load_uncertainty(cycle.uncertainty)
+        for one, other in zip(read, wanted, strict=True):
+            assert one.source == other.source and one.videos == other.videos
+            for name, value in vars(other).items():
+                if isinstance(value, np.ndarray):
+                    np.testing.assert_array_equal(getattr(one, name), value)
+    assert [p.read_bytes() for p in (cycle.features, cycle.uncertainty)] == written
+    cycle.features.write_bytes(written[0] + b" ")  # another file: the columns are not of it
+    assert score_columns.find(cycle.folder) is None
 
 
 def test_the_pool_goes_to_the_centers_of_what_is_seen_without_dropout(made):

@@ -15,10 +15,24 @@ def test_the_plane_is_that_of_the_largest_variance():
     # axis hardly varies
     generator = np.random.default_rng(0)
     latents = generator.normal(0, 1, (400, 3)) * [2, 0.1, 10]
-    points, centers, shares = cluster_picture._plane(latents, [[0, 0, 0], [0, 0, 30]])
+    mean, axes, shares = cluster_picture._plane(latents)
+    points, centers = ((rows - mean) @ axes for rows in (latents, [[0, 0, 0], [0, 0, 30]]))
     assert abs(np.corrcoef(points[:, 0], latents[:, 2])[0, 1]) > 0.999
     assert shares == pytest.approx([100 / 104, 4 / 104], abs=0.02)
     assert abs(centers[1] - centers[0]) == pytest.approx([30, 0], abs=1)
+
+
+def test_points_of_a_large_pool_are_worked_out_for_those_shown_alone(monkeypatch):
+    generator = np.random.default_rng(0)
+    latents, marks = generator.normal(0, 1, (40, 3)), [np.arange(40) % 3 == k for k in (0, 1)]
+    plane = cluster_picture._plane(latents)[:2]
+    monkeypatch.setattr(cluster_picture, "SHOWN", 7)
+    all_at_once = cluster_picture._points(latents, marks, *plane)
+    monkeypatch.setattr(cluster_picture, "BLOCK", 39)
+    found = cluster_picture._points(latents, marks, *plane)
+    for one, other in zip(found, all_at_once, strict=True):
+        assert one[0].tolist() == other[0].tolist() and len(one[0]) == 7
+        np.testing.assert_allclose(one[1], other[1], rtol=1e-12)
 
 
 def has_color(path, color):

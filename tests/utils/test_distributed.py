@@ -495,6 +495,7 @@ def test_a_killed_process_ends_all_and_leaves_a_training_that_resumes(run, video
     state = checkpoint.read(run / "cycle0" / "training.pt")
     assert 1 <= state["epoch"] < 300
     state["arguments"]["epochs"] = state["epoch"] + 1  # one more epoch is enough here
+    state["all_steps"] = state["step"] // state["epoch"] * (state["epoch"] + 1)
     checkpoint.save(state, run / "cycle0" / "training.pt")
     flags = [*LONG[:-1], str(state["epoch"] + 1), "--resume"]
     train_ucf101.main([*common(run, videos), *flags])  # in a single process

@@ -1,6 +1,7 @@
 """Markdown tables, and the line about the machine above them."""
 
-from claus.utils.machine import machine_line, malloc_settings
+from claus.utils import allocator
+from claus.utils.machine import machine_line
 from claus.utils.markdown import table
 
 
@@ -13,5 +14,5 @@ def test_a_table():
 def test_the_machine_says_which_allocator(monkeypatch):
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "7")
-    assert "MALLOC_MMAP_THRESHOLD_=7" in malloc_settings()
-    assert malloc_settings() in machine_line()
+    assert "MALLOC_MMAP_THRESHOLD_=7" in allocator.settings()
+    assert allocator.settings() in machine_line()

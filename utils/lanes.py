@@ -1,0 +1,111 @@
+"""Independent pieces of work side by side, each in a thread of its own.
+
+torch lets go of Python's lock while it computes, so two lanes of one thread each keep two
+cores busy, where two threads of one computation wait for one another; and what a lane
+computes does not depend on how many there are.
+
+    with closing(results(lanes, work)) as outcomes:
+        for item, outcome in outcomes: ...
+"""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from claus.utils import stopping
+
+MOST = 16  # lanes: each has activations of its own
+LOOK = 0.5  # seconds after which an interruption is noticed at the latest
+
+_here = threading.local()
+
+
+class Stopped(Exception):
+    """Raised in a lane whose work is no longer wanted."""
+
+
+def count(device: str, pieces: int, threads: int) -> int:
+    """How many lanes pieces of work on a device are shared out to, where torch has so many
+    threads: one on a GPU, which is one for all.
+    """
+    return max(min(pieces, threads, MOST), 1) if device == "cpu" else 1
+
+
+def check() -> None:
+    """Called in a lane as often as it may end: raises Stopped where its work is no longer
+    wanted.
+    """
+    if getattr(_here, "stop", None) is not None and _here.stop.is_set():
+        raise Stopped
+
+
+def results(
+    lanes: Sequence[Iterable], work: Callable, begin: Callable[[], None] = lambda: None
+) -> Iterator[tuple]:
+    """(item, work(item)) of every item of all lanes, as they are finished; an error is raised
+    here, and ends them all.
+
+    A single lane works right here. begin: called once in the thread of each of several.
+    Close it (contextlib.closing): then no lane works any more.
+    """
+    if len(lanes) == 1:
+        for item in lanes[0]:
+            yield item, work(item)
+        return
+    stop, finished = threading.Event(), queue.Queue(maxsize=2 * len(lanes))
+    threads = [
+        threading.Thread(target=_lane, args=(lane, work, begin, stop, finished), daemon=True)
+        for lane in lanes
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        yield from _until_all_end(finished, len(threads))
+    finally:
+        stop.set()
+        with stopping.cleaning_up():  # a thread must not compute while Python ends
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(LOOK)
+
+
+def _until_all_end(finished, lanes):
+    while lanes:
+        try:
+            kind, *found = finished.get(timeout=LOOK)
+        except queue.Empty:
+            continue
+        if kind == "failed":
+            raise found[0]
+        if kind == "ended":
+            lanes -= 1
+        else:
+            yield tuple(found)
+
+
+def _lane(items, work, begin, stop, finished):
+    """One lane, in its thread."""
+    _here.stop = stop
+    try:
+        begin()
+        for item in items:
+            _put(finished, stop, ("result", item, work(item)))
+        _put(finished, stop, ("ended",))
+    except Stopped:
+        pass
+    except BaseException as error:
+        with contextlib.suppress(Stopped):
+            _put(finished, stop, ("failed", error))
+
+
+def _put(finished, stop, found):
+    """Into the queue, unless nobody takes from it any more."""
+    while True:
+        if stop.is_set():
+            raise Stopped
+        try:
+            finished.put(found, timeout=LOOK)
+            return
+        except queue.Full:
+            continue
