@@ -32,7 +32,7 @@ from claus.datasets.labels import annotations as annotation_file
 from claus.datasets.labels.annotations import Annotations
 from claus.flags.label import LabelSettings
 from claus.steps.run_state import flag
-from claus.utils.runtime import UserError, atomic_write, read_json, write_text
+from claus.utils.runtime import UserError, atomic_write, read_json, sweep, write_text
 from claus.utils.shape import amount, maybe, misfit, share, whole
 
 ANSWERS, LOOK = 0, 1  # the two desks
@@ -141,6 +141,7 @@ def one_server(place: Run, known: Mapping):
             raise UserError(f"this run's page is open already: {where}&who=NAME") from error
         except OSError:  # a file system without locks
             pass
+        sweep(place.folder, deep=True)  # of a server that was killed
         yield
 
 

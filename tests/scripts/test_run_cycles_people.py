@@ -177,6 +177,24 @@ def test_two_rounds_with_nothing_repeated(tmp_path, videos, machine, capsys):
     assert machine.calls == [], "nothing is done twice"
 
 
+def test_the_same_command_again_has_been_through_with_its_answers(
+    tmp_path, videos, machine, capsys
+):
+    """--answers FILE, stopped after FILE was taken in, or simply given once more."""
+    folder = tmp_path / "mine"
+    begin(folder, videos)
+    form = read_form(Cycle.of(folder, 0).request)
+    fill_in(form)
+    write_form(tmp_path / "given.json", form)
+    given = ["--answers", str(tmp_path / "given.json")]
+    assert call(folder, *given) == 0
+    capsys.readouterr()
+    machine.calls.clear()
+    assert call(folder, *given) == 0
+    assert "answers cycle 0, which has been taken in" in capsys.readouterr().out
+    assert machine.calls == [] and state(folder)["cycle"] == 1
+
+
 def test_the_commands_that_are_printed_are_those_of_a_shell(
     tmp_path, videos, machine, capsys, monkeypatch
 ):
