@@ -84,7 +84,9 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(bench):
     assert bad((outcome, text) for _, _, outcome, text in found) == []
 
 
-@pytest.mark.parametrize("work", [works.SELECT, works.DETECT, works.LABEL], ids=lambda work: work.name)
+@pytest.mark.parametrize(
+    "work", [works.SELECT, works.DETECT, works.LABEL], ids=lambda work: work.name
+)
 def test_on_a_full_disk_there_is_one_line(bench, work):
     found = list(scripts.full_disk(bench, work, places=4))
     assert found and bad((outcome, text) for _, outcome, text in found) == []
