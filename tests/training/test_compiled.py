@@ -89,6 +89,7 @@ def test_latents_of_a_video_stay_when_the_next_tile_is_replayed(detector, compil
     assert compiler.asked[1] == {"dynamic": False, "fullgraph": True}
 
 
+@pytest.mark.long  # 40 s of compiling
 def test_a_compiled_pass_learns_the_same(detector):
     """Through dynamo itself, which must find the whole pass to be one graph."""
     compile_, torch._dynamo.config.suppress_errors = torch.compile, False

@@ -36,8 +36,18 @@ def on_card(model):
     return Detector(DetectorConfig(CLASSES, **PRESETS[model])).to("cuda")
 
 
-@pytest.mark.parametrize("amp", [True, False])
-@pytest.mark.parametrize("model", ["small", "full"])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    ("model", "amp"),
+    [
+        ("small", True),
+        pytest.param("small", False, marks=LONG),
+        ("full", True),
+        pytest.param("full", False, marks=LONG),
+    ],
+)
 def test_a_training_step_waits_for_nothing(model, amp):
     with pretended_cuda():
         detector = on_card(model)
