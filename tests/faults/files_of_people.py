@@ -516,13 +516,13 @@ def training_of(folder):
     import train_ucf101
     from claus.artifacts.cycle import Cycle
     from claus.steps import train
-    from tests.faults import scripts
+    from tests.faults import works
 
-    data = scripts.make_data(Path(folder) / "data")
+    data = works.make_data(Path(folder) / "data")
     run = Path(folder) / "run"
     with QUIET(io.StringIO()):
-        claus_select.main(scripts.SELECT.flags(run, data))
-        settings = train_ucf101.parse_args([*scripts.TRAINING.flags(run, data), "--resume"])
+        claus_select.main(works.SELECT.flags(run, data))
+        settings = train_ucf101.parse_args([*works.TRAINING.flags(run, data), "--resume"])
         cycle = Cycle.of(run, 0)
         found = train.read_labels(settings, cycle)
         settings = train.with_crop(settings, found)
