@@ -137,8 +137,9 @@ def one_server(place: Run, known: Mapping):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            where = f"http://127.0.0.1:{known.get('port')}/?key={known.get('key')}"
-            raise UserError(f"this run's page is open already: {where}&who=NAME") from error
+            where = f": http://127.0.0.1:{known.get('port')}/?key={known.get('key')}&who=NAME"
+            where = where if known.get("port") else "; its address stands where it was started"
+            raise UserError(f"this run's page is open already{where}") from error
         except OSError:  # a file system without locks
             pass
         sweep(place.folder, deep=True)  # of a server that was killed

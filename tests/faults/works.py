@@ -223,7 +223,7 @@ def label(run):
     """Label all that is asked for in the browser's stead, then stop the server."""
     try:
         label_all(Page(run))
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, KeyError, ValueError, http.client.HTTPException) as error:
         print(error)
     os.kill(os.getpid(), signal.SIGINT)
 
