@@ -64,6 +64,7 @@ def test_one_thread_decodes_the_same_pictures(made_videos):
     assert np.array_equal(alone, shown) and len(alone) == 20
 
 
+@pytest.mark.long
 def test_memory_of_a_short_video_is_measured_on_both_sides(monkeypatch, capsys):
     monkeypatch.setattr(
         timing, "write_results", lambda *_: pytest.fail("a quick look leaves no results")

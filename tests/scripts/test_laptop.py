@@ -204,7 +204,9 @@ def test_evaluation_and_a_picture_of_it(trained, videos, tmp_path):
     assert (folder / "cycle0" / "evaluation.json").exists()
 
 
-@pytest.mark.parametrize("method", ["consistency", "stable-mean-teacher"])
+@pytest.mark.parametrize(
+    "method", ["consistency", pytest.param("stable-mean-teacher", marks=pytest.mark.long)]
+)
 def test_semi_supervised_training_takes_pictures(started, videos, tmp_path, method):
     """Its methods mask poses by the capsules' class, so the class head is the published one."""
     folder = tmp_path / "semi"
