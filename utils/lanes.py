@@ -12,6 +12,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from claus.utils import stopping
 
@@ -68,6 +69,34 @@ def results(
             for thread in threads:
                 while thread.is_alive():
                     thread.join(LOOK)
+
+
+class Pool:
+    """Threads that are kept, for work that comes again and again in small pieces.
+
+    begin: called once in each thread.
+    """
+
+    def __init__(self, begin: Callable[[], None] = lambda: None):
+        self._begin, self._threads, self._count = begin, None, 0
+
+    def map(self, work: Callable, items: Sequence, count: int) -> Iterator:
+        """work(item) of every item, in their order, by `count` threads; by this one where
+        `count` is 1. An error of any is raised here, in its turn.
+        """
+        if count == 1:
+            return map(work, items)
+        if self._count < count:
+            self.close()
+            self._threads = ThreadPoolExecutor(count, "lane", self._begin)
+            self._count = count
+        return self._threads.map(work, items)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        if self._threads is not None:
+            self._threads.shutdown()
+        self._threads, self._count = None, 0
 
 
 def _until_all_end(finished, lanes):
