@@ -299,12 +299,14 @@ class ClausStep:
 
 
 def add_gradients(parameters, gradients):
-    """Add to each parameter's gradient; None adds nothing."""
+    """Add to each parameter's gradient; None adds nothing. The gradient lies in memory as its
+    parameter does: a fused optimizer takes both for one row of numbers.
+    """
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is None:
             continue
         if parameter.grad is None:
-            parameter.grad = gradient
+            parameter.grad = torch.empty_like(parameter).copy_(gradient)
         else:
             parameter.grad += gradient
 
