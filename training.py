@@ -342,7 +342,10 @@ class Trainer:
     def make_reader(self):
         """Clips of all that the training reads, by one loader for the whole of it."""
         sets = {"training": (self.clips, collate), "validation": (self.held_out, collate)}
-        return Clips(sets | self.recipe.sets(self.clips), self.settings.hardware.workers)
+        hardware = self.settings.hardware
+        ahead = hardware.device == "cpu" and torch.get_num_threads() > 1
+        sets |= self.recipe.sets(self.clips)
+        return Clips(sets, hardware.workers, ahead, engine.one_thread)
 
     @property
     def cache(self):

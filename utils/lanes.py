@@ -99,6 +99,33 @@ class Pool:
         self._threads, self._count = None, 0
 
 
+class Ahead:
+    """The items of an iterator, each made in a thread of its own while the one before it is
+    used. begin: called first in that thread. An error is raised in its item's place.
+    """
+
+    def __init__(self, items: Iterable, begin: Callable[[], None] = lambda: None):
+        self._items = iter(items)
+        self._thread = ThreadPoolExecutor(1, "ahead", begin)
+        self._coming = self._thread.submit(next, self._items)
+
+    def __iter__(self) -> "Ahead":
+        return self
+
+    def __next__(self):
+        if self._coming is None:
+            raise StopIteration
+        coming, self._coming = self._coming, None
+        item = coming.result()  # StopIteration, too
+        self._coming = self._thread.submit(next, self._items)
+        return item
+
+    def close(self) -> None:
+        """Make no further item, and wait for the one that is being made."""
+        self._coming = None
+        self._thread.shutdown(cancel_futures=True)
+
+
 def _until_all_end(finished, lanes):
     while lanes:
         try:
