@@ -1,4 +1,5 @@
 # make demo · make label-demo · make test · make test-long · make check · make bench. Each sets up .venv by itself on first use;
+# make bench QUICK=1 does all of it at small sizes and writes no results.
 # PYTHON=python3 uses an interpreter that already has everything instead.
 PYTHON ?= .venv/bin/python
 BASE_PYTHON ?= python3
@@ -38,7 +39,7 @@ check: $(SETUP)
 	$(MAKE) test PYTHON=$(PYTHON)
 
 bench: $(SETUP)
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(PYTHON) $$script || exit 1; done
+	$(PYTHON) benchmarks/run_all.py $(if $(QUICK),--quick)
 
 clean-demo:
 	rm -rf $(DEMO) $(LABEL_DEMO) $(TOY)

@@ -1,7 +1,7 @@
 """What a training does around its steps: its clips read by one loader and by fresh ones, and
 how much of the time training.pt takes.
 
-    OMP_NUM_THREADS=1 python benchmarks/bench_around_step.py      # three minutes on two cores
+    OMP_NUM_THREADS=1 python benchmarks/bench_around_step.py      # three minutes on two cores; --quick: the small network, few clips
 
 Reading, without a network: EPOCHS epochs, each with its training clips, the 32 batches of
 which batch norm is re-estimated, and the clips that are validated on. Fresh: a loader for the
@@ -30,6 +30,7 @@ from claus.benchmarks.timing import (  # noqa: E402
     cpu_clock,
     interleaved,
     median,
+    parse,
     ratio,
     write_results,
 )
@@ -105,9 +106,9 @@ def digest_of(way):
     return found.hexdigest()
 
 
-def writing():
-    """(bytes, seconds) of a training.pt of the full network, written once."""
-    detector = Detector(DetectorConfig(24, **PRESETS["full"]))
+def writing(model):
+    """(bytes, seconds) of a training.pt of a network, written once."""
+    detector = Detector(DetectorConfig(24, **PRESETS[model]))
     weights = detector.state_dict()
     moments = {name: (torch.zeros_like(x), torch.zeros_like(x)) for name, x in weights.items()}
     state = {"detector": weights, "optimizer": moments}
@@ -135,14 +136,15 @@ def main(argv=None):
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clips", type=int, default=128, help="training clips an epoch")
     parser.add_argument("--workers", type=int, default=1)
-    args = parser.parse_args(argv)
+    parser.add_argument("--model", default="full", help="whose training.pt is written")
+    args = parse(parser, argv, rounds=1, clips=16, model="small")
     reading = Reading(args.clips, args.workers)
     same = digest_of(reading.fresh) == digest_of(reading.one)
     ways = {"fresh": reading.fresh, "one": reading.one}
     sides = {name: lambda way=way: way(len) for name, way in ways.items()}
     wall = interleaved(sides, args.rounds, 0)
     processor = interleaved(sides, args.rounds, 0, clock=cpu_clock)
-    size, seconds = writing()
+    size, seconds = writing(args.model)
     rows = [
         [
             name,
@@ -166,10 +168,11 @@ rounds. Frames of both: {"the same bytes" if same else "NOT the same"}.
 
 {table(head, rows)}
 
-training.pt of the full network: {size / 1e6:.0f} MB, {seconds:.1f} s a write. At most {100 * SAVING_SHARE:.0f}% of the
+training.pt of the {args.model} network: {size / 1e6:.0f} MB, {seconds:.1f} s a write. At most {100 * SAVING_SHARE:.0f}% of the
 time: one in {seconds / SAVING_SHARE:.0f} s. After each epoch of 10 s it took {100 * seconds / (10 + seconds):.0f}%.
 """,
-        real=loading_data.real(),
+        args.quick,
+        loading_data.real(),
     )
     return 0 if same else 1
 

@@ -1,10 +1,11 @@
 """One cycle of --model laptop on a CPU, stage by stage, as the scripts do it.
 
-    python benchmarks/bench_cycle.py          # J-HMDB, split 1: twenty minutes
+    python benchmarks/bench_cycle.py          # J-HMDB, split 1: twenty minutes; --quick: eight clips, four steps
     python benchmarks/bench_cycle.py --steps 60 --cache-dir cache   # keeps the features
 
-Reads   real J-HMDB (split 1: a pool of 660 clips, 268 test clips) where it is, else toy videos
-Writes  benchmarks/results/cycle.md, of the real data alone
+Reads   real J-HMDB (split 1: a pool of 660 clips, 268 test clips); without it, ends. --quick:
+        a few of its clips, or toy videos without it
+Writes  benchmarks/results/cycle.md
 Expect  a row a stage: wall-clock and processor time of the whole command, starting Python and
         reading files included. Scoring and evaluation are run twice: with features that are
         computed along, then from the cache; the second must give the same bytes.
@@ -43,15 +44,21 @@ def parse_args(argv=None):
     add("--passes", type=int, default=10, help="R of the scoring (default: %(default)s)")
     add("--videos", default="10%", help="that each choice buys (default: %(default)s)")
     add("--cache-dir", type=Path, help="where features are kept (default: a new folder)")
-    return parser.parse_args(argv)
+    return timing.parse(parser, argv, steps=4, batch_size=2, passes=2, videos="50%")
 
 
 def main(argv=None):
     args = parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder:
-        real = JHMDB.is_dir()
-        data = JHMDB if real else make_toy(Path(folder) / "toy")
-        rows = stages(args, Path(folder), of_jhmdb(data) if real else of_toy(data))
+    real = JHMDB.is_dir()
+    if not args.quick and timing.lacks(JHMDB):
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if real:
+            source = of_jhmdb(few_clips(folder / "few") if args.quick else JHMDB)
+        else:
+            source = of_toy(make_toy(folder / "toy"))
+        rows = stages(args, folder, source)
     text = "\n\n".join(
         [
             "# One cycle of `--model laptop`",
@@ -62,7 +69,7 @@ def main(argv=None):
             table(HEAD, [[name, f"{wall:.1f}", f"{cpu:.1f}"] for name, wall, cpu in rows]),
         ]
     )
-    timing.write_results("cycle", text, real)
+    timing.write_results("cycle", text, args.quick)
     return 0
 
 
@@ -71,6 +78,20 @@ def make_toy(folder):
     from claus.datasets import toy
 
     toy.make(folder, seed=3, train=6, test=6)
+    return folder
+
+
+def few_clips(folder):
+    """A folder like JHMDB's with four clips of each part, as links -> that folder."""
+    folder.mkdir()
+    for list_name in ("trainlist_split1.txt", "testlist_split1.txt"):
+        names = (JHMDB / list_name).read_text().split()
+        few = names[:: len(names) // 3]
+        (folder / list_name).write_text("\n".join(few) + "\n")
+        for name in few:
+            for path in (f"puppet_mask/{name}", f"videos/{name}.avi"):
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).symlink_to((JHMDB / path).resolve())
     return folder
 
 

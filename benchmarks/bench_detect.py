@@ -2,7 +2,7 @@
 memory of a long video.
 
     python benchmarks/bench_detect.py              # a quarter of an hour
-    python benchmarks/bench_detect.py --no-memory
+    python benchmarks/bench_detect.py --no-memory  # --quick: two seconds of video
 
 Reads   a real UCF clip, enlarged to 640x480, where the real data is; else made stripes
 Writes  benchmarks/results/detect.md
@@ -75,15 +75,25 @@ def main(argv=None):
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument(
+        "--frames", type=int, default=256, help="of the video; a quarter of them for `full`"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=int,
+        nargs=2,
+        default=[20, 180],
+        help="of the videos whose memory is measured",
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)  # a video whose memory is measured
-    args = parser.parse_args(argv)
+    args = timing.parse(parser, argv, rounds=1, frames=32, seconds=[1, 3])
     if args.one:
         print(added_memory(Path(args.one)))
         return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        fps = rates(folder, args.rounds)
-        memory = [] if args.no_memory else memories(folder)
+        fps = rates(folder, args.rounds, args.frames)
+        memory = [] if args.no_memory else memories(folder, args.seconds)
         compiled = compile_times() if args.compile else None
     write(fps, memory, compiled, args)
     return 0
@@ -147,18 +157,21 @@ def end_to_end(detector, path, threads, settings, network=None):
     return run
 
 
-def rates(folder, rounds):
-    """{what: (frames/s, ms of processor time a frame)}, medians of interleaved rounds."""
-    long, short = make(folder / "long.mp4", 256), make(folder / "short.mp4", 64)
+def rates(folder, rounds, many):
+    """{what: (frames/s, ms of processor time a frame)}, medians of interleaved rounds over a
+    video of `many` frames.
+    """
+    few = many // 4
+    long, short = make(folder / "long.mp4", many), make(folder / "short.mp4", few)
     laptop, small, full = (detector_of(model) for model in ("laptop", "small", "full"))
     crop = {"whole": False}
     sides, frames = {}, {}
     for threads in (1, 2):
         key = f"{threads} thread" + ("s" if threads > 1 else "")
-        sides["laptop, torch", key] = end_to_end(laptop, long, threads, {}), 256
-        sides["small, torch, --crop", key] = end_to_end(small, long, threads, crop), 256
-        sides["small, torch", key] = end_to_end(small, long, threads, {}), 256
-        sides["full, torch, --crop", key] = end_to_end(full, short, threads, crop), 64
+        sides["laptop, torch", key] = end_to_end(laptop, long, threads, {}), many
+        sides["small, torch, --crop", key] = end_to_end(small, long, threads, crop), many
+        sides["small, torch", key] = end_to_end(small, long, threads, {}), many
+        sides["full, torch, --crop", key] = end_to_end(full, short, threads, crop), few
     try:
         clips = export.clips_to_check(laptop.trained, [])
         onnx = folder / "laptop.onnx"
@@ -169,7 +182,7 @@ def rates(folder, rounds):
             other = Detector.open()
             network = Onnx(other.trained, onnx, threads)
             run = end_to_end(other, long, threads, {}, network)
-            sides["laptop, onnxruntime", key] = run, 256
+            sides["laptop, onnxruntime", key] = run, many
     except UserError as error:
         print(f"without onnxruntime: {error}")
     frames = {side: count for side, (_, count) in sides.items()}
@@ -205,10 +218,10 @@ def compile_times():
 # ---------------------------------------------------------------------------------- memory
 
 
-def memories(folder):
+def memories(folder, lengths):
     """[(seconds of video, MiB added)], each in a process of its own."""
     found = []
-    for seconds in (20, 180):
+    for seconds in lengths:
         path = make(folder / f"{seconds}.mp4", seconds * RATE)
         command = [sys.executable, __file__, "--one", str(path)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -255,7 +268,7 @@ a core that is idle 1,000 divided by it is the rate, on two up to twice that.
             f"{compiled['compiled']:.1f} ms a frame, eager {compiled['eager']:.1f}, after "
             f"{compiled['seconds']:.0f} s of compiling.\n"
         )
-    timing.write_results("detect", text, real=CLIP.exists())
+    timing.write_results("detect", text, args.quick, CLIP.exists())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 full cycle would take.
 
     python benchmarks/bench_gpu.py                          # nothing to do, and says so, where there is no CUDA device
-    python benchmarks/bench_gpu.py --device cpu --tiny      # the same way through, in a minute; the figures mean little
+    python benchmarks/bench_gpu.py --quick      # --device cpu --tiny: the same way through, in a minute; the figures mean little
 
 Reads   nothing: clips and weights are made up here. Needs torch, torchvision, NumPy, OpenCV
         and tqdm; no network. With --annotations and --data (and PyAV) the training clips
@@ -49,7 +49,7 @@ from claus.benchmarks.gpu_sides import (
     training_step,
     video,
 )
-from claus.benchmarks.timing import RESULTS, median, ratio
+from claus.benchmarks.timing import RESULTS, median, parse, ratio
 from claus.models.detector import Features
 from claus.models.input import normalize
 from claus.models.mc_dropout import mc_forward, seeded_masks
@@ -84,7 +84,8 @@ def parse_args(argv=None):
     )
     add("--data", help="folder of these videos")
     add("--workers", type=int, default=os.cpu_count(), help="processes that decode them")
-    args = parser.parse_args(argv)
+    args = parse(parser, argv, device="cpu", tiny=True)
+    del args.quick  # which is --device cpu --tiny
     if (args.annotations is None) != (args.data is None):
         parser.error("--annotations and --data belong together")
     return args

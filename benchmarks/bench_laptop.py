@@ -1,6 +1,6 @@
 """--model laptop: what its trunk costs, and what its features on disk save.
 
-    python benchmarks/bench_laptop.py [--frames 48] [--rounds 7]
+    python benchmarks/bench_laptop.py            # --quick: a few frames, one round
 
 Reads   a made-up video
 Writes  benchmarks/results/laptop.md
@@ -43,7 +43,7 @@ def main(argv=None):
     parser.add_argument("--frames", type=int, default=48, help="of the made-up video")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=16, help="clips of a training step")
-    args = parser.parse_args(argv)
+    args = timing.parse(parser, argv, frames=20, rounds=1, batch=1)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     detector = Detector(DetectorConfig(CLASSES, **PRESETS["laptop"])).eval()
@@ -67,6 +67,7 @@ rounding of half precision, logits within 2% of their scale.
 
 {table(["work", "plainly", "ours", "×"], rows)}
 """,
+        args.quick,
     )
     return 0
 

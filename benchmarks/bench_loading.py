@@ -1,7 +1,7 @@
 """Training clips per second from real .avi files: the published way, the same with its
 decoding held to one thread, with an index, with an index and a cache.
 
-    python benchmarks/bench_loading.py                  # --quick for a look at a few clips, which writes nothing
+    python benchmarks/bench_loading.py                  # --quick: a few clips of one video
 
 Reads   three real UCF-101 files in ../shared (or where CLAUS_SHARED points); without them,
         a video made on the spot
@@ -50,12 +50,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="one video, a few clips, one round; nothing is written",
-    )
-    args = parser.parse_args(argv)
+    args = timing.parse(parser, argv)
     torch.set_num_threads(1)
     labels, find, where = loading_data.read()
     videos, most, rounds = list(labels.videos.values()), None, ROUNDS
@@ -79,10 +74,7 @@ def main(argv=None):
             rounds,
         )
     text = report(where, exact, rows, stages)
-    if args.quick:
-        print(text)
-    else:
-        timing.write_results("loading", text, loading_data.real())
+    timing.write_results("loading", text, args.quick, loading_data.real())
     return 0
 
 

@@ -1,7 +1,7 @@
 """How well masks between labeled frames are guessed: all real J-HMDB masks, every 2nd,
 4th, 8th, 16th frame labeled.
 
-    python benchmarks/bench_mask_interp.py                # ten minutes on one core; --every 10 for a quick look
+    python benchmarks/bench_mask_interp.py                # ten minutes on one core; --quick: every 100th clip
 
 Reads   ../shared/data/jhmdb (or $CLAUS_SHARED/data/jhmdb): puppet_mask/,
         testlist_split1.txt, videos/ (one clip); without them, ends
@@ -29,7 +29,13 @@ sys.path.insert(0, str(ROOT))
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-from claus.benchmarks.timing import RESULTS, SHARED, lacks  # noqa: E402
+from claus.benchmarks.timing import (  # noqa: E402
+    RESULTS,
+    SHARED,
+    lacks,
+    parse,
+    write_results,
+)
 from claus.datasets import jhmdb  # noqa: E402
 from claus.datasets.labels.mask_interp import INTERPOLATIONS, interpolate  # noqa: E402
 from claus.datasets.video.reader import read_frames  # noqa: E402
@@ -50,7 +56,7 @@ def main(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--every", type=int, default=1, help="only every so many-th clip")
-    args = parser.parse_args(argv)
+    args = parse(parser, argv, every=100)
     if lacks(DATA / "puppet_mask", DATA / "testlist_split1.txt", DATA / "videos"):
         return 0
     cv2.setNumThreads(1)
@@ -73,11 +79,8 @@ def main(argv=None):
             print(f"{number + 1} of {len(names)} clips", flush=True)
     flow_ious, held = with_pixels(videos[WITH_PIXELS].tubes[0].masks[:])
     text = report(len(names), ious, seconds, flow_ious, held)
-    print(text)
-    if args.every == 1:
+    if write_results("mask_interp", text, args.every > 1):
         write_text(RESULTS / "mask_interp.csv", table(ious, flow_ious))
-        write_text(RESULTS / "mask_interp.md", text)
-        print(f"wrote {RESULTS / 'mask_interp.csv'} and mask_interp.md")
     return 0
 
 

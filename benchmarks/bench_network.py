@@ -1,7 +1,7 @@
 """Inference and MC-dropout scoring (R = 10) of a clip, full network at 224x224: ours
 against the published way.
 
-    OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/bench_network.py         # three minutes on two cores
+    OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/bench_network.py         # three minutes on two cores; --quick: the small network
 
 The published way (reference/network.py) computes layer by layer and runs the whole
 network once per dropout pass, and once more without dropout for the latent; both sides get
@@ -27,6 +27,7 @@ from claus.benchmarks.timing import (  # noqa: E402
     interleaved,
     median,
     only,
+    parse,
     ratio,
     spread,
     with_large_malloc,
@@ -55,8 +56,9 @@ def main(argv=None):
         action="store_true",
         help="print the rows of the table of ratios and no more",
     )
-    args = parser.parse_args(argv)
-    fast, plain = pair("full")
+    parser.add_argument("--model", default="full", choices=("full", "small"))
+    args = parse(parser, argv, rounds=1, model="small")
+    fast, plain = pair(args.model)
     clip = clips(1, fast.config.size)
     masks = seeded_masks(fast, 0, "v", 0, 0, PASSES)
     apart = agreement(fast, plain, clip, masks)
@@ -67,11 +69,9 @@ def main(argv=None):
         return
     stages = stage_costs(plain, clip)
     saved = of_buffers(fast, clip, masks, 2 * args.rounds + 1)
-    rows += [
-        line.split("|")
-        for line in with_large_malloc(__file__, "--rows-only", "--rounds", "1").splitlines()
-        if "|" in line
-    ]
+    flags = "--rows-only", "--rounds", "1", "--model", args.model
+    large = with_large_malloc(__file__, *flags)
+    rows += [line.split("|") for line in large.splitlines() if "|" in line]
     rows += as_they_run(rows)
     ratio_table = table(
         ["work", "malloc", "plain s", "ours s", "ratio", "range", "CPU time"], rows
@@ -88,7 +88,7 @@ def main(argv=None):
 `OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/bench_network.py`
 {machine_line()}
 
-Full network, one clip of 8x224x224, 24 classes, float32. Medians of interleaved rounds; "CPU time" is the ratio of
+{args.model.capitalize()} network, one clip of 8x{fast.config.size}x{fast.config.size}, 24 classes, float32. Medians of interleaved rounds; "CPU time" is the ratio of
 processor time over all threads, which other work on the machine changes less. The large malloc settings keep big
 blocks instead of giving them back to the system after each layer.
 
@@ -106,6 +106,7 @@ part, processor time: x{saved:.2f}, the same bytes.
 
 {stage_table}
 """,
+        args.quick or args.model != "full",
     )
 
 

@@ -1,7 +1,7 @@
 """Few labels to the dense pseudo-labels and STeW weights of a clip: at once, and by loops
 over frames.
 
-    python benchmarks/bench_pseudo_labels.py
+    python benchmarks/bench_pseudo_labels.py        # --quick: one video, one round
 
 Reads   labels of real UCF-101 videos in ../shared (or where CLAUS_SHARED points); without
         them, made-up ones
@@ -32,14 +32,16 @@ CORNER = (5, 7)
 
 
 def main(argv=None):
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args(argv)
+    )
+    parser.add_argument("--rounds", type=int, default=9)
+    args = timing.parse(parser, argv, rounds=1)
     torch.set_num_threads(1)
     labels, find, where = loading_data.read()
     geometry, rows = GEOMETRY["full", "wide"], []
-    for video in labels.videos.values():
-        rows.append(measure(video, find(video.name), geometry))
+    for video in [*labels.videos.values()][: 1 if args.quick else None]:
+        rows.append(measure(video, find(video.name), geometry, args.rounds))
     timing.write_results(
         "pseudo_labels",
         f"""# Dense pseudo-labels and weights of a clip
@@ -53,12 +55,13 @@ float32) are exactly equal.
 
 {table(["video", "actors", "by loops", "at once", "×", "through masks", "decoding its 8 frames"], rows)}
 """,
+        args.quick,
         loading_data.real(),
     )
     return 0
 
 
-def measure(video, path, geometry):
+def measure(video, path, geometry, rounds):
     """A row of the table for one video, after a check that all ways agree."""
     shown = [clip_indices(video.frames, int(anchor)) for anchor in video.labeled_frames]
     places, videos = (
@@ -94,7 +97,7 @@ def measure(video, path, geometry):
                 lambda indices: videos.read_frames(path, indices, video.frames), shown
             ),
         },
-        rounds=9,
+        rounds,
         most_seconds=30,
         clock=timing.cpu_clock,
     )

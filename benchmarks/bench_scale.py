@@ -1,7 +1,7 @@
 """A cycle of a large pool but for decoding, on one machine: what each stage takes of
 processor, wall clock, memory and disk.
 
-    python benchmarks/bench_scale.py                                   # 10,000 videos, a minute
+    python benchmarks/bench_scale.py                                   # 10,000 videos, a minute; --quick: 200
     python benchmarks/bench_scale.py --videos 1000000 --folder /data/scale   # 25 GB
 
 Reads   nothing
@@ -38,6 +38,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 from claus.artifacts.cycle import Cycle  # noqa: E402
+from claus.benchmarks.timing import parse  # noqa: E402
 from claus.utils.machine import about_machine, in_words  # noqa: E402
 from claus.utils.markdown import table  # noqa: E402
 
@@ -60,7 +61,7 @@ def main(argv=None):
     parser.add_argument("--folder", type=Path, help="where the run is made")
     parser.add_argument("--rules", default=",".join(RULES), help="(default: %(default)s)")
     parser.add_argument("--stage", help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+    args = parse(parser, argv, videos=200, frames=20, width=8, rules="claus,random")
     if args.stage:
         stage(args)
         return 0

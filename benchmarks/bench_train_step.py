@@ -1,7 +1,7 @@
 """A training step of the full network: ours against the published way, same clips, masks
 and weights.
 
-    OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/bench_train_step.py      # six minutes on two cores
+    OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/bench_train_step.py      # six minutes on two cores; --quick: the small network
 
 Ours: one forward pass with latents, backward, fused Adam. The published way
 (reference/network.py): forward, a second forward for the latents, backward, Adam one
@@ -9,7 +9,7 @@ parameter at a time; and the same without the second forward pass. Then both wit
 that keeps large blocks, as our scripts have it, and ours in bf16.
 Checks  the loss (1e-5), and that our float32 gradients are as close to a float64 run as the
         plain ones are, on a small clip of the full network's layers (96x96: float64 at
-        224x224 takes minutes)
+        224x224 takes minutes; the small network as it is)
 Writes  benchmarks/results/train_step.md
 """
 
@@ -31,11 +31,13 @@ from claus.benchmarks.timing import (  # noqa: E402
     interleaved,
     median,
     only,
+    parse,
     ratio,
     spread,
     with_large_malloc,
     write_results,
 )
+from claus.models.detector import PRESETS  # noqa: E402
 from claus.reference.network import plain_adam, plain_step  # noqa: E402
 from claus.reference.pair import clips, pair  # noqa: E402
 from claus.utils.machine import machine_line  # noqa: E402
@@ -59,11 +61,12 @@ def main(argv=None):
     parser.add_argument(
         "--rows-only",
         action="store_true",
-        help="print the rows of the full network and no more",
+        help="print the rows of the network and no more",
     )
-    args = parser.parse_args(argv)
+    parser.add_argument("--model", default="full", choices=("full", "small"))
+    args = parse(parser, argv, rounds=1, model="small")
     if args.rows_only:
-        losses, times = measure(args.batch, args.rounds)
+        losses, times = measure(args.batch, args.rounds, args.model)
         print("\n".join("|".join(row) for row in rows_of(losses, times, "large")))
         return
     if args.memory_of:
@@ -72,13 +75,14 @@ def main(argv=None):
         side()
         print(added_memory(side))
         return
-    errors = gradient_errors()
-    losses, times = measure(args.batch, args.rounds)
+    errors = gradient_errors(args.model)
+    losses, times = measure(args.batch, args.rounds, args.model)
     rows = rows_of(losses, times, "default")
-    large = with_large_malloc(__file__, "--rows-only", "--rounds", str(args.rounds))
+    flags = "--rounds", str(args.rounds), "--batch", str(args.batch), "--model", args.model
+    large = with_large_malloc(__file__, "--rows-only", *flags)
     rows += [line.split("|") for line in large.splitlines() if "|" in line]
     rows += as_they_run(rows)
-    memory = memory_of("full", args.batch)
+    memory = memory_of(args.model, args.batch)
     checks = [
         f"loss {losses['plain']:.7f} and {losses['fast']:.7f}",
         *(
@@ -86,6 +90,7 @@ def main(argv=None):
             for name, (plain, fast) in errors.items()
         ),
     ]
+    size = PRESETS[args.model]["size"]
     write_results(
         "train_step",
         f"""# A training step
@@ -93,7 +98,7 @@ def main(argv=None):
 `OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/bench_train_step.py`
 {machine_line()}
 
-Full network, {args.batch} clips of 8x224x224. As published: forward, second forward for the latents, backward, Adam by
+{args.model.capitalize()} network, {args.batch} clips of 8x{size}x{size}. As published: forward, second forward for the latents, backward, Adam by
 single parameters. Ours: one forward, backward, fused Adam. Medians of {args.rounds} interleaved rounds; "CPU time" is the
 ratio of processor time over all threads, which other work on the machine changes less. The large malloc settings keep
 big blocks instead of giving them back to the system after each layer; the last rows have each side's own.
@@ -106,6 +111,7 @@ Loss in bf16: {losses["bf16"]:.4f}.
 Relative distance of float32 gradients from a float64 run, median over parameters: {'; '.join(checks[1:])}.
 Loss of the same step: {checks[0]}.
 """,
+        args.quick or args.model != "full",
     )
     if abs(losses["plain"] - losses["fast"]) > LIMIT:
         raise SystemExit("the losses differ")
@@ -219,7 +225,7 @@ def sides_of(batch, model, names=("plain", "one forward", "fast", "bf16")):
     return sides
 
 
-def measure(batch, rounds, model="full"):
+def measure(batch, rounds, model):
     """(losses of the first step, times), each by the names of sides_of."""
     sides = {name: side for name, (_, side) in sides_of(batch, model).items()}
     losses = {name: float(side()) for name, side in sides.items()}  # warms up, too
@@ -243,14 +249,14 @@ def memory_of(model, batch):
     }
 
 
-def gradient_errors():
-    """{mode: (plain, ours)}: largest over parameters of |gradient - float64 gradient| /
+def gradient_errors(model):
+    """{mode: (plain, ours)}: median over parameters of |gradient - float64 gradient| /
     |float64 gradient|.
     """
-    errors = {}
+    errors, size = {}, min(PRESETS[model]["size"], 96)
     for training in (False, True):
-        fast, plain = pair("full", size=96)
-        clip = clips(2, 96)
+        fast, plain = pair(model, size=size)
+        clip = clips(2, size)
         masks, target = fast.random_masks(2, "cpu"), target_of(clip)
         exact = copy.deepcopy(plain).double()
         runs = []

@@ -1,6 +1,6 @@
 """Memory of a loading process over an epoch of 2,000 clips of 250 videos: it must not grow.
 
-    python benchmarks/bench_worker_memory.py                    # --clips 200 for a quick look
+    python benchmarks/bench_worker_memory.py                    # --quick: 160 clips
 
 Reads   a real UCF-101 file in ../shared under 250 names, and 60 J-HMDB videos with masks
         where they are at hand; without them, a video made on the spot
@@ -41,7 +41,7 @@ def main(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--clips", type=int, default=2000)
-    args = parser.parse_args(argv)
+    args = timing.parse(parser, argv, clips=160)
     torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -57,10 +57,7 @@ in MiB after {WARM} clips, at its highest afterwards, and after the last.
 
 {table(["videos", "clips", f"after {WARM}", "highest", "at the end", "growth"], rows)}
 """
-    if args.clips >= 2000:
-        timing.write_results("worker_memory", text, loading_data.real())
-    else:
-        print(text)
+    timing.write_results("worker_memory", text, args.clips < 2000, loading_data.real())
     return int(any(float(row[-1]) >= LIMIT for row in rows))
 
 

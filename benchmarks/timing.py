@@ -5,10 +5,13 @@ Needs no torch. A bench script starts with its two sides as functions of no argu
 
     times = interleaved({"plain": plain, "fast": fast}, rounds=5)
     print(ratio(times, "plain", "fast"))                    # median over rounds of plain / fast
-    write_results("scoring", text)                          # benchmarks/results/scoring.md
+    write_results("scoring", text, quick=False)             # benchmarks/results/scoring.md
 
 Machines that are shared drift by half within minutes; the sides therefore take turns, and
 what is reported is the median of a round's ratios, not the ratio of two means.
+
+Every bench script takes --quick, by parse(): all its way and all its checks, at sizes that
+take seconds.
 """
 
 import contextlib
@@ -159,15 +162,34 @@ def lacks(*paths):
     return bool(missing)
 
 
-def write_results(name, text, real=True):
-    """Print `text` and write it to benchmarks/results/<name>.md; not what made-up data in
-    place of real gave.
+def parse(parser, argv=None, **sizes):
+    """Flags of a bench script, --quick among them.
+
+    parser: with the script's own flags; argv: as for its parse_args. sizes: {flag: its
+    default with --quick}; what is given by hand wins over them.
+    """
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="all checks and tables at sizes that take seconds; no results are written",
+    )
+    if parser.parse_known_args(argv)[0].quick:
+        parser.set_defaults(**sizes)
+    return parser.parse_args(argv)
+
+
+def write_results(name, text, quick, real=True):
+    """Print `text` and write it to benchmarks/results/<name>.md -> whether it was written:
+    not what a quick look or a part of the work gave, nor made-up data in place of real.
     """
     print(text)
-    if not real:
+    if quick:
+        print(f"a quick look, or a part: {RESULTS / name}.md stays as it was")
+    elif not real:
         print(
             f"measured on a made-up video: {RESULTS / name}.md stays as it was "
             "(CLAUS_SHARED=... names the folder that has data/ with real videos)"
         )
-        return
-    write_text(RESULTS / f"{name}.md", text.rstrip() + "\n")
+    else:
+        write_text(RESULTS / f"{name}.md", text.rstrip() + "\n")
+    return real and not quick
