@@ -12,7 +12,8 @@ import torch
 from claus.losses.criterion import shows_action
 from claus.utils import distributed
 
-# clips of a piece: fewer cost more a clip (×1.25 at two, `--model laptop`), more leave cores idle
+# clips of a piece at most, and never more than half of the batch: fewer cost more a clip (×1.25 at
+# two, `--model laptop`), more leave cores idle
 PIECE = 4
 
 
@@ -53,12 +54,14 @@ class Piece(NamedTuple):
     part: Part
 
 
-def pieces(batch, part, size=PIECE):
-    """A process's part of a batch -> its Pieces of `size` clips, the last with what is left.
-    batch: what a loss reads, on the CPU, and "name".
+def pieces(batch, part):
+    """A process's part of a batch -> its Pieces, of PIECE clips or a half of it, the last with
+    what is left; the number of cores does not matter. batch: what a loss reads, on the CPU, and
+    "name".
     """
     shown = shows_action(batch).tolist()
     actions, count = max(sum(shown), 1), len(shown)
+    size = min(PIECE, max(count // 2, 1))
     found = []
     for start in range(0, count, size):
         own = slice(start, min(start + size, count))

@@ -246,10 +246,9 @@ class ClausStep:
         own = slice(part.first, part.first + len(batch["name"]))
         masks = dropout_masks(self.detector, self.seed, now.step, len(part.names))
         masks = [moved(mask[own], device) for mask in masks]
-        cut = pieces(batch, part) if self.takes_pieces(device) else []
-        if len(cut) < 2:
-            return self.loss_of(batch, masks, centers, now, part)
-        return self.in_pieces(cut, masks, centers, now)
+        if self.takes_pieces(device):
+            return self.in_pieces(pieces(batch, part), masks, centers, now)
+        return self.loss_of(batch, masks, centers, now, part)
 
     def takes_pieces(self, device):
         """Whether the pieces of a batch give what the whole of it would, and it pays."""
@@ -284,7 +283,7 @@ class ClausStep:
 
         total, sums, detections = 0.0, defaultdict(float), []
         count = lanes.count("cpu", len(cut), torch.get_num_threads())
-        with one_thread_each(count):
+        with one_thread_each(max(count, 2)):  # a single lane, too: the same bytes
             for loss, terms, detection, gradients in self.lanes.map(work, cut, count):
                 total = total + loss
                 for name, value in terms.items():

@@ -196,7 +196,9 @@ def evaluation(kind, path, side):
     """All that evaluate.py does with a video: overlaps with the truth and regions, then the
     numbers of both protocols and the floor. kind: of labels, "boxes" or "masks".
     """
-    trained = SimpleNamespace(detector=OneActor(), pixel_range="0..1", classes=CLASSES)
+    trained = SimpleNamespace(
+        detector=OneActor(), pixel_range="0..1", classes=CLASSES, amp=False
+    )
     nothing = ["--run", "none", "--ground-truth", "none", "--test-list", "none"]
     settings = parse(["--device", "cpu", "--no-floor", *nothing])
     geometry, video = GEOMETRY["full", "wide"], labels_of(path, kind)

@@ -92,13 +92,22 @@ def test_the_number_of_threads_changes_no_byte(threads):
 def test_shares_of_the_pieces_add_up_to_that_of_the_part():
     given = batch(64)
     part = part_of_batch(given)._replace(clips=0.5, actions=0.25, first=6)
-    cut = pieces(given, part, size=4)
-    assert [piece.own for piece in cut] == [slice(0, 4), slice(4, 6)]
-    assert [piece.part.first for piece in cut] == [6, 10]
-    np.testing.assert_allclose([piece.part.clips for piece in cut], [0.5 * 4 / 6, 0.5 * 2 / 6])
-    # one of the last two clips shows no action
-    np.testing.assert_allclose([piece.part.actions for piece in cut], [0.25 * 0.8, 0.25 * 0.2])
-    assert cut[1].batch["name"] == ["v4", "v5"] and len(cut[1].batch["weight"]) == 2
+    cut = pieces(given, part)
+    assert [piece.own for piece in cut] == [slice(0, 3), slice(3, 6)]
+    assert [piece.part.first for piece in cut] == [6, 9]
+    np.testing.assert_allclose([piece.part.clips for piece in cut], [0.25, 0.25])
+    # the last clip shows no action
+    np.testing.assert_allclose([piece.part.actions for piece in cut], [0.25 * 0.6, 0.25 * 0.4])
+    assert cut[1].batch["name"] == ["v3", "v4", "v5"] and len(cut[1].batch["weight"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("clips", "sizes"), [(1, [1]), (2, [1, 1]), (5, [2, 2, 1]), (16, [4, 4, 4, 4])]
+)
+def test_sizes_of_pieces(clips, sizes):
+    names = [f"v{number}" for number in range(clips)]
+    given = {"target": torch.ones(clips, 8, 2, 2), "name": names}
+    assert [len(piece.batch["name"]) for piece in pieces(given, part_of_batch(given))] == sizes
 
 
 def test_batch_norm_that_learns_sees_the_whole_batch():
