@@ -7,10 +7,12 @@ Reads   three real UCF-101 files in ../shared (or where CLAUS_SHARED points); wi
         a video made on the spot
 Writes  benchmarks/results/loading.md, from real files alone
 Expect  two minutes. One core, one process. Stops with an error where the sides do not give
-        the same clips.
+        the same clips, or where an ffmpeg command on the PATH does not decode them.
 """
 
 import argparse
+import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -56,6 +58,7 @@ def main(argv=None):
     videos, most, rounds = list(labels.videos.values()), None, ROUNDS
     if args.quick:
         videos, most, rounds = videos[:1], 2, 1
+    check_command(find(videos[0].name), videos[0])
     with tempfile.TemporaryDirectory() as folder:
         exact = sum(check_frames(find(video.name)) for video in videos)
         rows = [
@@ -73,12 +76,12 @@ def main(argv=None):
             most,
             rounds,
         )
-    text = report(where, exact, rows, stages)
+    text = report(where, exact, rows, stages, rounds)
     timing.write_results("loading", text, args.quick, loading_data.real())
     return 0
 
 
-def report(where, exact, rows, stages):
+def report(where, exact, rows, stages, rounds):
     """The tables for people, Markdown."""
     ratios = list(zip(*(row[-4:] for row in rows if row[0].startswith("full")), strict=True))
     index, cache, index_alone, cache_alone = (
@@ -95,7 +98,7 @@ def report(where, exact, rows, stages):
 `python benchmarks/bench_loading.py`: {machine_line()}.
 One process, {where}. Per clip: 8 frames at stride 2, random crop and flip, pseudo-labels and STeW weights. Published
 way: the whole video is decoded with {decoder}, the rest as in reference/clips.py. One thread:
-the published way where PyAV decodes and is told to do it with a single thread. Medians of {ROUNDS} interleaved rounds
+the published way where PyAV decodes and is told to do it with a single thread. Medians of {rounds} interleaved rounds
 over the labeled frames of a video; × is the median of a round's ratios. Clips a second of one core's processor time,
 of every process involved, so that others who use the machine do not count.
 
@@ -120,6 +123,27 @@ def each(function, arguments):
     """
     for argument in arguments:
         function(argument)
+
+
+def check_command(path, video):
+    """Stop with one line where there is an ffmpeg command that does not decode a file: the
+    published way would use it.
+    """
+    command = shutil.which("ffmpeg")
+    if command is None:
+        return
+    try:
+        frames = plain_loading.whole_video(path, video.height, video.width)
+        fault = "" if len(frames) == video.frames else f"gives {len(frames)} frames"
+    except subprocess.CalledProcessError as error:
+        fault = f"ended with status {error.returncode}"
+    except (OSError, ValueError) as error:  # no program; no whole frames
+        fault = f"failed: {error}"
+    if fault:
+        sys.exit(
+            f"{command} {fault} for {path} of {video.frames} frames; repair it or take it off "
+            "the PATH: PyAV then decodes in its place"
+        )
 
 
 def check_frames(path):

@@ -1,7 +1,7 @@
 """Memory of a long video: read, scored and evaluated as a stream, against all its clips at
 once.
 
-    python benchmarks/bench_memory.py                 # three minutes; --quick: ten seconds
+    python benchmarks/bench_memory.py                 # three minutes; --quick: six seconds
     python benchmarks/bench_memory.py --minutes 60 --streams-only --only "evaluation, boxes"
 
 Reads   a 640x480 video at 25 frames/s made on the spot, with a box or a mask in every frame
@@ -66,7 +66,7 @@ def main(argv=None):
     parser.add_argument("--streams-only", action="store_true", help="leave the other side out")
     parser.add_argument("--only", choices=tuple(WORKS), help="this work alone")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)  # path, work, side
-    args = timing.parse(parser, argv, minutes=1 / 6)
+    args = timing.parse(parser, argv, minutes=0.1)
     torch.set_num_threads(1)
     global EVERY
     EVERY = min(60, args.minutes / 3)

@@ -1,6 +1,6 @@
 """Memory of a loading process over an epoch of 2,000 clips of 250 videos: it must not grow.
 
-    python benchmarks/bench_worker_memory.py                    # --quick: 160 clips
+    python benchmarks/bench_worker_memory.py                    # --quick: 130 clips
 
 Reads   a real UCF-101 file in ../shared under 250 names, and 60 J-HMDB videos with masks
         where they are at hand; without them, a video made on the spot
@@ -41,7 +41,7 @@ def main(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--clips", type=int, default=2000)
-    args = timing.parse(parser, argv, clips=160)
+    args = timing.parse(parser, argv, clips=130)
     torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
