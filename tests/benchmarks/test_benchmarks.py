@@ -1,12 +1,18 @@
-"""The benchmarks where the real data is absent, and what the one of loading measures."""
+"""The benchmarks at their quick sizes and where the real data is absent; what some of them
+measure.
+"""
 
+import argparse
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from claus.artifacts import score_columns
 from claus.artifacts.cycle import Cycle
@@ -17,6 +23,7 @@ from claus.benchmarks import (
     bench_memory,
     bench_scale,
     loading_data,
+    run_all,
     timing,
 )
 from claus.datasets.labels import annotations as annotation_file
@@ -24,9 +31,113 @@ from claus.datasets.video.reader import iter_frames, pixels
 from claus.reference import clips as plain_loading
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("bench_*.py"))
+# in a process of their own, a minute each: others have tests below
+SLOW = {
+    "around_step",
+    "detect",
+    "mask_interp",
+    "memory",
+    "network",
+    "scale",
+    "select",
+    "train_step",
+    "worker_memory",
+}
 
 
-@pytest.mark.parametrize("script", ["bench_act", "bench_mask_interp"])
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """The folder that results are written to."""
+    monkeypatch.setattr(timing, "RESULTS", tmp_path / "results")
+    timing.RESULTS.mkdir()
+    threads = torch.get_num_threads()
+    yield timing.RESULTS
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_has_a_quick_look(script, capsys):
+    module = importlib.import_module(f"claus.benchmarks.{script}")
+    with pytest.raises(SystemExit) as ended:
+        module.main(["--help"])
+    assert ended.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--quick all checks and tables at sizes that take seconds" in said
+
+
+@pytest.mark.parametrize("script", ["act", "pseudo_labels"])
+def test_a_quick_look_checks_and_writes_nothing(script, results, capsys):
+    module = importlib.import_module(f"claus.benchmarks.bench_{script}")
+    assert module.main(["--quick"]) == 0
+    assert list(results.iterdir()) == [] and capsys.readouterr().out
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("script", sorted(SLOW))
+def test_a_quick_look_runs_to_its_end(script):
+    """As make bench QUICK=1 has it."""
+    before = {path: path.read_bytes() for path in timing.RESULTS.iterdir()}
+    command = [sys.executable, str(BENCHMARKS / "run_all.py"), "--quick", "--only", script]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"== bench_{script}.py: " in done.stdout and "== 1 of 1 done" in done.stdout
+    assert {path: path.read_bytes() for path in timing.RESULTS.iterdir()} == before
+
+
+def test_quick_sizes_are_defaults_that_flags_override():
+    def flags(*given):
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--rounds", type=int, default=5)
+        parser.add_argument("--clips", type=int, default=100)
+        found = timing.parse(parser, given, rounds=1, clips=2)
+        return found.rounds, found.clips, found.quick
+
+    assert flags() == (5, 100, False)
+    assert flags("--quick") == (1, 2, True)
+    assert flags("--clips", "7", "--quick") == (1, 7, True)
+
+
+def test_results_are_written_of_whole_runs_on_real_data_alone(results, capsys):
+    assert not timing.write_results("a", "text", quick=True)
+    assert not timing.write_results("a", "text", quick=False, real=False)
+    assert list(results.iterdir()) == []
+    assert capsys.readouterr().out.count("a.md stays as it was") == 2
+    assert timing.write_results("a", "text\n\n", quick=False)
+    assert (results / "a.md").read_text() == "text\n"
+
+
+def test_a_script_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run_all, "HERE", tmp_path)
+    log = tmp_path / "log"
+    for name, status in (("a", 3), ("b", 0)):
+        text = f"import sys; open({str(log)!r}, 'a').write('{name} %s;' % sys.argv[1:])\n"
+        (tmp_path / f"bench_{name}.py").write_text(f"{text}sys.exit({status})")
+    assert run_all.main(["--quick"]) == 1
+    assert log.read_text() == "a ['--quick'];b ['--quick'];"
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == ["== 1 of 2 done", "FAILED: bench_a.py ended with status 3"]
+    assert any(line.startswith("== bench_b.py: ") for line in said)
+    assert run_all.main(["--only", "b"]) == 0
+    assert log.read_text().endswith("b [];")
+
+
+def test_a_script_that_does_not_end_is_stopped(tmp_path):
+    """With what it has started."""
+    script, child = tmp_path / "bench_a.py", tmp_path / "child"
+    script.write_text(
+        "import subprocess, time\n"
+        "child = subprocess.Popen(['sleep', '300'])\n"
+        f"open({str(child)!r}, 'w').write(str(child.pid))\n"
+        "time.sleep(300)\n"
+    )
+    assert run_all.outcome(script, [], minutes=0.02) == "was stopped after 0.02 minutes"
+    if child.exists():  # a busy machine may not have come so far
+        status = Path(f"/proc/{child.read_text()}/stat")
+        assert not status.exists() or status.read_text().split()[2] in "ZX"
+
+
+@pytest.mark.parametrize("script", ["bench_act", "bench_cycle", "bench_mask_interp"])
 def test_without_the_real_data_one_line_and_status_0(script, tmp_path):
     """As make bench calls it."""
     done = subprocess.run(
@@ -42,12 +153,36 @@ def test_without_the_real_data_one_line_and_status_0(script, tmp_path):
     )
 
 
-def test_loading_without_real_videos_measures_four_ways(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "text, fault",
+    [
+        ("#!/bin/sh\nexit 1\n", "ended with status 1"),
+        ("#!/bin/sh\nexit 0\n", "gives 0 frames"),
+        ("#!/bin/sh\nhead -c 100 /dev/zero\n", "failed: "),
+        ("nonsense", "failed: "),
+    ],
+)
+def test_an_ffmpeg_that_does_not_decode_is_one_line(
+    text, fault, made_videos, tmp_path, monkeypatch
+):
+    path, command = made_videos / "gray20.avi", tmp_path / "ffmpeg"
+    video = SimpleNamespace(height=24, width=32, frames=20)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    bench_loading.check_command(path, video)  # there is none
+    command.write_text(text)
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    with pytest.raises(SystemExit) as ended:
+        bench_loading.check_command(path, video)
+    said = ended.value.code
+    assert said.startswith(f"{command} {fault}") and "take it off the PATH" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_loading_without_real_videos_measures_four_ways(tmp_path, monkeypatch, results, capsys):
     monkeypatch.setattr(loading_data, "SHARED", tmp_path)
-    monkeypatch.setattr(
-        timing, "write_results", lambda *_: pytest.fail("a quick look leaves no results")
-    )
     assert bench_loading.main(["--quick"]) == 0
+    assert list(results.iterdir()) == []
     said = capsys.readouterr().out.splitlines()
     assert "a video made on the spot" in " ".join(said)
     start = next(i for i, line in enumerate(said) if line.startswith("| network"))
@@ -65,22 +200,20 @@ def test_one_thread_decodes_the_same_pictures(made_videos):
 
 
 @pytest.mark.long
-def test_memory_of_a_short_video_is_measured_on_both_sides(monkeypatch, capsys):
-    monkeypatch.setattr(
-        timing, "write_results", lambda *_: pytest.fail("a quick look leaves no results")
-    )
+def test_memory_of_a_short_video_is_measured_on_both_sides(monkeypatch, results, capsys):
     monkeypatch.setattr(bench_memory, "WORKS", {"reading": bench_memory.read})
     assert bench_memory.main(["--minutes", "0.5"]) == 0
-    row = capsys.readouterr().out.strip().splitlines()[-1]
+    assert list(results.iterdir()) == []
+    said = capsys.readouterr().out.splitlines()
+    row = next(line for line in said if line.startswith("| reading"))
     work, stream, whole = (cell.strip() for cell in row.strip("|").split("|"))
     assert work == "reading" and 0 <= float(stream) < float(whole)
 
 
-def test_the_laptop_network_is_measured_and_both_sides_agree(monkeypatch):
-    written = []
-    monkeypatch.setattr(timing, "write_results", lambda name, text: written.append(text))
-    assert bench_laptop.main(["--frames", "20", "--rounds", "1", "--batch", "1"]) == 0
-    rows = [line for line in written[0].splitlines() if line.startswith("| ")]
+def test_the_laptop_network_is_measured_and_both_sides_agree(results, capsys):
+    assert bench_laptop.main(["--quick"]) == 0
+    assert list(results.iterdir()) == []
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + 5  # heads, and a row each
     with pytest.raises(SystemExit, match="a map differs"):
         bench_laptop.same(
@@ -105,9 +238,13 @@ def test_a_small_pool_goes_through_the_whole_cycle_of_bench_scale(tmp_path, monk
 
 
 @pytest.mark.long
-def test_a_cycle_is_timed_stage_by_stage(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bench_cycle, "JHMDB", tmp_path / "none")
-    flags = ["--steps", "4", "--batch-size", "2", "--passes", "2", "--videos", "50%"]
-    assert bench_cycle.main(flags) == 0
+@pytest.mark.parametrize("real", [False, True])
+def test_a_cycle_is_timed_stage_by_stage(real, tmp_path, monkeypatch, results, capsys):
+    if not real:
+        monkeypatch.setattr(bench_cycle, "JHMDB", tmp_path / "none")
+    elif not bench_cycle.JHMDB.is_dir():
+        pytest.skip("needs the real data")
+    assert bench_cycle.main(["--quick"]) == 0
+    assert list(results.iterdir()) == []
     said = capsys.readouterr().out
     assert said.count("\n| ") == 10 and "stays as it was" in said
