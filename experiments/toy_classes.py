@@ -138,6 +138,8 @@ def page(args, found):
             cells = [difference_cell(found[one], found[other], score) for score in SCORES]
             gains.append([f"{one} - {other}", *cells])
     seeds = " ".join(map(str, args.seeds))
+    if args.arms != list(ARMS):
+        seeds += f" --arms {shlex.join(args.arms)}"
     return "\n".join(
         [
             "# The class on the toy videos",
