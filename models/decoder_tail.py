@@ -117,8 +117,10 @@ class FusedTail(nn.Module):
 
 
 def _sum(x, y):
-    """x + y; where no gradient is wanted, in x, which nobody else holds."""
-    return x + y if torch.is_grad_enabled() or len(x) < len(y) else x.add_(y)
+    """x + y; where no gradient is wanted, in x, which nobody else holds. Shapes, not len(): that
+    would fix the batch of an exported network.
+    """
+    return x + y if torch.is_grad_enabled() or x.shape[0] < y.shape[0] else x.add_(y)
 
 
 # (first row, first column)
