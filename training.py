@@ -110,6 +110,7 @@ class TrainingSettings:
     model: str  # of models.BACKBONES
     pretrained: str | None  # a path, "none", or None: the backbone's own
     train_encoder: bool  # its pretrained part, too
+    class_head: str | None  # of models.detector.CLASS_HEADS; None: the backbone's own
     crop: str | None  # None: that of the labels' data set
     pixel_range: str
     pseudo_label_loss: str  # of losses.stew.PSEUDO_LABEL_LOSSES
@@ -120,6 +121,10 @@ class TrainingSettings:
     centers: str  # of losses.cluster.CENTERS: what the pool is assigned to
     validate: bool
     seed: int
+
+    def network(self) -> dict:
+        """Fields of DetectorConfig that are set beside --model."""
+        return {} if self.class_head is None else {"class_head": self.class_head}
 
 
 # ---------------------------------------------------------------------------------- videos
@@ -283,7 +288,7 @@ class Trainer:
         self.failed = dict(videos.failed)
         self.geometry = GEOMETRY[BACKBONES[settings.model].clips, settings.crop]
         torch.manual_seed(settings.seed)
-        network = {**PRESETS[settings.model], **recipe.network}
+        network = {**PRESETS[settings.model], **settings.network(), **recipe.network}
         config = DetectorConfig(len(self.labels.classes), **network)
         detector = with_sync_batch_norm(Detector(config), settings.optimizer.batch_norm)
         freeze_encoder(detector, not settings.train_encoder)

@@ -7,9 +7,9 @@ def binary_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Te
     """-t·log σ(x) - (1 - t)·log(1 - σ(x)) of every element: float logits x and targets t in
     [0,1], both of one shape.
 
-    It is max(x, 0) - t·x - log σ(|x|), within 1e-6 of the exact number for |x| < 10. PyTorch's own takes
-    log(1 + exp(-|x|)) in the last term, which a CPU computes ×3.5 as slowly; σ(|x|) is at least
-    ½, so its logarithm is as exact as the sum needs.
+    It is max(x, 0) - t·x - log σ(|x|), within 1e-6 of the exact number for |x| < 10. PyTorch's
+    own takes log(1 + exp(-|x|)) in the last term, which a CPU computes ×3.5 as slowly; σ(|x|) is
+    at least ½, so its logarithm is as exact as the sum needs.
     """
     return _BinaryCrossEntropy.apply(logits, target)
 
