@@ -99,7 +99,8 @@ def main(argv=None):
     text = (
         "# Selection: time and memory\n\n`python benchmarks/bench_select.py`, "
         f"{in_words(about_machine())}; one thread. Each line is one process from "
-        "start to end; a slow plain program made the same picks on a sample of each.\n\n"
+        "start to end; a slow plain program made the same picks on a sample of each. Where "
+        "others use the machine, wall time is theirs, too.\n\n"
     )
     write_results("select", text + table(rows), args.sizes != SIZES or bool(wrong))
     print("\n".join(wrong) or "the slow plain program makes the same picks on the samples")
