@@ -37,9 +37,9 @@ from claus.benchmarks.timing import (  # noqa: E402
     with_large_malloc,
     write_results,
 )
-from claus.models.detector import PRESETS  # noqa: E402
+from claus.models.detector import PRESETS, DetectorConfig  # noqa: E402
 from claus.reference.network import plain_adam, plain_step  # noqa: E402
-from claus.reference.pair import clips, pair  # noqa: E402
+from claus.reference.pair import CLASSES, clips, pair  # noqa: E402
 from claus.utils.machine import machine_line  # noqa: E402
 from claus.utils.markdown import table  # noqa: E402
 
@@ -95,7 +95,7 @@ def main(argv=None):
             for name, (plain, fast) in errors.items()
         ),
     ]
-    size = PRESETS[args.model]["size"]
+    size = size_of(args.model)
     write_results(
         "train_step",
         f"""# A training step
@@ -122,6 +122,11 @@ Loss of the same step: {checks[0]}.
         raise SystemExit("the losses differ")
     if any(fast > farther * plain + 1e-5 for plain, fast in errors.values()):
         raise SystemExit("our gradients are farther from float64 than the plain ones")
+
+
+def size_of(model):
+    """Pixels of a side of a network's clips."""
+    return DetectorConfig(CLASSES, **PRESETS[model]).size
 
 
 # our sides and the plain ones that they are set against
@@ -268,7 +273,7 @@ def gradient_errors(model, networks):
 
 def gradient_error(model, seed, training):
     """(plain, ours) of one network."""
-    size = min(PRESETS[model]["size"], 96)
+    size = min(size_of(model), 96)
     fast, plain = pair(model, seed=seed, size=size)
     clip = clips(2, size)
     masks, target = fast.random_masks(2, "cpu"), target_of(clip)

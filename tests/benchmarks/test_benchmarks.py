@@ -22,6 +22,7 @@ from claus.benchmarks import (
     bench_loading,
     bench_memory,
     bench_scale,
+    bench_train_step,
     loading_data,
     run_all,
     timing,
@@ -83,6 +84,15 @@ def test_a_quick_look_runs_to_its_end(script):
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"== bench_{script}.py: " in done.stdout and "== 1 of 1 done" in done.stdout
     assert {path: path.read_bytes() for path in timing.RESULTS.iterdir()} == before
+
+
+@pytest.mark.parametrize("model", bench_train_step.COMPARED_ON)
+def test_each_network_of_the_training_step_has_its_gradients_compared(model, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(bench_train_step, "pair", lambda *_, size, **__: sizes.append(size))
+    with pytest.raises(TypeError):  # there is no network to unpack
+        bench_train_step.gradient_error(model, 0, training=True)
+    assert (sizes, bench_train_step.size_of(model)) in (([96], 224), ([64], 64))
 
 
 def test_quick_sizes_are_defaults_that_flags_override():
