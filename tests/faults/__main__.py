@@ -27,10 +27,12 @@ import claus.utils.startup  # noqa: E402, F401  before torch
 from tests.datasets import test_name_lists  # noqa: E402
 from tests.faults import (  # noqa: E402
     campaign,
+    column_files,
     files,
     files_of_people,
     pickles,
     scripts,
+    states,
     videos,
     works,
 )
@@ -38,6 +40,8 @@ from tests.faults import (  # noqa: E402
 PAGE = campaign.root() / "docs" / "status.md"
 MARKS = "<!-- faults -->", "<!-- /faults -->"
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+STATES = "rerun from the folder at each file operation"
+KILLS = "kill -9, Ctrl-C, SIGTERM"
 PLACES = {"short": 6, "long": None}  # operations of a script on files; None: all of them
 COLUMNS = (
     "what was tried",
@@ -49,6 +53,7 @@ COLUMNS = (
     "hang",
 )
 GROUPS = {
+    ".columns": "columns of large pools",
     "answers": "forms and tools' files",
     ".json`": "JSON",
     ".jsonl": "JSON lines",
@@ -133,7 +138,7 @@ def rows_of(path):
 
 def mutated(count, seed):
     """(name, outcomes) of every kind of file."""
-    for kind in (*files.KINDS, *files_of_people.KINDS):
+    for kind in (*files.KINDS, *files_of_people.KINDS, *column_files.KINDS):
         number = max(int(count * kind.share), 5)
         yield f"`{kind.name}`, mutated", campaign.outcomes(kind, number, seed)
 
@@ -159,11 +164,12 @@ def stopped(places):
     try:
         bench = scripts.Bench.make(folder)
         for work in works.WORKS:
-            found = scripts.kills(bench, work, SIGNALS, works.fewer(work, places))
-            yield (
-                f"{work.name}: kill -9, Ctrl-C, SIGTERM",
-                ((o, f"{s} {n} {t}") for s, n, o, t in found),
-            )
+            found = states.rerun(bench, work, works.fewer(work, places))
+            yield f"{work.name}: {STATES}", ((o, f"{n} {t}") for n, o, t in found)
+        for work in works.WORKS:
+            signals, number = works.kills_of(work, SIGNALS, places)
+            found = scripts.kills(bench, work, signals, number)
+            yield f"{work.name}: {KILLS}", ((o, f"{s} {n} {t}") for s, n, o, t in found)
         for work in works.WORKS:
             found = scripts.full_disk(bench, work, works.fewer(work, places))
             yield f"{work.name}: disk full", ((o, f"{n} {t}") for n, o, t in found)
@@ -179,7 +185,7 @@ def group_of(name):
         return "name lists"
     kind = name.partition(": ")[2]
     if kind:  # of a script
-        return "kill -9, Ctrl-C, SIGTERM" if "kill" in kind else kind
+        return kind
     return next((group for ending, group in GROUPS.items() if ending in name), name)
 
 

@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
-from . import campaign, files, files_of_people, pickles, scripts, videos, works
+from . import campaign, column_files, files, files_of_people, pickles, scripts, videos, works
 
-KINDS = [*files.KINDS, *files_of_people.KINDS]
+KINDS = [*files.KINDS, *files_of_people.KINDS, *column_files.KINDS]
 
 COUNT = 20
 
@@ -55,7 +55,7 @@ def bench(tmp_path_factory):
     return scripts.Bench.make(tmp_path_factory.mktemp("bench"))
 
 
-SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
+SIGNALS = [[signal.SIGKILL], [signal.SIGINT], [signal.SIGTERM]]
 # a script of each kind; corrections and the first call of run_cycles.py were not the same
 STOPPED = [works.SELECT, works.ASK, works.ANSWERS, works.CORRECT, works.LABEL, works.BEGIN]
 
@@ -73,7 +73,7 @@ def test_a_signal_where_a_temporary_file_is_made_or_removed_leaves_none(bench):
     for number in range(10):
         run = bench.fresh(works.SELECT)
         stop = scripts.at_operation(number, run, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        status, text = scripts.in_child(works.SELECT, run, bench.data, before=stop)
+        status, text = scripts.run_work(works.SELECT, run, bench.data, before=stop)
         assert scripts.said(status, text, 130), text
         left = [path.name for path in run.rglob("*") if path.name.startswith(".")]
         assert not left and whole

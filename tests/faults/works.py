@@ -357,6 +357,19 @@ SLOW = {CYCLES.name: 3, REPORT.name: 2, EXPORT.name: 4, EXPERIMENTS.name: 4}
 PAIRED = [SELECT, ANSWERS, CORRECT, TRAINING, EXTRACT, EVALUATE, LABEL, BEGIN]
 
 
+# kills of the slow ones where all operations are asked for, else every signal at every one
+# of the quick ones, and signals in turn at every one of those that train or score
+FEW = {CYCLES.name: 24, PEOPLE.name: 24, REPORT.name: 9, EXPORT.name: 3, EXPERIMENTS.name: 6}
+QUICK = [*FIRST, LABEL, BEGIN]
+
+
 def fewer(work, places):
     """How many operations of a work to try, of `places` (None: all)."""
     return places and max(places // SLOW.get(work.name, 1), 1)
+
+
+def kills_of(work, signals, places):
+    """(groups of signals, at how many operations): each operation takes the next group."""
+    if places or work not in QUICK:
+        return [[one] for one in signals], fewer(work, places) or FEW.get(work.name)
+    return [signals], None
