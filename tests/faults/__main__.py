@@ -24,6 +24,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import claus.utils.startup  # noqa: E402, F401  before torch
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # makers of the tests
 from tests.datasets import test_name_lists  # noqa: E402
 from tests.faults import (  # noqa: E402
     campaign,
@@ -42,6 +44,7 @@ MARKS = "<!-- faults -->", "<!-- /faults -->"
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 STATES = "rerun from the folder at each file operation"
 KILLS = "kill -9, Ctrl-C, SIGTERM"
+PAIRS = "two scripts at once"
 PLACES = {"short": 6, "long": None}  # operations of a script on files; None: all of them
 COLUMNS = (
     "what was tried",
@@ -173,10 +176,18 @@ def stopped(places):
         for work in works.WORKS:
             found = scripts.full_disk(bench, work, works.fewer(work, places))
             yield f"{work.name}: disk full", ((o, f"{n} {t}") for n, o, t in found)
-        both = itertools.combinations_with_replacement(works.PAIRED, 2)
-        yield "two scripts at once", (scripts.pairs(bench, *two) for two in both)
+        for first in dict.fromkeys(first for first, _ in works.paired()):
+            others = [other for one, other in works.paired() if one is first]
+            yield f"{first.name}: {PAIRS}", at_once(bench, first, others)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def at_once(bench, first, others):
+    """(outcome, text) of a script with each of others."""
+    for other in others:
+        outcome, text = scripts.pairs(bench, first, other)
+        yield outcome, f"with {other.name}: {text}"
 
 
 def group_of(name):

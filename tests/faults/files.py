@@ -773,6 +773,7 @@ def make_tiny_detector(folder):
     )
     classes = tuple("ABCDEF")
     about = {"arguments": {"train_encoder": True, "seed": 0}, "steps": 3, "failed": {}}
+    about["license"] = "MIT"
     state = checkpoint.detector_state(
         network, clusters, classes, "own", GEOMETRY["small", "wide"], "-1..1", about
     )
@@ -788,14 +789,14 @@ def read_detector(path):
     weights = sum(float(t.double().abs().sum()) for t in found.detector.state_dict().values())
     if not math.isfinite(weights):
         raise AssertionError("weights that are not finite were read")
-    about = json.dumps(found.about, sort_keys=True, default=str)
     return [
         weights,
         found.classes,
         found.dataset,
         str(found.geometry),
         found.pixel_range,
-        about,
+        repr(found.about),  # shown to people, and the license written elsewhere
+        found.about.get("license", ""),
         np.asarray(found.clusters.centers).tolist(),
         sorted(found.clusters.assignment.items()),
     ]

@@ -5,6 +5,7 @@ data sets, the command lines, and the runs that they need.
 import contextlib
 import http.client
 import io
+import itertools
 import json
 import os
 import shutil
@@ -353,14 +354,27 @@ WORKS = [*FIRST, TRAINING, MASKS, SEMI, EXTRACT, EVALUATE, DETECT, LABEL, BEGIN,
 WORKS += [CYCLES, REPORT, EXPORT, EXPERIMENTS]
 # this many times fewer places
 SLOW = {CYCLES.name: 3, REPORT.name: 2, EXPORT.name: 4, EXPERIMENTS.name: 4}
-# that write into a run folder; loops, whose steps these are, as far as their first question
-PAIRED = [SELECT, ANSWERS, CORRECT, TRAINING, EXTRACT, EVALUATE, LABEL, BEGIN]
+# at once on a run folder: those of a chain with each other (and themselves), and the first
+# two with strangers; what is slow with those that touch the same files
+ORACLE = [SELECT, TRAINING, SEMI, EXTRACT, NEXT, EVALUATE, DETECT, CYCLES, REPORT]
+OWN = [ASK, ANSWERS, CORRECT, OWN_TRAINING, OWN_EXTRACT, ADD, LABEL, BEGIN, PEOPLE]
+CHAINS = [ORACLE, OWN, [CLIPS, MASKS]]
+STRANGERS = [SELECT, TRAINING, EXTRACT, EVALUATE], [ANSWERS, CORRECT, LABEL, BEGIN]
+EXPORTED = [(TRAINING, EXPORT), (DETECT, EXPORT), (EXPORT, EXPORT)]
 
 
-# kills of the slow ones where all operations are asked for, else every signal at every one
-# of the quick ones, and signals in turn at every one of those that train or score
-FEW = {CYCLES.name: 24, PEOPLE.name: 24, REPORT.name: 9, EXPORT.name: 3, EXPERIMENTS.name: 6}
-QUICK = [*FIRST, LABEL, BEGIN]
+def paired():
+    """[(work, work)] that are tried at once."""
+    found = []
+    for chain in CHAINS:
+        found += itertools.combinations_with_replacement(chain, 2)
+    return [*found, *itertools.product(*STRANGERS), *EXPORTED]
+
+
+# real kills of the slow ones where all operations are asked for; every signal at every one of
+# the quickest
+FEW = {CYCLES.name: 15, PEOPLE.name: 15, REPORT.name: 9, EXPORT.name: 3, EXPERIMENTS.name: 3}
+QUICKEST = [SELECT, ASK, LABEL]
 
 
 def fewer(work, places):
@@ -370,6 +384,6 @@ def fewer(work, places):
 
 def kills_of(work, signals, places):
     """(groups of signals, at how many operations): each operation takes the next group."""
-    if places or work not in QUICK:
+    if places or work not in QUICKEST:
         return [[one] for one in signals], fewer(work, places) or FEW.get(work.name)
     return [signals], None
