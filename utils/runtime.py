@@ -216,7 +216,7 @@ def open_temporary(path):
 
 def _remove_unfinished():
     """Remove the temporary files that a signal has left: it may come where one is removed."""
-    for temporary in _unfinished:
+    for temporary in list(_unfinished):  # threads go on writing
         with contextlib.suppress(OSError):
             os.unlink(temporary)
 

@@ -371,9 +371,10 @@ def paired():
     return [*found, *itertools.product(*STRANGERS), *EXPORTED]
 
 
-# real kills of the slow ones where all operations are asked for; every signal at every one of
-# the quickest
-FEW = {CYCLES.name: 15, PEOPLE.name: 15, REPORT.name: 9, EXPORT.name: 3, EXPERIMENTS.name: 3}
+# real kills of those that train or score where all operations are asked for; every signal at
+# every operation of the quickest, signals in turn at those of the others
+FEW = {CYCLES.name: 12, PEOPLE.name: 12, REPORT.name: 9, EXPORT.name: 3, EXPERIMENTS.name: 3}
+FEW |= {work.name: 18 for work in (MASKS, SEMI, EXTRACT, EVALUATE, DETECT)}
 QUICKEST = [SELECT, ASK, LABEL]
 
 
