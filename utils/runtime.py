@@ -198,9 +198,7 @@ def _replacing(path):
         raise cannot_write(path, error) from error
     finally:
         if temporary is not None:
-            with contextlib.suppress(OSError):  # it has been put in place
-                os.unlink(temporary)
-            _unfinished.discard(temporary)
+            remove_temporary(temporary)
 
 
 def open_temporary(path):
@@ -212,6 +210,13 @@ def open_temporary(path):
     _unfinished.add(temporary)  # first: a signal may come as soon as there is a file
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     return os.open(temporary, flags, 0o600), temporary
+
+
+def remove_temporary(temporary):
+    """Remove a file of open_temporary, where it was not put in place."""
+    with contextlib.suppress(OSError):
+        os.unlink(temporary)
+    _unfinished.discard(temporary)
 
 
 def _remove_unfinished():

@@ -5,9 +5,10 @@
     python -m tests.faults --only selection.json --count 1000    # shows what is bad, writes nothing
     python -m tests.faults --only "disk full" --places 20 --write    # makes this row of the table
     python -m tests.faults --long --rows rows.jsonl    # is resumable: finished rows are kept there
+    python -m tests.faults --finished --rows rows.jsonl    # the table of what is finished so far
 
-The table stands between two marks; rows of which not everything was made stay. Exit status 1 where anything is silently wrong, ends in a
-traceback, hangs or dies.
+The table stands between two marks; rows of which not everything was made stay. Exit status 1
+where anything is silently wrong, ends in a traceback, hangs or dies.
 """
 
 import argparse
@@ -101,6 +102,9 @@ def main():
         "--places", type=int, help="operations on files of each script (6; long: all)"
     )
     parser.add_argument("--rows", type=Path, help="file of finished rows, not made again")
+    parser.add_argument(
+        "--finished", action="store_true", help="make nothing: the page, from --rows alone"
+    )
     args = parser.parse_args()
     known = rows_of(args.rows)
     count, size = args.count or (10_000 if args.long else 300), "long" if args.long else "short"
@@ -109,6 +113,9 @@ def main():
     for name, outcomes in itertools.chain(
         mutated(count, args.seed), forged(), shown(), named(count, args.seed), stopped(places)
     ):
+        if args.finished and name not in known:
+            print(f"not made: {name}")
+            continue
         if args.only and args.only not in name:
             part.add(group_of(name))
             continue
@@ -127,7 +134,7 @@ def main():
                 file.write(json.dumps([name, row]) + "\n")
         if not args.only:
             write(rows, part)
-    if args.only and args.write:
+    if args.finished or (args.only and args.write):
         write(rows, part)
     return any(PLACE[outcome] > 3 for _, row in rows for outcome in row)
 
