@@ -15,8 +15,9 @@ endif
 demo: $(SETUP)
 	$(PYTHON) -m claus.datasets.toy $(TOY)
 	$(PYTHON) run_cycles.py --run $(DEMO) --data $(TOY) --oracle $(TOY)/pyannot.pkl \
-	    --test-list $(TOY)/testlist01.txt --cycles 3 --device cpu --train "--model small --steps 300 --epochs 6" \
-	    --select "--videos 7.5% --frames 6%" $(DEMO_FLAGS)
+	    --test-list $(TOY)/testlist01.txt --cycles 3 --device cpu \
+	    --train "--model small --steps 300 --epochs 6 --class-head linear --label-place any --lr 2e-3 --encoder-lr 2e-5" \
+	    --select "--videos 25% --frames 3.5%" $(DEMO_FLAGS)
 
 # toy videos, twenty frames to label, and the page to label them in
 label-demo: $(SETUP)

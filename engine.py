@@ -6,7 +6,9 @@ method (semi/recipe.py). A step has
 
     detector                                      the network that is kept
     begin_epoch()                                 puts its networks into training mode
-    step(batch, centers, now, part)               -> loss, terms by name, Detection
+    step(batch, centers, now, part)               -> loss, terms by name, Detection; a loss
+                                                  without a graph has left its gradients in
+                                                  the parameters already
     after_update()                                called when the optimizer has moved
 """
 
@@ -23,14 +25,15 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from claus.batch_parts import part_of_batch, pieces
 from claus.datasets.clips.geometry import STRIDE
 from claus.datasets.clips.tiles import shifted_start
-from claus.losses.criterion import LossSettings, shows_action, total_loss
-from claus.models.detector import DROPOUT
+from claus.losses.criterion import LossSettings, total_loss
+from claus.models.detector import DROPOUT, Detection
 from claus.models.input import normalize
 from claus.models.mc_dropout import mc_forward, seeded_masks
 from claus.selection.uncertainty import SCORES, THRESHOLD, frame_scores
-from claus.utils import distributed
+from claus.utils import distributed, lanes
 from claus.utils.precision import autocast
 from claus.utils.runtime import UserError
 
@@ -217,6 +220,10 @@ class ClausStep:
     """The training step of CLAUS: one pass with channel dropout, and the sum of the losses.
 
     forward: what forward_pass gave (default: without compiling). seed: of the dropout masks.
+
+    On a CPU a batch is computed in pieces of a few clips side by side, each in one thread, and
+    their gradients are added in the order of the clips: the same bytes for any number of
+    threads. Batch norm that learns needs the whole batch at once.
     """
 
     def __init__(
@@ -225,28 +232,82 @@ class ClausStep:
         self.detector, self.losses = detector, losses or LossSettings()
         self.seed, self.forward = seed, forward or forward_pass(detector)
         self.freeze_batch_norm, self.amp = freeze_batch_norm, amp
+        self.lanes = lanes.Pool(one_thread)
 
     def begin_epoch(self):
         train_mode(self.detector, self.freeze_batch_norm)
 
     def __call__(self, batch, centers, now, part):
         device = next(self.detector.parameters()).device
-        cast = autocast(device, self.amp)
         if not batch["name"]:
-            detection = dummy_forward(self.detector, self.forward, cast)
+            with autocast(device, self.amp):
+                detection = dummy_forward(self.detector, self.forward)
             return sum(x.float().sum() for x in detection) * 0.0, {}, detection
         own = slice(part.first, part.first + len(batch["name"]))
         masks = dropout_masks(self.detector, self.seed, now.step, len(part.names))
         masks = [moved(mask[own], device) for mask in masks]
-        with cast:
+        if self.takes_pieces(device):
+            return self.in_pieces(pieces(batch, part), masks, centers, now)
+        return self.loss_of(batch, masks, centers, now, part)
+
+    def takes_pieces(self, device):
+        """Whether the pieces of a batch give what the whole of it would, and it pays."""
+        plain = isinstance(self.forward, Forward) and self.forward.compiled is None
+        learning = any(layer.training for layer in batch_norms(self.detector))
+        return device.type == "cpu" and plain and not learning
+
+    def loss_of(self, batch, masks, centers, now, part):
+        """One forward pass of the part of a batch -> loss, terms, Detection."""
+        with autocast(batch["clip"].device, self.amp):
             detection = self.forward(batch["clip"], *masks)
         total, terms = total_loss(
             detection, batch, centers, self.losses, now.progress, part.clips, part.actions
         )
         return total, terms, detection
 
+    def in_pieces(self, cut, masks, centers, now):
+        """What loss_of gives, without a graph, and the gradients in the parameters. cut: of
+        batch_parts.pieces.
+        """
+        parameters = [p for p in self.detector.parameters() if p.requires_grad]
+
+        def work(piece):
+            of_masks = [mask[piece.own] for mask in masks]
+            of_centers = centers[piece.own]
+            total, terms, detection = self.loss_of(
+                piece.batch, of_masks, of_centers, now, piece.part
+            )
+            gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+            terms = {name: value.detach() for name, value in terms.items()}
+            return total.detach(), terms, [x.detach() for x in detection], gradients
+
+        total, sums, detections = 0.0, defaultdict(float), []
+        count = lanes.count("cpu", len(cut), torch.get_num_threads())
+        with one_thread_each(max(count, 2)):  # a single lane, too: the same bytes
+            for loss, terms, detection, gradients in self.lanes.map(work, cut, count):
+                total = total + loss
+                for name, value in terms.items():
+                    sums[name] = sums[name] + value
+                detections.append(detection)
+                add_gradients(parameters, gradients)
+        together = zip(*detections, strict=True)
+        return total, dict(sums), Detection(*(torch.cat(parts) for parts in together))
+
     def after_update(self):
         """Nothing follows the detector."""
+
+
+def add_gradients(parameters, gradients):
+    """Add to each parameter's gradient; None adds nothing. The gradient lies in memory as its
+    parameter does: a fused optimizer takes both for one row of numbers.
+    """
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is None:
+            continue
+        if parameter.grad is None:
+            parameter.grad = torch.empty_like(parameter).copy_(gradient)
+        else:
+            parameter.grad += gradient
 
 
 def train_one_epoch(step, clusters, batches, optimizer, pace, pixel_range, on_batch=None):
@@ -294,8 +355,9 @@ def train_one_step(step, clusters, batch, optimizer, now, part, pixel_range, on_
     total, terms, detection = step(batch, centers, now, part)
     if batch["name"] and on_batch is not None:
         on_batch(now.step, batch, detection)
-    # DDP takes the mean over the processes, this is their sum
-    (total * len(part.counts)).backward()
+    if total.requires_grad:
+        # DDP takes the mean over the processes, this is their sum
+        (total * len(part.counts)).backward()
     optimizer.step()
     step.after_update()
     own = detection.latent[: len(batch["name"])]
@@ -366,36 +428,7 @@ def mean_terms(parts, clips):
     return means
 
 
-class Part(NamedTuple):
-    """What a process's part of a batch is of the whole."""
-
-    names: list  # of the videos of all clips, in order
-    counts: list  # clips of each process
-    first: int  # where its own begin
-    clips: float  # its share of all clips
-    actions: float  # its share of the clips that show action
-
-
-def part_of_batch(batch):
-    """Part of this process's batch of a loader, of the batches of all processes one after
-    the other.
-    """
-    mine = int(shows_action(batch).sum()) if batch["name"] else 0
-    parts = distributed.gather((batch["name"], mine))
-    names = [name for part, _ in parts for name in part]
-    counts = [len(part) for part, _ in parts]
-    actions = sum(shown for _, shown in parts)
-    rank = distributed.rank()
-    return Part(
-        names,
-        counts,
-        sum(counts[:rank]),
-        counts[rank] / max(len(names), 1),
-        mine / max(actions, 1),
-    )
-
-
-def dummy_forward(detector, forward, cast):
+def dummy_forward(detector, forward):
     """Detection of a gray clip: what a process without a clip in a batch runs, for the
     others to find it there.
 
@@ -409,8 +442,7 @@ def dummy_forward(detector, forward, cast):
     learning = [layer for layer in layers if not isinstance(layer, nn.SyncBatchNorm)]
     for layer in learning:
         layer.eval()
-    with cast:
-        detection = forward(clip, *masks)
+    detection = forward(clip, *masks)
     for layer in learning:
         layer.train()
     return detection

@@ -18,6 +18,7 @@ recipe: Claus below, or Semi of semi/recipe.py. A recipe has
     network                       fields of DetectorConfig that it needs otherwise than --model
 """
 
+import contextlib
 import itertools
 import math
 import time
@@ -42,7 +43,7 @@ from claus.artifacts.training_state import (
     renamed,
 )
 from claus.datasets.clips.geometry import GEOMETRY
-from claus.datasets.clips.tiles import TileLoader, Unreadable, VideoTiles
+from claus.datasets.clips.tiles import Unreadable, VideoTiles, in_lanes
 from claus.datasets.clips.training_clips import (
     Clips,
     ClipSampler,
@@ -59,7 +60,7 @@ from claus.models import BACKBONES
 from claus.models.detector import PRESETS, Detector, DetectorConfig
 from claus.models.lite import is_records
 from claus.models.mc_dropout import tile_latents
-from claus.utils import distributed, progress
+from claus.utils import distributed, lanes, progress
 from claus.utils.clip_sheet import clip_sheet
 from claus.utils.runtime import UserError
 
@@ -109,6 +110,7 @@ class TrainingSettings:
     model: str  # of models.BACKBONES
     pretrained: str | None  # a path, "none", or None: the backbone's own
     train_encoder: bool  # its pretrained part, too
+    class_head: str | None  # of models.detector.CLASS_HEADS; None: the backbone's own
     crop: str | None  # None: that of the labels' data set
     pixel_range: str
     pseudo_label_loss: str  # of losses.stew.PSEUDO_LABEL_LOSSES
@@ -119,6 +121,10 @@ class TrainingSettings:
     centers: str  # of losses.cluster.CENTERS: what the pool is assigned to
     validate: bool
     seed: int
+
+    def network(self) -> dict:
+        """Fields of DetectorConfig that are set beside --model."""
+        return {} if self.class_head is None else {"class_head": self.class_head}
 
 
 # ---------------------------------------------------------------------------------- videos
@@ -282,7 +288,7 @@ class Trainer:
         self.failed = dict(videos.failed)
         self.geometry = GEOMETRY[BACKBONES[settings.model].clips, settings.crop]
         torch.manual_seed(settings.seed)
-        network = {**PRESETS[settings.model], **recipe.network}
+        network = {**PRESETS[settings.model], **settings.network(), **recipe.network}
         config = DetectorConfig(len(self.labels.classes), **network)
         detector = with_sync_batch_norm(Detector(config), settings.optimizer.batch_norm)
         freeze_encoder(detector, not settings.train_encoder)
@@ -342,7 +348,10 @@ class Trainer:
     def make_reader(self):
         """Clips of all that the training reads, by one loader for the whole of it."""
         sets = {"training": (self.clips, collate), "validation": (self.held_out, collate)}
-        return Clips(sets | self.recipe.sets(self.clips), self.settings.hardware.workers)
+        hardware = self.settings.hardware
+        ahead = hardware.device == "cpu" and torch.get_num_threads() > 1
+        sets |= self.recipe.sets(self.clips)
+        return Clips(sets, hardware.workers, ahead, engine.one_thread)
 
     @property
     def cache(self):
@@ -376,17 +385,22 @@ class Trainer:
             features=self.features,
             cache=self.cache,
         )
-        for video, chunks in tqdm(
-            TileLoader(tiles, self.settings.hardware.workers),
-            desc="cluster",
-            leave=False,
-            unit="video",
-            disable=None,
-        ):
-            try:
-                latents[video.name] = self.latents_of(chunks)
-            except Unreadable as error:
-                failed[video.name] = str(error)
+        count = lanes.count(self.settings.hardware.device, len(videos), torch.get_num_threads())
+        streams = in_lanes(tiles, self.settings.hardware.workers, count)
+        self.detector.eval()  # here, not in one of several lanes
+        found = lanes.results(streams, self.latents_or_reason, engine.one_thread)
+        with engine.one_thread_each(count), contextlib.closing(found):
+            bar = tqdm(
+                found,
+                desc="cluster",
+                leave=False,
+                unit="video",
+                total=len(videos),
+                disable=None,
+            )
+            for (video, _), result in bar:
+                known = failed if isinstance(result, str) else latents
+                known[video.name] = result
         for more_latents, more_failed in distributed.gather((latents, failed)):
             latents.update(more_latents)
             failed.update(more_failed)
@@ -406,12 +420,18 @@ class Trainer:
         distributed.broadcast_from_rank0(clusters.state_dict())
         return clusters
 
-    def latents_of(self, chunks):
-        """Latents float32 (n,D) of a video's tiles, see VideoTiles."""
+    def latents_or_reason(self, video_and_chunks):
+        """Latents float32 (n,D) of a video's tiles, see VideoTiles; where it cannot be read,
+        why.
+        """
         latents, pixel_range = engine.Rows(), self.settings.pixel_range
-        for chunk in chunks:
-            rows = tile_latents(self.detector, chunk["clips"], pixel_range)
-            latents.add(torch.from_numpy(rows))
+        try:
+            for chunk in video_and_chunks[1]:
+                lanes.check()
+                rows = tile_latents(self.detector, chunk["clips"], pixel_range)
+                latents.add(torch.from_numpy(rows))
+        except Unreadable as error:
+            return str(error)
         return latents.taken().numpy()
 
     def skip(self, failed):

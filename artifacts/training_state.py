@@ -31,6 +31,7 @@ NEWER = {
     "weight_decay": 0.0,
     "centers": "training",
     "label_place": "middle",
+    "class_head": None,
 }
 FLAGS = {  # of settings that are not called as their flag
     "amp": "no-amp",

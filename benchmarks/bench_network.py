@@ -6,6 +6,9 @@ against the published way.
 The published way (reference/network.py) computes layer by layer and runs the whole
 network once per dropout pass, and once more without dropout for the latent; both sides get
 the same masks and weights.
+Further sides: ours with a clip for each thread side by side, as cluster_extract.py and
+evaluate.py work through many of them (utils/lanes.py); and in bf16 (--cpu-bf16), which pays
+where the CPU has such instructions.
 Reused buffers of the routing are timed against new ones, and give the same bytes.
 Checks  logits of inference within 1e-5 of their scale, mean probability of scoring within 1e-5
 Writes  benchmarks/results/network.md     stage by stage for the plain network, then both sides
@@ -13,6 +16,7 @@ Writes  benchmarks/results/network.md     stage by stage for the plain network, 
 
 import argparse
 import sys
+from contextlib import closing
 from pathlib import Path
 from unittest import mock
 
@@ -31,15 +35,19 @@ from claus.benchmarks.timing import (  # noqa: E402
     with_large_malloc,
     write_results,
 )
+from claus.engine import one_thread, one_thread_each  # noqa: E402
 from claus.models import capsules  # noqa: E402
 from claus.models.mc_dropout import mc_forward, seeded_masks  # noqa: E402
 from claus.reference.network import plain_scoring, stage_costs  # noqa: E402
 from claus.reference.pair import clips, pair  # noqa: E402
+from claus.utils import lanes  # noqa: E402
 from claus.utils.allocator import settings as malloc_settings  # noqa: E402
 from claus.utils.machine import machine_line  # noqa: E402
 from claus.utils.markdown import table  # noqa: E402
 
 PASSES, LIMIT = 10, 1e-5
+# our sides, and what a row says of them
+OURS = {"fast": "", "lanes": ", side by side", "bf16": ", bf16"}
 
 
 def main(argv=None):
@@ -59,6 +67,7 @@ def main(argv=None):
     clip = clips(1, fast.config.size)
     masks = seeded_masks(fast, 0, "v", 0, 0, PASSES)
     apart = agreement(fast, plain, clip, masks)
+    rounded = of_bf16(fast, clip, masks)
     rows = [*measure(fast, plain, clip, masks, args.rounds)]
     if args.rows_only:
         print("\n".join("|".join(row) for row in rows))
@@ -67,7 +76,9 @@ def main(argv=None):
     saved = of_buffers(fast, clip, masks, 2 * args.rounds + 1)
     rows += [
         line.split("|")
-        for line in with_large_malloc(__file__, "--rows-only", "--rounds", "1").splitlines()
+        for line in with_large_malloc(
+            __file__, "--rows-only", "--rounds", str(args.rounds)
+        ).splitlines()
         if "|" in line
     ]
     rows += as_they_run(rows)
@@ -91,6 +102,9 @@ processor time over all threads, which other work on the machine changes less. T
 blocks instead of giving them back to the system after each layer.
 
 {ratio_table}
+
+"Side by side": ours with a clip for each thread, as `cluster_extract.py` and `evaluate.py` work;
+seconds of one clip. The plain side has all threads for each clip. "bf16": ours with `--cpu-bf16`. Its mean probability is up to {rounded:.1e} from float32's.
 
 Distance of ours from plain: logits {logits} of their scale, mean probability over {PASSES} passes
 {probability}.
@@ -139,6 +153,34 @@ def agreement(fast, plain, clip, masks):
     return apart
 
 
+def side_by_side(function, *arguments):
+    """A function once in each of as many threads as torch has, each computing alone."""
+    threads = torch.get_num_threads()
+
+    def work(_):
+        with torch.no_grad():
+            return function(*arguments)
+
+    shares = [[number] for number in range(threads)]
+    with one_thread_each(threads), closing(lanes.results(shares, work, one_thread)) as done:
+        for _ in done:
+            pass
+
+
+def in_bf16(function, *arguments):
+    """A function under the autocast of --cpu-bf16."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return function(*arguments)
+
+
+@torch.no_grad()
+def of_bf16(fast, clip, masks):
+    """Largest distance of the mean probability in bf16 from that in float32."""
+    exact = mc_forward(fast, clip, *masks)[0].sigmoid().mean(0)
+    rounded = in_bf16(mc_forward, fast, clip, *masks)[0].sigmoid().mean(0)
+    return float((exact - rounded).abs().max())
+
+
 def of_buffers(fast, clip, masks, rounds):
     """Processor time of scoring without the routing's buffers, over that with them; stops
     where the logits are not the same bytes.
@@ -165,13 +207,20 @@ def measure(fast, plain, clip, masks, rounds):
     malloc = "default" if malloc_settings() == "default malloc" else "large"
     works = {
         "inference": (
-            {"plain": lambda: plain(clip), "fast": lambda: fast(clip)},
+            {
+                "plain": lambda: plain(clip),
+                "fast": lambda: fast(clip),
+                "lanes": lambda: side_by_side(fast, clip),
+                "bf16": lambda: in_bf16(fast, clip),
+            },
             2 * rounds + 1,
         ),
         f"scoring, R = {PASSES}": (
             {
                 "plain": lambda: plain_scoring(plain, clip, *masks),
                 "fast": lambda: mc_forward(fast, clip, *masks),
+                "lanes": lambda: side_by_side(mc_forward, fast, clip, *masks),
+                "bf16": lambda: in_bf16(mc_forward, fast, clip, *masks),
             },
             rounds,
         ),
@@ -179,17 +228,20 @@ def measure(fast, plain, clip, masks, rounds):
     for name, (sides, count) in works.items():
         sides["fast"]()  # warms up; a plain scoring alone is long enough not to need it
         times = interleaved(sides, count, warmup=int(count > rounds), clock=both_clocks)
+        # of a clip
+        times["lanes"] = [seconds / torch.get_num_threads() for seconds in times["lanes"]]
         times, processor = only(times, 0), only(times, 1)
-        low, high = spread(times, "plain", "fast")
-        yield (
-            name,
-            malloc,
-            f"{median(times, 'plain'):.3f}",
-            f"{median(times, 'fast'):.3f}",
-            f"{ratio(times, 'plain', 'fast'):.1f}",
-            f"{low:.1f}-{high:.1f}",
-            f"{ratio(processor, 'plain', 'fast'):.1f}",
-        )
+        for side, called in OURS.items():
+            low, high = spread(times, "plain", side)
+            yield (
+                f"{name}{called}",
+                malloc,
+                f"{median(times, 'plain'):.3f}",
+                f"{median(times, side):.3f}",
+                f"{ratio(times, 'plain', side):.1f}",
+                f"{low:.1f}-{high:.1f}",
+                f"{ratio(processor, 'plain', side):.1f}",
+            )
 
 
 if __name__ == "__main__":

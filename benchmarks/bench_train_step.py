@@ -1,11 +1,12 @@
 """A training step of the full network: ours against the published way, same clips, masks
 and weights.
 
-    OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/bench_train_step.py      # three minutes on two cores
+    OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/bench_train_step.py      # six minutes on two cores
 
 Ours: one forward pass with latents, backward, fused Adam. The published way
 (reference/network.py): forward, a second forward for the latents, backward, Adam one
-parameter at a time.
+parameter at a time; and the same without the second forward pass. Then both with an allocator
+that keeps large blocks, as our scripts have it, and ours in bf16.
 Checks  the loss (1e-5), and that our float32 gradients are as close to a float64 run as the
         plain ones are, on a small clip of the full network's layers (96x96: float64 at
         224x224 takes minutes)
@@ -32,6 +33,7 @@ from claus.benchmarks.timing import (  # noqa: E402
     only,
     ratio,
     spread,
+    with_large_malloc,
     write_results,
 )
 from claus.reference.network import plain_adam, plain_step  # noqa: E402
@@ -54,7 +56,16 @@ def main(argv=None):
         metavar=("SIDE", "MODEL", "BATCH"),
         help="print a side's added MiB",
     )
+    parser.add_argument(
+        "--rows-only",
+        action="store_true",
+        help="print the rows of the full network and no more",
+    )
     args = parser.parse_args(argv)
+    if args.rows_only:
+        losses, times = measure(args.batch, args.rounds)
+        print("\n".join("|".join(row) for row in rows_of(losses, times, "large")))
+        return
     if args.memory_of:
         name, model, batch = args.memory_of
         _, side = sides_of(int(batch), model, (name,))[name]
@@ -63,11 +74,11 @@ def main(argv=None):
         return
     errors = gradient_errors()
     losses, times = measure(args.batch, args.rounds)
-    small = measure(8, 5, model="small")
-    rows = [
-        row("full, 224x224", args.batch, times, memory_of("full", args.batch)),
-        row("small, 64x64", 8, small[1], memory_of("small", 8)),
-    ]
+    rows = rows_of(losses, times, "default")
+    large = with_large_malloc(__file__, "--rows-only", "--rounds", str(args.rounds))
+    rows += [line.split("|") for line in large.splitlines() if "|" in line]
+    rows += as_they_run(rows)
+    memory = memory_of("full", args.batch)
     checks = [
         f"loss {losses['plain']:.7f} and {losses['fast']:.7f}",
         *(
@@ -82,11 +93,15 @@ def main(argv=None):
 `OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=2 python benchmarks/bench_train_step.py`
 {machine_line()}
 
-Plain: forward, second forward for the latents, backward, Adam by single parameters. Ours: one forward, backward, fused
-Adam. Medians of {args.rounds} interleaved rounds; "CPU time" is the ratio of processor time over all threads, which
-other work on the machine changes less; memory is the rise of the resident peak during one step.
+Full network, {args.batch} clips of 8x224x224. As published: forward, second forward for the latents, backward, Adam by
+single parameters. Ours: one forward, backward, fused Adam. Medians of {args.rounds} interleaved rounds; "CPU time" is the
+ratio of processor time over all threads, which other work on the machine changes less. The large malloc settings keep
+big blocks instead of giving them back to the system after each layer; the last rows have each side's own.
 
-{table(["network", "batch", "plain s", "ours s", "ratio", "range", "CPU time", "plain MiB", "ours MiB", "ratio"], rows)}
+{table(["plain side", "ours", "malloc", "plain s", "ours s", "ratio", "range", "CPU time"], rows)}
+
+Resident memory that one step adds: plain {memory["plain"]:.0f} MiB, ours {memory["fast"]:.0f} MiB (x{memory["plain"] / memory["fast"]:.1f} less).
+Loss in bf16: {losses["bf16"]:.4f}.
 
 Relative distance of float32 gradients from a float64 run, median over parameters: {'; '.join(checks[1:])}.
 Loss of the same step: {checks[0]}.
@@ -98,21 +113,49 @@ Loss of the same step: {checks[0]}.
         raise SystemExit("our gradients are farther from float64 than the plain ones")
 
 
-def row(name, batch, times, memory):
+# our sides and the plain ones that they are set against
+COMPARED = (("plain", "fast"), ("one forward", "fast"), ("plain", "bf16"))
+CALLED = {
+    "plain": "as published",
+    "one forward": "one forward pass",
+    "fast": "float32",
+    "bf16": "bf16",
+}
+
+
+def rows_of(losses, times, malloc):
+    """A row for each pair of COMPARED."""
     times, processor = only(times, 0), only(times, 1)
-    low, high = spread(times, "plain", "fast")
-    return (
-        name,
-        batch,
-        f"{median(times, 'plain'):.3f}",
-        f"{median(times, 'fast'):.3f}",
-        f"{ratio(times, 'plain', 'fast'):.1f}",
-        f"{low:.1f}-{high:.1f}",
-        f"{ratio(processor, 'plain', 'fast'):.1f}",
-        f"{memory['plain']:.0f}",
-        f"{memory['fast']:.0f}",
-        f"{memory['plain'] / memory['fast']:.1f}",
-    )
+    found = []
+    for slow, quick in COMPARED:
+        low, high = spread(times, slow, quick)
+        found.append(
+            [
+                CALLED[slow],
+                CALLED[quick],
+                malloc,
+                f"{median(times, slow):.3f}",
+                f"{median(times, quick):.3f}",
+                f"{ratio(times, slow, quick):.1f}",
+                f"{low:.1f}-{high:.1f}",
+                f"{ratio(processor, slow, quick):.1f}",
+            ]
+        )
+    return found
+
+
+def as_they_run(rows):
+    """Further rows: plain with malloc as it is, ours with the allocator that the scripts ask
+    for (utils/allocator.py), of two processes.
+    """
+    known = {(*row[:2], row[2]): [float(seconds) for seconds in row[3:5]] for row in rows}
+    found = []
+    for slow, quick in COMPARED:
+        names = CALLED[slow], CALLED[quick]
+        theirs, ours = known[*names, "default"][0], known[*names, "large"][1]
+        cells = [f"{theirs:.3f}", f"{ours:.3f}", f"{theirs / ours:.1f}", "", ""]
+        found.append([*names, "default, large", *cells])
+    return found
 
 
 def loss_of(out, target):
@@ -131,16 +174,18 @@ def target_of(clip):
     return (clip.mean(1, keepdim=True) > 0).to(clip.dtype)
 
 
-def fast_step(network, optimizer, clip, masks, loss):
-    """Our step with given masks: what engine.train_one_epoch does."""
-    value = loss(network.head(network.encode(clip), *masks))
+def fast_step(network, optimizer, clip, masks, loss, bf16=False):
+    """Our step with given masks: what engine.train_one_epoch does; bf16: with --cpu-bf16."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        out = network.head(network.encode(clip), *masks)
+    value = loss(out)
     optimizer.zero_grad(set_to_none=True)
     value.backward()
     optimizer.step()
     return value.detach()
 
 
-def sides_of(batch, model, names=("plain", "fast")):
+def sides_of(batch, model, names=("plain", "one forward", "fast", "bf16")):
     """{name: (network, a training step of it)}."""
     fast, plain = pair(model)
     clip = clips(batch, fast.config.size)
@@ -154,14 +199,28 @@ def sides_of(batch, model, names=("plain", "fast")):
     if "plain" in names:
         adam = plain_adam(plain)
         sides["plain"] = plain.train(), lambda: plain_step(plain, adam, clip, masks, loss)
+    if "one forward" in names:
+        again = copy.deepcopy(plain).train()
+        other = plain_adam(again)
+        sides["one forward"] = (
+            again,
+            lambda: plain_step(again, other, clip, masks, loss, second=False),
+        )
     if "fast" in names:
         fused = torch.optim.Adam(fast.parameters(), 5e-4, fused=True)
         sides["fast"] = fast.train(), lambda: fast_step(fast, fused, clip, masks, loss)
+    if "bf16" in names:
+        rounded = copy.deepcopy(fast).train()
+        its = torch.optim.Adam(rounded.parameters(), 5e-4, fused=True)
+        sides["bf16"] = (
+            rounded,
+            lambda: fast_step(rounded, its, clip, masks, loss, bf16=True),
+        )
     return sides
 
 
 def measure(batch, rounds, model="full"):
-    """(losses of the first step, times), each {"plain", "fast"}."""
+    """(losses of the first step, times), each by the names of sides_of."""
     sides = {name: side for name, (_, side) in sides_of(batch, model).items()}
     losses = {name: float(side()) for name, side in sides.items()}  # warms up, too
     return losses, interleaved(sides, rounds, warmup=0, clock=both_clocks)

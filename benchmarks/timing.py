@@ -29,7 +29,11 @@ SHARED = (
     Path(os.environ.get("CLAUS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
     / "data"
 )
-LARGE_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
+LARGE_MALLOC = {  # what utils/allocator.py asks for
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
+    "MALLOC_ARENA_MAX": "1",
+}
 
 
 def cpu_clock():

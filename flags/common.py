@@ -44,9 +44,10 @@ class Hardware:
     device: str
     workers: int
     compile: bool
-    amp: bool  # these three: of utils.precision.Precision
+    amp: bool  # these four: of utils.precision.Precision
     tf32: bool
     cudnn_benchmark: bool
+    cpu_bf16: bool
     cache_gb: float
     feature_gb: float
     cache_dir: str | None
@@ -205,8 +206,8 @@ def add_hardware_flags(add):
 
 
 def add_precision_flags(add, amp, words):
-    """How exactly a GPU computes, see utils/precision.py. amp: the default of --amp; words:
-    what is said of it.
+    """How exactly the network is computed, see utils/precision.py. amp: the default of
+    --amp; words: what is said of it.
     """
     add(
         "--amp",
@@ -225,6 +226,12 @@ def add_precision_flags(add, amp, words):
         action="store_true",
         help="on CUDA let cuDNN race its algorithms and take the fastest: two runs then no "
         "longer give the same bytes",
+    )
+    add(
+        "--cpu-bf16",
+        action="store_true",
+        help="on a CPU convolutions in bf16: faster where it has such instructions (AVX-512 "
+        "BF16, AMX), slower elsewhere; a probability moves by 1e-3",
     )
 
 

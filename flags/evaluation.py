@@ -69,9 +69,10 @@ class EvaluationSettings:
     workers: int
     feature_gb: float
     cache_dir: str | None
-    amp: bool = True  # these three: of utils.precision.Precision
+    amp: bool = True  # these four: of utils.precision.Precision
     tf32: bool = False
     cudnn_benchmark: bool = False
+    cpu_bf16: bool = False
 
 
 def parse(argv: list[str] | None = None, description: str | None = None) -> EvaluationSettings:

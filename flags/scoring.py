@@ -61,6 +61,7 @@ class ScoringSettings:
     pickles: bool = False
     tf32: bool = False  # as amp: of utils.precision.Precision
     cudnn_benchmark: bool = False
+    cpu_bf16: bool = False
     ray: RaySettings | None = None
 
 

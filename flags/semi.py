@@ -62,6 +62,7 @@ FIXED = {
     "centers": "evaluation",
     "batch_norm": "update",
     "compile": False,
+    "class_head": None,
 }
 # flags that do something only beside others
 BESIDE = {

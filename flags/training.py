@@ -30,6 +30,7 @@ from claus.losses.cluster import CENTERS
 from claus.losses.criterion import LossSettings
 from claus.losses.stew import PSEUDO_LABEL_LOSSES
 from claus.models import BACKBONES
+from claus.models.detector import CLASS_HEADS
 from claus.models.input import PIXEL_RANGE
 from claus.training import BATCH_NORM, OptimizerSettings, TrainingSettings
 
@@ -46,6 +47,7 @@ AUTHORS = {
     "centers": "training",
     "lr_schedule": "constant",
 }
+HEAD_LOSSES = {"capsule": "margin", "linear": "cross-entropy"}
 PLAIN = {
     "batch_norm": "update",
     "reassign": 1,
@@ -115,6 +117,13 @@ def add_everyday_flags(add, module):
     )
     add("--clusters", type=int, default=5, help="K, clusters of videos (paper: 5)")
     add_validation_flags(add)
+    add(
+        "--class-head",
+        choices=CLASS_HEADS,
+        help="what the class scores come from. capsule: the class capsules (published); linear: "
+        "a linear layer on features of the foreground, taught by cross-entropy (default: "
+        "capsule; laptop: linear)",
+    )
     add(
         "--authors",
         action="store_true",
@@ -338,6 +347,8 @@ def fill_in(args):
     chosen = {**PLAIN, **BACKBONES[args.model].training, **(AUTHORS if args.authors else {})}
     if args.lr is not None or chosen["encoder_lr"] is None:
         chosen["encoder_lr"] = args.lr or chosen["lr"]
+    if args.class_head is not None:
+        chosen["class_loss"] = HEAD_LOSSES[args.class_head]
     for field in fields(LossSettings):
         chosen.setdefault(field.name, field.default)
     chosen["workers"] = default_workers(args.device)

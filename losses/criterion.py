@@ -113,4 +113,4 @@ def shows_action(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Which clips (B,) have any foreground in their labels, bool; one without has no class
     to learn from.
     """
-    return batch["target"].flatten(1).any(1)
+    return batch["target"].flatten(1).amax(1) > 0  # any() takes ten times as long

@@ -153,7 +153,7 @@ def stew_loss(
     with weighting `paper` alone); `none`: no Dice term, the paper's loss.
     Raises ValueError for other values.
     """
-    import torch.nn.functional as F
+    from claus.losses.cross_entropy import binary_cross_entropy
 
     if dice not in DICE:
         raise ValueError(f"dice must be 'plain', 'weighted' or 'none', not {dice!r}")
@@ -164,10 +164,9 @@ def stew_loss(
     logits, target, weight = logits.float(), target.float(), weight.float()
     if weighting == "authors":
         logits = logits * weight
-        bce = F.binary_cross_entropy_with_logits(logits, target)
+        bce = binary_cross_entropy(logits, target).mean()
     else:
-        error = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        bce = (weight * error).mean()
+        bce = (weight * binary_cross_entropy(logits, target)).mean()
     if dice == "none":
         return bce, bce.new_zeros(())
     if dice == "weighted":

@@ -14,8 +14,7 @@ Geometry is that of the crop, in crop pixels; a later resize of the crop stretch
 and truth alike, and IoU does not change but for the rounding of edges to pixels (`size`
 follows that rounding, too). Boxes are half-open, x0 y0 x1 y1. No box is ever drawn into a
 mask: the union of a frame's boxes is cut once into disjoint pieces, and the overlap of a
-piece with a rectangle is a product of two lengths. Masks are summed through a table of
-cumulative sums.
+piece with a rectangle is a product of two lengths. Masks are summed by matrix products.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +25,7 @@ import numpy as np
 from claus.metrics import capsule
 
 BLOCKS = 64  # blocks of clips looked at at once, so that memory is that of so many
-TABLES = 32  # tables of cumulative sums held at once
+AT_ONCE = 32  # masks held as numbers at once
 FRAMES = 256  # frames whose overlap with one rectangle is counted at once
 FRACTIONS = tuple(i / 20 for i in range(1, 21))  # of the crop's height, and of its width
 
@@ -273,19 +272,26 @@ def _box_intersections(boxes_A_F_4, y_edges, x_edges):
 
 
 def _mask_intersections(masks_F_H_W, y_edges, x_edges):
-    """As `intersections`, for masks: four look-ups in each frame's table of cumulative sums."""
+    """As `intersections`, for masks: two matrix products, which only add whole numbers that
+    their type counts exactly.
+    """
     frames, height, width = masks_F_H_W.shape
+    exact = np.float32 if height * width < 2**24 else np.float64
+    in_rows, in_columns = _inside(y_edges, height, exact), _inside(x_edges, width, exact)
     shared = np.zeros((frames, len(y_edges), len(x_edges)), np.int64)
     area_F = np.zeros(frames, np.int64)
-    for start in range(0, frames, TABLES):
-        part = slice(start, start + TABLES)
-        masks = masks_F_H_W[part]
-        sums = np.zeros((len(masks), height + 1, width + 1), dtype=np.int64)
-        sums[:, 1:, 1:] = masks.cumsum(axis=1, dtype=np.int64).cumsum(axis=2)
-        bands = sums[:, y_edges[:, 1]] - sums[:, y_edges[:, 0]]
-        shared[part] = bands[:, :, x_edges[:, 1]] - bands[:, :, x_edges[:, 0]]
-        area_F[part] = sums[:, -1, -1]
+    for start in range(0, frames, AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        masks = np.asarray(masks_F_H_W[part])
+        shared[part] = in_rows @ (masks.astype(exact) @ in_columns.T)
+        area_F[part] = np.count_nonzero(masks, axis=(1, 2))
     return shared, area_F
+
+
+def _inside(edges, size, dtype):
+    """1 where a place (columns, `size`) lies in a stretch (rows, half-open edges), else 0."""
+    places = np.arange(size)
+    return ((places >= edges[:, :1]) & (places < edges[:, 1:])).astype(dtype)
 
 
 def _overlap(truth, intersection_F, union_F, gt_F):

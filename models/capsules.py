@@ -26,6 +26,8 @@ COST_DEVIATION = math.sqrt(EPSILON)
 # Votes that are routed together: what the cache of a CPU core takes; on a GPU as many as
 # its memory spares.
 VOTES_AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
+# numbers that a CPU takes at a time: places, the innermost axis, in multiples of them
+LANES = 16
 # of with_masks: their responses (14 MB in the full network) stay in cache
 CHANNELS_AT_ONCE = 16
 
@@ -69,29 +71,25 @@ class PrimaryCaps(nn.Module):
         together: the work of one pass instead of R.
         """
         with torch.autocast(features.device.type, enabled=False):
-            return self._with_masks(features.to(self.pose.weight.dtype), masks)
+            features = features.to(self.pose.weight.dtype)
+            masks = masks.to(features.dtype)
+            both = [_under_masks(layer, features, masks) for layer in (self.pose, self.a)]
+            return self._capsules(*both)
 
-    def _with_masks(self, features, masks):
-        layers, kernel = (self.pose, self.a), self.pose.kernel_size
-        height, width = (n - k + 1 for n, k in zip(features.shape[2:], kernel, strict=True))
-        outputs = sum(layer.out_channels for layer in layers)
-        bias = torch.cat([layer.bias for layer in layers])[None, :, None]
-        result = bias.expand(len(masks), -1, height * width).reshape(len(masks), -1)
-        masks = masks.to(features.dtype)
-        for start in range(0, features.shape[1], CHANNELS_AT_ONCE):
-            some = slice(start, start + CHANNELS_AT_ONCE)
-            x = features[:, some].contiguous()
-            weight = (
-                torch.cat([layer.weight[:, some] for layer in layers])
-                .transpose(0, 1)
-                .reshape(-1, 1, *kernel)
-            )
-            responses = F.conv2d(x, weight, groups=x.shape[1])  # (1, f*O, H', W')
-            result.addmm_(masks[:, some], responses.view(x.shape[1], -1))
-        pose, activation = result.view(len(masks), outputs, height, width).split(
-            [c.out_channels for c in layers], 1
-        )
-        return self._capsules(pose, activation)
+
+def _under_masks(layer, features, masks):
+    """layer(mask · features) of one clip (1,F,H,W) for R masks (R,F): (R,O,H',W')."""
+    kernel = layer.kernel_size
+    height, width = (n - k + 1 for n, k in zip(features.shape[2:], kernel, strict=True))
+    result = layer.bias[None, :, None].expand(len(masks), -1, height * width)
+    result = result.reshape(len(masks), -1)
+    for start in range(0, features.shape[1], CHANNELS_AT_ONCE):
+        some = slice(start, start + CHANNELS_AT_ONCE)
+        x = features[:, some].contiguous()
+        weight = layer.weight[:, some].transpose(0, 1).reshape(-1, 1, *kernel)
+        responses = F.conv2d(x, weight, groups=x.shape[1])  # (1, f*O, H', W')
+        result.addmm_(masks[:, some], responses.view(x.shape[1], -1))
+    return result.view(len(masks), -1, height, width)
 
 
 class ConvCaps(nn.Module):
@@ -117,16 +115,16 @@ class ConvCaps(nn.Module):
             places = pose.shape[:3]
             inputs = pose.flatten(0, 2).to(dtype), activation.flatten(0, 2).to(dtype)
             layer = self.weights.to(dtype), self.beta_u.to(dtype), self.beta_a.to(dtype)
-            most = VOTES_AT_ONCE[pose.device.type] // (
-                POSE * POSE * self.weights.shape[1] * self.weights.shape[2]
-            )
+            votes = POSE * POSE * self.weights.shape[1] * self.weights.shape[2]
+            most = VOTES_AT_ONCE[pose.device.type] / votes  # places
+            most = max(round(most / LANES), 1) * LANES
             # a compiler sees one routing, not one for each part, and lays out the votes
             # itself; an exported network takes any batch, so it cannot ask how large this is
             compiling = torch.compiler.is_compiling() or torch.compiler.is_exporting()
-            if compiling or inputs[0].shape[0] <= max(most, 1):
+            if compiling or inputs[0].shape[0] <= most:
                 mu, a = route(*inputs, *layer, self.iterations)
             else:
-                mu, a = _RouteInParts.apply(*inputs, *layer, self.iterations, max(most, 1))
+                mu, a = _RouteInParts.apply(*inputs, *layer, self.iterations, most)
         return mu.unflatten(0, places), a.unflatten(0, places)
 
 

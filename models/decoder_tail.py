@@ -88,8 +88,8 @@ class FusedTail(nn.Module):
             y = _convolve(x.to(bias.dtype), _of_channels(kernels, slice(x.shape[1])))
             if shared is not None:
                 rest = _of_channels(kernels, slice(x.shape[1], None))
-                y = y + _convolve(shared.to(bias.dtype), rest)
-            return (F.pixel_shuffle(y, 2) + bias)[:, None]
+                y = _sum(y, _convolve(shared.to(bias.dtype), rest))
+            return _sum(F.pixel_shuffle(y, 2), bias)[:, None]
 
     def _kernel(self, products, row, column):
         """W, or its share at the first row and / or column: (b, 2T, e*f, C, T, d_h, d_w);
@@ -114,6 +114,13 @@ class FusedTail(nn.Module):
         for reaches in (self.reach_time, self.reach_rows, self.reach_columns):
             response = response.movedim(1, -1) @ reaches.T
         return response
+
+
+def _sum(x, y):
+    """x + y; where no gradient is wanted, in x, which nobody else holds. Shapes, not len(): that
+    would fix the batch of an exported network.
+    """
+    return x + y if torch.is_grad_enabled() or x.shape[0] < y.shape[0] else x.add_(y)
 
 
 # (first row, first column)

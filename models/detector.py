@@ -20,7 +20,14 @@ from claus.models import BACKBONES
 from claus.models.capsules import POSE, ConvCaps, PrimaryCaps
 from claus.models.decoder_tail import FusedTail
 from claus.models.frame_conv import conv_frames, double_frames, join
-from claus.models.lite import FrameEncoder, FrameMaps, is_records, pooled, record_length
+from claus.models.lite import (
+    FLOOR,
+    FrameEncoder,
+    FrameMaps,
+    is_records,
+    pooled,
+    record_length,
+)
 
 DROPOUT = 0.5
 CLASS_HEADS = ("capsule", "linear")
@@ -123,7 +130,7 @@ class Detector(nn.Module):
         self.tail = FusedTail(config.frames // 2, side, side)
         self.class_head: LinearHead | None = None
         if config.class_head == "linear":
-            pooled_size = getattr(self.conv1, "context", 2 * channels_28)
+            pooled_size = getattr(self.conv1, "context", channels_28)
             self.class_head = LinearHead(pooled_size, config.classes)
 
     @property
@@ -198,8 +205,7 @@ class Detector(nn.Module):
         """What the linear class head reads of B clips, (B, class_head.size)."""
         if features.maps is not None:
             return pooled(features.maps, logits)
-        x = features.mixed_4f
-        return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
+        return foreground_mean(features.mixed_4f, logits)
 
     def _split(self, mask_in):
         """Factors of the features' channels, and of what the class head reads."""
@@ -309,6 +315,18 @@ class LinearHead(nn.Module):
         """mask: factors (R,n) of the numbers, or None; one clip may meet R of them."""
         with torch.autocast(numbers.device.type, enabled=False):
             return self.linear(_drop(self.norm(numbers.float()), mask))
+
+
+def foreground_mean(x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Features (B,C,h,w) -> (B,C): their mean over the foreground of the mask `logits`
+    (B,1,T,S,S), of all its frames together, through which no gradient flows. The features of
+    one clip may meet B masks.
+
+    Over all places an actor of a tenth of the frame is a tenth of the mean.
+    """
+    foreground = logits.detach()[:, 0].float().sigmoid().mean(1, keepdim=True)  # (B,1,S,S)
+    share = F.adaptive_avg_pool2d(foreground, x.shape[-2:]) + FLOOR  # (B,1,h,w)
+    return (x * share).sum((2, 3)) / share.sum((2, 3))
 
 
 def enlarged(logits: torch.Tensor, factor: int) -> torch.Tensor:

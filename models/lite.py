@@ -195,12 +195,13 @@ class FrameEncoder(nn.Module):
         else:
             maps = self.maps(clip)
         fine, middle, *coarse = maps
+        coarse = [_computable(x) for x in coarse]
         features = self.mix(self._reduced(*coarse).flatten(1, 2)).relu()
         return (
             features.unsqueeze(2),
             _stacked(middle, TEMPORAL_STRIDES[1]),
             _stacked(fine, TEMPORAL_STRIDES[2]),
-            maps,
+            FrameMaps(fine, middle, *coarse),
         )
 
     def maps(self, clip: torch.Tensor) -> FrameMaps:
@@ -243,8 +244,21 @@ def pooled(maps: FrameMaps, logits: torch.Tensor) -> torch.Tensor:
 
 
 def _stacked(x, frames):
-    """Maps (B,T,C,h,w) -> (B, frames * C, T / frames, h, w)."""
-    return x.unflatten(1, (-1, frames)).permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
+    """Maps (B,T,C,h,w) -> (B, frames * C, T / frames, h, w), laid out as frame_conv.py likes
+    it, in one copy.
+    """
+    x = x.unflatten(1, (-1, frames)).permute(0, 1, 4, 5, 2, 3)  # channels innermost
+    x = torch.empty(x.shape, dtype=_dtype(x), device=x.device).copy_(x)
+    return x.flatten(4).permute(0, 4, 1, 2, 3)
+
+
+def _computable(x):
+    return x.to(_dtype(x))
+
+
+def _dtype(x):
+    """What a map is computed in: one that was kept in half precision in float32."""
+    return torch.float32 if x.dtype == torch.float16 else x.dtype
 
 
 # ---------------------------------------------------------------------------------- records
@@ -271,7 +285,7 @@ def joined(maps: FrameMaps) -> torch.Tensor:
 
 
 def split_records(records: torch.Tensor) -> FrameMaps:
-    """Records (...,R) -> FrameMaps (...,C,h,w), float32."""
+    """Records (...,R) -> FrameMaps (...,C,h,w) of the same numbers, half precision."""
     # R = Σ C (S / stride)²
     cell = sum(c * (32 // s) ** 2 for c, s in zip(CHANNELS, MAP_STRIDES, strict=True))
     cells = math.isqrt(records.shape[-1] // cell)  # S / 32
@@ -279,7 +293,7 @@ def split_records(records: torch.Tensor) -> FrameMaps:
         raise ValueError(f"{records.shape[-1]} numbers are no record of a square frame")
     sides = [cells * 32 // stride for stride in MAP_STRIDES]
     lengths = [c * side * side for c, side in zip(CHANNELS, sides, strict=True)]
-    parts = records.float().split(lengths, -1)
+    parts = records.split(lengths, -1)
     return FrameMaps(
         *(
             part.unflatten(-1, (c, side, side))

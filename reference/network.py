@@ -254,16 +254,18 @@ def plain_scoring(network, clip, masks_in, masks_out):
     return torch.stack(passes), latent
 
 
-def plain_step(network, optimizer, clip, masks, loss):
+def plain_step(network, optimizer, clip, masks, loss, second=True):
     """A training step as published; loss(Plain) -> 0-dim tensor. Returns its value.
 
     The latents come from a second forward pass, which is given the same masks and carries
-    no gradient (with one, the step would be slower still).
+    no gradient (with one, the step would be slower still). second: False takes them from the
+    first.
     """
     out = network(clip, *masks)
-    with torch.no_grad():
-        latent = network(clip, *masks).latent
-    value = loss(out._replace(latent=latent))
+    if second:
+        with torch.no_grad():
+            out = out._replace(latent=network(clip, *masks).latent)
+    value = loss(out)
     optimizer.zero_grad(set_to_none=True)
     value.backward()
     optimizer.step()

@@ -154,7 +154,7 @@ def shaping(settings):
     how = {name: getattr(settings, name) for name in names}
     if settings.tail != "repeat":
         how["tail"] = settings.tail
-    for name in ("tf32", "cudnn_benchmark"):
+    for name in ("tf32", "cudnn_benchmark", "cpu_bf16"):
         if getattr(settings, name):
             how[name] = True
     if settings.masks != "independent":

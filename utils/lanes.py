@@ -12,6 +12,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from claus.utils import stopping
 
@@ -68,6 +69,61 @@ def results(
             for thread in threads:
                 while thread.is_alive():
                     thread.join(LOOK)
+
+
+class Pool:
+    """Threads that are kept, for work that comes again and again in small pieces.
+
+    begin: called once in each thread.
+    """
+
+    def __init__(self, begin: Callable[[], None] = lambda: None):
+        self._begin, self._threads, self._count = begin, None, 0
+
+    def map(self, work: Callable, items: Sequence, count: int) -> Iterator:
+        """work(item) of every item, in their order, by `count` threads; by this one where
+        `count` is 1. An error of any is raised here, in its turn.
+        """
+        if count == 1:
+            return map(work, items)
+        if self._count < count:
+            self.close()
+            self._threads = ThreadPoolExecutor(count, "lane", self._begin)
+            self._count = count
+        return self._threads.map(work, items)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        if self._threads is not None:
+            self._threads.shutdown()
+        self._threads, self._count = None, 0
+
+
+class Ahead:
+    """The items of an iterator, each made in a thread of its own while the one before it is
+    used. begin: called first in that thread. An error is raised in its item's place.
+    """
+
+    def __init__(self, items: Iterable, begin: Callable[[], None] = lambda: None):
+        self._items = iter(items)
+        self._thread = ThreadPoolExecutor(1, "ahead", begin)
+        self._coming = self._thread.submit(next, self._items)
+
+    def __iter__(self) -> "Ahead":
+        return self
+
+    def __next__(self):
+        if self._coming is None:
+            raise StopIteration
+        coming, self._coming = self._coming, None
+        item = coming.result()  # StopIteration, too
+        self._coming = self._thread.submit(next, self._items)
+        return item
+
+    def close(self) -> None:
+        """Make no further item, and wait for the one that is being made."""
+        self._coming = None
+        self._thread.shutdown(cancel_futures=True)
 
 
 def _until_all_end(finished, lanes):

@@ -34,6 +34,7 @@ from claus.datasets.video.frame_cache import FrameCache
 from claus.datasets.video.frame_index import IndexedVideos
 from claus.datasets.video.reader import read_frames
 from claus.models.lite import flipped
+from claus.utils import lanes
 from claus.utils.runtime import UserError
 
 # which frame of its clip the labeled one is: that of index 4, as published, or any
@@ -262,10 +263,20 @@ class Clips:
 
     sets: name -> (Dataset, function that makes a batch of a list of its items). Draws nothing
     from the global random state.
+
+    ahead: without processes, whether a thread reads the next batch while the last one is used;
+    begin: called first in it.
     """
 
-    def __init__(self, sets: dict[str, tuple[Dataset, Callable]], workers: int):
+    def __init__(
+        self,
+        sets: dict[str, tuple[Dataset, Callable]],
+        workers: int,
+        ahead: bool = False,
+        begin: Callable[[], None] = lambda: None,
+    ):
         self._plan = _Plan()
+        self._ahead, self._begin, self._last = ahead and not workers, begin, None
         self._loader = DataLoader(
             _Union(sets),
             batch_sampler=self._plan,
@@ -280,8 +291,13 @@ class Clips:
         """Batches of the data set of this name, from a list of keys for each. Those of the
         last call end with the next one.
         """
+        if self._last is not None:
+            self._last.close()
         self._plan.batches = ([(name, key) for key in some] for some in keys)
-        return iter(self._loader)
+        if not self._ahead:
+            return iter(self._loader)
+        self._last = lanes.Ahead(self._loader, self._begin)
+        return self._last
 
 
 class _Plan(Sampler):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from claus.models import BACKBONES, lite
-from claus.models.detector import PRESETS, Detector, DetectorConfig
+from claus.models.detector import PRESETS, Detector, DetectorConfig, foreground_mean
 from claus.models.input import normalize
 from claus.models.mc_dropout import mc_forward, seeded_masks
 
@@ -153,15 +153,40 @@ def test_the_capsule_head_has_class_logits_too():
     torch.testing.assert_close(out.class_logits.exp(), out.scores)
 
 
+def test_features_are_averaged_over_the_foreground_of_all_frames():
+    """By hand: an actor in one cell of four, in half of the frames; the rest is nearly left
+    out, and no gradient reaches the mask.
+    """
+    x = torch.tensor([[[[8.0, 0.0], [0.0, 4.0]]]])
+    logits = torch.full((1, 1, 8, 4, 4), -30.0)
+    logits[:, :, :4, :2, :2] = 30
+    assert foreground_mean(x, logits).item() == pytest.approx(8, rel=0.01)
+    # two cells, one for twice as long as the other: (8 * 1 + 4 * 0.5) / 1.5
+    logits[:, :, :, :2, :2] = 30
+    logits[:, :, 4:, 2:, 2:] = 30
+    assert foreground_mean(x, logits).item() == pytest.approx(10 / 1.5, rel=0.01)
+    # without any foreground, the mean over all places
+    assert foreground_mean(x, torch.full_like(logits, -99)).item() == pytest.approx(3)
+    wanted = x.requires_grad_(), logits.requires_grad_()
+    foreground_mean(*wanted).sum().backward()
+    assert x.grad.abs().sum() > 0 and logits.grad is None
+
+
+def test_the_features_of_one_clip_meet_the_masks_of_several_passes():
+    x, logits = torch.rand(1, 5, 2, 2), torch.randn(3, 1, 8, 4, 4)
+    each = [foreground_mean(x, logits[r : r + 1]) for r in range(3)]
+    torch.testing.assert_close(foreground_mean(x, logits), torch.cat(each))
+
+
 def test_a_linear_head_on_the_published_encoder():
-    """It reads its features' mean and maximum; dropout masks have room for these."""
+    """It reads its features' mean over the foreground; dropout masks have room for these."""
     network = Detector(DetectorConfig(3, **{**PRESETS["small"], "class_head": "linear"})).eval()
-    assert network.dropped_channels == (3 * 208, 32)
+    assert network.dropped_channels == (2 * 208, 32)
     clip = torch.randn(1, 3, 8, 64, 64)
     with torch.no_grad():
-        features = network.encode(clip)
-        mean, highest = features.mixed_4f.mean((2, 3)), features.mixed_4f.amax((2, 3))
-        expected = network.class_head(torch.cat([mean, highest], 1))
-        torch.testing.assert_close(network(clip).class_logits, expected)
+        features, out = network.encode(clip), network(clip)
+        expected = network.class_head(foreground_mean(features.mixed_4f, out.logits))
+        torch.testing.assert_close(out.class_logits, expected)
+        torch.testing.assert_close(out.scores, expected.softmax(1))
     with pytest.raises(ValueError, match="no class head"):
         DetectorConfig(3, class_head="attention")

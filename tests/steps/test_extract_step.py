@@ -127,6 +127,7 @@ def broken_in_the_middle(made_videos, monkeypatch, tmp_path):
         **dict(
             tf32=False,
             cudnn_benchmark=False,
+            cpu_bf16=False,
             compile=False,
             dataset="ucf101",
             data=None,

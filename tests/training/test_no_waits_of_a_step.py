@@ -201,3 +201,15 @@ def test_a_cpu_is_left_as_it_is(backends):
     assert Precision(tf32=True).take("cpu").name("cpu") == "float32" and backends() == before
     with autocast("cpu"):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_bf16_on_a_cpu_where_it_is_asked_for():
+    taken = Precision(amp=False, cpu_bf16=True).take("cpu")
+    try:
+        assert taken.name("cpu") == "bfloat16" and taken.name("cuda") == "float32"
+        with autocast("cpu", taken.amp):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    finally:
+        Precision().take("cpu")
+    with autocast("cpu"):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32

@@ -46,6 +46,16 @@ def test_first_clusters_are_of_latents_with_reestimated_statistics(command, monk
     assert all(mean > 1e-4 and batches == 1 for mean, batches in seen)
 
 
+@pytest.mark.parametrize("head", ["capsule", "linear"])
+def test_the_class_head_that_is_asked_for_is_trained_and_kept(command, head, tmp_path):
+    train_ucf101.main([*command, "--class-head", head])
+    state = checkpoint.load(tmp_path / "run" / "cycle0" / "detector.pt")
+    assert state.detector.config.class_head == head
+    term = {"capsule": "margin", "linear": "cross-entropy"}[head]
+    history = checkpoint.read(tmp_path / "run" / "cycle0" / "detector.pt")["about"]["history"]
+    assert term in history[0]
+
+
 def test_frozen_statistics_are_never_reestimated(command, monkeypatch, tmp_path):
     monkeypatch.setattr(engine, "reestimate_batch_norm", None)  # a call would fail
     train_ucf101.main([*command, "--batch-norm", "freeze"])

@@ -44,6 +44,30 @@ def test_a_backbone_says_the_rates_it_is_trained_with(name):
     assert settings.loss.cluster_weight == training["cluster_weight"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "head", "loss"),
+    [
+        (["--model", "small"], None, "margin"),
+        (["--model", "laptop"], None, "cross-entropy"),
+        (["--model", "small", "--class-head", "linear"], "linear", "cross-entropy"),
+        (["--model", "laptop", "--class-head", "capsule"], "capsule", "margin"),
+        (["--class-head", "linear", "--class-loss", "margin"], "linear", "margin"),
+    ],
+)
+def test_a_class_head_comes_with_its_loss(flags, head, loss):
+    settings = parse([*BASE, *flags])
+    assert (settings.class_head, settings.loss.class_loss) == (head, loss)
+
+
+def test_trainings_that_did_not_know_the_class_head_had_that_of_their_network():
+    today = plain(parse([*BASE, "--model", "laptop"]))
+    stored = {name: value for name, value in today.items() if name != "class_head"}
+    check_same_settings(today, renamed(stored), "training.pt")
+    other = plain(parse([*BASE, "--model", "laptop", "--class-head", "capsule"]))
+    with pytest.raises(UserError, match="another --class-head"):
+        check_same_settings(other | {"class_loss": today["class_loss"]}, stored, "training.pt")
+
+
 def test_the_encoder_follows_a_rate_that_is_given():
     optimizer = parse([*BASE, "--model", "small", "--lr", "0.5"]).optimizer
     assert (optimizer.lr, optimizer.encoder_lr) == (0.5, 0.5)

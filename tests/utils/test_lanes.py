@@ -73,3 +73,27 @@ def test_how_many_lanes():
     assert lanes.count("cuda", 100, 8) == 1
     assert [lanes.count("cpu", pieces, 2) for pieces in (0, 1, 9)] == [1, 1, 2]
     assert lanes.count("cpu", 1000, 64) == lanes.MOST
+
+
+def test_a_pool_keeps_its_threads_and_the_order_of_the_items():
+    begun, pool = [], lanes.Pool(lambda: begun.append(threading.get_ident()))
+
+    def work(item):
+        time.sleep(0.01 * (item % 3))
+        return item, threading.get_ident()
+
+    found = [[*pool.map(work, range(6), 2)] for _ in range(2)]
+    assert [item for item, _ in found[0]] == [item for item, _ in found[1]] == [*range(6)]
+    used = {thread for items in found for _, thread in items}
+    assert used <= set(begun) and len(begun) == 2
+    assert [*pool.map(work, [4], 1)] == [(4, threading.get_ident())]
+    pool.close()
+
+
+def test_an_error_in_a_pool_is_raised_where_its_result_is_asked_for():
+    pool = lanes.Pool()
+    found = pool.map(lambda item: 1 // item, [1, 0], 2)
+    assert next(found) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+    pool.close()
