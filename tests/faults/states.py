@@ -86,6 +86,8 @@ class Album:
             before = self.known.get(name)
             if name.endswith(TEMPORARY) or copy.is_symlink() or self.operation == 0:
                 continue
+            if name.endswith(".jsonl"):  # one write a line, which a kill does not cut
+                continue
             if scripts.LEFT_OUT.search(name) or (before and before[1] == digest):
                 continue
             old, new = before[2].read_bytes() if before else b"", copy.read_bytes()
