@@ -42,7 +42,12 @@ SHAPE = {
     "pixel_range": lambda text: isinstance(text, str) and text in PIXEL_RANGE,
     "detector": dict,
     "clusters": {"centres": object, "counts": object, "assignment": {str: whole}},
-    "about": {"arguments": maybe(dict), "history": maybe(list), "failed": maybe(dict)},
+    "about": {
+        "arguments": maybe(dict),
+        "history": maybe(list),
+        "failed": maybe(dict),
+        "license": maybe(str),
+    },
 }
 UNUSED = ("conv_cluster.",)  # in published checkpoints, used by nothing
 ENCODER = "conv1."

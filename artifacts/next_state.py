@@ -17,7 +17,12 @@ import time
 from collections.abc import Iterator
 
 from claus.artifacts.cycle import Run
-from claus.utils.runtime import UserError, parse_json, write_text
+from claus.utils.runtime import UserError, parse_json, sweep, write_text
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 STATES = ("label", "running", "failed", "done")
 STAGES = ("intake", "train", "extract", "select", "evaluate")
@@ -63,10 +68,9 @@ class NextState:
 @contextlib.contextmanager
 def alone(run: Run) -> Iterator[None]:
     """Inside, this is the only run_cycles.py at work on a run; UserError that says who else
-    is. The system lets go of the lock when a process ends, however it ends.
+    is. The system lets go of the lock when a process ends, however it ends; a file that
+    still says who it was tells that it was killed, and its temporary files are swept.
     """
-    import fcntl  # not on every system
-
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
         file = open(run.lock, "a+", encoding="utf-8")
@@ -74,6 +78,9 @@ def alone(run: Run) -> Iterator[None]:
         reason = (error.strerror or str(error)).lower()
         raise UserError(f"cannot write {run.lock}: {reason}; choose another --files") from error
     with file:
+        if fcntl is None:
+            yield
+            return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -84,12 +91,17 @@ def alone(run: Run) -> Iterator[None]:
         except OSError:  # a file system without locks
             yield
             return
+        if os.fstat(file.fileno()).st_size:
+            sweep(run.folder, deep=True)
         file.seek(0)
         file.truncate()
         about = {"pid": os.getpid(), "user": _user(), "host": platform.node()}
         file.write(json.dumps(about | {"since": time.strftime("%Y-%m-%d %H:%M:%S")}))
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 def _who(file):

@@ -20,11 +20,18 @@ from claus.datasets.labels.annotations import naming
 from claus.utils import columns
 from claus.utils.columns import Columns, DamagedColumns, Writer
 from claus.utils.runtime import UserError
+from claus.utils.shape import misfit
 
 LARGE = 10_000_000  # frames of a pool from which on the columns stand alone
 TOGETHER = 256  # videos that are written at once
 PICKLES = ("features.pkl", "uncertainty.pkl")
 FIX = "make it again with cluster_extract.py --force"
+ABOUT = {  # what the head says of the columns
+    "source": str,
+    "settings": {str: (str, float, bool, None)},
+    "failed": {str: str},
+    "pickles": list,
+}
 
 
 class ScoreColumns:
@@ -39,13 +46,15 @@ class ScoreColumns:
         with self._named():
             self._columns = Columns(folder)
             about = self._columns.about
+            if problem := misfit(about, ABOUT):
+                raise DamagedColumns(f"{folder / columns.HEAD}: {problem}")
             self.source, self.settings = about["source"], about["settings"]
             self.failed, self.pickles = about["failed"], about["pickles"]
             self.videos = self._columns.read("names").tobytes().decode().split("\n")
             self.offsets = self._columns.read("offsets")
             self.clusters = self._columns.read("clusters")
             self.centers = self._columns.read("centers")
-        self.latents = ColumnRows(self, "latents")
+            self.latents = ColumnRows(self, "latents")
 
     def frame_score(self, name: str) -> np.ndarray:
         """See Uncertainty.frame_score; a new array."""

@@ -30,6 +30,7 @@ from claus.utils.runtime import (
     cannot_write,
     open_temporary,
     put_in_place,
+    remove_temporary,
     sweep,
     write_text,
 )
@@ -184,8 +185,7 @@ def _kept(network, path, clips, write, load, about):
         raise cannot_write(path, error) from error
     finally:
         for leftover in (temporary, place):
-            with contextlib.suppress(OSError):
-                os.unlink(leftover)
+            remove_temporary(leftover)
     write_text(path.with_name(f"{path.name}.json"), json.dumps(about, indent=1) + "\n")
     return worst
 

@@ -167,6 +167,13 @@ def keep_added(settings, cycle, entries):
     """Note the videos that join, and say from when they can be chosen."""
     if not entries:
         return
+    find_video = table.video_finder(settings.source.dataset, settings.source.data)
+    from claus.artifacts.identities import IdentifiedVideos
+
+    # first: once the change is noted, a second try takes them for known
+    identified = IdentifiedVideos(find_video, cycle.run.identities)
+    for name in dict.fromkeys(video.source for video in entries.values()):
+        identified(name)
     add_change(
         cycle.run,
         {
@@ -175,12 +182,6 @@ def keep_added(settings, cycle, entries):
             "videos": [video_record(video) for video in entries.values()],
         },
     )
-    find_video = table.video_finder(settings.source.dataset, settings.source.data)
-    from claus.artifacts.identities import IdentifiedVideos
-
-    identified = IdentifiedVideos(find_video, cycle.run.identities)
-    for name in dict.fromkeys(video.source for video in entries.values()):
-        identified(name)
     when = "now" if settings.rule.random else f"from cycle {cycle.number + 1} on"
     print(
         f"joining the pool: {many(len(entries), 'video')} (first {next(iter(entries))}): to be "

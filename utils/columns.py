@@ -11,6 +11,7 @@ The head is removed first and written last, so that columns with a head are whol
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import struct
@@ -33,11 +34,19 @@ def _whole(value):
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
+def _number_type(value):
+    """Whether a text is the type of an array of numbers."""
+    try:
+        return isinstance(value, str) and np.dtype(value).kind in "biuf"
+    except (TypeError, ValueError, SyntaxError):
+        return False
+
+
 SHAPE = {
     "format": str,
     "version": _whole,
     "about": dict,
-    "columns": {str: {"dtype": str, "shape": [_whole], "sums": [_whole]}},
+    "columns": {str: {"dtype": _number_type, "shape": [_whole], "sums": [_whole]}},
     "sum": _whole,
 }
 _NPY = 128  # bytes of the head of a .npy here
@@ -178,7 +187,7 @@ class Columns:
 
     def read(self, name: str) -> np.ndarray:
         """A whole column, as an array of its own."""
-        dtype, shape = np.dtype(self._column(name)["dtype"]), self.shape(name)
+        dtype, shape = self._checked(name)
         array = np.empty(shape, dtype)
         content, at = array.reshape(-1).view(np.uint8), 0
         for block in self._blocks(name):
@@ -190,8 +199,8 @@ class Columns:
         """Rows of a column, by rising numbers (n,); no more of it is in memory than these
         and a block. A row must fit into a block.
         """
-        dtype, shape = np.dtype(self._column(name)["dtype"]), self.shape(name)
-        size = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+        dtype, shape = self._checked(name)
+        size = dtype.itemsize * math.prod(shape[1:])
         found = np.empty((len(wanted), size), np.uint8)
         carried, start = np.empty(0, np.uint8), 0  # bytes of a row that two blocks share
         for block in self._blocks(name):
@@ -204,6 +213,18 @@ class Columns:
             start = last * size
         return found.view(dtype).reshape(len(wanted), *shape[1:])
 
+    def mapped(self, name: str) -> np.ndarray:
+        """A whole column, of which the system reads what is looked at; nothing of it but its
+        head and size is checked.
+        """
+        dtype, shape = self._checked(name)
+        if not math.prod(shape):
+            return np.empty(shape, dtype)
+        try:
+            return np.memmap(self.folder / f"{name}.npy", dtype, "r", _NPY, shape)
+        except (OSError, ValueError) as error:
+            raise DamagedColumns(f"{self.folder / name}.npy cannot be read") from error
+
     def say(self, about: dict) -> None:
         """Change what the head says of the columns."""
         _write_head(self.folder, about, self._columns)
@@ -215,21 +236,33 @@ class Columns:
         except KeyError:
             raise DamagedColumns(f"{self.folder} has no column {name}") from None
 
+    def _checked(self, name):
+        """(dtype, shape) of a column whose file has the head and the size that belong to them:
+        before memory for it is asked for.
+        """
+        known, path = self._column(name), self.folder / f"{name}.npy"
+        dtype, shape = np.dtype(known["dtype"]), tuple(known["shape"])
+        try:
+            with open(path, "rb") as file:
+                if file.read(_NPY) != _npy_head(dtype, shape):
+                    raise DamagedColumns(f"{path} is damaged")
+                if os.fstat(file.fileno()).st_size != _NPY + dtype.itemsize * math.prod(shape):
+                    raise DamagedColumns(f"{path} has another size than its head says")
+        except OSError as error:
+            raise DamagedColumns(f"{path} cannot be read") from error
+        return dtype, shape
+
     def _blocks(self, name) -> Iterator[np.ndarray]:
         """The data of a column, uint8 (up to BLOCK,) at a time; a block is overwritten by
         the next.
         """
-        known, path = self._column(name), self.folder / f"{name}.npy"
-        dtype = np.dtype(known["dtype"])
-        left = dtype.itemsize * int(np.prod(known["shape"], dtype=np.int64))
+        dtype, shape = self._checked(name)
+        path, left = self.folder / f"{name}.npy", dtype.itemsize * math.prod(shape)
         try:
             with open(path, "rb") as file:
                 buffer = np.empty(BLOCK, np.uint8)
-                if file.read(_NPY) != _npy_head(dtype, known["shape"]):
-                    raise DamagedColumns(f"{path} is damaged")
-                if os.fstat(file.fileno()).st_size != _NPY + left:
-                    raise DamagedColumns(f"{path} has another size than its head says")
-                for wanted in known["sums"]:
+                file.seek(_NPY)
+                for wanted in self._column(name)["sums"]:
                     block = buffer[: min(left, BLOCK)]
                     if file.readinto(block) != len(block) or zlib.crc32(block) != wanted:
                         raise DamagedColumns(f"{path} is damaged")

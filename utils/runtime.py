@@ -198,9 +198,7 @@ def _replacing(path):
         raise cannot_write(path, error) from error
     finally:
         if temporary is not None:
-            with contextlib.suppress(OSError):  # it has been put in place
-                os.unlink(temporary)
-            _unfinished.discard(temporary)
+            remove_temporary(temporary)
 
 
 def open_temporary(path):
@@ -214,9 +212,16 @@ def open_temporary(path):
     return os.open(temporary, flags, 0o600), temporary
 
 
+def remove_temporary(temporary):
+    """Remove a file of open_temporary, where it was not put in place."""
+    with contextlib.suppress(OSError):
+        os.unlink(temporary)
+    _unfinished.discard(temporary)
+
+
 def _remove_unfinished():
     """Remove the temporary files that a signal has left: it may come where one is removed."""
-    for temporary in _unfinished:
+    for temporary in list(_unfinished):  # threads go on writing
         with contextlib.suppress(OSError):
             os.unlink(temporary)
 

@@ -83,12 +83,7 @@ class Stored:
         self.first = np.concatenate([[0], np.cumsum(labeled_N, dtype=np.int64)])
         self.starts, self.sums = found.read("starts"), found.read("sums")
         self.folder = found.folder
-        self.records = np.empty(0, np.uint8)
-        if self.starts[-1]:
-            try:
-                self.records = np.load(found.folder / "records.npy", mmap_mode="r")
-            except (OSError, ValueError) as error:
-                raise DamagedColumns("records.npy is damaged") from error
+        self.records = found.mapped("records")
         if len(self.records) != self.starts[-1]:
             raise DamagedColumns("records.npy is damaged")
 

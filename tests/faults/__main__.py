@@ -5,9 +5,10 @@
     python -m tests.faults --only selection.json --count 1000    # shows what is bad, writes nothing
     python -m tests.faults --only "disk full" --places 20 --write    # makes this row of the table
     python -m tests.faults --long --rows rows.jsonl    # is resumable: finished rows are kept there
+    python -m tests.faults --finished --rows rows.jsonl    # the table of what is finished so far
 
-The table stands between two marks; rows of which not everything was made stay. Exit status 1 where anything is silently wrong, ends in a
-traceback, hangs or dies.
+The table stands between two marks; rows of which not everything was made stay. Exit status 1
+where anything is silently wrong, ends in a traceback, hangs or dies.
 """
 
 import argparse
@@ -24,13 +25,17 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import claus.utils.startup  # noqa: E402, F401  before torch
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # makers of the tests
 from tests.datasets import test_name_lists  # noqa: E402
 from tests.faults import (  # noqa: E402
     campaign,
+    column_files,
     files,
     files_of_people,
     pickles,
     scripts,
+    states,
     videos,
     works,
 )
@@ -38,6 +43,9 @@ from tests.faults import (  # noqa: E402
 PAGE = campaign.root() / "docs" / "status.md"
 MARKS = "<!-- faults -->", "<!-- /faults -->"
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+STATES = "rerun from the folder at each file operation"
+KILLS = "kill -9, Ctrl-C, SIGTERM"
+PAIRS = "two scripts at once"
 PLACES = {"short": 6, "long": None}  # operations of a script on files; None: all of them
 COLUMNS = (
     "what was tried",
@@ -49,6 +57,7 @@ COLUMNS = (
     "hang",
 )
 GROUPS = {
+    ".columns": "columns of large pools",
     "answers": "forms and tools' files",
     ".json`": "JSON",
     ".jsonl": "JSON lines",
@@ -93,6 +102,9 @@ def main():
         "--places", type=int, help="operations on files of each script (6; long: all)"
     )
     parser.add_argument("--rows", type=Path, help="file of finished rows, not made again")
+    parser.add_argument(
+        "--finished", action="store_true", help="make nothing: the page, from --rows alone"
+    )
     args = parser.parse_args()
     known = rows_of(args.rows)
     count, size = args.count or (10_000 if args.long else 300), "long" if args.long else "short"
@@ -101,6 +113,9 @@ def main():
     for name, outcomes in itertools.chain(
         mutated(count, args.seed), forged(), shown(), named(count, args.seed), stopped(places)
     ):
+        if args.finished and name not in known:
+            print(f"not made: {name}")
+            continue
         if args.only and args.only not in name:
             part.add(group_of(name))
             continue
@@ -119,7 +134,7 @@ def main():
                 file.write(json.dumps([name, row]) + "\n")
         if not args.only:
             write(rows, part)
-    if args.only and args.write:
+    if args.finished or (args.only and args.write):
         write(rows, part)
     return any(PLACE[outcome] > 3 for _, row in rows for outcome in row)
 
@@ -133,7 +148,7 @@ def rows_of(path):
 
 def mutated(count, seed):
     """(name, outcomes) of every kind of file."""
-    for kind in (*files.KINDS, *files_of_people.KINDS):
+    for kind in (*files.KINDS, *files_of_people.KINDS, *column_files.KINDS):
         number = max(int(count * kind.share), 5)
         yield f"`{kind.name}`, mutated", campaign.outcomes(kind, number, seed)
 
@@ -159,18 +174,27 @@ def stopped(places):
     try:
         bench = scripts.Bench.make(folder)
         for work in works.WORKS:
-            found = scripts.kills(bench, work, SIGNALS, works.fewer(work, places))
-            yield (
-                f"{work.name}: kill -9, Ctrl-C, SIGTERM",
-                ((o, f"{s} {n} {t}") for s, n, o, t in found),
-            )
+            found = states.rerun(bench, work, works.fewer(work, places))
+            yield f"{work.name}: {STATES}", ((o, f"{n} {t}") for n, o, t in found)
+        for work in works.WORKS:
+            signals, number = works.kills_of(work, SIGNALS, places)
+            found = scripts.kills(bench, work, signals, number)
+            yield f"{work.name}: {KILLS}", ((o, f"{s} {n} {t}") for s, n, o, t in found)
         for work in works.WORKS:
             found = scripts.full_disk(bench, work, works.fewer(work, places))
             yield f"{work.name}: disk full", ((o, f"{n} {t}") for n, o, t in found)
-        both = itertools.combinations_with_replacement(works.PAIRED, 2)
-        yield "two scripts at once", (scripts.pairs(bench, *two) for two in both)
+        for first in dict.fromkeys(first for first, _ in works.paired()):
+            others = [other for one, other in works.paired() if one is first]
+            yield f"{first.name}: {PAIRS}", at_once(bench, first, others)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def at_once(bench, first, others):
+    """(outcome, text) of a script with each of others."""
+    for other in others:
+        outcome, text = scripts.pairs(bench, first, other)
+        yield outcome, f"with {other.name}: {text}"
 
 
 def group_of(name):
@@ -179,7 +203,7 @@ def group_of(name):
         return "name lists"
     kind = name.partition(": ")[2]
     if kind:  # of a script
-        return "kill -9, Ctrl-C, SIGTERM" if "kill" in kind else kind
+        return kind
     return next((group for ending, group in GROUPS.items() if ending in name), name)
 
 

@@ -1,12 +1,16 @@
 """Runs inputs in forked children and says what came of each."""
 
 import contextlib
+import itertools
 import json
+import math
 import os
 import resource
+import select
 import signal
 import sys
 import tempfile
+import time
 import traceback
 import zlib
 from collections import Counter
@@ -70,8 +74,14 @@ def said_well(error):
 
 def tried(kind, path, whole):
     """(outcome, what was said) of one input."""
-    signal.signal(signal.SIGALRM, _hang)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    ticks = itertools.count(1)
+
+    def tick(*_):
+        if next(ticks) >= SECONDS:
+            raise Hang
+
+    signal.signal(signal.SIGALRM, tick)
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)  # not one alarm: who is stopped does not hang
     try:
         value = kind.read(path)
     except UserError as error:
@@ -98,13 +108,9 @@ def tried(kind, path, whole):
     return ("one line" if value == "made again" else "read as it says"), ""
 
 
-def _hang(*_):
-    raise Hang
-
-
-def in_child(work, *arguments):
-    """What `work(say, *arguments)`, in a forked child of limited memory, has said with
-    say(item), and how it ended: (items, wait status).
+def in_child(act, seconds=math.inf):
+    """(wait status, text): of a forked child that calls act(descriptor) and exits with what
+    that gives; what it has written there. "hang" for a status where it took too long.
     """
     reading, writing = os.pipe()
     sys.stdout.flush()
@@ -113,25 +119,50 @@ def in_child(work, *arguments):
         status = 1
         try:
             os.close(reading)
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            with contextlib.suppress(ValueError, OSError):  # macOS has no such limit
-                resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-            with os.fdopen(writing, "w") as pipe:
-
-                def say(item):
-                    pipe.write(json.dumps(item) + "\n")
-                    pipe.flush()
-
-                work(say, *arguments)
-            status = 0
+            status = act(writing)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(status)
     os.close(writing)
-    with os.fdopen(reading) as pipe:
-        lines = [line for line in pipe if line.endswith("\n")]
-    _, status = os.waitpid(child, 0)
+    text, status, waited, last = b"", "hang", 0.0, time.monotonic()
+    while waited < seconds:
+        ready, _, _ = select.select([reading], [], [], 0.05)
+        now = time.monotonic()
+        waited, last = waited + min(now - last, 1), now  # stopped by somebody, it does not hang
+        more = os.read(reading, 1 << 16) if ready else None
+        text += more or b""
+        # a child of its own may hold the pipe longer than it lives
+        if more == b"" or (more is None and not alive(child)):
+            status = os.waitpid(child, 0)[1]
+            break
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    os.close(reading)
+    return status, text.decode("utf-8", "replace")
+
+
+def items_of(work, *arguments):
+    """What `work(say, *arguments)`, in a forked child of limited memory, has said with
+    say(item), and how it ended: (items, wait status).
+    """
+
+    def act(descriptor):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with contextlib.suppress(ValueError, OSError):  # macOS has no such limit
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        with os.fdopen(descriptor, "w") as pipe:
+
+            def say(item):
+                pipe.write(json.dumps(item) + "\n")
+                pipe.flush()
+
+            work(say, *arguments)
+        return 0
+
+    status, text = in_child(act)
+    lines = text.split("\n")[:-1]  # the last one is cut short, or empty
     return [json.loads(line) for line in lines], status
 
 
@@ -158,7 +189,7 @@ def mutations(kind, count, seed=0):
     """
     counts, bad, first = Counter(), [], 0
     while first < count:
-        items, status = in_child(_work, kind, count, seed, first)
+        items, status = items_of(_work, kind, count, seed, first)
         done = [item for item in items if item[0] != "begun"]
         if status and (not items or items[-1][0] != "begun"):
             raise RuntimeError(f"{kind.name}: the campaign itself failed")

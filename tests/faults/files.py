@@ -757,6 +757,31 @@ def make_detector(folder):
     return path
 
 
+def make_tiny_detector(folder):
+    """The same of a network of few tensors, with six classes and two clusters."""
+    import torch
+
+    from claus.artifacts import checkpoint
+    from claus.datasets.clips.geometry import GEOMETRY
+    from claus.losses.cluster import Clusters
+    from claus.models.detector import Detector
+
+    torch.manual_seed(0)
+    network = Detector(_config("tiny"))
+    clusters = Clusters(
+        np.zeros((2, network.config.latent_size), np.float32), np.ones(2), {"A/a": 0, "A/b": 1}
+    )
+    classes = tuple("ABCDEF")
+    about = {"arguments": {"train_encoder": True, "seed": 0}, "steps": 3, "failed": {}}
+    about["license"] = "MIT"
+    state = checkpoint.detector_state(
+        network, clusters, classes, "own", GEOMETRY["small", "wide"], "-1..1", about
+    )
+    path = Path(folder) / "detector.pt"
+    torch.save(state, path)
+    return path
+
+
 def read_detector(path):
     from claus.artifacts import checkpoint
 
@@ -764,24 +789,24 @@ def read_detector(path):
     weights = sum(float(t.double().abs().sum()) for t in found.detector.state_dict().values())
     if not math.isfinite(weights):
         raise AssertionError("weights that are not finite were read")
-    about = json.dumps(found.about, sort_keys=True, default=str)
     return [
         weights,
         found.classes,
         found.dataset,
         str(found.geometry),
         found.pixel_range,
-        about,
+        repr(found.about),  # shown to people, and the license written elsewhere
+        found.about.get("license", ""),
         np.asarray(found.clusters.centers).tolist(),
         sorted(found.clusters.assignment.items()),
     ]
 
 
-def read_pretrained(path):
+def read_pretrained(path, model="small"):
     from claus.artifacts import checkpoint
     from claus.models.detector import Detector
 
-    network = Detector(_config())
+    network = Detector(_config(model))
     counts = checkpoint.load_pretrained(network, path)
     weights = sum(float(t.double().abs().sum()) for t in network.state_dict().values())
     if not math.isfinite(weights):
@@ -790,10 +815,21 @@ def read_pretrained(path):
 
 
 @functools.cache
-def _config():
+def _config(model):
     from claus.models.detector import PRESETS, DetectorConfig
 
-    return DetectorConfig(6, **PRESETS["small"])
+    from . import tiny
+
+    tiny.add()
+    return DetectorConfig(6, **PRESETS[model])
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(content):
+    """What a checkpoint holds; not to be changed."""
+    import torch
+
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def of_checkpoint(content, rng):
@@ -802,7 +838,8 @@ def of_checkpoint(content, rng):
 
     if rng.random() < 0.5:
         return mutate.of_bytes(content, rng)
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    state = dict(_loaded(content))
+    state["detector"] = dict(state["detector"])
     if rng.random() < 0.3:
         names = [name for name, t in state["detector"].items() if t.is_floating_point()]
         name = names[int(rng.integers(len(names)))]
@@ -880,7 +917,14 @@ KINDS = [
     Kind("clip cache", make_clip, read_clip, mutate.of_bytes, sealed=True),
     Kind("feature cache", make_records, read_records, mutate.of_bytes, sealed=True),
     Kind("puppet_mask.mat", make_mat, read_mat, mutate.of_bytes),
-    Kind("detector.pt", make_detector, read_detector, of_checkpoint, share=0.03),
-    Kind("pretrained weights", make_detector, read_pretrained, of_checkpoint, share=0.03),
+    Kind("detector.pt", make_detector, read_detector, of_checkpoint, share=0.05),
+    Kind("pretrained weights", make_detector, read_pretrained, of_checkpoint, share=0.05),
+    Kind("detector.pt of few tensors", make_tiny_detector, read_detector, of_checkpoint),
+    Kind(
+        "pretrained weights of few tensors",
+        make_tiny_detector,
+        functools.partial(read_pretrained, model="tiny"),
+        of_checkpoint,
+    ),
 ]
 assert time

@@ -510,19 +510,21 @@ def read_detections(path):
 
 
 @functools.cache
-def training_of(folder):
+def training_of(folder, model="small"):
     """(settings, Videos, Cycle) of a small training that was stopped, as train.py has them."""
     import claus_select
     import train_ucf101
     from claus.artifacts.cycle import Cycle
     from claus.steps import train
-    from tests.faults import works
+    from tests.faults import tiny, works
 
+    tiny.add()
     data = works.make_data(Path(folder) / "data")
     run = Path(folder) / "run"
     with QUIET(io.StringIO()):
         claus_select.main(works.SELECT.flags(run, data))
-        settings = train_ucf101.parse_args([*works.TRAINING.flags(run, data), "--resume"])
+        flags = [*works.TRAINING.flags(run, data), "--model", model, "--resume"]
+        settings = train_ucf101.parse_args(flags)
         cycle = Cycle.of(run, 0)
         found = train.read_labels(settings, cycle)
         settings = train.with_crop(settings, found)
@@ -536,10 +538,10 @@ def trainer_of(settings, videos, cycle):
         return Trainer(settings, videos, cycle, Claus(settings))
 
 
-def make_training(folder):
+def make_training(folder, model="small"):
     from claus.artifacts import checkpoint
 
-    settings, videos, cycle = training_of(str(folder))
+    settings, videos, cycle = training_of(str(folder), model)
     trainer = trainer_of(settings, videos, cycle)
     with QUIET(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         trainer.run_epoch(0, None)
@@ -548,10 +550,10 @@ def make_training(folder):
     return Path(folder) / "training.pt"
 
 
-def read_training(path):
+def read_training(path, model="small"):
     import torch
 
-    settings, videos, cycle = training_of(str(Path(path).parent))
+    settings, videos, cycle = training_of(str(Path(path).parent), model)
     shutil.copyfile(path, cycle.training)
     trainer = trainer_of(settings, videos, cycle)
     if not trainer.epoch:
@@ -631,4 +633,10 @@ KINDS = [
         of_text,
     ),
     Kind("training.pt", make_training, read_training, of_checkpoint, share=0.03),
+    Kind(
+        "training.pt of few tensors",
+        functools.partial(make_training, model="tiny"),
+        functools.partial(read_training, model="tiny"),
+        of_checkpoint,
+    ),
 ]

@@ -3,6 +3,7 @@ that says its number, so that a picture in another's place is seen.
 """
 
 import contextlib
+import io
 import struct
 from fractions import Fraction
 
@@ -11,6 +12,7 @@ import numpy as np
 
 COUNT = 10
 LEVELS = 20  # gray levels between two pictures
+NOTHING = []  # it shows no picture: it must be left out
 RISING = "rising"  # which pictures there are is the file's own matter, but not their order
 PATTERNS = {
     "even": lambda k: 40 * k,
@@ -75,10 +77,10 @@ def write(path, codec="libx264", fmt="yuv420p", size=(32, 32), count=COUNT, **mo
     """A video of numbered pictures. ValueError where this FFmpeg cannot write it.
 
     ticks: k -> when picture k is shown, in ms. options: of the codec. sar: of its pixels.
-    extra: "audio", "audio only", "two", "cover": further streams. first: number of its first.
+    extra: "audio", "audio only", "two": further streams. first: number of its first.
     """
     ticks, first = more.get("ticks", lambda k: 40 * k), more.get("first", 0)
-    form = CONTAINER.get(path.suffix[1:])
+    form = more.get("container") or CONTAINER.get(path.suffix[1:])
     extra = more.get("extra", "")
     try:
         with av.open(str(path), "w", format=form, options=more.get("mux", {})) as file:
@@ -122,6 +124,58 @@ def write(path, codec="libx264", fmt="yuv420p", size=(32, 32), count=COUNT, **mo
         with contextlib.suppress(OSError):
             path.unlink()
         raise ValueError(f"not written: {error}") from error
+
+
+def picture(codec="png", size=(40, 40), level=250):
+    """An image, as bytes."""
+    image = io.BytesIO()
+    with av.open(image, "w", format="image2pipe") as file:
+        stream = file.add_stream(codec)
+        stream.height, stream.width = size
+        stream.pix_fmt = "rgb24" if codec == "png" else "yuvj420p"
+        pixels = np.full((*size, 3), level, np.uint8)
+        file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        file.mux(stream.encode())
+    return image.getvalue()
+
+
+def covered(path, first=False, image="png", alone=False, container=None, **more):
+    """A video, or sound alone, with a cover picture: its first stream, or its last."""
+    write(path, extra="audio only" if alone else "", container=container, **more)
+    source, target = path.with_name(f".plain{path.suffix}"), path
+    path.rename(source)
+    attached = path.suffix == ".mkv"
+    kind = "jpeg" if image == "mjpeg" else image
+    try:
+        with av.open(str(source)) as old, av.open(str(target), "w", format=container) as new:
+            streams, packet = {}, av.Packet(picture(image))
+
+            def cover():
+                if attached:
+                    new.add_attachment(f"cover.{kind}", f"image/{kind}", bytes(packet))
+                    return None
+                stream = new.add_stream(image)
+                stream.width = stream.height = 40
+                stream.pix_fmt = "rgb24" if image == "png" else "yuvj420p"
+                stream.disposition = av.stream.Disposition.attached_pic
+                return stream
+
+            shown = cover() if first else None
+            for stream in old.streams:
+                streams[stream.index] = new.add_stream_from_template(stream)
+            shown = shown if first else cover()
+            if shown:
+                packet.stream, packet.pts, packet.dts = shown, 0, 0
+                new.mux(packet)
+            for moved in old.demux():
+                if moved.dts is not None:
+                    moved.stream = streams[moved.stream.index]
+                    new.mux(moved)
+    except (av.error.FFmpegError, ValueError, TypeError, OSError) as error:
+        target.unlink(missing_ok=True)
+        raise ValueError(f"not written: {error}") from error
+    finally:
+        source.unlink()
 
 
 def patched(path, name, at, data):
@@ -235,6 +289,28 @@ def cases():
         )
         add("streams", f"two of pictures .{ending}", ending, write, extra="two", codec=codec)
         add("streams", f"sound alone .{ending}", ending, write, "any", extra="audio only")
+
+    for ending in ("mp4", "m4v", "mov", "mkv"):
+        form = "mp4" if ending == "mov" else CONTAINER.get(ending)
+        for first in (False, True):
+            for image in ("png", "mjpeg"):
+                name = f"{image} {'before' if first else 'behind'} the video .{ending}"
+                more = {"first": first, "image": image, "codec": "mpeg4", "container": form}
+                add("cover pictures", name, ending, covered, **more)
+    sounds = (("mp4", "mp4"), ("mov", "mp4"), ("mkv", None), ("m4v", "mp4"), ("avi", "mp3"))
+    for ending, form in sounds:
+        for image in ("png", "mjpeg"):
+            add(
+                "cover pictures of sound alone",
+                f"{image} .{ending}",
+                ending,
+                covered,
+                NOTHING,
+                image=image,
+                alone=True,
+                container=form,
+                audio="libmp3lame" if form == "mp3" else "aac",
+            )
 
     def cut(path, share, **more):
         write(path, **more)

@@ -327,7 +327,7 @@ def outcomes():
                 same = equal(read(pickle.dumps(value, 2), folder), value)
                 say(["read as it was" if same else "wrong", name])
 
-        done, status = campaign.in_child(work)
+        done, status = campaign.items_of(work)
         yield from done
         if status:
             yield "death", f"after {done[-1]}"

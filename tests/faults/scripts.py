@@ -16,7 +16,6 @@ import json
 import math
 import os
 import re
-import select
 import shutil
 import signal
 import sys
@@ -50,7 +49,7 @@ FILE_EVENTS = {
 }
 # files whose content tells the time, is random or made by processes of their own
 UNEQUAL = re.compile(
-    r"/cache/|identities\.jsonl$|changes\.jsonl$|journal/|label\.json$"
+    r"/cache/|journal/|label\.json$"
     r"|^next\.(json|log)$|^cells/.*(cell\.json|log\.txt|evaluation\.json)$|detector\.pt$|\.pt2$"
 )
 # not compared: an event file more for each process, locks that nobody holds, and the seconds of
@@ -81,7 +80,7 @@ def learn(work, run, data):
     imported here, so that no further child has to wait for it.
     """
     seen = Path(tempfile.mkstemp()[1])
-    ended = in_child(work, run, data, seen=seen)
+    ended = run_work(work, run, data, seen=seen)
     for name in seen.read_text().splitlines():
         if name not in sys.modules and not name.startswith(("__", "tests", "test_")):
             with contextlib.suppress(Exception):
@@ -90,20 +89,17 @@ def learn(work, run, data):
     return ended
 
 
-def in_child(work, run, data, more=(), before=None, seen=None):
+def run_work(work, run, data, more=(), before=None, seen=None):
     """(wait status, stdout and stderr) of a script in a forked child; before(): in it, first.
     seen: file for the names of the modules that it has imported.
     """
-    reading, writing = os.pipe()
-    sys.stdout.flush()
-    child = os.fork()
-    if not child:
+
+    def act(descriptor):
         status = 1
         try:
-            os.dup2(writing, 1)
-            os.dup2(writing, 2)
-            os.close(reading)
-            os.close(writing)
+            os.dup2(descriptor, 1)
+            os.dup2(descriptor, 2)
+            os.close(descriptor)
             sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)  # not pytest's
             signal.signal(signal.SIGINT, signal.default_int_handler)  # `command &` has none
             if before:
@@ -111,34 +107,19 @@ def in_child(work, run, data, more=(), before=None, seen=None):
             call(work, run, data, more)
         except SystemExit as ended:
             status = ended.code if isinstance(ended.code, int) else bool(ended.code)
-        except BaseException:
-            import traceback
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+        if seen:
+            seen.write_text("\n".join(sys.modules))
+        return status
 
-            traceback.print_exc()
-        finally:
-            with contextlib.suppress(BaseException):
-                sys.stdout.flush()
-            if seen:
-                seen.write_text("\n".join(sys.modules))
-            os._exit(status)
-    os.close(writing)
-    text, ends, status = b"", time.monotonic() + SECONDS, "hang"
-    while time.monotonic() < ends:
-        ready, _, _ = select.select([reading], [], [], 0.05)
-        more_text = os.read(reading, 1 << 16) if ready else None
-        text += more_text or b""
-        if more_text == b"" or (more_text is None and not campaign.alive(child)):
-            status = os.waitpid(child, 0)[1]
-            break
-    else:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    os.close(reading)
-    return status, text.decode("utf-8", "replace")
+    return campaign.in_child(act, SECONDS)
 
 
 def on_operations(folder, act):
-    """Calls act() at every operation on files in a folder, from now on in this process."""
+    """Calls act(event, arguments) before every operation on files in a folder, from now on in
+    this process.
+    """
     folder = str(folder)
 
     def hook(event, arguments):
@@ -150,7 +131,7 @@ def on_operations(folder, act):
         ):
             return
         if any(folder in str(path) for path in arguments if isinstance(path, str | Path)):
-            act()
+            act(event, arguments)
 
     sys.addaudithook(hook)
 
@@ -158,7 +139,7 @@ def on_operations(folder, act):
 def at_operation(number, folder, act):
     """A function that makes this process `act()` at its n-th operation on files in a folder."""
     count = itertools.count()
-    return lambda: on_operations(folder, lambda: next(count) == number and act())
+    return lambda: on_operations(folder, lambda *_: next(count) == number and act())
 
 
 def count_operations(work, run, data):
@@ -167,9 +148,9 @@ def count_operations(work, run, data):
 
     def before():
         target = os.open(out, os.O_WRONLY)
-        on_operations(run, lambda: os.write(target, b"."))
+        on_operations(run, lambda *_: os.write(target, b"."))
 
-    status, text = in_child(work, run, data, before=before)
+    status, text = run_work(work, run, data, before=before)
     if not done(work, status, text):
         raise RuntimeError(f"{work.name}: {text}")
     count = out.stat().st_size
@@ -190,7 +171,13 @@ def content(run):
 
 
 def digest(path, made_by=()):
-    """Of a file's bytes without the fingerprints `made_by`; of a table without its seconds."""
+    """Of a file's bytes without the fingerprints `made_by`; of a table without its seconds; of
+    JSON lines once and in any order, and without what is not JSON: a line that was broken off
+    stays, and is passed over.
+    """
+    if path.suffix == ".jsonl":
+        lines = sorted({line for line in path.read_bytes().splitlines() if _is_json(line)})
+        return hashlib.sha256(b"\n".join(lines)).hexdigest()
     if path.suffix != ".csv":
         content = path.read_bytes()
         for one in made_by:
@@ -202,6 +189,13 @@ def digest(path, made_by=()):
             for row in csv.DictReader(file)
         ]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _is_json(line):
+    try:
+        return json.loads(line) is not None
+    except ValueError:
+        return False
 
 
 def weights(run):
@@ -281,13 +275,13 @@ def places_of(operations, places):
     return [round(place * (operations - 1) / max(places - 1, 1)) for place in range(places)]
 
 
-def kills(bench, work, signals, places=None):
-    """[(signal, operation, outcome, text)]: killed by each of the signals at every
-    operation; with `places` at so many, the signals in turn.
+def kills(bench, work, groups, places=None):
+    """[(signal, operation, outcome, text)]: killed at every operation, or at so many, by
+    each signal of the next of the groups.
     """
     operations, whole, same = bench.undisturbed(work)
     for place, number in enumerate(places_of(operations, places)):
-        for which in signals if places is None else [signals[place % len(signals)]]:
+        for which in groups[place % len(groups)]:
             run = bench.fresh(work)
             sent = bench.folder / "sent"
             sent.unlink(missing_ok=True)
@@ -296,7 +290,7 @@ def kills(bench, work, signals, places=None):
                 sent.touch()
                 os.kill(os.getpid(), which)
 
-            status, text = in_child(
+            status, text = run_work(
                 work, run, bench.data, before=at_operation(number, run, act)
             )
             if not sent.exists() and done(work, status, text):
@@ -314,7 +308,7 @@ def kills(bench, work, signals, places=None):
 
 def tried_again(bench, work, run, whole, same):
     """(what is bad, text) of the same command again; None where all is as undisturbed."""
-    status, text = in_child(work, run, bench.data, work.again)
+    status, text = run_work(work, run, bench.data, work.again)
     if not done(work, status, text):
         return "hang" if status == "hang" else "traceback", text
     now = content(run)
@@ -340,7 +334,7 @@ def full_disk(bench, work, places=None):
     operations, whole, same = bench.undisturbed(work)
     for number in places_of(operations, places):
         run = bench.fresh(work)
-        status, text = in_child(
+        status, text = run_work(
             work, run, bench.data, before=at_operation(number, run, fill_disk)
         )
         ended = said(status, text, 2) and "full" in text
@@ -373,7 +367,7 @@ def pairs(bench, first, second):
         log = Path(tempfile.mkstemp()[1])
         child = os.fork()
         if not child:
-            status, text = in_child(work, run, bench.data)
+            status, text = run_work(work, run, bench.data)
             log.write_text(json.dumps([status, text]))
             os._exit(0)
         children.append((child, log))
@@ -395,7 +389,7 @@ def pairs(bench, first, second):
         if all(one_by_one(bench, base, order) != made for order in orders):
             return "wrong", f"neither order leaves this: {text}"
     for work in (first, second):
-        status, again = in_child(work, run, bench.data, work.again)
+        status, again = run_work(work, run, bench.data, work.again)
         if not done(work, status, again) and not said(status, again, 2):
             return "traceback", again
     left = [p.name for p in run.rglob(".*") if p.name.endswith((".claus.tmp", ".lock"))]
@@ -408,7 +402,7 @@ def one_by_one(bench, base, order):
     """(content, weights) after scripts one after the other."""
     run = bench.fresh(base)
     for work in order:
-        in_child(work, run, bench.data)
+        run_work(work, run, bench.data)
     return content(run), weights(run)
 
 

@@ -7,9 +7,19 @@ import signal
 
 import pytest
 
-from . import campaign, files, files_of_people, pickles, scripts, videos, works
+from . import (
+    campaign,
+    column_files,
+    files,
+    files_of_people,
+    pickles,
+    scripts,
+    states,
+    videos,
+    works,
+)
 
-KINDS = [*files.KINDS, *files_of_people.KINDS]
+KINDS = [*files.KINDS, *files_of_people.KINDS, *column_files.KINDS]
 
 COUNT = 20
 
@@ -55,7 +65,7 @@ def bench(tmp_path_factory):
     return scripts.Bench.make(tmp_path_factory.mktemp("bench"))
 
 
-SIGNALS = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM]
+SIGNALS = [[signal.SIGKILL], [signal.SIGINT], [signal.SIGTERM]]
 # a script of each kind; corrections and the first call of run_cycles.py were not the same
 STOPPED = [works.SELECT, works.ASK, works.ANSWERS, works.CORRECT, works.LABEL, works.BEGIN]
 
@@ -67,13 +77,39 @@ def test_a_stopped_script_leaves_the_same_bytes_at_its_second_try(bench, work):
     assert bad((outcome, text) for _, _, outcome, text in found) == []
 
 
+def test_the_second_try_of_a_killed_script_leaves_the_same_bytes(bench):
+    found = list(states.rerun(bench, works.ANSWERS, places=5))
+    assert len(found) == 5
+    assert bad((outcome, text) for _, outcome, text in found) == []
+
+
+CARELESS = """
+from pathlib import Path
+
+def main(arguments):
+    for line in ("first", "second"):
+        with open(Path(arguments[0]) / "a.txt", "a") as file:
+            file.write(line)
+    return 0
+"""
+
+
+def test_a_script_that_does_not_begin_again_is_found(bench, tmp_path, monkeypatch):
+    """Its folder has three states: nothing, a torn line, the first one."""
+    (tmp_path / "careless.py").write_text(CARELESS)
+    monkeypatch.syspath_prepend(tmp_path)
+    work = works.Work("careless", "careless", lambda run, data: [str(run)])
+    found = [(outcome, how[:5]) for _, outcome, how in states.rerun(bench, work)]
+    assert found == [("same bytes", "whole"), ("wrong", "torn:"), ("wrong", "whole")]
+
+
 def test_a_signal_where_a_temporary_file_is_made_or_removed_leaves_none(bench):
     """At every operation of the first ten, each signal that a script can hear."""
     whole = bench.undisturbed(works.SELECT)[1]
     for number in range(10):
         run = bench.fresh(works.SELECT)
         stop = scripts.at_operation(number, run, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        status, text = scripts.in_child(works.SELECT, run, bench.data, before=stop)
+        status, text = scripts.run_work(works.SELECT, run, bench.data, before=stop)
         assert scripts.said(status, text, 130), text
         left = [path.name for path in run.rglob("*") if path.name.startswith(".")]
         assert not left and whole

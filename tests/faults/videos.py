@@ -40,6 +40,7 @@ SIZES = [
     (640, 2),
     (255, 257),
     (33, 33),
+    (48, 31),
 ]
 NAMES = [
     "a\u202fb",
@@ -109,6 +110,8 @@ def write(path, codec="mpeg4", width=32, height=32, count=4, fmt="yuv420p"):
     """A small video. ValueError where FFmpeg cannot write it."""
     if codec == "mjpeg":
         fmt = "yuvj420p"
+    if codec == "libx264" and (width % 2 or height % 2):
+        fmt = "yuv444p"
     try:
         with av.open(str(path), "w") as container:
             stream = container.add_stream(codec, rate=25)
@@ -270,25 +273,41 @@ def cases(folder):
     }.items():
         add("folders of images", name, lambda a, m=make: special(a, m))
     add(
-        "no permission",
-        "file",
+        "no files",
+        "file without permission",
         lambda a: ((a / "x.avi").write_bytes(content), (a / "x.avi").chmod(0)),
     )
-    add("no permission", "folder", lambda a: (images(a, **{"00001": good}), (a / "x").chmod(0)))
+    add(
+        "no files",
+        "folder without permission",
+        lambda a: (images(a, **{"00001": good}), (a / "x").chmod(0)),
+    )
 
     def beside(a, name):
         place = a.parent / name
         place.mkdir()
         (place / "x.avi").write_bytes(content)
 
-    for name in ("http:", "https:", "pipe:", "concat:", "file:", "B b", "B\u202fb", "-B", "ü"):
+    for name in (
+        "http:",
+        "https:",
+        "pipe:",
+        "concat:",
+        "file:",
+        "B b",
+        "B\u202fb",
+        "-B",
+        "ü",
+        "a:b",
+        "~",
+    ):
         add("names of folders", name, lambda a, n=name: beside(a, n))
 
     def closed(a):
         beside(a, "B")
         (a.parent / "B").chmod(0)
 
-    add("no permission", "folder of a class", closed)
+    add("no files", "folder of a class without permission", closed)
     return found
 
 
@@ -376,7 +395,7 @@ def outcomes(step=1):
                 say([outcome, f"{kind}, {name}: {text}"])
 
         while start < len(items):
-            done, status = campaign.in_child(work)
+            done, status = campaign.items_of(work)
             yield from (item for item in done if item[0] != "not made")
             start += len(done)
             if status:

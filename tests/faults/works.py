@@ -5,6 +5,7 @@ data sets, the command lines, and the runs that they need.
 import contextlib
 import http.client
 import io
+import itertools
 import json
 import os
 import shutil
@@ -353,10 +354,37 @@ WORKS = [*FIRST, TRAINING, MASKS, SEMI, EXTRACT, EVALUATE, DETECT, LABEL, BEGIN,
 WORKS += [CYCLES, REPORT, EXPORT, EXPERIMENTS]
 # this many times fewer places
 SLOW = {CYCLES.name: 3, REPORT.name: 2, EXPORT.name: 4, EXPERIMENTS.name: 4}
-# that write into a run folder; loops, whose steps these are, as far as their first question
-PAIRED = [SELECT, ANSWERS, CORRECT, TRAINING, EXTRACT, EVALUATE, LABEL, BEGIN]
+# at once on a run folder: those of a chain with each other (and themselves), and the first
+# two with strangers; what is slow with those that touch the same files
+ORACLE = [SELECT, TRAINING, SEMI, EXTRACT, NEXT, EVALUATE, DETECT, CYCLES, REPORT]
+OWN = [ASK, ANSWERS, CORRECT, OWN_TRAINING, OWN_EXTRACT, ADD, LABEL, BEGIN, PEOPLE]
+CHAINS = [ORACLE, OWN, [CLIPS, MASKS]]
+STRANGERS = [SELECT, TRAINING, EXTRACT, EVALUATE], [ANSWERS, CORRECT, LABEL, BEGIN]
+EXPORTED = [(TRAINING, EXPORT), (DETECT, EXPORT), (EXPORT, EXPORT)]
+
+
+def paired():
+    """[(work, work)] that are tried at once."""
+    found = []
+    for chain in CHAINS:
+        found += itertools.combinations_with_replacement(chain, 2)
+    return [*found, *itertools.product(*STRANGERS), *EXPORTED]
+
+
+# real kills of those that train or score where all operations are asked for; every signal at
+# every operation of the quickest, signals in turn at those of the others
+FEW = {CYCLES.name: 12, PEOPLE.name: 12, REPORT.name: 9, EXPORT.name: 3, EXPERIMENTS.name: 3}
+FEW |= {work.name: 18 for work in (MASKS, SEMI, EXTRACT, EVALUATE, DETECT)}
+QUICKEST = [SELECT, ASK, LABEL]
 
 
 def fewer(work, places):
     """How many operations of a work to try, of `places` (None: all)."""
     return places and max(places // SLOW.get(work.name, 1), 1)
+
+
+def kills_of(work, signals, places):
+    """(groups of signals, at how many operations): each operation takes the next group."""
+    if places or work not in QUICKEST:
+        return [[one] for one in signals], fewer(work, places) or FEW.get(work.name)
+    return [signals], None

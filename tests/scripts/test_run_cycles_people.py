@@ -29,7 +29,7 @@ from claus.steps import cycles_people
 from claus.steps.cycles_intake import find_answers
 from claus.steps.proposals import save_predictions
 from claus.steps.second_look import write_review
-from claus.utils import progress
+from claus.utils import progress, runtime
 from claus.utils.runtime import UserError
 
 BOX = [5, 5, 20, 30]  # that the person draws: x, y, width, height
@@ -325,7 +325,10 @@ def test_two_at_once_the_second_says_who_runs(tmp_path, videos, machine):
             call(folder)
         other.kill()
         other.join(30)
+        half = folder / "cycle0" / f".seconds.json.{runtime.machine()}-{other.pid}-0.claus.tmp"
+        half.touch()
         assert call(folder) == 0, "a killed process holds no lock"
+        assert not half.exists(), "what it was writing is swept"
     finally:
         other.kill()
         other.join(30)

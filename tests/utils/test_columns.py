@@ -30,6 +30,7 @@ def test_columns_come_back_and_numpy_reads_them(folder):
     found = Columns(folder)
     assert found.about == {"source": "s"} and found.shape("wide") == (30, 4)
     np.testing.assert_array_equal(found.read("wide"), WIDE)
+    np.testing.assert_array_equal(found.mapped("wide"), WIDE)
     np.testing.assert_array_equal(np.load(folder / "wide.npy", mmap_mode="r"), WIDE)
     assert found.read("names").tobytes() == b"one\ntwo"
 
@@ -52,6 +53,16 @@ def test_a_changed_byte_is_found(folder, at):
 @pytest.mark.parametrize("cut", [0, 100, 130, 300])
 def test_a_cut_column_is_found(folder, cut):
     (folder / "wide.npy").write_bytes((folder / "wide.npy").read_bytes()[:cut])
+    for how in ("read", "mapped"):
+        with pytest.raises(DamagedColumns):
+            getattr(Columns(folder), how)("wide")
+
+
+@pytest.mark.parametrize("key, value", [("dtype", "O"), ("dtype", "x"), ("shape", [10**12, 4])])
+def test_a_head_that_says_what_no_column_is_asks_for_no_memory(folder, key, value):
+    found = Columns(folder)
+    found._columns["wide"][key] = value
+    found.say(found.about)  # with a checksum that fits
     with pytest.raises(DamagedColumns):
         Columns(folder).read("wide")
 

@@ -92,3 +92,20 @@ def test_help_names_every_default_once():
         and "in % (default: 3)" in said
     )
     assert "a switch\n" in said and "nothing\n" in said and "no flags\n" in said
+
+
+def test_what_a_signal_left_is_removed_while_threads_go_on_writing(tmp_path, monkeypatch):
+    """A server's threads put further temporary files into the set meanwhile."""
+    left = [tmp_path / f"{number}" for number in range(3)]
+    unlink, names = os.unlink, {str(path) for path in left}
+
+    def writing(path):
+        names.add(f"{path}, another")
+        unlink(path)
+
+    for path in left:
+        path.touch()
+    monkeypatch.setattr(runtime, "_unfinished", names)
+    monkeypatch.setattr(runtime.os, "unlink", writing)
+    runtime._remove_unfinished()
+    assert not any(path.exists() for path in left)
