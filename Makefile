@@ -27,8 +27,11 @@ label-demo: $(SETUP)
 	    --classes "Bounce,Circle,Pulse,Rock,Spin,Sway" --videos 6 --frames 20
 	$(PYTHON) label.py --run $(LABEL_DEMO) --data $(TOY)
 
+# two processes where pytest-xdist is installed
+SHARE = $(shell $(PYTHON) -c "import xdist" 2>/dev/null && echo "-n 2 --dist loadfile")
+
 test: $(SETUP)
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest $(SHARE)
 
 # the sweeps over all real data as well
 test-long: $(SETUP)
