@@ -224,7 +224,7 @@ def test_the_laptop_network_is_measured_and_both_sides_agree(results, capsys):
     assert bench_laptop.main(["--quick"]) == 0
     assert list(results.iterdir()) == []
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    assert len(rows) == 2 + 5  # heads, and a row each
+    assert len(rows) == (2 + 5) + (2 + 1)  # of each table its head, and a row for each work
     with pytest.raises(SystemExit, match="a map differs"):
         bench_laptop.same(
             bench_laptop.torch.ones(2), bench_laptop.torch.zeros(2) + 2, 0.1, "a map"
