@@ -15,9 +15,10 @@ import numpy as np
 
 from claus.artifacts import checkpoint, shipped
 from claus.artifacts.cycle import last_detector
-from claus.datasets.clips.stream import Ahead, Header, read_header, read_tiles
+from claus.datasets.clips.stream import Header, read_header, read_tiles
 from claus.detection.network import TILES, Network
 from claus.detection.tubes import Tube, TubeBuilder, TubeSettings
+from claus.utils import lanes
 
 
 class Detector:
@@ -101,7 +102,7 @@ class Detection:
     def _run(self):
         network = self._network
         geometry, start = network.trained.geometry, self.header.start
-        tiles = Ahead(read_tiles(self.path, geometry, network.corners, start))
+        tiles = lanes.Ahead(read_tiles(self.path, geometry, network.corners, start))
         try:
             while some := _take(tiles, TILES):
                 yield from self._tubes_of(some)

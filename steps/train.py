@@ -166,6 +166,11 @@ def fit(trainer):
     """All epochs that are left; the first process writes training.pt after as many as Saving
     allows, and detector.pt at the end.
     """
+    with contextlib.closing(trainer.reader):
+        _fit(trainer)
+
+
+def _fit(trainer):
     cycle, first = trainer.cycle, distributed.rank() == 0
     saving = Saving(cycle.training)
     logs = (

@@ -100,30 +100,54 @@ class Pool:
 
 
 class Ahead:
-    """The items of an iterator, each made in a thread of its own while the one before it is
-    used. begin: called first in that thread. An error is raised in its item's place.
+    """An iterator whose items are made in a thread, up to `most` of them before they are
+    asked for. What it raises is raised here; close() ends the thread.
+
+    begin: called first in that thread.
     """
 
-    def __init__(self, items: Iterable, begin: Callable[[], None] = lambda: None):
-        self._items = iter(items)
-        self._thread = ThreadPoolExecutor(1, "ahead", begin)
-        self._coming = self._thread.submit(next, self._items)
+    def __init__(
+        self, items: Iterator, most: int = 3, begin: Callable[[], None] = lambda: None
+    ):
+        self._queue, self._closed = queue.Queue(most), threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(items, begin), daemon=True)
+        self._thread.start()
+
+    def _run(self, items, begin):
+        last = StopIteration()
+        try:
+            begin()
+            for item in items:
+                self._put(item)
+                if self._closed.is_set():
+                    break
+        except BaseException as error:  # it is raised where the items are asked for
+            last = error
+        finally:
+            if hasattr(items, "close"):
+                items.close()
+        self._put(last)
+
+    def _put(self, item):
+        with contextlib.suppress(Stopped):
+            _put(self._queue, self._closed, item)
 
     def __iter__(self) -> "Ahead":
         return self
 
     def __next__(self):
-        if self._coming is None:
+        if self._closed.is_set():
             raise StopIteration
-        coming, self._coming = self._coming, None
-        item = coming.result()  # StopIteration, too
-        self._coming = self._thread.submit(next, self._items)
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            self._closed.set()
+            raise item
         return item
 
     def close(self) -> None:
-        """Make no further item, and wait for the one that is being made."""
-        self._coming = None
-        self._thread.shutdown(cancel_futures=True)
+        """End the thread, and wait for it."""
+        self._closed.set()
+        self._thread.join()
 
 
 def _until_all_end(finished, lanes):

@@ -10,9 +10,7 @@ video/times.py.
 import itertools
 import math
 import os
-import queue
 import stat
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -166,51 +164,3 @@ def clips_of(tile: Tile, filled: int) -> Clips:
     inside = shown < count
     places = np.where(inside, shown, filled)
     return Clips(places, np.where(inside, shown + tile.first, -1))
-
-
-class Ahead:
-    """An iterator whose items are made in a thread, up to `most` of them before they are
-    asked for. What it raises is raised here; close() ends the thread.
-    """
-
-    def __init__(self, items: Iterator, most: int = 3):
-        self._queue, self._closed = queue.Queue(most), threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(items,), daemon=True)
-        self._thread.start()
-
-    def _run(self, items):
-        last = StopIteration()
-        try:
-            for item in items:
-                self._put(item)
-                if self._closed.is_set():
-                    break
-        except BaseException as error:  # it is raised where the items are asked for
-            last = error
-        finally:
-            items.close()
-        self._put(last)
-
-    def _put(self, item):
-        while not self._closed.is_set():
-            try:
-                return self._queue.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        if self._closed.is_set():
-            raise StopIteration
-        item = self._queue.get()
-        if isinstance(item, BaseException):
-            self._closed.set()
-            raise item
-        return item
-
-    def close(self) -> None:
-        """End the thread, and wait for it."""
-        self._closed.set()
-        self._thread.join()

@@ -291,13 +291,19 @@ class Clips:
         """Batches of the data set of this name, from a list of keys for each. Those of the
         last call end with the next one.
         """
+        self.close()
+        self._plan.batches = ([(name, key) for key in some] for some in keys)
+        return self._read_ahead() if self._ahead else iter(self._loader)
+
+    def _read_ahead(self):
+        """The thread begins when the first batch is asked for."""
+        self._last = lanes.Ahead(iter(self._loader), 1, self._begin)
+        yield from self._last
+
+    def close(self) -> None:
+        """Read no further batch."""
         if self._last is not None:
             self._last.close()
-        self._plan.batches = ([(name, key) for key in some] for some in keys)
-        if not self._ahead:
-            return iter(self._loader)
-        self._last = lanes.Ahead(self._loader, self._begin)
-        return self._last
 
 
 class _Plan(Sampler):

@@ -10,7 +10,7 @@ from made_videos import gray_frames, write_counted
 from PIL import Image
 
 from claus.datasets.clips.geometry import GEOMETRY, ClipGeometry, center_crop
-from claus.datasets.clips.stream import Ahead, clips_of, cover, read_header, read_tiles
+from claus.datasets.clips.stream import clips_of, cover, read_header, read_tiles
 from claus.datasets.clips.tiles import VideoTiles
 from claus.datasets.labels.annotations import Video
 from claus.datasets.sprites import write_video
@@ -83,18 +83,3 @@ def test_what_is_no_video_is_said_in_one_line(tmp_path):
         with pytest.raises(VideoError, match=said) as error:
             read_header(tmp_path / name)
         assert str(tmp_path / name) in str(error.value) and "\n" not in str(error.value)
-
-
-def test_a_thread_that_fails_fails_here_and_one_that_is_left_ends():
-    def broken():
-        yield 1
-        raise VideoError("in the middle")
-
-    ahead = Ahead(broken())
-    assert next(ahead) == 1
-    with pytest.raises(VideoError, match="in the middle"):
-        next(ahead)
-    endless = Ahead(number for number in iter(int, 1))
-    assert next(endless) == 0
-    endless.close()
-    assert not endless._thread.is_alive()

@@ -157,6 +157,34 @@ def test_scores_are_the_same_bytes_on_one_core_and_on_several(
     assert shown[0] == shown[1] == shown[2]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_training_is_the_same_bytes_on_one_core_and_on_several(
+    trained, started, videos, tmp_path, monkeypatch, threads, count
+):
+    """Pieces of a batch, the first clusters and the next batch each have threads of their own."""
+    folder, at_work = tmp_path / "again", set()
+    latents, read = training.tile_latents, training.TrainingClips.__getitem__
+
+    def seen(*arguments):
+        at_work.add(threading.get_ident())
+        return latents(*arguments)
+
+    def seen_too(self, key):
+        at_work.add(threading.get_ident())
+        return read(self, key)
+
+    monkeypatch.setattr(training, "tile_latents", seen)
+    monkeypatch.setattr(training.TrainingClips, "__getitem__", seen_too)
+    threads(count)
+    shutil.copytree(started, folder)
+    train_ucf101.main([*common(folder, videos), *TRAIN])
+    assert all(torch.equal(weights(folder)[k], v) for k, v in weights(trained).items())
+    if count == 1:
+        assert at_work == {threading.get_ident()}
+    else:
+        assert len(at_work) > 2 and threading.get_ident() not in at_work
+
+
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     trained, started, videos, tmp_path, monkeypatch
 ):

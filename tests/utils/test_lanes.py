@@ -97,3 +97,21 @@ def test_an_error_in_a_pool_is_raised_where_its_result_is_asked_for():
     with pytest.raises(ZeroDivisionError):
         next(found)
     pool.close()
+
+
+def test_a_thread_that_fails_fails_here_and_one_that_is_left_ends():
+    begun = []
+
+    def broken():
+        yield threading.get_ident()
+        raise ValueError("in the middle")
+
+    ahead = lanes.Ahead(broken(), begin=lambda: begun.append(threading.get_ident()))
+    assert next(ahead) == begun[0] != threading.get_ident()
+    with pytest.raises(ValueError, match="in the middle"):
+        next(ahead)
+    assert [*lanes.Ahead(iter(range(5)), most=1)] == [0, 1, 2, 3, 4]
+    endless = lanes.Ahead(number for number in iter(int, 1))
+    assert next(endless) == 0
+    endless.close()
+    assert not endless._thread.is_alive() and [*endless] == []
